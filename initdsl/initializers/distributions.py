@@ -1,0 +1,139 @@
+"""The distributions an element-wise initializer can ask for: values, and what is known of them before a draw.
+
+Every element of a tensor filled from one of these is independent of the others, so a distribution and a stream of
+uniform numbers are all that is needed to compute any element alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = ["Constant", "Distribution", "Normal", "TruncatedNormal", "Uniform"]
+
+
+def number(value: float) -> str:
+    """A number as one writes it in a rule file: at most six significant digits, no trailing `.0`."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _density(x: float) -> float:
+    return math.exp(-0.5 * x * x) / math.sqrt(2 * math.pi) if math.isfinite(x) else 0.0
+
+
+def _cumulative(x: float) -> float:
+    return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """All elements equal to `value`."""
+
+    kind: ClassVar[str] = "constant"
+    value: float
+
+    @property
+    def mean(self) -> float:
+        return self.value
+
+    @property
+    def std(self) -> float:
+        return 0.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (self.value, self.value)
+
+    def __str__(self) -> str:
+        return number(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Uniform on `[low, high)`."""
+
+    kind: ClassVar[str] = "uniform"
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        return (self.low + self.high) / 2
+
+    @property
+    def std(self) -> float:
+        return (self.high - self.low) / math.sqrt(12)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (self.low, self.high)
+
+    def __str__(self) -> str:
+        return f"uniform({number(self.low)}, {number(self.high)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Normal with the given mean and standard deviation."""
+
+    kind: ClassVar[str] = "normal"
+    mean: float
+    std: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (-math.inf, math.inf)
+
+    def __str__(self) -> str:
+        return f"normal({number(self.mean)}, {number(self.std)})"
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedNormal:
+    """Normal with location `loc` and scale `scale`, conditioned on `[low, high]` (absolute bounds).
+
+    `mean` and `std` are those of the truncated distribution.
+    """
+
+    kind: ClassVar[str] = "truncated_normal"
+    loc: float
+    scale: float
+    low: float
+    high: float
+
+    @property
+    def mass(self) -> float:
+        """The probability the untruncated normal gives to `[low, high]`."""
+        alpha, beta = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+        if alpha > 0:  # the mirrored tail keeps its digits
+            alpha, beta = -beta, -alpha
+        return _cumulative(beta) - _cumulative(alpha)
+
+    @property
+    def mean(self) -> float:
+        alpha, beta = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+        return self.loc + self.scale * (_density(alpha) - _density(beta)) / self.mass
+
+    @property
+    def std(self) -> float:
+        alpha, beta = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+        edge = (alpha * _density(alpha) if math.isfinite(alpha) else 0.0) - (
+            beta * _density(beta) if math.isfinite(beta) else 0.0
+        )
+        shift = (_density(alpha) - _density(beta)) / self.mass
+        return self.scale * math.sqrt(max(0.0, 1 + edge / self.mass - shift * shift))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (self.low, self.high)
+
+    def __str__(self) -> str:
+        return (
+            f"trunc_normal({number(self.loc)}, {number(self.scale)}, {number(self.low)}, {number(self.high)})"
+        )
+
+
+Distribution = Constant | Uniform | Normal | TruncatedNormal

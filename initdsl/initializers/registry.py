@@ -1,0 +1,448 @@
+"""The registry of initializers: what a rule file may call, and what can be said of a call before any tensor exists.
+
+An initializer is one decorated function. Its keyword parameters, their types and its docstring are all there is to
+write: the argument model, the completion, the hover text and the documentation come from them.
+
+Two shapes of function are understood, told apart by the name of the first parameter:
+
+* `def normal(shape, mean=0.0, std=1.0) -> Distribution`: element-wise; it only says which distribution.
+* `def orthogonal(tensor, gain=1.0, *, generator=None)`: fills the tensor it is given, in place (or returns a new one
+  of the same shape). It is a draw if it takes `generator`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import textwrap
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Annotated, Any, Literal, overload
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from .distributions import Distribution
+
+__all__ = [
+    "ArgumentError",
+    "Count",
+    "Finite",
+    "Initializer",
+    "NonNegative",
+    "Positive",
+    "Registry",
+    "builtin",
+    "default_registry",
+    "initializer",
+]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+FanMode = Literal["fan_in", "fan_out"]
+
+ENTRY_POINT_GROUP = "initdsl.initializers"
+
+
+class ArgumentError(ValueError):
+    """A call that can't be right: `argument` names the parameter at fault, where one is."""
+
+    def __init__(self, message: str, argument: str | None = None, hint: str | None = None, name: str = "bad-argument"):
+        super().__init__(message)
+        self.argument = argument
+        self.hint = hint
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One keyword parameter of an initializer, as documentation and completion show it."""
+
+    name: str
+    annotation: Any
+    default: Any
+    required: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words an enumeration takes, else empty."""
+        return tuple(word for word in _literals(self.annotation) if isinstance(word, str))
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    if typing.get_origin(annotation) is Literal:
+        yield from typing.get_args(annotation)
+    else:
+        for part in typing.get_args(annotation):
+            yield from _literals(part)
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """A registered initializer: its function and what is known of it.
+
+    `elementwise` ones return a distribution for a shape; the others fill a tensor. `draws` tells whether values are
+    random. `min_ndim`/`max_ndim` bound the tensor's rank.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    model: type[pydantic.BaseModel]
+    elementwise: bool
+    draws: bool
+    takes_generator: bool
+    builtin: bool
+    min_ndim: int = 0
+    max_ndim: int | None = None
+    check: Callable[..., None] | None = None
+    aliases: tuple[str, ...] = ()
+    _bound: dict[Any, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def doc(self) -> str:
+        """The docstring, dedented."""
+        return inspect.cleandoc(self.function.__doc__ or "")
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.partition("\n")[0]
+
+    @property
+    def signature(self) -> str:
+        """The call as a rule file writes it: `normal(mean=0, std=1)`."""
+        return f"{self.name}({', '.join(p.name if p.required else f'{p.name}={_word(p.default)}' for p in self.parameters)})"
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((p for p in self.parameters if p.name == name), None)
+
+    def bind(self, args: typing.Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Name, validate and complete the arguments of a call; shapes are not looked at.
+
+        Raises ArgumentError that names the argument, the allowed values and the nearest name.
+        """
+        given = self.names(len(args), kwargs)
+        values = dict(zip(given, (*args, *kwargs.values()), strict=True))
+        try:
+            validated = self.model.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise self._explain(error, values) from None
+        bound = {p.name: getattr(validated, p.name) for p in self.parameters}
+        if self.check is not None:
+            self.check(None, **bound)
+        return bound
+
+    def names(self, positional: int, keywords: typing.Iterable[str]) -> list[str]:
+        """The parameter each argument of a call goes to, in call order; raises ArgumentError."""
+        names = [p.name for p in self.parameters]
+        if positional > len(names):
+            few = "no arguments" if not names else f"at most {len(names)} argument{'s' * (len(names) > 1)}"
+            raise ArgumentError(f"`{self.name}` takes {few}, got {positional}", hint=f"the call is `{self.signature}`")
+        given = names[:positional]
+        for keyword in keywords:
+            if keyword not in names:
+                raise ArgumentError(
+                    f"`{self.name}` has no argument `{keyword}`",
+                    keyword,
+                    _nearest(keyword, names) or f"the call is `{self.signature}`",
+                    "unknown-argument",
+                )
+            if keyword in given:
+                raise ArgumentError(f"`{keyword}` is given twice", keyword, f"the call is `{self.signature}`")
+            given.append(keyword)
+        return given
+
+    def check_shape(self, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> None:
+        """Refuse a shape this initializer can't fill; raises ArgumentError."""
+        ndim = len(shape)
+        if ndim < self.min_ndim or (self.max_ndim is not None and ndim > self.max_ndim):
+            raise ArgumentError(
+                f"`{self.name}` needs {_ranks(self.min_ndim, self.max_ndim)}, not shape {list(shape)}",
+                name="undefined-fan" if self.elementwise and ndim < 2 else "bad-shape",
+            )
+        if self.check is not None:
+            self.check(shape, **arguments)
+
+    def distribution(self, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> Distribution:
+        """What an element-wise initializer draws for a tensor of this shape."""
+        self.check_shape(shape, arguments)
+        return typing.cast(Distribution, self.function(shape, **arguments))
+
+    def _explain(self, error: pydantic.ValidationError, values: Mapping[str, Any]) -> ArgumentError:
+        problem = error.errors(include_url=False)[0]
+        name = str(problem["loc"][0]) if problem["loc"] else None
+        call = f"the call is `{self.signature}`"
+        if name is None:
+            return ArgumentError(f"`{self.name}` can't be called like this", hint=call)
+        if problem["type"] == "missing":
+            return ArgumentError(f"`{self.name}` needs `{name}`", name, call)
+        value = values.get(name)
+        parameter = self.parameter(name)
+        context = problem.get("ctx", {})
+        match problem["type"]:
+            case "greater_than_equal":
+                wanted = f"at least {context['ge']:g}"
+            case "greater_than":
+                wanted = f"greater than {context['gt']:g}"
+            case "less_than_equal":
+                wanted = f"at most {context['le']:g}"
+            case "less_than":
+                wanted = f"less than {context['lt']:g}"
+            case "finite_number":
+                wanted = "finite"
+            case _ if parameter is not None and parameter.choices:
+                words = ", ".join(f"`{word}`" for word in parameter.choices)
+                hint = _nearest(str(value), parameter.choices)
+                return ArgumentError(f"`{name}` must be one of {words}, got {_word(value)}", name, hint)
+            case kind if kind.startswith(("float", "int", "bool", "string", "tuple", "list", "dict")):
+                wanted = _kind(kind)
+            case _:
+                wanted = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+        return ArgumentError(f"`{name}` must be {wanted}, got {_word(value)}", name)
+
+
+def _ranks(low: int, high: int | None) -> str:
+    if high is None:
+        return f"a tensor of at least {low} dimensions"
+    if low == high:
+        return f"a tensor of {low} dimensions"
+    return f"a tensor of {low} to {high} dimensions"
+
+
+def _kind(error: str) -> str:
+    for prefix, words in (
+        ("float", "a number"),
+        ("int", "an integer"),
+        ("bool", "true or false"),
+        ("string", "a string"),
+        ("tuple", "a tuple"),
+        ("list", "a list"),
+        ("dict", "a mapping"),
+    ):
+        if error.startswith(prefix):
+            return words
+    raise AssertionError(error)
+
+
+def _word(value: Any) -> str:
+    """A value as a rule file writes it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value if value.isidentifier() else f'"{value}"'
+    return str(value)
+
+
+def _nearest(word: str, words: typing.Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f"did you mean `{near[0]}`?" if near else None
+
+
+def _describe(
+    function: Callable[..., Any],
+    *,
+    name: str | None,
+    aliases: tuple[str, ...],
+    min_ndim: int,
+    max_ndim: int | None,
+    check: Callable[..., None] | None,
+    is_builtin: bool,
+) -> Initializer:
+    word = name or function.__name__
+    signature = inspect.signature(function)
+    first, *rest = signature.parameters.values() or [None]
+    if first is None or first.kind in (first.VAR_KEYWORD, first.KEYWORD_ONLY):
+        raise TypeError(f"initializer `{word}` must take the tensor as its first parameter")
+    if not word.isidentifier():
+        raise TypeError(f"initializer name `{word}` is not an identifier")
+    elementwise = first.name == "shape"
+    parameters = []
+    fields: dict[str, Any] = {}
+    takes_generator = False
+    for parameter in rest:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"initializer `{word}` must name its parameters, `{parameter}` does not")
+        if parameter.name == "generator":
+            takes_generator = True
+            continue
+        annotation = _annotation(function, parameter)
+        required = parameter.default is parameter.empty
+        parameters.append(Parameter(parameter.name, annotation, None if required else parameter.default, required))
+        fields[parameter.name] = (annotation, ... if required else parameter.default)
+    model = pydantic.create_model(
+        f"{word}_arguments", __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True), **fields
+    )
+    draws = takes_generator
+    if elementwise:
+        draws = "Constant" not in str(signature.return_annotation)
+    return Initializer(
+        word, function, tuple(parameters), model, elementwise, draws, takes_generator, is_builtin,
+        min_ndim, max_ndim, check, aliases,
+    )  # fmt: skip
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The parameter's type; a name that can't be evaluated, and no annotation, mean the type of the default."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, getattr(function, "__globals__", {}))  # noqa: S307 (the author's own code)
+        except Exception:
+            annotation = parameter.empty
+    if annotation is not parameter.empty:
+        return annotation
+    if isinstance(parameter.default, bool) or not isinstance(parameter.default, int | float):
+        return Any
+    return float
+
+
+class Registry(Mapping[str, Initializer]):
+    """Initializers by name (aliases included). Immutable through its mapping face; `add` extends it."""
+
+    def __init__(self, initializers: typing.Iterable[Initializer] = ()) -> None:
+        self._by_name: dict[str, Initializer] = {}
+        for item in initializers:
+            self.add(item)
+
+    def add(self, item: Initializer) -> None:
+        """Register; a name of a built-in initializer is refused, one's own may be replaced."""
+        for name in (item.name, *item.aliases):
+            there = self._by_name.get(name)
+            if there is not None and there.builtin and not item.builtin:
+                raise ValueError(f"`{name}` is a built-in initializer; give yours another name")
+            self._by_name[name] = item
+
+    def extended(self, functions: Mapping[str, Callable[..., Any]]) -> Registry:
+        """A copy with further functions, each under its key."""
+        copy = Registry()
+        copy._by_name = dict(self._by_name)
+        for name, function in functions.items():
+            copy.add(builtin_free(function, name))
+        return copy
+
+    def nearest(self, name: str) -> str | None:
+        """A hint that names the nearest initializer, if any is near."""
+        return _nearest(name, self._by_name)
+
+    def __getitem__(self, name: str) -> Initializer:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+_registry = Registry()
+_entry_points_read = False
+
+
+def default_registry() -> Registry:
+    """The process's registry: built-ins, decorated functions, and those of the entry-point group."""
+    global _entry_points_read
+    if not _entry_points_read:
+        _entry_points_read = True
+        for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+            _registry.add(builtin_free(entry.load(), entry.name))
+    return _registry
+
+
+def builtin_free(function: Callable[..., Any], name: str) -> Initializer:
+    """Describe somebody's function under `name`; one that was decorated keeps its rank bounds."""
+    described = getattr(function, "__initdsl__", None)
+    if isinstance(described, Initializer) and described.name == name:
+        return described
+    options: dict[str, Any] = {"min_ndim": 0, "max_ndim": None, "check": None}
+    if isinstance(described, Initializer):
+        options = {key: getattr(described, key) for key in options}
+    return _describe(function, name=name, aliases=(), is_builtin=False, **options)
+
+
+F = typing.TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def initializer(function: F, /) -> F: ...
+@overload
+def initializer(
+    *, name: str | None = ..., min_ndim: int = ..., max_ndim: int | None = ..., check: Callable[..., None] | None = ...
+) -> Callable[[F], F]: ...
+def initializer(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    min_ndim: int = 0,
+    max_ndim: int | None = None,
+    check: Callable[..., None] | None = None,
+) -> Any:
+    """Register a function so that rule files may call it by name; returns the function unchanged.
+
+    The function takes the tensor first and fills it in place (or returns a new one of the same shape); its other
+    parameters are the call's arguments, validated by their annotations. With a `generator` parameter it is a draw,
+    and receives a seeded `torch.Generator` under `seed=`, else `None`.
+
+    `min_ndim` and `max_ndim` bound the rank; `check(shape, **arguments)` may raise `ValueError` to refuse a call
+    while the plan is made (`shape` is `None` while only the arguments are known).
+
+    Raises ValueError for the name of a built-in initializer, TypeError for a signature that can't be called.
+
+    >>> @initializer
+    ... def shifted(tensor, by: float = 1.0):
+    ...     tensor.fill_(by)
+    """
+
+    def register(f: Any) -> Any:
+        described = _describe(
+            f, name=name, aliases=(), min_ndim=min_ndim, max_ndim=max_ndim, check=_refusing(check), is_builtin=False
+        )
+        _registry.add(described)
+        f.__initdsl__ = described
+        return f
+
+    return register if function is None else register(function)
+
+
+def _refusing(check: Callable[..., None] | None) -> Callable[..., None] | None:
+    """`check` with its ValueError turned into the error that carries a place in the rule file."""
+    if check is None:
+        return None
+
+    def checked(shape: tuple[int, ...] | None, **arguments: Any) -> None:
+        try:
+            check(shape, **arguments)
+        except ArgumentError:
+            raise
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
+
+    return checked
+
+
+def builtin(
+    *,
+    aliases: tuple[str, ...] = (),
+    min_ndim: int = 0,
+    max_ndim: int | None = None,
+    check: Callable[..., None] | None = None,
+) -> Callable[[F], F]:
+    """Register one of the package's own initializers."""
+
+    def register(f: F) -> F:
+        described = _describe(
+            f, name=None, aliases=aliases, min_ndim=min_ndim, max_ndim=max_ndim, check=check, is_builtin=True
+        )
+        if not described.doc:
+            raise TypeError(textwrap.shorten(f"{described.name} has no docstring", 80))
+        _registry.add(described)
+        return f
+
+    return register

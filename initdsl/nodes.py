@@ -1,0 +1,408 @@
+"""What text becomes: expressions and selectors as frozen values. Spans don't take part in comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import Field
+
+from .source import Span
+
+NOWHERE = Span(0, 0)
+
+
+def _span() -> Any:
+    return field(default=NOWHERE, compare=False)
+
+
+node = dataclass(frozen=True, slots=True)
+
+# ---- expressions
+
+
+@node
+class Number:
+    """A number literal: an `int` of at most 64 bits, or a finite `float`."""
+
+    value: int | float
+    span: Span = _span()
+    kind: Literal["number"] = "number"
+
+
+@node
+class String:
+    value: str
+    span: Span = _span()
+    kind: Literal["string"] = "string"
+
+
+@node
+class Word:
+    """A constant: `true false none inf nan pi`."""
+
+    word: Literal["true", "false", "none", "inf", "nan", "pi"]
+    span: Span = _span()
+    kind: Literal["word"] = "word"
+
+
+@node
+class Name:
+    """A name to be looked up where the rule is used; `it` and `net` among them."""
+
+    name: str
+    span: Span = _span()
+    kind: Literal["name"] = "name"
+
+
+@node
+class Member:
+    """`net.a.b`: one step down a path. Only paths from `net` have members."""
+
+    base: Expr
+    name: str
+    span: Span = _span()
+    kind: Literal["member"] = "member"
+
+
+@node
+class Subscript:
+    base: Expr
+    items: tuple[Item, ...]
+    span: Span = _span()
+    kind: Literal["subscript"] = "subscript"
+
+
+@node
+class Unary:
+    operator: Literal["-", "+", "not"]
+    operand: Expr
+    span: Span = _span()
+    kind: Literal["unary"] = "unary"
+
+
+@node
+class Binary:
+    operator: Literal["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "and", "or"]
+    left: Expr
+    right: Expr
+    span: Span = _span()
+    kind: Literal["binary"] = "binary"
+
+
+@node
+class Argument:
+    """One argument of a call; `name` is `None` for a positional one."""
+
+    name: str | None
+    value: Expr
+    span: Span = _span()
+    kind: Literal["argument"] = "argument"
+
+
+@node
+class Call:
+    function: str
+    arguments: tuple[Argument, ...]
+    span: Span = _span()
+    name_span: Span = _span()
+    kind: Literal["call"] = "call"
+
+
+@node
+class Length:
+    """`len(selector)`."""
+
+    selector: Selector
+    span: Span = _span()
+    kind: Literal["length"] = "length"
+
+
+@node
+class TupleNode:
+    items: tuple[Expr, ...]
+    span: Span = _span()
+    kind: Literal["tuple"] = "tuple"
+
+
+@node
+class ListNode:
+    items: tuple[Expr, ...]
+    span: Span = _span()
+    kind: Literal["list"] = "list"
+
+
+@node
+class Mapping:
+    keys: tuple[str, ...]
+    values: tuple[Expr, ...]
+    span: Span = _span()
+    kind: Literal["mapping"] = "mapping"
+
+
+Expr = Annotated[
+    Union[
+        Number, String, Word, Name, Member, Subscript, Unary, Binary, Call, Length, TupleNode, ListNode, Mapping
+    ],
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+
+@node
+class Slice:
+    """`start:stop:step` in an index; parts left out are `None`."""
+
+    start: Expr | None
+    stop: Expr | None
+    step: Expr | None
+    span: Span = _span()
+    kind: Literal["slice"] = "slice"
+
+
+@node
+class Every:
+    """`*` in an index: every index, each a thing of its own."""
+
+    span: Span = _span()
+    kind: Literal["every"] = "every"
+
+
+@node
+class Ellipsis:
+    span: Span = _span()
+    kind: Literal["ellipsis"] = "ellipsis"
+
+
+Item = Annotated[
+    Union[
+        Number, String, Word, Name, Member, Subscript, Unary, Binary, Call, Length, TupleNode, ListNode, Mapping,
+        Slice, Every, Ellipsis,
+    ],
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+# ---- selectors
+
+
+@node
+class Predicate:
+    """`attribute`, `!attribute` or `attribute < value` in a class pattern; `operator` is `None` for a bare name."""
+
+    attribute: str
+    operator: Literal["=", "!=", "<", "<=", ">", ">=", "!"] | None
+    value: Expr | None
+    span: Span = _span()
+    kind: Literal["predicate"] = "predicate"
+
+
+@node
+class ClassPattern:
+    """A class by (qualified) name or glob; `subclasses` is the `+`."""
+
+    name: str
+    subclasses: bool
+    predicates: tuple[Predicate, ...]
+    span: Span = _span()
+    kind: Literal["class"] = "class"
+
+
+@node
+class Step:
+    """One name of a path: a glob (`*` within it), `*` for any one step, `**` for any number."""
+
+    name: str
+    predicates: tuple[Predicate, ...] = ()
+    span: Span = _span()
+    kind: Literal["step"] = "step"
+
+
+@node
+class Index:
+    """`[...]` in a path: a child by index, or a slice of the parameter the path has reached."""
+
+    items: tuple[Item, ...]
+    predicates: tuple[Predicate, ...] = ()
+    span: Span = _span()
+    kind: Literal["index"] = "index"
+
+
+PathStep = Annotated[Union[Step, Index], Field(discriminator="kind")]
+
+
+@node
+class View:
+    """`as (4, -1)[*]`: the parameter seen through a shape, and an index into that."""
+
+    shape: tuple[Expr, ...]
+    index: Index | None
+    span: Span = _span()
+    kind: Literal["view"] = "view"
+
+
+@node
+class Path:
+    """A path: from the root (`net`), from every module of a class, or from the enclosing block (`None`)."""
+
+    root: Literal["net"] | ClassPattern | None
+    steps: tuple[PathStep, ...]
+    view: View | None = None
+    span: Span = _span()
+    kind: Literal["path"] = "path"
+
+
+@node
+class Regex:
+    pattern: str
+    span: Span = _span()
+    kind: Literal["regex"] = "regex"
+
+
+@node
+class Union_:
+    """`A, B`: what either selects. `grouped` in parentheses."""
+
+    members: tuple[Selector, ...]
+    span: Span = _span()
+    grouped: bool = field(default=False, compare=False)
+    kind: Literal["union"] = "union"
+
+
+@node
+class Within:
+    """`S in T`, `S not in T`."""
+
+    selector: Selector
+    container: Selector
+    negated: bool
+    span: Span = _span()
+    kind: Literal["within"] = "within"
+
+
+@node
+class Maybe:
+    """`S?`: S, and matching nothing is fine."""
+
+    selector: Selector
+    span: Span = _span()
+    kind: Literal["maybe"] = "maybe"
+
+
+Selector = Annotated[Union[Path, Regex, Union_, Within, Maybe], Field(discriminator="kind")]
+
+Node = Any
+
+_CHILDREN: dict[type, tuple[str, ...]] = {}
+
+
+def children(value: Node) -> Iterator[Node]:
+    """The nodes directly inside a node, in the order of the text."""
+    kind = type(value)
+    names = _CHILDREN.get(kind)
+    if names is None:
+        skip = {"span", "kind", "name_span", "operator_span", "path_span", "source", "grouped"}
+        names = _CHILDREN[kind] = tuple(f.name for f in fields(kind) if f.name not in skip)
+    for name in names:
+        child = getattr(value, name)
+        if isinstance(child, tuple):
+            yield from (item for item in child if hasattr(item, "kind"))
+        elif hasattr(child, "kind"):
+            yield child
+
+
+def walk(value: Node) -> Iterator[Node]:
+    """A node and everything inside it, outermost first."""
+    stack = [value]
+    while stack:
+        current = stack.pop()
+        yield current
+        stack.extend(reversed(list(children(current))))
+
+# ---- statements
+
+
+def _source() -> Any:
+    return field(default="<rules>", compare=False)
+
+
+@node
+class Assign:
+    """`S ~ draw`, `S = value`, `S += edit`."""
+
+    targets: Selector
+    operator: Literal["~", "=", "+=", "-=", "*=", "/="]
+    value: Expr
+    span: Span = _span()
+    operator_span: Span = _span()
+    source: str = _source()
+    kind: Literal["assign"] = "assign"
+
+
+@node
+class Tie:
+    operands: tuple[Selector, ...]
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["tie"] = "tie"
+
+
+@node
+class Copy:
+    """`copy A B C`: the values of the first operand into the others."""
+
+    operands: tuple[Selector, ...]
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["copy"] = "copy"
+
+
+@node
+class Keep:
+    targets: Selector
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["keep"] = "keep"
+
+
+@node
+class Default:
+    targets: Selector
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["default"] = "default"
+
+
+@node
+class Let:
+    name: str
+    value: Expr
+    span: Span = _span()
+    name_span: Span = _span()
+    source: str = _source()
+    kind: Literal["let"] = "let"
+
+
+@node
+class Use:
+    """`use "base.init"`; once followed, `rules` are the statements of that file."""
+
+    path: str
+    rules: tuple[Rule, ...] | None = None
+    span: Span = _span()
+    path_span: Span = _span()
+    source: str = _source()
+    kind: Literal["use"] = "use"
+
+
+@node
+class Block:
+    """`S { ... }`."""
+
+    targets: Selector
+    rules: tuple[Rule, ...]
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["block"] = "block"
+
+
+Rule = Annotated[Union[Assign, Tie, Copy, Keep, Default, Let, Use, Block], Field(discriminator="kind")]

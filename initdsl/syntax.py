@@ -1,0 +1,781 @@
+"""From text to statements: the grammar loaded, newlines filtered, every mistake of a file reported in one pass.
+
+The grammar is `grammar/initdsl.lark`. Its tree is built straight into the values of `nodes`; what a callback finds
+wrong, and what the parser does not accept, is collected, and parsing goes on at the end of the statement.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path as FilePath
+from typing import Any, cast
+
+from lark import Lark, Token, Transformer, lexer
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from . import nodes
+from .diagnostic import Diagnostic, in_order
+from .nodes import (
+    Argument, Assign, Binary, Block, Call, ClassPattern, Copy, Default, Ellipsis, Every, Expr, Index, Keep, Length,
+    Let, ListNode, Mapping, Maybe, Member, Name, Number, Path, Predicate, Regex, Rule, Selector, Slice, Step, String,
+    Subscript, Tie, TupleNode, Unary, Union_, Use, View, Within, Word,
+)  # fmt: skip
+from .source import Source, Span
+
+__all__ = ["Limits", "grammar_text", "keywords", "parse_source", "tokenize"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a loader accepts; each one exceeded is a clear error.
+
+    `file_bytes` a file, `nesting` blocks and brackets within each other, `uses` files that use files,
+    `literal_elements` in one list literal, `errors` reported before giving up, `depth` of one expression.
+    """
+
+    file_bytes: int = 1 << 20
+    nesting: int = 64
+    uses: int = 16
+    literal_elements: int = 10_000
+    errors: int = 100
+    depth: int = 100
+
+
+DEFAULT_LIMITS = Limits()
+
+OPENERS = {"LPAR": "(", "LPAR_GLUED": "(", "LSQB": "[", "LSQB_GLUED": "[", "LBRACE": "{"}
+CLOSERS = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
+CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
+# after these a statement goes on in the next line
+CONTINUING = frozenset(
+    "COMMA IN PLUS MINUS STAR SLASH FLOOR_DIVIDE PERCENT POWER COMPARE AND OR NOT".split()
+)  # fmt: skip
+BINARY = frozenset("PLUS MINUS STAR SLASH FLOOR_DIVIDE PERCENT POWER COMPARE AND OR".split())
+
+
+@dataclass
+class Session:
+    """One parse: what was found wrong, and which brackets are open."""
+
+    limits: Limits
+    problems: list[tuple[str, str, Span, str | None]] = field(default_factory=list)
+    brackets: list[Token] = field(default_factory=list)
+    previous: str = ""
+
+    def report(self, name: str, message: str, span: Span, hint: str | None = None) -> None:
+        self.problems.append((name, message, span, hint))
+
+
+class _Local(threading.local):
+    session: Session
+
+
+_local = _Local()
+
+
+class TooDeep(Exception):
+    """Brackets nested beyond the limit; the parse ends here."""
+
+
+class NewlineFilter:
+    """Drops newlines that don't end a statement, keeps count of brackets, caps their nesting."""
+
+    always_accept = ("NL",)
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        session = _local.session
+        brackets = session.brackets
+        for token in stream:
+            kind = token.type
+            if kind == "NL":
+                if (brackets and brackets[-1].type != "LBRACE") or session.previous in CONTINUING:
+                    continue
+                if any(b.type != "LBRACE" for b in brackets):  # a mapping inside a call
+                    continue
+            elif kind in OPENERS:
+                brackets.append(token)
+                if len(brackets) > session.limits.nesting:
+                    span = Span(token.start_pos or 0, token.end_pos or 0)
+                    session.report(
+                        "too-deep", f"blocks and brackets are nested more than {session.limits.nesting} deep", span
+                    )
+                    raise TooDeep
+            elif kind in CLOSERS and brackets and OPENERS[brackets[-1].type] == CLOSERS[kind]:
+                brackets.pop()
+            session.previous = kind
+            yield token
+
+
+class Statements(list[Rule]):
+    """The statements of a body so far; its type marks a place where parsing can go on after a mistake."""
+
+
+def _at(first: Any, last: Any) -> Span:
+    return Span(_start(first), _end(last))
+
+
+def _start(value: Any) -> int:
+    return value.start_pos if isinstance(value, Token) else value.span.start
+
+
+def _end(value: Any) -> int:
+    return value.end_pos if isinstance(value, Token) else value.span.end
+
+
+def _values(children: Iterable[Any]) -> list[Any]:
+    """The children that are not punctuation."""
+    return [child for child in children if not isinstance(child, Token)]
+
+
+INTEGER = re.compile(r"(?:0|[1-9](?:_?[0-9])*)\Z")
+FLOAT = re.compile(r"(?:[0-9](?:_?[0-9])*)?(?:\.(?:[0-9](?:_?[0-9])*)?)?(?:[eE][+-]?[0-9]+)?\Z")
+ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+LARGEST_INT = 2**63 - 1
+
+
+class Builder(Transformer[Token, Any]):
+    """Grammar rules to nodes. Mistakes the grammar can't see are reported to the session."""
+
+    # ---- statements
+
+    def start(self, c: list[Any]) -> Statements:
+        return self.body_add(c)
+
+    def body_empty(self, c: list[Any]) -> Statements:
+        return Statements()
+
+    def body_end(self, c: list[Any]) -> Statements:
+        return cast(Statements, c[0])
+
+    def body_add(self, c: list[Any]) -> Statements:
+        body = cast(Statements, c[0])
+        body.extend(child for child in c[1:] if not isinstance(child, Token))
+        return body
+
+    def block(self, c: list[Any]) -> Block:
+        targets, _, body, *rest = c
+        body.extend(_values(rest))
+        return Block(targets, tuple(body), _at(targets, c[-1]))
+
+    def assign(self, c: list[Any]) -> Assign:
+        targets, operator, value = c
+        return Assign(targets, str(operator), value, _at(targets, value), _at(operator, operator))  # type: ignore[arg-type]
+
+    def tie(self, c: list[Any]) -> Tie:
+        return Tie(tuple(c[1:]), _at(c[0], c[-1]))
+
+    def copy(self, c: list[Any]) -> Copy:
+        return Copy(tuple(c[1:]), _at(c[0], c[-1]))
+
+    def keep(self, c: list[Any]) -> Keep:
+        return Keep(c[1], _at(c[0], c[1]))
+
+    def default(self, c: list[Any]) -> Default:
+        return Default(c[1], _at(c[0], c[1]))
+
+    def let(self, c: list[Any]) -> Let:
+        return Let(str(c[1]), c[3], _at(c[0], c[3]), _at(c[1], c[1]))
+
+    def use(self, c: list[Any]) -> Use:
+        return Use(_unescape(c[1]), None, _at(c[0], c[1]), _at(c[1], c[1]))
+
+    # ---- selectors
+
+    def targets(self, c: list[Any]) -> Selector:
+        members = tuple(_values(c))
+        if len(members) == 1:
+            return cast(Selector, members[0])
+        span = _at(members[0], members[-1])
+        for member in members:
+            inner = member.selector if isinstance(member, Maybe) else member
+            if isinstance(inner, Within):
+                _local.session.report(
+                    "ambiguous-in",
+                    "beside a `,` it is unclear what `in` belongs to",
+                    member.span,
+                    "write `(A, B) in T` or `A, (B in T)`",
+                )
+                break
+        return Union_(members, span)
+
+    def optional(self, c: list[Any]) -> Selector:
+        return Maybe(c[0], _at(c[0], c[1])) if c[1:] else cast(Selector, c[0])
+
+    def within(self, c: list[Any]) -> Within:
+        return Within(c[0], c[-1], c[1].type == "NOT", _at(c[0], c[-1]))
+
+    def group(self, c: list[Any]) -> Union_:
+        inner = c[1]
+        members = inner.members if isinstance(inner, Union_) and not inner.grouped else (inner,)
+        return Union_(members, _at(c[0], c[2]), True)
+
+    def regex(self, c: list[Any]) -> Regex:
+        return Regex(c[0][1:-1].replace("\\/", "/"), _at(c[0], c[0]))
+
+    def view(self, c: list[Any]) -> Path:
+        path, _, shape, *index = c
+        view = View(shape.items, index[0] if index else None, _at(shape, c[-1]))
+        return replace(path, view=view, span=_at(path, c[-1]))
+
+    def shape(self, c: list[Any]) -> TupleNode:
+        return TupleNode(tuple(_values(c)), _at(c[0], c[-1]))
+
+    def head(self, c: list[Any]) -> Any:
+        if isinstance(c[0], Token) and c[0].type in ("NET", "CLASS"):
+            return c[0]
+        if c[0].type == "DOT_FREE":
+            return Step(str(c[1]), (), _at(c[0], c[1]))
+        return Index(c[1], (), _at(c[0], c[2]))
+
+    def step(self, c: list[Any]) -> Step:
+        return Step(str(c[1]), (), _at(c[0], c[1]))
+
+    def subclasses(self, c: list[Any]) -> Token:
+        return cast(Token, c[0])
+
+    def predicates(self, c: list[Any]) -> TupleNode:
+        return TupleNode(tuple(_values(c)), _at(c[0], c[-1]))  # carries the predicates to `path`
+
+    def predicate(self, c: list[Any]) -> Predicate:
+        span = _at(c[0], c[-1])
+        if len(c) == 1:
+            return Predicate(str(c[0]), None, None, span)
+        if len(c) == 2:
+            return Predicate(str(c[1]), "!", None, span)
+        operator = "=" if c[1] == "==" else str(c[1])
+        return Predicate(str(c[0]), operator, c[2], span)  # type: ignore[arg-type]
+
+    def path(self, c: list[Any]) -> Path:
+        head, suffixes = c[0], c[1:]
+        span = _at(head, c[-1])
+        if isinstance(head, Token) and head.type == "NET":
+            return Path("net", _steps([], suffixes), None, span)
+        if not isinstance(head, Token):
+            return Path(None, _steps([head], suffixes), None, span)
+        # the class name ends at the first segment that looks like one, else at the first
+        segments = [head, *_leading_steps(suffixes)]
+        names = [str(head), *(step.name for step in segments[1:])]
+        ends = 0
+        for i, name in enumerate(names):
+            following = suffixes[i] if i < len(suffixes) else None
+            marked = isinstance(following, TupleNode) or (isinstance(following, Token) and following.type == "PLUS_GLUED")
+            if "*" in name or name.lstrip("_")[:1].isupper() or marked:
+                ends = i
+                break
+        rest = suffixes[ends:]
+        subclasses, predicates = False, ()
+        last: Any = segments[ends]
+        while rest and (isinstance(rest[0], TupleNode) or isinstance(rest[0], Token)):
+            last = rest.pop(0)
+            if isinstance(last, TupleNode):
+                predicates += last.items  # type: ignore[assignment]
+            else:
+                subclasses = True
+        name = ".".join(names[: ends + 1])
+        if "**" in name:
+            _local.session.report("bad-class-glob", f"`{name}` is not a class", _at(head, last), "any class is `*`")
+        pattern = ClassPattern(name, subclasses, cast(Any, predicates), _at(head, last))
+        return Path(pattern, _steps([], rest), None, span)
+
+    def index(self, c: list[Any]) -> Index:
+        return Index(c[1], (), _at(c[0], c[2]))
+
+    def items(self, c: list[Any]) -> tuple[Any, ...]:
+        return tuple(_values(c))
+
+    def slice(self, c: list[Any]) -> Slice:
+        parts: list[Expr | None] = [None, None, None]
+        place = 0
+        for child in c:
+            if isinstance(child, Token):
+                place += 1
+            else:
+                parts[place] = child
+        return Slice(parts[0], parts[1], parts[2], _at(c[0], c[-1]))
+
+    def every(self, c: list[Any]) -> Every:
+        return Every(_at(c[0], c[0]))
+
+    def ellipsis(self, c: list[Any]) -> Ellipsis:
+        return Ellipsis(_at(c[0], c[0]))
+
+    # ---- expressions
+
+    def binary(self, c: list[Any]) -> Binary:
+        return Binary(str(c[1]), c[0], c[2], _at(c[0], c[2]))  # type: ignore[arg-type]
+
+    def unary(self, c: list[Any]) -> Unary:
+        return Unary(str(c[0]), c[1], _at(c[0], c[1]))  # type: ignore[arg-type]
+
+    def subscript(self, c: list[Any]) -> Subscript:
+        return Subscript(c[0], c[2], _at(c[0], c[3]))
+
+    def member(self, c: list[Any]) -> Member:
+        base = c[0]
+        while isinstance(base, Member | Subscript):
+            base = base.base
+        if not (isinstance(base, Name) and base.name == "net"):
+            _local.session.report(
+                "no-attributes",
+                f"`.{c[2]}`: an expression has no attributes, only paths from `net`",
+                _at(c[1], c[2]),
+                f"write `net...{c[2]}`, or the name alone for an attribute of the target's module",
+            )
+        return Member(c[0], str(c[2]), _at(c[0], c[2]))
+
+    def call(self, c: list[Any]) -> Call:
+        return Call(str(c[0]), tuple(_values(c)), _at(c[0], c[-1]), _at(c[0], c[0]))
+
+    def length(self, c: list[Any]) -> Length:
+        return Length(c[2], _at(c[0], c[3]))
+
+    def argument(self, c: list[Any]) -> Argument:
+        if len(c) == 1:
+            return Argument(None, c[0], c[0].span)
+        return Argument(str(c[0]), c[2], _at(c[0], c[2]))
+
+    def number(self, c: list[Any]) -> Number:
+        token = c[0]
+        span, text = _at(token, token), str(token)
+        value: int | float = 0
+        if INTEGER.match(text):
+            value = int(text.replace("_", "")) if len(text) < 40 else LARGEST_INT + 1
+            if value > LARGEST_INT:
+                _local.session.report("number-too-large", "this integer needs more than 64 bits", span)
+                value = 0
+        elif FLOAT.match(text) and re.search(r"[.eE]", text) and re.search(r"\d", text):
+            value = float(text.replace("_", ""))
+            if value == float("inf"):
+                _local.session.report("number-too-large", f"`{_short(text)}` is too large for a float", span, "infinity is written `inf`")
+                value = 0.0
+        else:
+            hint = "a number has no leading zeros" if text[:1] == "0" and text.isdigit() else "numbers are decimal, as `1`, `0.5`, `1e-3` or `1_000`"
+            _local.session.report("bad-number", f"`{_short(text)}` is not a number", span, hint)
+        return Number(value, span)
+
+    def string(self, c: list[Any]) -> String:
+        return String(_unescape(c[0]), _at(c[0], c[0]))
+
+    def constant(self, c: list[Any]) -> Word:
+        return Word(str(c[0]), _at(c[0], c[0]))  # type: ignore[arg-type]
+
+    def name(self, c: list[Any]) -> Name:
+        return Name(str(c[0]), _at(c[0], c[0]))
+
+    def parenthesis(self, c: list[Any]) -> Any:
+        return replace(c[1], span=_at(c[0], c[2]))
+
+    def tuple(self, c: list[Any]) -> TupleNode:
+        return TupleNode(tuple(_values(c)), _at(c[0], c[-1]))
+
+    def list(self, c: list[Any]) -> ListNode:
+        literal = ListNode(tuple(_values(c)), _at(c[0], c[-1]))
+        limit = _local.session.limits.literal_elements
+        if _elements(literal, limit) > limit:
+            _local.session.report(
+                "literal-too-large", f"a literal has at most {limit:,} elements", literal.span, "use `load(...)`"
+            )
+            return ListNode((), literal.span)
+        return literal
+
+    def mapping(self, c: list[Any]) -> Mapping:
+        pairs = [child for child in c if not isinstance(child, Token)]
+        return Mapping(tuple(k for k, _ in pairs), tuple(v for _, v in pairs), _at(c[0], c[-1]))
+
+    def pair(self, c: list[Any]) -> tuple[str, Any]:  # type: ignore[valid-type]
+        return (_unescape(c[0]), c[2])
+
+
+def _leading_steps(suffixes: list[Any]) -> list[Step]:
+    found = []
+    for suffix in suffixes:
+        if not isinstance(suffix, Step):
+            break
+        found.append(suffix)
+    return found
+
+
+def _steps(first: list[Any], suffixes: list[Any]) -> tuple[Any, ...]:
+    """The steps of a path, predicates joined to the step they follow."""
+    steps = list(first)
+    for suffix in suffixes:
+        if isinstance(suffix, TupleNode):
+            if not steps:
+                _local.session.report("bad-predicate", "`net` takes no predicate", suffix.span)
+            else:
+                steps[-1] = replace(steps[-1], predicates=(*steps[-1].predicates, *suffix.items))
+        elif isinstance(suffix, Token):
+            _local.session.report("bad-plus", "`+` stands after a class name only", _at(suffix, suffix))
+        else:
+            steps.append(suffix)
+    return tuple(steps)
+
+
+def _elements(literal: Any, limit: int) -> int:
+    count, stack = 0, [literal]
+    while stack and count <= limit:
+        for item in stack.pop().items:
+            if isinstance(item, ListNode | TupleNode):
+                stack.append(item)
+            else:
+                count += 1
+    return count
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _unescape(token: Token) -> str:
+    start = token.start_pos or 0
+
+    def character(match: re.Match[str]) -> str:
+        escape = match[1]
+        if escape[0] == "u" and len(escape) == 5 and not 0xD800 <= int(escape[1:], 16) < 0xE000:
+            return chr(int(escape[1:], 16))
+        if escape in '"\\nt':
+            return {"n": "\n", "t": "\t"}.get(escape, escape)
+        _local.session.report(
+            "bad-escape",
+            f"`\\{escape}` is not an escape",
+            Span(start + 1 + match.start(), start + 1 + match.end()),
+            'escapes are `\\"`, `\\\\`, `\\n`, `\\t` and `\\uXXXX`',
+        )
+        return escape
+
+    return ESCAPE.sub(character, token[1:-1])
+
+
+# ---- the parser
+
+
+@lru_cache(maxsize=1)
+def grammar_text() -> str:
+    """The grammar: the packaged file, or the one of a source checkout."""
+    packaged = resources.files(__package__) / "grammar" / "initdsl.lark"
+    if packaged.is_file():
+        return packaged.read_text("utf-8")
+    return (FilePath(__file__).parent.parent / "grammar" / "initdsl.lark").read_text("utf-8")
+
+
+@lru_cache(maxsize=1)
+def keywords() -> tuple[str, ...]:
+    """Every reserved word, read off the grammar."""
+    return tuple(re.findall(r"^[A-Z]+: /([a-z]+)\(\?!\\w\)/$", grammar_text(), re.MULTILINE))
+
+
+@lru_cache(maxsize=1)
+def parser() -> Lark:
+    """The LALR parser of the grammar.
+
+    Where interegular is installed, lark spends seconds to look for terminals that collide: the tests do that once.
+    """
+    before, lexer.has_interegular = lexer.has_interegular, False
+    try:
+        return _build()
+    finally:
+        lexer.has_interegular = before
+
+
+def _build() -> Lark:
+    return Lark(
+        grammar_text(), parser="lalr", lexer="contextual", postlex=NewlineFilter(), transformer=Builder(),
+        keep_all_tokens=True, maybe_placeholders=False, propagate_positions=False,
+    )  # fmt: skip
+
+
+FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)|[\ud800-\udfff]")
+
+
+def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Rule], list[Diagnostic]]:
+    """The statements of a text, and everything that is wrong with its syntax.
+
+    Statements with a mistake are left out; the others are there. Never raises on any text.
+    """
+    text = source.text
+    if len(text) > limits.file_bytes or len(text.encode("utf-8", "surrogatepass")) > limits.file_bytes:
+        return [], [Diagnostic("file-too-large", f"the text is larger than {limits.file_bytes:,} bytes", source)]
+    problems = [
+        Diagnostic("forbidden-character", _forbidden(m[0]), source, Span(m.start(), m.end()), _instead(m[0]))
+        for m, _ in zip(FORBIDDEN.finditer(text), range(limits.errors), strict=False)
+    ]
+    if problems:
+        return [], problems
+    session = _local.session = Session(limits)
+    statements: list[Rule] = []
+    try:
+        statements = cast(Any, parser()).parse(text, on_error=lambda e: _recover(e, text, session))
+    except UnexpectedInput:
+        session.report("too-many-errors", "there are more errors than these", Span(len(text), len(text)))
+    except TooDeep:
+        pass
+    named = [replace(statement, source=source.name) for statement in _checked(statements, session, source.name)]
+    found = [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
+    return cast("list[Rule]", named), in_order(found)
+
+
+def _forbidden(character: str) -> str:
+    code = ord(character)
+    name = {"\r": "a carriage return without a line feed", "\0": "a NUL character", "\x0c": "a form feed"}.get(character)
+    name = name or unicodedata.name(character, "a control character").lower()
+    return f"{name} (U+{code:04X}) can't stand in a rule file"
+
+
+def _instead(character: str) -> str | None:
+    return "lines end with `\\n` or `\\r\\n`" if character == "\r" else None
+
+
+def _checked(statements: list[Rule], session: Session, source: str, inside: bool = False) -> Iterator[Any]:
+    """Statements without those the grammar can't refuse but the language does, each told its source."""
+    for statement in statements:
+        if isinstance(statement, Block):
+            before = len(session.problems)
+            _check_nodes(statement.targets, inside, session)
+            rules = tuple(replace(r, source=source) for r in _checked(list(statement.rules), session, source, True))
+            if len(session.problems) == before or rules:
+                yield replace(statement, rules=rules)
+        elif _check_nodes(statement, inside, session):
+            yield statement
+
+
+def _check_nodes(statement: Any, inside: bool, session: Session) -> bool:
+    """Depth, and selectors that continue a block where there is none."""
+    stack: list[tuple[Any, int]] = [(statement, 0)]
+    deepest = session.limits.depth
+    fine = True
+    while stack:
+        current, depth = stack.pop()
+        if depth > deepest:
+            session.report("too-deep", f"this expression is nested more than {deepest} deep", statement.span, "split it with `let`")
+            return False
+        if isinstance(current, Path) and current.root is None and not inside:
+            if isinstance(current.steps[0], Index):
+                session.report(
+                    "stray-space", "an index stands directly behind what it indexes, without a space",
+                    current.span, "as in `net[2]`",
+                )  # fmt: skip
+            else:
+                session.report(
+                    "outside-block", "a selector that starts with a dot continues a block, and there is none",
+                    current.span, "start with `net` or a class name",
+                )  # fmt: skip
+            fine = False
+        stack.extend((child, depth + 1) for child in nodes.children(current))
+    return fine
+
+
+# ---- errors
+
+NAMES = {
+    "RPAR": "`)`", "RSQB": "`]`", "RBRACE": "`}`", "LBRACE": "`{`", "COMMA": "`,`", "COLON": "`:`", "SET": "`=`",
+    "STRING": "a string", "LPAR_GLUED": "`(`", "STEP": "a name", "NAME": "a name", "IN": "`in`", "LPAR": "`(`",
+}  # fmt: skip
+
+
+def _recover(error: UnexpectedInput, text: str, session: Session) -> bool:
+    """Report a syntax error, and take the parser to the end of the statement. False gives up."""
+    cursor: Any = cast(Any, error).interactive_parser
+    state, thread = cursor.parser_state, cursor.lexer_thread.state
+    at, token = _place(error, text)
+    openers = [b for b in session.brackets if b.type != "LBRACE"]
+    end, unclosed = _statement_end(text, at, openers)
+    if unclosed is not None:
+        opener = OPENERS[unclosed.type]
+        session.report(
+            "unclosed-bracket", f"`{opener}` is never closed", _at(unclosed, unclosed),
+            f"close it with `{CLOSER_OF[opener]}`",
+        )  # fmt: skip
+    elif token is not None and token.type == "$END" and any(b.type == "LBRACE" for b in session.brackets):
+        brace = next(b for b in reversed(session.brackets) if b.type == "LBRACE")
+        session.report("unclosed-bracket", "`{` is never closed", _at(brace, brace), "close it with `}`")
+    else:
+        session.report(*_explain(at, token, cursor, text, session))
+    if len(session.problems) >= session.limits.errors:
+        return False
+    while state.value_stack and not isinstance(state.value_stack[-1], Statements):
+        state.value_stack.pop()
+        state.state_stack.pop()
+    if not state.value_stack:  # before the first statement: the empty body
+        cursor.feed_token(Token("NL", "\n", at, end_pos=at))
+    session.brackets[:] = [b for b in session.brackets if b.type == "LBRACE"]
+    depth = sum(isinstance(v, Token) and v.type == "LBRACE" for v in state.value_stack)
+    del session.brackets[depth:]
+    session.previous = ""
+    if token is not None and token.type == "RBRACE" and depth == 0:
+        end = at + 1
+    thread.line_ctr.char_pos = end
+    thread.last_token = None
+    if end >= len(text):
+        for _ in range(depth):
+            cursor.feed_token(Token("RBRACE", "}", end, end_pos=end))
+        session.brackets.clear()
+    elif text[end] == "{":  # the block's body can still be read
+        cursor.feed_token(Token("CLASS", "*", end, end_pos=end))
+    return True
+
+
+def _place(error: UnexpectedInput, text: str) -> tuple[int, Token | None]:
+    if isinstance(error, UnexpectedToken):
+        token = error.token
+        if token.type == "$END":
+            return len(text), token
+        return token.start_pos or 0, token
+    assert isinstance(error, UnexpectedCharacters)
+    return error.pos_in_stream, None
+
+
+SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"?|#[^\n]*|[()\[\]{};\n]')
+
+
+def _statement_end(text: str, at: int, openers: list[Token]) -> tuple[int, Token | None]:
+    """Where the statement around `at` ends; and the bracket that is never closed, if that is why it doesn't."""
+    depth = len(openers)
+    for match in SCAN.finditer(text, at):
+        character = match[0]
+        if character in "([":
+            depth += 1
+        elif character in ")]":
+            depth = max(0, depth - 1)
+        elif character in "{}" or (depth == 0 and character in ";\n"):
+            if depth and openers:
+                break
+            return match.start(), None
+    else:
+        if not (depth and openers):
+            return len(text), None
+    opener = openers[-1]
+    line_end = text.find("\n", opener.start_pos or 0)
+    return (len(text) if line_end < 0 else line_end), opener
+
+
+def _explain(at: int, token: Token | None, cursor: Any, text: str, session: Session) -> tuple[str, str, Span, str | None]:
+    """Name, message, span and hint for what stands at `at`."""
+    found = text[at : at + 1]
+    rest = text[at:]
+    span = Span(at, (token.end_pos or at + 1) if token is not None and token.type not in ("$END", "NL") else at + 1)
+    accepts = cursor.accepts()
+    previous = session.previous
+    if rest.startswith("**="):
+        return "bad-operator", "`**=` is not an operator", Span(at, at + 3), "put a space before `*=` to multiply what `*` selects"
+    if token is None:
+        if found == '"':
+            end = rest.find("\n")
+            return "unclosed-string", 'the string is not closed with `"`', Span(at, at + (end if end >= 0 else len(rest))), None
+        if found == "'":
+            return "bad-character", "`'` does not begin a string", Span(at, at + 1), 'strings take double quotes: `"..."`'
+        if found == "?":
+            return "bad-character", "`?` stands at the very end of a selector, without a space", Span(at, at + 1), None
+        name = unicodedata.name(found, "")
+        if not found.isascii() or not found.isprintable():
+            shown = f"`{found}` ({name.lower()}, U+{ord(found):04X})" if found.isprintable() else f"{name.lower() or 'a control character'} (U+{ord(found):04X})"
+            return "bad-character", f"{shown} can't stand here", Span(at, at + 1), None
+    if found == "[" and at and text[at - 1] in " \t" and "LSQB_GLUED" in accepts:
+        return "stray-space", "a space stands before `[`", Span(at, at + 1), "write it directly behind the name"
+    if found == "(" and at and text[at - 1] in " \t" and "LPAR_GLUED" in accepts:
+        return "stray-space", "a space stands before `(`", Span(at, at + 1), "write it directly behind the name"
+    if found == "." and at and text[at - 1] in " \t" and "DOT" in accepts:
+        return "stray-space", "a space stands before `.`", Span(at, at + 1), "write it directly behind the name"
+    if token is not None and token.type == "COMPARE":
+        if "SET" in accepts and found == "=":
+            return "bad-operator", "`==` compares", span, "to set a value write `=`"
+        if previous and "COMPARE" not in accepts and _compared(cursor):
+            return "chained-comparison", "comparisons don't chain", span, "join two with `and`"
+    if found == ":" and "SET" in accepts:
+        return "bad-operator", "`:` does not set a value", Span(at, at + 1), "write `=` for a value, `~` for a draw"
+    if found == "," and _operands(cursor):
+        return "unexpected-comma", "the operands are separated by spaces", span, "leave out the `,`"
+    if rest.startswith("//"):
+        return "bad-comment", "`//` does not begin a comment", Span(at, at + 2), "comments begin with `#`"
+    shown = _found(token, found, text)
+    word = re.match(r"\w+", rest)
+    if token is not None and word and word[0] == "expect":
+        return "reserved-word", "`expect` is reserved", span, None
+    if word and "SET" in accepts and "DRAW" in accepts and previous == "CLASS":
+        near = difflib.get_close_matches(_last_word(text, at), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7)
+        if near:
+            return "unexpected-token", f"expected `~`, `=` or an edit such as `+=`, found {shown}", span, f"did you mean `{near[0]}`?"
+    hint = None
+    if word and word[0] in keywords() and "NAME" in accepts:
+        hint = f"`{word[0]}` is reserved; take another name"
+    elif word and word[0] in keywords() and "CLASS" in accepts:
+        hint = f'`{word[0]}` is reserved; after a dot it is fine, as in `net.{word[0]}`'
+    elif previous == "NAME" and token is not None and token.type in ("NUMBER", "NAME") and "LPAR_GLUED" in accepts:
+        hint = f"a call has parentheses: `{_last_word(text, at)}(...)`"
+    return "unexpected-token", f"expected {_expected(accepts)}, found {shown}", span, hint
+
+
+def _compared(cursor: Any) -> bool:
+    return any(isinstance(v, Token) and v.type == "COMPARE" for v in cursor.parser_state.value_stack[-3:])
+
+
+def _operands(cursor: Any) -> bool:
+    for value in reversed(cursor.parser_state.value_stack):
+        if isinstance(value, Statements):
+            return False
+        if isinstance(value, Token) and value.type in ("TIE", "COPY"):
+            return True
+    return False
+
+
+def _last_word(text: str, at: int) -> str:
+    match = re.search(r"(\w+)\s*\Z", text[max(0, at - 200) : at])
+    return match[1] if match else ""
+
+
+def _found(token: Token | None, found: str, text: str) -> str:
+    if token is not None and token.type == "$END":
+        return "the end of the text"
+    if token is not None and token.type == "NL":
+        return "the end of the line"
+    return f"`{_short(str(token))}`" if token is not None else f"`{found}`"
+
+
+def _expected(accepts: set[str]) -> str:
+    """What the grammar takes next, in words, most telling first."""
+    words: list[str] = []
+    if "TIE" in accepts:
+        words.append("a statement")
+    elif "NUMBER" in accepts:
+        words.append("a value")
+    elif "CLASS" in accepts:
+        words.append("a selector")
+    if "DRAW" in accepts:
+        words += ["`~`", "`=`", "an edit such as `+=`"]
+    structural = ["RPAR", "RSQB", "COMMA", "COLON", "RBRACE"] if not words or "TIE" not in accepts else ["RBRACE"]
+    if "NUMBER" not in accepts:
+        structural += ["STRING", "NAME", "STEP"] if "TIE" not in accepts and "CLASS" not in accepts else []
+    if "DRAW" not in accepts:
+        structural += ["SET"]
+    if "LPAR_GLUED" in accepts and len(accepts) <= 2:
+        structural += ["LPAR_GLUED"]
+    words += [NAMES[kind] for kind in structural if kind in accepts]
+    words = list(dict.fromkeys(words))
+    if "NL" in accepts and "TIE" not in accepts and "DRAW" not in accepts:
+        words.append("the end of the statement")
+    if not words and BINARY & accepts:
+        words.append("an operator")
+    if not words:
+        words = sorted(NAMES.get(kind, kind.lower()) for kind in accepts if kind != "$END") or ["the end of the text"]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def tokenize(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Token]:
+    """The tokens of a text that parses; comments and blanks lie in the gaps between them.
+
+    Raises ValueError on a text with a syntax error.
+    """
+    _local.session = Session(limits)
+    try:
+        cursor = parser().parse_interactive(text)
+        return list(cursor.iter_parse())
+    except (UnexpectedInput, TooDeep):
+        raise ValueError("the text has a syntax error") from None
+
+
