@@ -1,0 +1,65 @@
+"""The command line. Only this package prints or exits; each command is one module, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib import metadata
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "apply": "fill a network by its rules, and save it",
+    "explain": "every rule that touches one parameter, and which won",
+    "list": "the initializers, recipes and lints there are",
+    "plan": "what would happen to every parameter; touches nothing",
+}
+
+
+class Commands(click.Group):
+    """Commands by name, loaded when needed: `initdsl lint` never pays for torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"{__name__}.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            if near:
+                raise click.UsageError(f"no command is named `{args[0]}`; did you mean `{near[0]}`?", ctx) from None
+            raise error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("initdsl"), prog_name="initdsl")
+def group() -> None:
+    """Declarative weight initialization for PyTorch: rule files, checked and applied."""
+
+
+def main() -> None:
+    """The `initdsl` program: exit code 0 fine, 1 findings or a difference, 2 could not run."""
+    from ..diagnostic import InitDSLError
+
+    try:
+        group(prog_name="initdsl")
+    except InitDSLError as error:
+        from .console import show
+
+        show(error.diagnostics, file=sys.stderr)
+        sys.exit(2)

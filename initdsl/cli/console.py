@@ -1,0 +1,54 @@
+"""What the commands share: colour, diagnostics on a stream, files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from typing import IO
+
+import click
+
+from ..diagnostic import Diagnostic
+
+__all__ = ["coloured", "fail", "show", "write_atomically"]
+
+
+def coloured(file: IO[str]) -> bool:
+    """Colour only on a terminal, and never under `NO_COLOR`."""
+    return "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb" and file.isatty()
+
+
+def show(diagnostics: Iterable[Diagnostic], file: IO[str] | None = None) -> None:
+    """Print findings, a blank line between them."""
+    stream = file or sys.stdout
+    click.echo("\n\n".join(d.render(coloured(stream)) for d in diagnostics), file=stream, color=coloured(stream))
+
+
+def fail(message: str, hint: str | None = None) -> None:
+    """Could not run: say why on standard error, exit 2."""
+    show([Diagnostic("usage", message, hint=hint)], file=sys.stderr)
+    raise SystemExit(2)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file through a temporary one beside it: it is there whole, or as it was. Keeps its permissions."""
+    target = os.path.realpath(path)
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".initdsl-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(target):
+            os.chmod(temporary, os.stat(target).st_mode & 0o7777)
+        else:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
