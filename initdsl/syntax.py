@@ -27,6 +27,7 @@ from .nodes import (
     Let, ListNode, Mapping, Maybe, Member, Name, Number, Path, Predicate, Regex, Rule, Selector, Slice, Step, String,
     Subscript, Tie, TupleNode, Unary, Union_, Use, View, Within, Word,
 )  # fmt: skip
+from .parse_tables import read_tables
 from .source import Source, Span
 
 __all__ = ["Limits", "grammar_text", "keywords", "parse_source", "tokenize"]
@@ -473,22 +474,27 @@ def keywords() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def parser() -> Lark:
-    """The LALR parser of the grammar.
+    """The LALR parser of the grammar, from its stored tables where they are current."""
+    grammar = grammar_text()
+    tables = read_tables(grammar)
+    if tables is None:
+        return built_parser()
+    return cast(Any, Lark.__new__(Lark))._load(tables, postlex=NewlineFilter(), transformer=Builder())  # type: ignore[no-any-return]
+
+
+def built_parser() -> Lark:
+    """The same parser, made from the grammar's text.
 
     Where interegular is installed, lark spends seconds to look for terminals that collide: the tests do that once.
     """
     before, lexer.has_interegular = lexer.has_interegular, False
     try:
-        return _build()
+        return Lark(
+            grammar_text(), parser="lalr", lexer="contextual", postlex=NewlineFilter(), transformer=Builder(),
+            keep_all_tokens=True, maybe_placeholders=False, propagate_positions=False,
+        )  # fmt: skip
     finally:
         lexer.has_interegular = before
-
-
-def _build() -> Lark:
-    return Lark(
-        grammar_text(), parser="lalr", lexer="contextual", postlex=NewlineFilter(), transformer=Builder(),
-        keep_all_tokens=True, maybe_placeholders=False, propagate_positions=False,
-    )  # fmt: skip
 
 
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)|[\ud800-\udfff]")
