@@ -1,0 +1,88 @@
+"""The optional compiled kernel: what `streams` does in torch calls, in one pass over the memory and with the same bits.
+
+It compiles at its first use in a process, which takes about a second a function. Nothing is cached on disk: numba's cache is a
+pickle. Neither fast-math nor contraction of a product and a sum is allowed here; both would change bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from initdsl.streams import _DROP, _SHIFT
+
+__all__ = ["affine", "lines"]
+
+_BLOCK = 2048  # elements: the words of a block stay in the first-level cache
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_MASK64 = (1 << 64) - 1
+
+
+@numba.njit(nogil=True, fastmath=False, error_model="numpy", inline="always")
+def _words(block: Any, start: Any, gamma: Any) -> None:
+    for j in range(block.shape[0]):
+        z = start + np.uint64(j) * gamma
+        z = (z ^ (z >> _S30)) * _M1
+        z = (z ^ (z >> _S27)) * _M2
+        block[j] = z ^ (z >> _S31)
+
+
+@numba.njit(
+    "void(f4[::1], i8, u8, u8, f4, f4, f4, f4)", nogil=True, fastmath=False, error_model="numpy"
+)
+def _affine(out: Any, skip: Any, start: Any, gamma: Any, step: Any, middle: Any, low: Any, high: Any) -> None:
+    block = np.empty(_BLOCK // 2, np.uint64)
+    lanes = block.view(np.int32)
+    done = 0
+    while done < out.shape[0]:
+        _words(block, start, gamma)
+        start += np.uint64(_BLOCK // 2) * gamma
+        count = min(_BLOCK - skip, out.shape[0] - done)
+        for k in range(count):
+            x = np.float32(lanes[skip + k]) * step + middle
+            out[done + k] = min(max(x, low), high)
+        done += count
+        skip = 0
+
+
+@numba.njit(
+    "void(f4[::1], i8, u8, u8, f4[::1], f4[::1], f4, f4)", nogil=True, fastmath=False, error_model="numpy"
+)
+def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes: Any, low: Any, high: Any) -> None:
+    block = np.empty(_BLOCK // 2, np.uint64)
+    lanes = block.view(np.int32)
+    position = np.empty(_BLOCK, np.float32)
+    bits = position.view(np.int32)
+    half = np.float32(0.5)
+    done = 0
+    while done < out.shape[0]:
+        _words(block, start, gamma)
+        start += np.uint64(_BLOCK // 2) * gamma
+        for k in range(_BLOCK):
+            position[k] = np.float32(lanes[k]) + half
+        count = min(_BLOCK - skip, out.shape[0] - done)
+        for k in range(count):
+            index = (bits[skip + k] >> _DROP) + _SHIFT
+            x = position[skip + k] * slopes[index] + intercepts[index]
+            out[done + k] = min(max(x, low), high)
+        done += count
+        skip = 0
+
+
+def affine(
+    out: Any, offset: int, state: int, gamma: int, step: float, middle: float, low: float, high: float
+) -> None:
+    """Uniform numbers into a contiguous float32 array whose first element has the logical index `offset`."""
+    first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
+    _affine(out, offset & 1, first, np.uint64(gamma), *map(np.float32, (step, middle, low, high)))
+
+
+def lines(
+    out: Any, offset: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float
+) -> None:
+    """Numbers from a quantile function of line segments, likewise."""
+    first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
+    _lines(out, offset & 1, first, np.uint64(gamma), intercepts, slopes, np.float32(low), np.float32(high))

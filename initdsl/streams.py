@@ -1,0 +1,658 @@
+"""Random streams addressed by element: any element of any parameter can be computed alone, with the same bits.
+
+The definition, *stream v1*, is written down with test vectors in `docs/streams.md` and never changes silently. Three
+things keep its bits the same on every device, thread count and torch release:
+
+- words come from integer arithmetic;
+- the floating-point steps are single roundings of `+ - * /`, `sqrt` and conversions, each one its own torch call, so
+  that no compiler can contract two of them;
+- what a distribution needs beyond these (the normal distribution function) is computed in decimal arithmetic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from initdsl.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
+
+__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "words"]
+
+VERSION = "initdsl stream v1"
+
+# SplitMix64 (Steele, Lea & Flood 2014), with the finalizer's shifts and multipliers of Stafford's variant 13.
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+_MASK64 = (1 << 64) - 1
+
+# Elements generated at a time. On a CPU the buffers stay in the second-level cache of each thread.
+_CPU_CHUNK = 1 << 18
+_DEVICE_CHUNK = 1 << 24
+# A compiled kernel starts at this size: below it torch's own calls cost less than its first use would.
+_KERNEL_FROM = 1 << 14
+_THREAD_FROM = 1 << 17
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class StreamKey(NamedTuple):
+    """What addresses one stream: two starting points and the odd step from one word to the next, each 64 bits."""
+
+    state: int
+    fine: int
+    gamma: int
+
+
+def key(seed: int, name: str, draw: int = 0) -> StreamKey:
+    """The key of one draw of one parameter.
+
+    `seed` is an int in `[0, 2**64)`, `name` the parameter's fully qualified name, `draw` counts the draws of that
+    parameter from 0. Different arguments give unrelated streams. Raises TypeError for another type, ValueError for
+    a number out of range. Source: BLAKE2b (RFC 7693) over version, seed, draw and name.
+    """
+    for what, value in (("seed", seed), ("draw", draw)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
+        if not 0 <= value < 1 << 64:
+            raise ValueError(f"{what} must be at least 0 and less than 2**64, not {value}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, not {type(name).__name__}")
+    message = VERSION.encode() + b"\0" + seed.to_bytes(8, "little") + draw.to_bytes(8, "little")
+    digest = hashlib.blake2b(message + name.encode("utf-8", "surrogatepass"), digest_size=24).digest()
+    state, fine, gamma = (int.from_bytes(digest[at : at + 8], "little") for at in (0, 8, 16))
+    gamma |= 1
+    if (gamma ^ gamma >> 1).bit_count() < 24:  # long runs of equal bits mix slowly
+        gamma ^= 0xAAAAAAAAAAAAAAAA
+    return StreamKey(state, fine, gamma)
+
+
+def words(key: StreamKey, start: int, count: int) -> Tensor:
+    """The 64-bit words `start .. start + count - 1` of a stream, as an int64 tensor of shape `(count,)` on the CPU."""
+    z = torch.arange(count, dtype=torch.int64)
+    z.mul_(_signed(key.gamma)).add_(_signed(key.state + start * key.gamma))
+    return _mix(z, torch.empty_like(z))
+
+
+def generator(key: StreamKey, device: torch.device | str = "cpu") -> torch.Generator:
+    """A new `torch.Generator` seeded from a key, for initializers that draw in their own way.
+
+    What it yields is torch's business and may differ between devices and torch releases.
+    """
+    made = torch.Generator(device=device)
+    # Not word 0 of the stream itself: an element-wise draw under the same key must not share bits with it.
+    made.manual_seed(_signed(key.state ^ key.fine ^ key.gamma) & (1 << 63) - 1)
+    return made
+
+
+def engine() -> str:
+    """Which code fills large float tensors on the CPU: `numba` or `torch`. Their bits are the same.
+
+    The environment variable `INITDSL_KERNEL=torch` switches the compiled kernel off.
+    """
+    return "torch" if _kernel() is None else "numba"
+
+
+def fill(
+    tensor: Tensor,
+    distribution: Distribution,
+    key: StreamKey,
+    *,
+    offset: int = 0,
+    strides: Sequence[int] | None = None,
+) -> None:
+    """Write a distribution into `tensor`, in place, each element from its own place in the stream.
+
+    The element at coordinates `c` has the logical index `offset + sum(strides[d] * c[d])` in the whole parameter,
+    counted row-major; the default strides are the row-major ones of the tensor's own shape. Any strided layout; the
+    dtypes float32, float64, bfloat16 and float16. A half-type value is the float32 value, rounded. Values stay in
+    the distribution's bounds (`[low, high)` for Uniform) also after rounding, if the dtype has a number there.
+
+    Raises TypeError for another dtype or layout, ValueError for strides that don't fit the shape, a negative index,
+    a tensor whose elements share memory or that has none (meta), and parameters that no distribution has.
+    """
+    lengths, steps = _checked(tensor, offset, strides)
+    with torch.no_grad():
+        tensor = tensor.detach()
+        if isinstance(distribution, Constant):
+            tensor.fill_(distribution.value)
+            return
+        recipe = _recipe(distribution, tensor.dtype)
+        if tensor.numel():
+            _Filler(key, recipe, tensor).walk(lengths, steps, offset)
+
+
+def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[list[int], list[int]]:
+    if tensor.layout != torch.strided:
+        raise TypeError(f"only a strided tensor can be filled, not one of layout {tensor.layout}")
+    if tensor.dtype not in _DTYPES:
+        raise TypeError(f"a tensor of dtype {tensor.dtype} cannot be filled; allowed: float32, float64, bfloat16, float16")
+    if tensor.is_meta:
+        raise ValueError("a tensor on the meta device has no memory to fill")
+    lengths = list(tensor.shape)
+    if strides is None:
+        steps = [math.prod(lengths[d + 1 :]) for d in range(len(lengths))]
+    else:
+        steps = list(strides)
+        if len(steps) != len(lengths):
+            raise ValueError(f"{len(steps)} strides were given for a tensor of {len(lengths)} dimensions")
+    if offset < 0 or any(step < 0 for step in steps):
+        raise ValueError("offset and strides must not be negative")
+    if any(n > 1 and step == 0 for n, step in zip(lengths, tensor.stride())):
+        raise ValueError("an expanded tensor cannot be filled: its elements share memory")
+    return lengths, steps
+
+
+# ---------------------------------------------------------------------------------------------------- words
+
+
+def _signed(value: int) -> int:
+    """The two's complement reading of the low 64 bits."""
+    value &= _MASK64
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _mix(z: Tensor, spare: Tensor) -> Tensor:
+    """SplitMix64's finalizer in place; `spare` has the shape of `z`."""
+    for shift, multiplier in _MIX:
+        torch.bitwise_right_shift(z, shift, out=spare)
+        spare.bitwise_and_((1 << 64 - shift) - 1)  # int64 shifts copy the sign; the finalizer wants zeros
+        z.bitwise_xor_(spare)
+        if multiplier != 1:
+            z.mul_(_signed(multiplier))
+    return z
+
+
+# ------------------------------------------------------------------------------------- distributions to numbers
+
+
+class _Affine(NamedTuple):
+    """Uniform: `position * step + middle`, held in `[low, high]`."""
+
+    step: float
+    middle: float
+    low: float
+    high: float
+
+
+class _Quantile(NamedTuple):
+    """Location, scale, bounds in the tensor's dtype, and the truncated standard normal they are applied to."""
+
+    loc: float
+    scale: float
+    low: float
+    high: float
+    alpha: float
+    beta: float
+
+
+_Recipe = _Affine | _Quantile
+
+
+@lru_cache(maxsize=1024)
+def _recipe(distribution: Distribution, dtype: torch.dtype) -> _Recipe:
+    if isinstance(distribution, Uniform):
+        low, high = float(distribution.low), float(distribution.high)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise ValueError(f"uniform needs finite bounds with low at most high, not {low} and {high}")
+        inside = _inside(low, high, dtype, open_above=True)
+        bits = 64 if dtype == torch.float64 else 32
+        step, middle = (math.ldexp(high, -bits) - math.ldexp(low, -bits)), low / 2 + high / 2
+        return _Affine(_working(step, dtype), _working(middle, dtype), *inside)
+    if isinstance(distribution, Normal):
+        loc, scale = float(distribution.mean), float(distribution.std)
+        alpha, beta, low, high = -math.inf, math.inf, -math.inf, math.inf
+    elif isinstance(distribution, TruncatedNormal):
+        loc, scale = float(distribution.loc), float(distribution.scale)
+        low, high = float(distribution.low), float(distribution.high)
+        if math.isnan(low) or math.isnan(high) or not low < high:
+            raise ValueError(f"a truncated normal needs low less than high, not {low} and {high}")
+        alpha, beta = ((low - loc) / scale, (high - loc) / scale) if scale > 0 else (-math.inf, math.inf)
+    else:
+        raise TypeError(f"{type(distribution).__name__} is no element-wise distribution")
+    if not (math.isfinite(loc) and math.isfinite(scale) and scale >= 0):
+        raise ValueError(f"a normal needs a finite mean and a finite std of at least 0, not {loc} and {scale}")
+    if isinstance(distribution, TruncatedNormal):
+        if scale == 0:
+            raise ValueError("a truncated normal needs a scale greater than 0")
+        if min(abs(alpha), abs(beta)) > _FARTHEST and (alpha > 0) == (beta > 0):
+            raise ValueError(f"the bounds of a truncated normal are more than {_FARTHEST} scales from its location")
+        low, high = _inside(low, high, dtype, open_above=False)
+    return _Quantile(loc, scale, low, high, alpha, beta)
+
+
+def _working(value: float, dtype: torch.dtype) -> float:
+    """A parameter rounded to the precision the values are computed in."""
+    return value if dtype == torch.float64 else float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
+
+
+def _inside(low: float, high: float, dtype: torch.dtype, open_above: bool) -> tuple[float, float]:
+    """The smallest and the largest number of `dtype` in the interval; where there is none, the nearest number twice."""
+    if dtype == torch.float64 and not open_above:
+        return low, high
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+
+    def step(number: Tensor, up: bool) -> Tensor:
+        bits = int(number.view(integer))
+        if float(number) == 0:
+            smallest = torch.tensor(1, dtype=integer).view(dtype)
+            return smallest if up else -smallest
+        return torch.tensor(bits + (1 if (float(number) > 0) == up else -1), dtype=integer).view(dtype)
+
+    bottom = torch.tensor(low, dtype=torch.float64).to(dtype)
+    top = torch.tensor(high, dtype=torch.float64).to(dtype)
+    while float(bottom) < low:
+        bottom = step(bottom, up=True)
+    while float(top) > high or (open_above and float(top) == high and low < high):
+        top = step(top, up=False)
+    if float(bottom) > float(top):
+        nearest = float(torch.tensor(low, dtype=torch.float64).to(dtype))
+        return nearest, nearest
+    return float(bottom), float(top)
+
+
+# ---------------------------------------------------------------------------- the normal distribution function
+
+_FARTHEST = 37.0
+_DIGITS = 60
+
+
+@lru_cache(maxsize=1024)
+def _upper_tail(x: float) -> Decimal:
+    """The probability that a standard normal exceeds `x`, to some 50 digits; the same on every machine."""
+    with localcontext() as context:
+        context.prec = _DIGITS
+        if math.isinf(x):
+            return Decimal(0 if x > 0 else 1)
+        if x < 0:
+            return 1 - _upper_tail(-x)
+        if x > 1000:  # exp() would run for long, and nothing below 1e-400000 matters
+            return Decimal(0)
+        at = Decimal(x)
+        density = (-at * at / 2).exp() / (2 * _PI).sqrt()
+        if x < 8:
+            # integral from 0 to x: density * (x + x^3/3 + x^5/15 + ...); all terms positive
+            term = total = at
+            n = 1
+            while term > total * Decimal(10) ** -_DIGITS:
+                n += 2
+                term = term * at * at / n
+                total += term
+            return Decimal("0.5") - density * total
+        fraction = at  # Laplace's continued fraction x + 1/(x + 2/(x + 3/(x + ...)))
+        for n in range(200, 0, -1):
+            fraction = at + n / fraction
+        return density / fraction
+
+
+_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
+
+
+class _Truncation(NamedTuple):
+    """A truncated standard normal seen from the side of its upper tail.
+
+    The survival probability at fraction `u` of the mass, counted from the lower bound, is `survival * (1 - u * drop)`;
+    `log` is minus the logarithm of `survival`. `mirrored` says that lower and upper were exchanged.
+    """
+
+    survival: float
+    log: float
+    drop: float
+    mirrored: bool
+
+
+@lru_cache(maxsize=1024)
+def _truncation(alpha: float, beta: float) -> _Truncation:
+    mirrored = alpha + beta < 0
+    if mirrored:
+        alpha, beta = -beta, -alpha
+    with localcontext() as context:
+        context.prec = _DIGITS
+        above, beyond = _upper_tail(alpha), _upper_tail(beta)
+        return _Truncation(float(above), float(-above.ln()), float(1 - beyond / above), mirrored)
+
+
+# Wichura 1988, algorithm AS 241 (PPND16): numerators and denominators, lowest degree first.
+_CENTRAL = (
+    (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
+     4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
+    (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+     2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
+)  # fmt: skip
+_TAIL = (
+    (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
+     1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
+    (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+     1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
+)  # fmt: skip
+_FAR = (
+    (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
+     2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
+    (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+     7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
+)  # fmt: skip
+
+
+def _ratio(x: Tensor, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+    above, below = (torch.full_like(x, part[-1]) for part in coefficients)
+    for a, b in zip(coefficients[0][-2::-1], coefficients[1][-2::-1]):
+        above.mul_(x).add_(a)
+        below.mul_(x).add_(b)
+    return above.div_(below)
+
+
+_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # the first has 32 bits: times e is exact
+
+
+def _log(x: Tensor) -> Tensor:
+    """The natural logarithm of positive, normal float64 numbers from `+ - * /` alone."""
+    bits = x.contiguous().view(torch.int64)
+    exponent = (bits >> 52) - 1023
+    mantissa = ((bits & (1 << 52) - 1) | 1023 << 52).view(torch.float64)
+    large = mantissa > 1.4142135623730951
+    mantissa = torch.where(large, mantissa * 0.5, mantissa)
+    power = torch.where(large, exponent + 1, exponent).to(torch.float64)
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    square = s * s
+    series = torch.full_like(square, 2.0 / 23)
+    for n in range(21, 0, -2):
+        series.mul_(square).add_(2.0 / n)
+    return power * _LN2_HIGH + (s * series + power * _LN2_LOW)
+
+
+def _normal_quantile(position: Tensor, alpha: float, beta: float) -> Tensor:
+    """The truncated standard normal at signed positions, float64.
+
+    A positive position is a fraction of the mass counted from the lower bound, a negative one, negated, from the
+    upper bound; so both ends keep their digits. `-0.5 <= position <= 0.5`, and not 0 where that bound is infinite.
+    """
+    lower = position > 0
+    near = position.abs()
+    if math.isinf(alpha) and math.isinf(beta):
+        return _from_survival(near, -_log(near)) * torch.where(lower, -1.0, 1.0).to(position.dtype)
+    cut = _truncation(alpha, beta)
+    if cut.mirrored:
+        lower = ~lower
+    # 1 - u * drop; from the upper end that is (1 - drop) + near * drop, whose first part is exact as a parameter
+    kept = torch.where(lower, 1.0 - near * cut.drop, _remainder(alpha, beta) + near * cut.drop)
+    z = _from_survival(kept * cut.survival, cut.log - _log(kept))
+    return -z if cut.mirrored else z
+
+
+@lru_cache(maxsize=1024)
+def _remainder(alpha: float, beta: float) -> float:
+    """The survival probability at the far bound over that at the near one."""
+    if alpha + beta < 0:
+        alpha, beta = -beta, -alpha
+    with localcontext() as context:
+        context.prec = _DIGITS
+        return float(_upper_tail(beta) / _upper_tail(alpha))
+
+
+def _from_survival(survival: Tensor, log: Tensor) -> Tensor:
+    """The number a standard normal exceeds with the given probability; `log` is minus its logarithm."""
+    q = 0.5 - survival
+    central = q * _ratio(0.180625 - q * q, _CENTRAL)
+    # Above one half the lower tail is the near one, and its logarithm has to be taken anew.
+    mirrored = survival > 0.5
+    rest = torch.where(mirrored, 1.0 - survival, 0.25)
+    log = torch.where(mirrored, -_log(rest.clamp_(min=1e-300)), log).clamp_(min=0.0)
+    r = log.sqrt()
+    tail = torch.where(r <= 5.0, _ratio(r - 1.6, _TAIL), _ratio(r - 5.0, _FAR))
+    return torch.where(q.abs() <= 0.425, central, torch.where(mirrored, -tail, tail))
+
+
+# ------------------------------------------------------------------------- the float32 quantile as line segments
+
+# A float32 position is a signed count of 2**-32: 0.5 .. 2**31. Its segment is its sign, its exponent and the first
+# bits of its mantissa, so segments are as fine, relative to the distance from the bound, everywhere.
+_FINE = 9
+_DROP = 23 - _FINE
+_FIRST, _LAST = 126 << _FINE, 158 << _FINE
+_SHIFT = (1 << 31 - _DROP) - _FIRST  # added to the arithmetic shift of the bits, makes negative positions start at 0
+_POSITIVE = 1 << 31 - _DROP  # where positive positions start
+_SIZE = _POSITIVE + _LAST - _FIRST + 1
+
+
+@lru_cache(maxsize=32)
+def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
+    """Intercept and slope of each segment, float64, laid out by index; what no position reaches stays unset."""
+    count = _LAST - _FIRST
+    number = torch.arange(_FIRST, _LAST + 1, dtype=torch.int32)
+    position = (number << _DROP).view(torch.float32).to(torch.float64)
+    intercepts, slopes = torch.zeros(2, _SIZE, dtype=torch.float64).unbind()
+    for sign, start in ((1.0, _POSITIVE), (-1.0, 0)):
+        x = position * sign
+        y = _normal_quantile(x * 2.0**-32, alpha, beta)
+        slope = (y[1:] - y[:-1]) / (x[1:] - x[:-1])
+        slopes[start : start + count] = slope
+        intercepts[start : start + count] = y[:-1] - slope * x[:-1]
+        intercepts[start + count] = y[-1]  # the middle, reached by rounding: a single point
+    return intercepts, slopes
+
+
+class _Lines(NamedTuple):
+    intercepts: Tensor
+    slopes: Tensor
+
+
+@lru_cache(maxsize=8)
+def _lines(recipe: _Quantile, device: torch.device) -> _Lines:
+    """The segments of a distribution, located, scaled and rounded to float32."""
+    intercepts, slopes = _segments(recipe.alpha, recipe.beta)
+    return _Lines(
+        (intercepts * recipe.scale + recipe.loc).to(torch.float32).to(device),
+        (slopes * recipe.scale).to(torch.float32).to(device),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- filling
+
+
+class _Filler:
+    """One fill: cuts the tensor into chunks and generates each; owns the buffers, whatever the tensor's size."""
+
+    def __init__(self, key: StreamKey, recipe: _Recipe, tensor: Tensor) -> None:
+        self.key, self.recipe, self.tensor = key, recipe, tensor
+        self.device = tensor.device
+        self.double = tensor.dtype == torch.float64
+        self.precision = torch.float64 if self.double else torch.float32
+        on_cpu = self.device.type == "cpu"
+        self.chunk = _CPU_CHUNK if on_cpu else _DEVICE_CHUNK
+        self.small = tensor.numel() < 1 << 15
+        large = on_cpu and not self.double and tensor.numel() >= _KERNEL_FROM
+        self.kernel = _kernel() if large else None
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+        self.steps: Tensor | None = None
+
+    def walk(self, lengths: list[int], steps: list[int], offset: int) -> None:
+        """Fill the whole tensor, dimensions ordered from the slowest logical index to the fastest."""
+        dims = sorted(
+            ((step, n, memory) for step, n, memory in zip(steps, lengths, self.tensor.stride()) if n > 1),
+            key=lambda dim: -dim[0],
+        )
+        merged: list[tuple[int, int, int]] = []
+        for step, n, memory in dims:
+            if merged and merged[-1][0] == step * n and merged[-1][2] == memory * n:
+                merged[-1] = (step, n * merged[-1][1], memory)
+            else:
+                merged.append((step, n, memory))
+        view = self.tensor.as_strided([n for _, n, _ in merged], [m for _, _, m in merged])
+        self.block(view, [step for step, _, _ in merged], offset)
+
+    def block(self, view: Tensor, steps: list[int], offset: int) -> None:
+        if self.kernel is not None and steps == [1] and view.is_contiguous() and view.dtype == torch.float32:
+            self.compiled(view, offset)
+            return
+        if view.numel() <= self.chunk:
+            self.leaf(view, steps, offset)
+            return
+        inner = view.numel() // view.shape[0]
+        rows = max(1, self.chunk // inner)
+        for row in range(0, view.shape[0], rows):
+            part = view[row : row + rows] if inner <= self.chunk else view[row]
+            self.block(part, steps if inner <= self.chunk else steps[1:], offset + row * steps[0])
+
+    def leaf(self, view: Tensor, steps: list[int], offset: int) -> None:
+        direct = view.dtype == self.precision and view.is_contiguous()
+        out = view.view(-1) if direct else self.buffer("out", view.numel(), self.precision)
+        lengths, steps = _merge(list(view.shape), steps)
+        if self.kernel is not None and steps == [1]:
+            self.compiled(out, offset)
+        else:
+            self.write(out, lengths, steps, offset)
+        if not direct:
+            view.copy_(out.view(view.shape))
+
+    def buffer(self, name: str, count: int, dtype: torch.dtype) -> Tensor:
+        have = self.buffers.get((name, dtype))
+        if have is None or have.numel() < count:
+            have = self.buffers[name, dtype] = torch.empty(count, dtype=dtype, device=self.device)
+        return have[:count]
+
+    # -- positions
+
+    def lanes(self, lengths: list[int], steps: list[int], offset: int, state: int) -> Tensor:
+        """The 32-bit lane of each element, as an int32 tensor of one dimension (a buffer's memory)."""
+        count = math.prod(lengths)
+        if steps == [1]:
+            first, skip = offset >> 1, offset & 1
+            m = (count + skip + 1) >> 1
+            if self.steps is None or self.steps.numel() < m:
+                self.steps = torch.arange(m, dtype=torch.int64, device=self.device).mul_(_signed(self.key.gamma))
+            z = self.buffer("words", m, torch.int64)
+            torch.add(self.steps[:m], _signed(state + first * self.key.gamma), out=z)
+            return _mix(z, self.buffer("spare", m, torch.int64)).view(torch.int32)[skip : skip + count]
+        index = torch.full((), offset, dtype=torch.int64, device=self.device)
+        for n, step in zip(lengths, steps):
+            index = index.unsqueeze(-1) + torch.arange(n, dtype=torch.int64, device=self.device) * step
+        index = index.reshape(-1)
+        z = (index >> 1).mul_(_signed(self.key.gamma)).add_(_signed(state))
+        _mix(z, self.buffer("spare", count, torch.int64))
+        halves = z.view(torch.int32).view(count, 2)
+        return torch.where((index & 1).bool(), halves[:, 1], halves[:, 0])
+
+    # -- values
+
+    def write(self, out: Tensor, lengths: list[int], steps: list[int], offset: int) -> None:
+        if self.double:
+            self.write_double(out, lengths, steps, offset)
+            return
+        recipe = self.recipe
+        lane = self.lanes(lengths, steps, offset, self.key.state)
+        out.copy_(lane)
+        if isinstance(recipe, _Affine):
+            out.mul_(recipe.step)
+            if recipe.middle:
+                out.add_(recipe.middle)
+            out.clamp_(recipe.low, recipe.high)
+            return
+        out.add_(0.5)
+        index = self.buffer("spare", (out.numel() + 1) >> 1, torch.int64).view(torch.int32)[: out.numel()]
+        torch.bitwise_right_shift(out.view(torch.int32), _DROP, out=index)
+        index.add_(_SHIFT)
+        if self.small:
+            intercepts, slopes = (part.to(self.device) for part in _segments(recipe.alpha, recipe.beta))
+            out.mul_(slopes.index_select(0, index).mul_(recipe.scale).to(torch.float32))
+            out.add_(intercepts.index_select(0, index).mul_(recipe.scale).add_(recipe.loc).to(torch.float32))
+        else:
+            lines = _lines(recipe, self.device)
+            picked = self.buffer("words", (out.numel() + 2) >> 1, torch.int64).view(torch.float32)[: out.numel()]
+            out.mul_(torch.index_select(lines.slopes, 0, index, out=picked))
+            out.add_(torch.index_select(lines.intercepts, 0, index, out=picked))
+        if not math.isinf(recipe.low) or not math.isinf(recipe.high):
+            out.clamp_(recipe.low, recipe.high)
+
+    def write_double(self, out: Tensor, lengths: list[int], steps: list[int], offset: int) -> None:
+        recipe = self.recipe
+        coarse = self.lanes(lengths, steps, offset, self.key.state).to(torch.int64)
+        fine = self.lanes(lengths, steps, offset, self.key.fine).to(torch.int64)
+        position = (coarse << 32) | (fine & 0xFFFFFFFF)
+        out.copy_(position)
+        if isinstance(recipe, _Affine):
+            out.mul_(recipe.step).add_(recipe.middle)
+        else:
+            out.add_(0.5).mul_(2.0**-64)
+            z = _normal_quantile(out, recipe.alpha, recipe.beta)
+            torch.mul(z, recipe.scale, out=out).add_(recipe.loc)
+        if not math.isinf(recipe.low) or not math.isinf(recipe.high):
+            out.clamp_(recipe.low, recipe.high)
+
+    # -- the compiled kernel
+
+    def compiled(self, out: Tensor, offset: int) -> None:
+        assert self.kernel is not None
+        run, recipe, key = self.kernel, self.recipe, self.key
+        array = out.numpy()
+        if isinstance(recipe, _Affine):
+            call: Callable[[int, int], None] = lambda a, b: run.affine(array[a:b], offset + a, *key_args, *recipe)
+        else:
+            tables = [part.numpy() for part in _lines(recipe, self.device)]
+            bounds = (recipe.low, recipe.high)
+            call = lambda a, b: run.lines(array[a:b], offset + a, *key_args, *tables, *bounds)
+        key_args = (key.state, key.gamma)
+        _spread(call, out.numel())
+
+
+def _merge(lengths: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
+    """Join dimensions that together count on without a gap; steps are in falling order."""
+    merged: list[tuple[int, int]] = []
+    for n, step in zip(lengths, steps):
+        if n == 1:
+            continue
+        if merged and merged[-1][1] == step * n:
+            merged[-1] = (merged[-1][0] * n, step)
+        else:
+            merged.append((n, step))
+    return ([n for n, _ in merged], [step for _, step in merged]) if merged else ([1], [1])
+
+
+def _spread(call: Callable[[int, int], None], count: int) -> None:
+    """Run `call(start, stop)` over `range(count)` on torch's number of threads; the kernel holds no lock."""
+    workers = min(torch.get_num_threads(), max(1, count // _THREAD_FROM))
+    if workers == 1:
+        call(0, count)
+        return
+    edges = [count * w // workers for w in range(workers + 1)]
+    errors: list[BaseException] = []
+
+    def work(a: int, b: int) -> None:
+        try:
+            call(a, b)
+        except BaseException as error:  # handed to the caller's thread below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(edges[1:-1], edges[2:])]
+    for thread in threads:
+        thread.start()
+    work(edges[0], edges[1])
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+@lru_cache(maxsize=1)
+def _load_kernel() -> Any:
+    try:
+        from initdsl import _kernel_numba
+    except ImportError:
+        return None
+    return _kernel_numba
+
+
+def _kernel() -> Any:
+    """The compiled kernel's module, or None where it is switched off or cannot be had."""
+    return None if os.environ.get("INITDSL_KERNEL") == "torch" else _load_kernel()
+
+
+if sys.byteorder != "little":  # halves of a word are taken by their place in memory
+    raise ImportError("initdsl.streams needs a little-endian machine")
