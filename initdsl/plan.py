@@ -1,0 +1,376 @@
+"""A plan: what every rule set comes to on one network, as values. Made by the resolver, carried out by the executor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .diagnostic import Diagnostic
+from .initializers import Distribution, Initializer
+from .initializers.distributions import number
+from .network import Live, Network, TensorInfo
+from .nodes import Assign, Copy, Default, Expr, Keep
+from .rules import RuleSet
+from .selectors import Match
+from .source import Span
+
+if TYPE_CHECKING:
+    from .report import Report
+
+__all__ = ["Action", "Clause", "Plan", "PlanEntry"]
+
+PLAN_FORMAT = "initdsl-plan"
+PLAN_VERSION = 1
+
+
+@dataclass(eq=False)
+class Clause:
+    """One statement where it stands: which `let`s it sees, and in which file."""
+
+    number: int
+    rule: Assign | Keep | Default | Copy
+    lets: Any
+    frame: Any
+    targets: Any  # the selector this clause fills
+    hits: int = 0  # tensors it has a say in, in the end
+    selected: int = 0  # tensors it selects
+
+    @property
+    def whole(self) -> str:
+        return self.rule.kind
+
+
+@dataclass(slots=True)
+class Draw:
+    """An initializer that fills a tensor: its function and bound arguments."""
+
+    initializer: Initializer
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        shown = ", ".join(
+            f"{p.name}={_shown(self.arguments[p.name])}" for p in self.initializer.parameters
+            if p.required or self.arguments[p.name] != p.default
+        )  # fmt: skip
+        return f"{self.initializer.name}({shown})"
+
+
+@dataclass(slots=True)
+class Value:
+    """One number for every element."""
+
+    value: float | int | bool
+
+    def __str__(self) -> str:
+        return _shown(self.value)
+
+
+@dataclass(slots=True)
+class Expression:
+    """An expression that looks at tensors or draws within: evaluated when its turn comes."""
+
+    expr: Expr
+    finite: bool  # whether a result that is not finite is an error
+    reads: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Load:
+    """A tensor of a safetensors file."""
+
+    path: str
+    key: str
+
+    def __str__(self) -> str:
+        return f'load("{self.path}", key="{self.key}")'
+
+
+@dataclass(slots=True)
+class CopyFrom:
+    """The final values of another tensor."""
+
+    tensor: int
+
+
+@dataclass(slots=True)
+class Reset:
+    """The module's own `reset_parameters`."""
+
+    module: int
+
+
+@dataclass(slots=True)
+class Kept:
+    """Left as it is."""
+
+
+Payload = Distribution | Draw | Value | Expression | Load | CopyFrom | Reset | Kept
+
+
+@dataclass(slots=True)
+class Action:
+    """One write: what, into which piece of which tensor, by which clause.
+
+    `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor).
+    """
+
+    clause: Clause
+    operator: str
+    payload: Payload
+    match: Match
+    shape: tuple[int, ...]
+    view: tuple[int, ...] | None = None
+    index: tuple[Any, ...] | None = None
+
+
+@dataclass(slots=True)
+class PlanEntry:
+    """What happens to one tensor: a base (or none) and edits on top, in file order."""
+
+    plan: Plan = field(repr=False)
+    tensor: TensorInfo
+    base: Action | None = None
+    edits: list[Action] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of `named_parameters()`."""
+        return self.tensor.name
+
+    @property
+    def names(self) -> list[str]:
+        """All names of a shared tensor, this one first."""
+        return self.plan.tensor_names(self.tensor)
+
+    @property
+    def label(self) -> str:
+        """The tensor as a rule file writes it: `net[0].weight`."""
+        return self.plan.network.label(self.tensor)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.tensor.dtype
+
+    @property
+    def numel(self) -> int:
+        return self.tensor.numel
+
+    @property
+    def actions(self) -> list[Action]:
+        return [*([self.base] if self.base is not None else []), *self.edits]
+
+    @property
+    def status(self) -> str:
+        """`set`, `kept`, `default`, `partial` (only slices or edits) or `uncovered`."""
+        if self.base is None:
+            if not self.edits:
+                return "uncovered"
+            return "set" if any(_covers(a, self.tensor) for a in self.edits) else "partial"
+        if isinstance(self.base.payload, Kept):
+            return "kept" if not self.edits else "set"
+        return "default" if isinstance(self.base.payload, Reset) and not self.edits else "set"
+
+    @property
+    def statements(self) -> list[tuple[str, str]]:
+        """`(text, file:line)` of every statement that makes it, in order."""
+        return [(self.plan.clause_text(a.clause), self.plan.clause_place(a.clause)) for a in self.actions]
+
+    @property
+    def effect(self) -> str:
+        """What is done, in short: `~ uniform(-10, 10); *= abs(weight) >= 5`."""
+        seen: dict[int, str] = {}
+        for action in self.actions:
+            seen.setdefault(action.clause.number, self.plan.effect(action))
+        return "; ".join(seen.values())
+
+    @property
+    def distribution(self) -> Distribution | None:
+        """What its elements follow, where one distribution says it all."""
+        if self.base is None or self.edits:
+            return None
+        payload = self.base.payload
+        if isinstance(payload, Value):
+            from .initializers import Constant
+
+            return Constant(float(payload.value))
+        return payload if isinstance(payload, Distribution) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "label": self.label, "names": self.names, "shape": list(self.shape), "dtype": self.dtype,
+            "numel": self.numel, "kind": self.tensor.kind, "status": self.status, "effect": self.effect,
+            "resolved": [str(a.payload) for a in self.actions if hasattr(a.payload, "__str__") and _has_text(a.payload)],
+            "statements": [{"text": text, "location": place} for text, place in self.statements],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}"
+
+
+def _has_text(payload: Payload) -> bool:
+    return not isinstance(payload, Expression | CopyFrom | Reset | Kept)
+
+
+def _covers(action: Action, tensor: TensorInfo) -> bool:
+    count = 1
+    for size in action.shape:
+        count *= size
+    return action.index is not None and action.operator in ("=", "~") and count == tensor.numel
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return number(value)
+    return str(value)
+
+
+@dataclass
+class PlannedTie:
+    """Tensors that become one object: `source`'s, under all the names of `others`."""
+
+    rule: Any
+    source: int
+    others: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """What `apply` would do, and nothing done yet.
+
+    `entries` has every parameter (and every buffer a rule writes to) in the order of `named_parameters()`; `order` is
+    the order of the writes; `warnings` are rules that select nothing and may; `notes` what is worth knowing.
+    """
+
+    rules: RuleSet
+    network: Network
+    entries: list[PlanEntry]
+    order: list[PlanEntry]
+    resets: list[tuple[int, tuple[int, ...]]]
+    ties: list[PlannedTie]
+    clauses: list[Clause]
+    warnings: list[Diagnostic]
+    notes: list[Diagnostic]
+    canonical: dict[int, int]
+    resolver: Any = field(repr=False)
+    live: Live | None = field(default=None, repr=False)
+    net: Any = field(default=None, repr=False)
+    seed: int | None = None
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    # ---- looking
+
+    @property
+    def uncovered(self) -> list[PlanEntry]:
+        """Parameters that no rule reaches; they keep the values they have."""
+        return [e for e in self.entries if e.status == "uncovered" and e.tensor.kind != "buffer"]
+
+    @property
+    def partial(self) -> list[PlanEntry]:
+        """Parameters of which only slices are set or which are only edited."""
+        return [e for e in self.entries if e.status == "partial" and e.tensor.kind != "buffer"]
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The statements that select nothing, as written."""
+        return [d.source[d.span] if d.source and d.span else d.message for d in self.warnings]
+
+    @cached_property
+    def by_name(self) -> dict[str, PlanEntry]:
+        """Entries by every name they have, labels included."""
+        found: dict[str, PlanEntry] = {}
+        for entry in self.entries:
+            for name in (*entry.names, entry.label):
+                found.setdefault(name, entry)
+        return found
+
+    def __getitem__(self, name: str) -> PlanEntry:
+        return self.by_name[name]
+
+    def __iter__(self) -> Iterator[PlanEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def tensor_names(self, tensor: TensorInfo) -> list[str]:
+        names = self.network.names(tensor)
+        for index in self._joined.get(tensor.index, ()):
+            names += [n for n in self.network.names(self.network.tensors[index]) if n not in names]
+        return names
+
+    @cached_property
+    def _joined(self) -> dict[int, list[int]]:
+        joined: dict[int, list[int]] = {}
+        for index, canonical in self.canonical.items():
+            if index != canonical:
+                joined.setdefault(canonical, []).append(index)
+        return joined
+
+    def clause_text(self, clause: Clause) -> str:
+        rule = clause.rule
+        return " ".join(self.rules.text(rule.source, rule.span).split())
+
+    def clause_place(self, clause: Clause) -> str:
+        return self.rules.location(clause.rule.source, clause.rule.span)
+
+    def effect(self, action: Action) -> str:
+        """One action as one reads it behind the parameter's name."""
+        rule = action.clause.rule
+        if not isinstance(rule, Assign):
+            return {"keep": "kept", "default": "default", "copy": "copied"}[rule.kind]
+        text = self.rules.text(rule.source, Span(rule.operator_span.start, rule.span.end))
+        target = ""
+        if action.index is not None:
+            written = self.rules.text(rule.source, rule.targets.span)
+            bracket = re.search(r"\[[^\[\]]*\]\s*\Z", written)
+            target = bracket[0].strip() + " " if bracket else ""
+        return target + (" ".join(text.split()) if "\n" in text else text)
+
+    def explain(self, name: str) -> Any:
+        """Every rule that touches one tensor, in order, and which won; see `Explanation`.
+
+        Raises KeyError with the nearest name.
+        """
+        from .explain import explain
+
+        return explain(self, name)
+
+    # ---- doing
+
+    def apply(self, on_init: Any = None) -> Report:
+        """Carry the plan out on the network it was made for. Raises ApplyError; then everything is as it was."""
+        from .executor import execute
+
+        return execute(self, on_init)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready values, versioned."""
+        from .report import totals
+
+        return {
+            "format": PLAN_FORMAT, "version": PLAN_VERSION, "seed": self.seed,
+            "network": self.network.fingerprint(),
+            "entries": [entry.to_dict() for entry in self.entries],
+            "ties": [list(tie.names) for tie in self.ties],
+            "unmatched": [d.to_dict() for d in self.warnings],
+            "notes": [d.to_dict() for d in self.notes],
+            "totals": totals(self.entries),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        from .report import plan_text
+
+        return plan_text(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("a plan belongs to the network it was made for; pickle the rules, or `plan.to_dict()`")

@@ -1,0 +1,629 @@
+"""Which modules and which tensors a selector means, in a described network; and why one means nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from . import nodes
+from .expressions import Environment, EvalError, describe_value, evaluate
+from .network import MISSING, ClassInfo, ModuleInfo, Network, TensorInfo
+from .nodes import (
+    ClassPattern, Ellipsis, Every, Index, Maybe, Name, Path, Predicate, Regex, Selector, Slice, Step, String, Union_,
+    View, Within,
+)  # fmt: skip
+from .source import Span
+
+__all__ = ["Frame", "Match", "Matcher", "Unmatched"]
+
+
+@dataclass(slots=True, eq=False)
+class Match:
+    """One thing a selector selects: a module, or (with `tensor`) a tensor as one of its owner's.
+
+    `bindings` are the bound indices; `scope` the modules whose attributes an expression may read after the owner's,
+    inner first; `frame` the match of the enclosing block it belongs to. `index` and `view` lead to a piece.
+    """
+
+    module: int
+    tensor: int | None = None
+    bindings: tuple[tuple[str, int], ...] = ()
+    scope: tuple[int, ...] = ()
+    frame: Match | None = None
+    index: Index | None = None
+    view: View | None = None
+
+
+class Frame:
+    """The modules a block's selector selected, and which of them a module lies in."""
+
+    def __init__(self, network: Network, matches: list[Match]):
+        self.network = network
+        self.matches = matches
+        self._inside: dict[int, list[Match]] | None = None
+
+    def inside(self, module: int) -> list[Match]:
+        if self._inside is None:
+            self._inside = {}
+            for match in self.matches:
+                for index in self.network.reachable(match.module):
+                    self._inside.setdefault(index, []).append(match)
+        return self._inside.get(module, [])
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """Why a selector selects nothing; a warning where the class is simply not in this network."""
+
+    message: str
+    span: Span
+    hint: str | None
+    name: str = "unmatched-selector"
+    warning: bool = False
+
+
+@dataclass(slots=True)
+class _State:
+    """A place a path has reached."""
+
+    module: int
+    tensor: int | None
+    bindings: tuple[tuple[str, int], ...]
+    root: int | None
+    frame: Match | None
+    index: Index | None = None
+
+
+def merge(a: tuple[tuple[str, int], ...], b: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...] | None:
+    """Both bindings together, or `None` where they contradict each other."""
+    if not a or not b or a == b:
+        return a or b
+    joined = dict(a)
+    for name, value in b:
+        if joined.setdefault(name, value) != value:
+            return None
+    return tuple(sorted(joined.items()))
+
+
+@lru_cache(maxsize=4096)
+def glob(pattern: str) -> re.Pattern[str]:
+    """A glob over one name."""
+    return re.compile("[^.]*".join(map(re.escape, re.split(r"\*+", pattern))) + r"\Z")
+
+
+@lru_cache(maxsize=4096)
+def _qualified(pattern: str) -> re.Pattern[str]:
+    return re.compile(r"(?:.*\.)?" + glob(pattern).pattern)
+
+
+def class_matches(pattern: str, cls: ClassInfo) -> bool:
+    """Whether a class goes by a (qualified, globbed) name."""
+    if "." in pattern:
+        compiled = _qualified(pattern)
+        return any(compiled.match(name) for name in cls.names)
+    return cls.name == pattern or ("*" in pattern and glob(pattern).match(cls.name) is not None)
+
+
+EnvironmentOf = Callable[[int, tuple[tuple[str, int], ...], tuple[int, ...]], Environment]
+
+
+@dataclass
+class Matcher:
+    """Evaluates selectors against one network.
+
+    `environment(module, bindings, scope)` gives names their values; `is_let` tells which names can't be bound.
+    """
+
+    network: Network
+    environment: EnvironmentOf
+    is_let: Callable[[str], bool]
+    _pure: dict[tuple[Selector, bool], list[Match]] = field(default_factory=dict)
+    _classes: dict[ClassPattern, list[int]] = field(default_factory=dict)
+    _regexes: dict[str, Any] = field(default_factory=dict)
+    _binding: bool = True
+
+    def select(self, selector: Selector, frame: Frame | None = None, modules: bool = False) -> list[Match]:
+        """What a selector selects, in the order of the network. `modules` makes a regex search module names.
+
+        Raises EvalError for what can't be evaluated.
+        """
+        if frame is None and _is_pure(selector):
+            key = (selector, modules)
+            found = self._pure.get(key)
+            if found is None:
+                found = self._pure[key] = self._select(selector, None, modules)
+            return found
+        return self._select(selector, frame, modules)
+
+    def _select(self, selector: Selector, frame: Frame | None, modules: bool) -> list[Match]:
+        match selector:
+            case Maybe():
+                return self.select(selector.selector, frame, modules)
+            case Union_():
+                return [match for member in selector.members for match in self.select(member, frame, modules)]
+            case Within():
+                return self._within(selector, frame, modules)
+            case Regex():
+                return self._framed(self._regex(selector, modules), frame)
+            case Path():
+                return self._path(selector, frame)
+        raise AssertionError(selector)
+
+    # ---- paths
+
+    def _path(self, path: Path, frame: Frame | None) -> list[Match]:
+        states = self._starts(path, frame)
+        for i, step in enumerate(path.steps):
+            states = self._step(states, step, i == len(path.steps) - 1)
+        matches = []
+        for state in states:
+            scope: tuple[int, ...] = () if state.root is None or state.root == state.module else (state.root,)
+            bindings, above = state.bindings, state.frame
+            if above is not None:
+                scope = (*scope, above.module, *above.scope)
+            matches.append(Match(state.module, state.tensor, bindings, scope, above, state.index, path.view))
+        if path.root is None or frame is None:
+            return matches
+        return self._framed(matches, frame)
+
+    def reach(self, path: Path, bindings: tuple[tuple[str, int], ...], scope: tuple[int, ...]) -> list[Match]:
+        """What a path in an expression leads to: names in its indices are evaluated, never bound."""
+        states = [_State(0, None, bindings, None, Match(scope[0], None, bindings, scope[1:]) if scope else None)]
+        self._binding = False
+        try:
+            for i, step in enumerate(path.steps):
+                states = self._step(states, step, i == len(path.steps) - 1)
+        finally:
+            self._binding = True
+        return [Match(s.module, s.tensor, s.bindings, (), None, s.index) for s in states]
+
+    def _starts(self, path: Path, frame: Frame | None) -> list[_State]:
+        if path.root == "net":
+            return [_State(0, None, (), None, None)]
+        if path.root is None:
+            return [_State(m.module, None, m.bindings, None, m) for m in frame.matches] if frame else []
+        return [_State(index, None, (), index, None) for index in self.of_class(path.root)]
+
+    def _framed(self, matches: list[Match], frame: Frame | None) -> list[Match]:
+        """Those inside the block, once for every match of its selector they lie in."""
+        if frame is None:
+            return matches
+        inside = []
+        for match in matches:
+            for above in frame.inside(match.module):
+                bindings = merge(match.bindings, above.bindings)
+                if bindings is not None:
+                    scope = (*match.scope, above.module, *above.scope)
+                    inside.append(
+                        Match(match.module, match.tensor, bindings, scope, above, match.index, match.view)
+                    )
+        return inside
+
+    def _step(self, states: list[_State], step: nodes.PathStep, last: bool) -> list[_State]:
+        found: list[_State] = []
+        for state in states:
+            if state.tensor is not None:
+                if isinstance(step, Index) and state.index is None:
+                    found.append(_State(state.module, state.tensor, state.bindings, state.root, state.frame, step))
+            elif isinstance(step, Step):
+                found += self._named(state, step.name, last)
+            else:
+                found += self._indexed(state, step)
+        if step.predicates:
+            self._check_predicates(step.predicates, found)
+            found = [s for s in found if self._holds(step.predicates, s)]
+        return found
+
+    def _named(self, state: _State, name: str, last: bool) -> list[_State]:
+        network = self.network
+        module = network.modules[state.module]
+        out: list[_State] = []
+        if name == "**":
+            below = network.reachable(state.module)
+            out = [self._at(state, index) for index in below]
+            if last:
+                for index in below:
+                    out += [self._at(state, index, t) for t in network.modules[index].parameters.values()]
+            return out
+        if "*" in name:
+            compiled = glob(name)
+            out = [self._at(state, child) for key, child in module.children.items() if compiled.match(key)]
+            out += [self._at(state, module.index, t) for key, t in module.parameters.items() if compiled.match(key)]
+            return out
+        tensor = module.parameters.get(name, module.buffers.get(name))
+        if tensor is not None:
+            return [self._at(state, module.index, tensor)]
+        child = module.children.get(name)
+        return [] if child is None else [self._at(state, child)]
+
+    def _at(self, state: _State, module: int, tensor: int | None = None) -> _State:
+        return _State(module, tensor, state.bindings, state.root, state.frame)
+
+    def _indexed(self, state: _State, step: Index) -> list[_State]:
+        if len(step.items) != 1:
+            raise EvalError("a module takes one index", step.span, name="bad-index")
+        item = step.items[0]
+        module = self.network.modules[state.module]
+        places = self._places(module)
+        if isinstance(item, Every):
+            return [self._down(state, module, key, None) for _, key in places or self._all(module)]
+        if isinstance(item, Ellipsis):
+            raise EvalError("`...` indexes tensors; every child is `[*]`", item.span, name="bad-index")
+        if isinstance(item, String):
+            known = item.value in module.children or item.value in module.parameters or item.value in module.buffers
+            return [self._down(state, module, item.value, None)] if known else []
+        if isinstance(item, Slice):
+            return [self._down(state, module, key, None) for _, key in self._sliced(module, places, item, state)]
+        if isinstance(item, Name) and self._binding:
+            bound = dict(state.bindings).get(item.name)
+            if bound is None:
+                if self.is_let(item.name):
+                    raise EvalError(
+                        f"`{item.name}` is a `let` name and can't be bound", item.span,
+                        f"take another name, or write `[({item.name} + 0)]` for its value", "bound-let",
+                    )  # fmt: skip
+                if not _bindable(self.environment(state.module, state.bindings, ()), item):
+                    raise EvalError(f"`{item.name}` can't be bound", item.span, "take another name", "bound-name")
+                return [self._down(state, module, key, (item.name, place)) for place, key in places]
+            value: Any = bound
+        else:
+            scope = () if state.frame is None else (state.frame.module, *state.frame.scope)
+            value = evaluate(item, self.environment(state.module, state.bindings, scope))
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise EvalError(f"an index must be an integer, this is {describe_value(value)}", item.span, name="bad-index")
+        key = self._key(module, places, value)
+        return [] if key is None else [self._down(state, module, key, None)]
+
+    def _down(self, state: _State, module: ModuleInfo, key: str, bound: tuple[str, int] | None) -> _State:
+        child = module.children.get(key)
+        bindings = state.bindings if bound is None else tuple(sorted((*state.bindings, bound)))
+        if child is not None:
+            return _State(child, None, bindings, state.root, state.frame)
+        tensor = module.parameters.get(key, module.buffers.get(key))
+        return _State(module.index, tensor, bindings, state.root, state.frame)
+
+    def _places(self, module: ModuleInfo) -> list[tuple[int, str]]:
+        """The children an index can reach, with their indices: positions in a list, else integer keys."""
+        keys = [*module.children, *module.parameters]
+        if module.container == "list":
+            if all(key.isdigit() for key in keys):
+                keys.sort(key=int)
+            return list(enumerate(keys))
+        return sorted((int(key), key) for key in keys if key.isdecimal() and str(int(key)) == key)
+
+    def _all(self, module: ModuleInfo) -> list[tuple[int, str]]:
+        if module.container != "dict":
+            return []
+        return list(enumerate([*module.children, *module.parameters]))
+
+    def _key(self, module: ModuleInfo, places: list[tuple[int, str]], value: int) -> str | None:
+        if module.container == "list":
+            return places[value][1] if -len(places) <= value < len(places) else None
+        key = str(value)
+        return key if key in module.children or key in module.parameters or key in module.buffers else None
+
+    def _sliced(
+        self, module: ModuleInfo, places: list[tuple[int, str]], item: Slice, state: _State
+    ) -> list[tuple[int, str]]:  # fmt: skip
+        env = self.environment(state.module, state.bindings, ())
+        bounds = []
+        for part in (item.start, item.stop, item.step):
+            value = None if part is None else evaluate(part, env)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise EvalError(
+                    f"an index must be an integer, this is {describe_value(value)}", part.span if part else item.span,
+                    name="bad-index",
+                )  # fmt: skip
+            bounds.append(value)
+        start, stop, step = bounds
+        if step == 0:
+            raise EvalError("a slice's step can't be 0", item.span, name="bad-index")
+        if module.container == "list":
+            return places[start:stop:step]
+        low = start if start is not None else min((place for place, _ in places), default=0)
+        step = step or 1
+        if step < 0 or (start or 0) < 0 or (stop or 0) < 0:
+            raise EvalError("integer keys are sliced upwards, from 0", item.span, name="bad-index")
+        return [(p, k) for p, k in places if p >= low and (stop is None or p < stop) and (p - low) % step == 0]
+
+    # ---- classes and predicates
+
+    def of_class(self, pattern: ClassPattern) -> list[int]:
+        """The modules a class pattern selects, in the order of the network."""
+        if pattern in self._classes:
+            return self._classes[pattern]
+        found = self._class_only(pattern)
+        if pattern.predicates:
+            states = [_State(index, None, (), index, None) for index in found]
+            self._check_predicates(pattern.predicates, states)
+            found = [s.module for s in states if self._holds(pattern.predicates, s)]
+        if not any(_has_names(p.value) for p in pattern.predicates if p.value is not None):
+            self._classes[pattern] = found
+        return found
+
+    def _class_only(self, pattern: ClassPattern) -> list[int]:
+        found: list[int] = []
+        for cls, indices in self.network.by_class.items():
+            if class_matches(pattern.name, cls) or (
+                pattern.subclasses and any(class_matches(pattern.name, base) for base in cls.bases)
+            ):
+                found += indices
+        found.sort()
+        return found
+
+    def _check_predicates(self, predicates: Iterable[Predicate], states: list[_State]) -> None:
+        """An attribute that none of the things has is a mistake, not a condition that doesn't hold."""
+        for predicate in predicates:
+            if states and all(self._fact(predicate.attribute, s) is MISSING for s in states):
+                what = "tensor" if states[0].tensor is not None else self.network.modules[states[0].module].cls.name
+                words = FACTS if states[0].tensor is not None else self._attribute_names(states[0].module)
+                raise EvalError(
+                    f"`{what}` has no attribute `{predicate.attribute}`", predicate.span,
+                    near(predicate.attribute, words), "unknown-attribute",
+                )  # fmt: skip
+
+    def _attribute_names(self, index: int) -> list[str]:
+        module = self.network.modules[index]
+        return [*module.attributes(), *module.parameters, *module.absent, *module.children]
+
+    def _fact(self, name: str, state: _State) -> Any:
+        if state.tensor is not None:
+            tensor = self.network.tensors[state.tensor]
+            return getattr(tensor, name) if name in FACTS else MISSING
+        module = self.network.modules[state.module]
+        value = module.attribute(name)
+        if value is not MISSING:
+            return value
+        if name in module.parameters or name in module.buffers or name in module.children:
+            return True
+        return None if name in module.absent else MISSING
+
+    def _holds(self, predicates: Iterable[Predicate], state: _State) -> bool:
+        for predicate in predicates:
+            value = self._fact(predicate.attribute, state)
+            if predicate.operator in (None, "!"):
+                there = value is not MISSING and value is not None and value is not False and value != 0 and value != () and value != ""
+                if there is (predicate.operator == "!"):
+                    return False
+                continue
+            if value is MISSING:
+                return False
+            wanted = self._wanted(predicate, state)
+            if not _compare(predicate, value, wanted):
+                return False
+        return True
+
+    def _wanted(self, predicate: Predicate, state: _State) -> Any:
+        node = predicate.value
+        assert node is not None
+        if predicate.attribute == "dtype" and isinstance(node, Name | String):
+            return (node.name if isinstance(node, Name) else node.value).removeprefix("torch.")
+        scope = () if state.frame is None else (state.frame.module, *state.frame.scope)
+        value = evaluate(node, self.environment(state.module, state.bindings, scope))
+        return tuple(value) if isinstance(value, list) else value
+
+    # ---- regexes and containment
+
+    def _regex(self, node: Regex, modules: bool) -> list[Match]:
+        compiled = self.compiled(node)
+        network = self.network
+        if modules:
+            return [
+                Match(m.index) for m in network.modules if any(compiled.search(n) for n in network.module_names(m.index))
+            ]
+        found = []
+        for tensor in network.tensors:
+            if tensor.kind == "buffer":
+                continue
+            for owner, local in tensor.owners:
+                names = [f"{path}.{local}" if path else local for path in network.module_names(owner)]
+                if any(compiled.search(name) for name in names):
+                    found.append(Match(owner, tensor.index))
+                    break
+        return found
+
+    def compiled(self, node: Regex) -> Any:
+        """The regular expression, in a linear-time engine. Raises EvalError for one that engine refuses."""
+        if node.pattern not in self._regexes:
+            import re2
+
+            options = re2.Options()
+            options.log_errors = False
+            options.max_mem = 1 << 23
+            try:
+                self._regexes[node.pattern] = re2.compile(node.pattern, options)
+            except re2.error as error:
+                reason = error.args[0] if error.args else "it is not understood"
+                reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+                raise EvalError(
+                    f"this regular expression can't be used: {reason}", node.span,
+                    "it has the syntax of RE2: no look-around, no back-references", "bad-regex",
+                ) from None  # fmt: skip
+        return self._regexes[node.pattern]
+
+    def _within(self, node: Within, frame: Frame | None, modules: bool) -> list[Match]:
+        inner = self.select(node.selector, frame, modules)
+        container = self.select(node.container, None, True)
+        self._needs_modules(container, node.container)
+        if node.negated:
+            outside = {index for match in container for index in self.network.reachable(match.module)}
+            return [match for match in inner if match.module not in outside]
+        around = Frame(self.network, [match for match in container if match.tensor is None])
+        found = []
+        for match in inner:
+            for above in around.inside(match.module):
+                bindings = merge(match.bindings, above.bindings)
+                if bindings is not None:
+                    if bindings == match.bindings:
+                        found.append(match)
+                    else:
+                        found.append(
+                            Match(match.module, match.tensor, bindings, match.scope, match.frame, match.index, match.view)
+                        )
+                    if not above.bindings:
+                        break
+        return found
+
+    def _needs_modules(self, matches: list[Match], selector: Selector) -> None:
+        if matches and all(match.tensor is not None for match in matches):
+            raise EvalError("`in` needs modules, this selects parameters", selector.span, name="needs-module")
+
+    # ---- why nothing was selected
+
+    def explain(self, selector: Selector, frame: Frame | None = None, modules: bool = False) -> Iterator[Unmatched]:
+        """For each part that selects nothing and must: what is missing, and the nearest there is."""
+        match selector:
+            case Maybe():
+                return
+            case Union_():
+                for member in selector.members:
+                    if not self.select(member, frame, modules):
+                        yield from self.explain(member, frame, modules)
+            case Within():
+                if not self.select(selector.container, None, True):
+                    if not isinstance(selector.container, Maybe):
+                        yield from self.explain(selector.container, None, True)
+                elif not self.select(selector.selector, frame, modules):
+                    yield from self.explain(selector.selector, frame, modules)
+                else:
+                    word = "outside" if selector.negated else "inside"
+                    yield Unmatched(f"nothing of the first lies {word} the second", selector.span, None)
+            case Regex():
+                what = "module" if modules else "parameter"
+                yield Unmatched(f"no {what} name contains a match of this regular expression", selector.span, None)
+            case Path():
+                if frame is not None and path_inside(selector) and self._path(selector, None):
+                    yield Unmatched("nothing of this lies inside the block's selector", selector.span, None)
+                else:
+                    yield self._explain_path(selector, frame)
+
+    def _explain_path(self, path: Path, frame: Frame | None) -> Unmatched:
+        if isinstance(path.root, ClassPattern) and not self.of_class(path.root):
+            return self._explain_class(path.root, path)
+        states = self._starts(path, frame)
+        shown = "net" if path.root == "net" else None
+        for i, step in enumerate(path.steps):
+            reached = self._step(states, step, i == len(path.steps) - 1)
+            if not reached:
+                return self._explain_step(path, states, step, shown)
+            states = reached
+            if shown is not None:
+                shown = self._shown(states)
+        return Unmatched("this selects nothing", path.span, None)
+
+    def _shown(self, states: list[_State]) -> str | None:
+        return self.network.modules[states[0].module].label if len(states) == 1 and states[0].tensor is None else None
+
+    def _explain_step(self, path: Path, states: list[_State], step: nodes.PathStep, shown: str | None) -> Unmatched:
+        network = self.network
+        span = Span(step.span.start, step.span.end)
+        modules = [network.modules[s.module] for s in states if s.tensor is None]
+        if not modules:
+            return Unmatched("a parameter has nothing inside it but elements", span, None)
+        if isinstance(path.root, ClassPattern):
+            what = f"`{path.root.name}`" if len(modules) == 1 else f"any of {len(modules)} `{path.root.name}`"
+            where = f"in {what}"
+        else:
+            where = f"in `{shown or modules[0].label}`" + ("" if len(modules) == 1 else f" and {len(modules) - 1} more")
+        if isinstance(step, Index):
+            counts = sorted({len(self._places(m)) for m in modules})
+            text = f"it has {counts[0]} {'child' if counts[0] == 1 else 'children'} by index" if len(counts) == 1 else None
+            return Unmatched(f"there is no such index {where}", span, text, "unmatched-path")
+        name = step.name
+        if step.predicates:
+            return Unmatched(f"nothing named `{name}` {where} meets this condition", span, None, "unmatched-path")
+        if "*" not in name and any(name in m.absent for m in modules):
+            return Unmatched(f"`{name}` is none {where}", span, "a selector that may match nothing ends in `?`", warning=True)
+        names = list(
+            dict.fromkeys(key for m in modules[:1000] for key in (*m.parameters, *m.buffers, *m.children, *m.absent))
+        )
+        hint = near(name, names) or (f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None)
+        if not names and "*" in name:
+            return Unmatched(f"there are no parameters {where}", span, None, "unmatched-path")
+        what = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
+        return Unmatched(f"there is {what} {where}", span, hint, "unmatched-path")
+
+    def _explain_class(self, pattern: ClassPattern, path: Path) -> Unmatched:
+        written = pattern.name
+        plain = ClassPattern(pattern.name, False, (), pattern.span)
+        exact = self._class_only(plain)
+        derived = self._class_only(ClassPattern(pattern.name, True, (), pattern.span))
+        if exact and pattern.predicates:
+            return Unmatched(f"none of {len(exact)} `{written}` meets this condition", pattern.span, None)
+        if derived and not pattern.subclasses:
+            noun = "subclass" if len(derived) == 1 else "subclasses"
+            names = listed(list(dict.fromkeys(self.network.modules[i].cls.name for i in derived)))
+            return Unmatched(
+                f"`{written}` selects 0 of {len(derived)} {noun} of {written} ({names})", pattern.span,
+                f"`{written}+` would", "subclass-left-out",
+            )  # fmt: skip
+        known = [cls.name for cls in self.network.by_class]
+        hint = near(written.rpartition(".")[2], known)
+        root = self.network.modules[0]
+        if hint is None and written in (*root.children, *root.parameters):
+            hint = f"a path starts with `net`: `net.{written}`"
+        return Unmatched(f"there is no `{written}` in this network", pattern.span, hint, warning=True)
+
+
+FACTS = ("ndim", "numel", "shape", "dtype", "requires_grad")
+
+
+def path_inside(path: Path) -> bool:
+    return path.root is not None
+
+
+def near(word: str, words: Iterable[str]) -> str | None:
+    """A hint that names the nearest word, if any is near."""
+    candidates = [w for w in words if w != word]
+    found = get_close_matches(word, candidates, 1, 0.6)
+    if not found:
+        lower = [w for w in candidates if w.lower() == word.lower()]
+        found = lower[:1]
+    return f"did you mean `{found[0]}`?" if found else None
+
+
+def listed(words: list[str], most: int = 6) -> str:
+    """`a`, `b`, `c` and 4 more."""
+    shown = ", ".join(f"`{w}`" for w in words[:most])
+    return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
+
+
+def _compare(predicate: Predicate, value: Any, wanted: Any) -> bool:
+    if isinstance(value, list):
+        value = tuple(value)
+    match predicate.operator:
+        case "=":
+            return bool(value == wanted)
+        case "!=":
+            return bool(value != wanted)
+    numbers = (int, float)
+    if not (isinstance(value, numbers) and isinstance(wanted, numbers)):
+        if value is None:
+            return False
+        raise EvalError(
+            f"`{predicate.attribute}` is {describe_value(value)} and can't be ordered with {describe_value(wanted)}",
+            predicate.span,
+        )
+    return bool({"<": value < wanted, "<=": value <= wanted, ">": value > wanted, ">=": value >= wanted}[str(predicate.operator)])
+
+
+def _bindable(env: Environment, item: Name) -> bool:
+    return item.name not in ("it", "net")
+
+
+@lru_cache(maxsize=65536)
+def _is_pure(selector: Selector) -> bool:
+    """Whether a selector means the same wherever it stands: no names that are bound or looked up."""
+    return not _has_names(selector)
+
+
+def _has_names(node: Any) -> bool:
+    return any(n.kind in ("name", "length", "call", "member") for n in nodes.walk(node))
+
+
+def describe_tensor(tensor: TensorInfo) -> str:
+    return f"`{tensor.name}` {list(tensor.shape)}"
