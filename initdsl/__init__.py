@@ -1,0 +1,83 @@
+"""Declarative weight initialization for PyTorch: rules in a file, checked before and proven after.
+
+>>> import initdsl
+>>> from torch import nn
+>>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+>>> report = initdsl.apply(net, "Linear.weight ~ normal(0, 0.01); Linear.bias = 0")
+
+Importing this package, parsing, formatting and linting files do not import torch; `apply`, `plan` and what needs a
+network do, when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .diagnostic import (
+    ApplyError,
+    Diagnostic,
+    InitDSLError,
+    ParseError,
+    ResolveError,
+    RuleError,
+    UncoveredParameterWarning,
+    UnmatchedRuleWarning,
+)  # fmt: skip
+from .initializers import initializer
+from .rules import RuleSet, load, parse
+
+if TYPE_CHECKING:
+    from .api import apply, plan
+    from .formatter import format
+    from .network import Network, describe
+    from .plans import Plan, PlanEntry
+    from .report import Report
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ApplyError",
+    "Diagnostic",
+    "InitDSLError",
+    "Network",
+    "ParseError",
+    "Plan",
+    "PlanEntry",
+    "Report",
+    "ResolveError",
+    "RuleError",
+    "RuleSet",
+    "UncoveredParameterWarning",
+    "UnmatchedRuleWarning",
+    "apply",
+    "describe",
+    "format",
+    "initializer",
+    "load",
+    "parse",
+    "plan",
+]
+
+_LATE = {
+    "Network": ".network",
+    "Plan": ".plans",
+    "PlanEntry": ".plans",
+    "Report": ".report",
+    "apply": ".api",
+    "describe": ".network",
+    "format": ".formatter",
+    "plan": ".api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        value = getattr(importlib.import_module(_LATE[name], __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

@@ -30,9 +30,13 @@ def _words(block: Any, start: Any, gamma: Any) -> None:
         block[j] = z ^ (z >> _S31)
 
 
-@numba.njit(
-    "void(f4[::1], i8, u8, u8, f4, f4, f4, f4)", nogil=True, fastmath=False, error_model="numpy"
-)
+@numba.njit(nogil=True, fastmath=False, error_model="numpy", inline="always")
+def _held(x: Any, low: Any, high: Any) -> Any:
+    x = low if x < low else x
+    return high if x > high else x
+
+
+@numba.njit("void(f4[::1], i8, u8, u8, f4, f4, f4, f4)", nogil=True, fastmath=False, error_model="numpy")
 def _affine(out: Any, skip: Any, start: Any, gamma: Any, step: Any, middle: Any, low: Any, high: Any) -> None:
     block = np.empty(_BLOCK // 2, np.uint64)
     lanes = block.view(np.int32)
@@ -41,33 +45,39 @@ def _affine(out: Any, skip: Any, start: Any, gamma: Any, step: Any, middle: Any,
         _words(block, start, gamma)
         start += np.uint64(_BLOCK // 2) * gamma
         count = min(_BLOCK - skip, out.shape[0] - done)
+        source, target = lanes[skip : skip + count], out[done : done + count]
         for k in range(count):
-            x = np.float32(lanes[skip + k]) * step + middle
-            out[done + k] = min(max(x, low), high)
+            target[k] = _held(np.float32(source[k]) * step + middle, low, high)
         done += count
         skip = 0
 
 
-@numba.njit(
-    "void(f4[::1], i8, u8, u8, f4[::1], f4[::1], f4, f4)", nogil=True, fastmath=False, error_model="numpy"
-)
+@numba.njit("void(f4[::1], i8, u8, u8, f4[::1], f4[::1], f4, f4)", nogil=True, fastmath=False, error_model="numpy")
 def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes: Any, low: Any, high: Any) -> None:
+    bounded = not (np.isinf(low) and np.isinf(high))
     block = np.empty(_BLOCK // 2, np.uint64)
     lanes = block.view(np.int32)
     position = np.empty(_BLOCK, np.float32)
-    bits = position.view(np.int32)
-    half = np.float32(0.5)
+    shape = position.view(np.int32)
+    index = np.empty(_BLOCK, np.uint32)
+    half, drop, shift = np.float32(0.5), np.int32(_DROP), np.int32(_SHIFT)
     done = 0
     while done < out.shape[0]:
         _words(block, start, gamma)
         start += np.uint64(_BLOCK // 2) * gamma
+        # Loops of one kind each: the compiler makes vectors of all but the look-up.
         for k in range(_BLOCK):
             position[k] = np.float32(lanes[k]) + half
+        for k in range(_BLOCK):
+            index[k] = np.uint32((shape[k] >> drop) + shift)
         count = min(_BLOCK - skip, out.shape[0] - done)
+        source, number, target = position[skip : skip + count], index[skip : skip + count], out[done : done + count]
         for k in range(count):
-            index = (bits[skip + k] >> _DROP) + _SHIFT
-            x = position[skip + k] * slopes[index] + intercepts[index]
-            out[done + k] = min(max(x, low), high)
+            at = np.uint64(number[k])
+            target[k] = source[k] * slopes[at] + intercepts[at]
+        if bounded:
+            for k in range(count):
+                target[k] = _held(target[k], low, high)
         done += count
         skip = 0
 

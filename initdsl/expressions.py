@@ -14,8 +14,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import nodes
 from .nodes import (
-    Binary, Call, Ellipsis, Every, Index, Length, ListNode, Mapping, Member, Name, Number, Path, Slice, Step, String,
-    Subscript, TupleNode, Unary, Word,
+    Binary,
+    Call,
+    Ellipsis,
+    Every,
+    Index,
+    Length,
+    ListNode,
+    Mapping,
+    Member,
+    Name,
+    Number,
+    Path,
+    Slice,
+    Step,
+    String,
+    Subscript,
+    TupleNode,
+    Unary,
+    Word,
 )  # fmt: skip
 from .source import Span
 
@@ -393,7 +410,9 @@ def _checked(node: Any, value: Any, inputs: Any) -> Any:
     """An integer kept to 64 bits; a float that is finite if its inputs are."""
     if isinstance(value, int):
         if not -INT_LIMIT <= value < INT_LIMIT:
-            raise EvalError("the result needs more than 64 bits", node.span, "use floats, as in `2.0 ** 100`", "overflow")
+            raise EvalError(
+                "the result needs more than 64 bits", node.span, "use floats, as in `2.0 ** 100`", "overflow"
+            )
     elif isinstance(value, float) and not math.isfinite(value):
         if all(math.isfinite(v) for v in inputs if isinstance(v, int | float)):
             raise EvalError("the result is not finite", node.span, name="overflow")
@@ -456,7 +475,9 @@ def _scalars(node: Any, op: str, left: Any, right: Any) -> Any:
         return OPERATORS[op](left, right)
     if op == "**" and isinstance(left, int) and isinstance(right, int) and right > 0 and abs(left) > 1:
         if right * math.log2(abs(left)) > 64:
-            raise EvalError("the result needs more than 64 bits", node.span, "use floats, as in `2.0 ** 100`", "overflow")
+            raise EvalError(
+                "the result needs more than 64 bits", node.span, "use floats, as in `2.0 ** 100`", "overflow"
+            )
     try:
         return _checked(node, OPERATORS[op](left, right), (left, right))
     except ZeroDivisionError:
@@ -515,7 +536,9 @@ def _call(node: Call, env: Environment) -> Any:
             )  # fmt: skip
     if not reduction and len(args) != len(names):
         plural = "argument" if len(names) == 1 else "arguments"
-        raise EvalError(f"`{node.function}` takes {len(names)} {plural}, got {len(args)}", node.span, name="bad-argument")
+        raise EvalError(
+            f"`{node.function}` takes {len(names)} {plural}, got {len(args)}", node.span, name="bad-argument"
+        )
     return function(node, env, *args, **keywords)
 
 
@@ -547,7 +570,9 @@ def index_item(item: nodes.Item, env: Environment) -> Any:
     if isinstance(item, Ellipsis):
         return ...
     if isinstance(item, Every):
-        raise EvalError("`*` stands in the index of a selector only", item.span, "all of a dimension is `:`", "bad-index")
+        raise EvalError(
+            "`*` stands in the index of a selector only", item.span, "all of a dimension is `:`", "bad-index"
+        )
     if isinstance(item, Slice):
         return slice(*(None if part is None else _bound(part, env) for part in (item.start, item.stop, item.step)))
     value = evaluate(item, env)
@@ -601,7 +626,9 @@ def index_shape(shape: tuple[int, ...], items: tuple[Any, ...], node: Any) -> tu
             raise EvalError("an index must be an integer, this is `none`", node.span, name="bad-index")
         elif not -size <= item < size:
             raise EvalError(
-                f"index {item} is out of range for dimension {place} of shape {list(shape)}", node.span, name="bad-index"
+                f"index {item} is out of range for dimension {place} of shape {list(shape)}",
+                node.span,
+                name="bad-index",
             )
         place += 1
     return (*out, *shape[place:])

@@ -107,11 +107,15 @@ class Names:
             return self._let(node)
         if name == "it":
             if self.shape is None:
-                raise EvalError("`it` is the tensor a rule writes to, there is none here", node.span, name="unknown-name")
+                raise EvalError(
+                    "`it` is the tensor a rule writes to, there is none here", node.span, name="unknown-name"
+                )
             self.dynamic = True
             return self.piece()
         if name == "net":
-            raise EvalError("`net` is a module, not a value", node.span, "name a parameter or an attribute: `net.head.weight`")
+            raise EvalError(
+                "`net` is a module, not a value", node.span, "name a parameter or an attribute: `net.head.weight`"
+            )
         if self.shape is not None and name in FACT_NAMES:
             return self._fact(node)
         value = self._owned(node, self.match.module)
@@ -274,7 +278,10 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, di
     if initializer is None:
         raise unknown_call(node, registry)
     positional = [a for a in node.arguments if a.name is None]
-    late = next((a for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None), None)
+    late = next(
+        (a for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None),
+        None,
+    )
     if late is not None:
         raise EvalError("a positional argument stands before those by name", late.span, name="bad-argument")
     try:
@@ -288,7 +295,7 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, di
         assert parameter is not None
         value = argument.value
         if isinstance(value, Name) and parameter.choices:
-            if value.name in parameter.choices or value.name not in env.lets and value.name not in env.bindings:
+            if value.name in parameter.choices or (value.name not in env.lets and value.name not in env.bindings):
                 values[name] = value.name
                 continue
         found = evaluate(value, env)

@@ -295,7 +295,9 @@ def _tupled(value: list[Any]) -> list[Any]:
 
 
 def _jsonable(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if not (isinstance(v, float) and (v != v or v in (float("inf"), -float("inf"))))}
+    return {
+        k: v for k, v in values.items() if not (isinstance(v, float) and (v != v or v in (float("inf"), -float("inf"))))
+    }
 
 
 def child_label(module: ModuleInfo, name: str) -> str:
@@ -438,7 +440,11 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
         stack.extend(reversed(children))
     tensors = _Tensors(modules, live)
     for info in modules:  # children were met in the order of the stack: give them the order of registration
-        order = [key for key, child in object.__getattribute__(live.modules[info.index], "__dict__")["_modules"].items() if child is not None]
+        order = [
+            key
+            for key, child in object.__getattribute__(live.modules[info.index], "__dict__")["_modules"].items()
+            if child is not None
+        ]
         info.children = {key: info.children[key] for key in order}
     for info, module in zip(modules, live.modules, strict=True):
         tensors.add(info, module)
@@ -530,7 +536,9 @@ class _Tensors:
         dtype = _dtype_name(tensor.dtype)
         lazy, sharded = _tensor_class(type(tensor))
         shape = () if lazy else tuple(tensor.shape)
-        problem = "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
+        problem = (
+            "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
+        )
         self.tensors.append(
             TensorInfo(
                 index, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded,
@@ -577,7 +585,18 @@ class _Tensors:
         name = f"{info.name}.{local}" if info.name else local
         dtype = _dtype_name(like.dtype)
         self.tensors.append(
-            TensorInfo(index, name, shape, dtype, "parametrized", like.requires_grad, like.device.type, problem, False, [(info.index, local)])
+            TensorInfo(
+                index,
+                name,
+                shape,
+                dtype,
+                "parametrized",
+                like.requires_grad,
+                like.device.type,
+                problem,
+                False,
+                [(info.index, local)],
+            )
         )
         self.live.tensors.append(None)
         return index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,12 +17,10 @@ def _span() -> Any:
     return field(default=NOWHERE, compare=False)
 
 
-node = dataclass(frozen=True, slots=True)
-
 # ---- expressions
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Number:
     """A number literal: an `int` of at most 64 bits, or a finite `float`."""
 
@@ -31,14 +29,14 @@ class Number:
     kind: Literal["number"] = "number"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class String:
     value: str
     span: Span = _span()
     kind: Literal["string"] = "string"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Word:
     """A constant: `true false none inf nan pi`."""
 
@@ -47,7 +45,7 @@ class Word:
     kind: Literal["word"] = "word"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Name:
     """A name to be looked up where the rule is used; `it` and `net` among them."""
 
@@ -56,7 +54,7 @@ class Name:
     kind: Literal["name"] = "name"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Member:
     """`net.a.b`: one step down a path. Only paths from `net` have members."""
 
@@ -66,7 +64,7 @@ class Member:
     kind: Literal["member"] = "member"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Subscript:
     base: Expr
     items: tuple[Item, ...]
@@ -74,7 +72,7 @@ class Subscript:
     kind: Literal["subscript"] = "subscript"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Unary:
     operator: Literal["-", "+", "not"]
     operand: Expr
@@ -82,7 +80,7 @@ class Unary:
     kind: Literal["unary"] = "unary"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Binary:
     operator: Literal["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "and", "or"]
     left: Expr
@@ -91,7 +89,7 @@ class Binary:
     kind: Literal["binary"] = "binary"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Argument:
     """One argument of a call; `name` is `None` for a positional one."""
 
@@ -101,7 +99,7 @@ class Argument:
     kind: Literal["argument"] = "argument"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Call:
     function: str
     arguments: tuple[Argument, ...]
@@ -110,7 +108,7 @@ class Call:
     kind: Literal["call"] = "call"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Length:
     """`len(selector)`."""
 
@@ -119,21 +117,21 @@ class Length:
     kind: Literal["length"] = "length"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class TupleNode:
     items: tuple[Expr, ...]
     span: Span = _span()
     kind: Literal["tuple"] = "tuple"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class ListNode:
     items: tuple[Expr, ...]
     span: Span = _span()
     kind: Literal["list"] = "list"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Mapping:
     keys: tuple[str, ...]
     values: tuple[Expr, ...]
@@ -142,14 +140,12 @@ class Mapping:
 
 
 Expr = Annotated[
-    Union[
-        Number, String, Word, Name, Member, Subscript, Unary, Binary, Call, Length, TupleNode, ListNode, Mapping
-    ],
+    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Slice:
     """`start:stop:step` in an index; parts left out are `None`."""
 
@@ -160,7 +156,7 @@ class Slice:
     kind: Literal["slice"] = "slice"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Every:
     """`*` in an index: every index, each a thing of its own."""
 
@@ -168,24 +164,21 @@ class Every:
     kind: Literal["every"] = "every"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Ellipsis:
     span: Span = _span()
     kind: Literal["ellipsis"] = "ellipsis"
 
 
 Item = Annotated[
-    Union[
-        Number, String, Word, Name, Member, Subscript, Unary, Binary, Call, Length, TupleNode, ListNode, Mapping,
-        Slice, Every, Ellipsis,
-    ],
+    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping | Slice | Every | Ellipsis,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
 # ---- selectors
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Predicate:
     """`attribute`, `!attribute` or `attribute < value` in a class pattern; `operator` is `None` for a bare name."""
 
@@ -196,7 +189,7 @@ class Predicate:
     kind: Literal["predicate"] = "predicate"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class ClassPattern:
     """A class by (qualified) name or glob; `subclasses` is the `+`."""
 
@@ -207,7 +200,7 @@ class ClassPattern:
     kind: Literal["class"] = "class"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Step:
     """One name of a path: a glob (`*` within it), `*` for any one step, `**` for any number."""
 
@@ -217,7 +210,7 @@ class Step:
     kind: Literal["step"] = "step"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Index:
     """`[...]` in a path: a child by index, or a slice of the parameter the path has reached."""
 
@@ -227,10 +220,10 @@ class Index:
     kind: Literal["index"] = "index"
 
 
-PathStep = Annotated[Union[Step, Index], Field(discriminator="kind")]
+PathStep = Annotated[Step | Index, Field(discriminator="kind")]
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class View:
     """`as (4, -1)[*]`: the parameter seen through a shape, and an index into that."""
 
@@ -240,7 +233,7 @@ class View:
     kind: Literal["view"] = "view"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Path:
     """A path: from the root (`net`), from every module of a class, or from the enclosing block (`None`)."""
 
@@ -251,14 +244,14 @@ class Path:
     kind: Literal["path"] = "path"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Regex:
     pattern: str
     span: Span = _span()
     kind: Literal["regex"] = "regex"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Union_:
     """`A, B`: what either selects. `grouped` in parentheses."""
 
@@ -268,7 +261,7 @@ class Union_:
     kind: Literal["union"] = "union"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Within:
     """`S in T`, `S not in T`."""
 
@@ -279,7 +272,7 @@ class Within:
     kind: Literal["within"] = "within"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Maybe:
     """`S?`: S, and matching nothing is fine."""
 
@@ -288,7 +281,7 @@ class Maybe:
     kind: Literal["maybe"] = "maybe"
 
 
-Selector = Annotated[Union[Path, Regex, Union_, Within, Maybe], Field(discriminator="kind")]
+Selector = Annotated[Path | Regex | Union_ | Within | Maybe, Field(discriminator="kind")]
 
 Node = Any
 
@@ -318,6 +311,7 @@ def walk(value: Node) -> Iterator[Node]:
         yield current
         stack.extend(reversed(list(children(current))))
 
+
 # ---- statements
 
 
@@ -325,7 +319,7 @@ def _source() -> Any:
     return field(default="<rules>", compare=False)
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Assign:
     """`S ~ draw`, `S = value`, `S += edit`."""
 
@@ -338,7 +332,7 @@ class Assign:
     kind: Literal["assign"] = "assign"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Tie:
     operands: tuple[Selector, ...]
     span: Span = _span()
@@ -346,7 +340,7 @@ class Tie:
     kind: Literal["tie"] = "tie"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Copy:
     """`copy A B C`: the values of the first operand into the others."""
 
@@ -356,7 +350,7 @@ class Copy:
     kind: Literal["copy"] = "copy"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Keep:
     targets: Selector
     span: Span = _span()
@@ -364,7 +358,7 @@ class Keep:
     kind: Literal["keep"] = "keep"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Default:
     targets: Selector
     span: Span = _span()
@@ -372,7 +366,7 @@ class Default:
     kind: Literal["default"] = "default"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Let:
     name: str
     value: Expr
@@ -382,7 +376,7 @@ class Let:
     kind: Literal["let"] = "let"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Use:
     """`use "base.init"`; once followed, `rules` are the statements of that file."""
 
@@ -394,7 +388,7 @@ class Use:
     kind: Literal["use"] = "use"
 
 
-@node
+@dataclass(frozen=True, slots=True)
 class Block:
     """`S { ... }`."""
 
@@ -405,4 +399,4 @@ class Block:
     kind: Literal["block"] = "block"
 
 
-Rule = Annotated[Union[Assign, Tie, Copy, Keep, Default, Let, Use, Block], Field(discriminator="kind")]
+Rule = Annotated[Assign | Tie | Copy | Keep | Default | Let | Use | Block, Field(discriminator="kind")]

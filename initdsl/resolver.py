@@ -19,8 +19,20 @@ from .initializers import ArgumentError, Initializer, Registry, default_registry
 from .names import Lets, Names, Variable, bind_call, check_shape, unknown_call
 from .network import Live, Network, TensorInfo, child_label
 from .nodes import Assign, Block, Call, Copy, Default, Every, Keep, Let, Name, Selector, Tie, Use, Word
-from .plan import (
-    Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Plan, PlanEntry, PlannedTie, Reset, Value,
+from .plans import (
+    Action,
+    Clause,
+    CopyFrom,
+    Draw,
+    Expression,
+    Kept,
+    Load,
+    Payload,
+    Plan,
+    PlanEntry,
+    PlannedTie,
+    Reset,
+    Value,
 )  # fmt: skip
 from .rules import RuleSet, inside_root
 from .selectors import Frame, Match, Matcher, describe_tensor, listed, near
@@ -115,11 +127,19 @@ class Resolver:
         names = [rule.name for rule in RuleSet(rules=tuple(rules)).walk() if isinstance(rule, Let)]
         for name in self.variables:
             if name not in names:
-                hint = near(name, names) or (f"there {'is' if len(set(names)) == 1 else 'are'} {listed(sorted(set(names)))}" if names else "no `let` is in these rules")
+                hint = near(name, names) or (
+                    f"there {'is' if len(set(names)) == 1 else 'are'} {listed(sorted(set(names)))}"
+                    if names
+                    else "no `let` is in these rules"
+                )
                 self.problems.append(Diagnostic("unknown-variable", f"no `let` declares `{name}`", hint=hint))
             elif not isinstance(self.variables[name], bool | int | float | str | type(None) | tuple | list):
                 kind = type(self.variables[name]).__name__
-                self.problems.append(Diagnostic("unknown-variable", f"the value of `{name}` must be a number, a string or a tuple, not {kind}"))
+                self.problems.append(
+                    Diagnostic(
+                        "unknown-variable", f"the value of `{name}` must be a number, a string or a tuple, not {kind}"
+                    )
+                )
 
     def _outer(self) -> Lets:
         return Lets()
@@ -133,11 +153,16 @@ class Resolver:
                         continue  # the file that uses this one has said it already
                     if rule.name in self.variables:
                         value = self.variables[rule.name]
-                        lets = lets.with_(rule.name, Variable(None, rule.source, tuple(value) if isinstance(value, list) else value))
+                        lets = lets.with_(
+                            rule.name, Variable(None, rule.source, tuple(value) if isinstance(value, list) else value)
+                        )
                     else:
                         lets = lets.with_(rule.name, Variable(rule.value, rule.source))
                         if any(n.kind == "name" and n.name == rule.name for n in nodes.walk(rule.value)):
-                            self._report(EvalError(f"`{rule.name}` is defined by itself", rule.name_span, name="circular-let"), rule.source)
+                            self._report(
+                                EvalError(f"`{rule.name}` is defined by itself", rule.name_span, name="circular-let"),
+                                rule.source,
+                            )
                 case Use():
                     lets = self._walk(rule.rules or (), lets, frame, frozenset(lets))
                 case Block():
@@ -159,7 +184,10 @@ class Resolver:
             return
         modules = [m for m in found if m.tensor is None]
         if found and not modules:
-            self._report(EvalError("a block needs modules, this selects parameters", rule.targets.span, name="needs-module"), rule.source)
+            self._report(
+                EvalError("a block needs modules, this selects parameters", rule.targets.span, name="needs-module"),
+                rule.source,
+            )
             return
         if modules:
             self._walk(rule.rules, lets, Frame(self.network, modules), frozenset())
@@ -202,7 +230,12 @@ class Resolver:
         if found is None:
             return None
         known = self._selections.get(id(found)) if clause.frame is None else None
-        if known is not None and known.assigns == isinstance(rule, Assign) and known.matches is found and not _loads(rule):
+        if (
+            known is not None
+            and known.assigns == isinstance(rule, Assign)
+            and known.matches is found
+            and not _loads(rule)
+        ):
             return known
         selection = Selection(found, isinstance(rule, Assign))
         if isinstance(rule, Assign) and not _loads(rule):
@@ -221,7 +254,9 @@ class Resolver:
             if there is None:
                 selection.by_tensor[index] = [match]
                 tensor = infos[index]
-                selection.kinds.setdefault((tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device == "meta"), (index, match))
+                selection.kinds.setdefault(
+                    (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device == "meta"), (index, match)
+                )
             else:
                 there.append(match)
             if match.index is not None or match.view is not None or match.bindings:
@@ -266,7 +301,10 @@ class Resolver:
             for group in _groups([found or [] for found in operands]):
                 made += self._tie(rule, group)
             if all(operands) and sum(len(o or ()) for o in operands) < 2:
-                self._report(EvalError("there is nothing to tie this to", rule.span, "name another operand", "tie-alone"), rule.source)
+                self._report(
+                    EvalError("there is nothing to tie this to", rule.span, "name another operand", "tie-alone"),
+                    rule.source,
+                )
         return made
 
     def _tie(self, rule: Tie, group: list[Match]) -> list[PlannedTie]:
@@ -277,11 +315,16 @@ class Resolver:
         for other in group[1:]:
             names = self._named(other)
             if (group[0].tensor is None) != (other.tensor is None):
-                self._report(EvalError("a module can't be tied to a parameter", rule.span, name="tie-mismatch"), rule.source)
+                self._report(
+                    EvalError("a module can't be tied to a parameter", rule.span, name="tie-mismatch"), rule.source
+                )
                 return made
             if set(first) != set(names):
                 missing, extra = sorted(set(first) - set(names)), sorted(set(names) - set(first))
-                parts = [f"the first has {listed(missing)}" if missing else "", f"the other has {listed(extra)}" if extra else ""]
+                parts = [
+                    f"the first has {listed(missing)}" if missing else "",
+                    f"the other has {listed(extra)}" if extra else "",
+                ]
                 self._report(
                     EvalError(
                         f"`{self._shown(group[0])}` and `{self._shown(other)}` don't have the same parameters: {', '.join(p for p in parts if p)}",
@@ -306,7 +349,9 @@ class Resolver:
     def _named(self, match: Match) -> dict[str, int]:
         """The parameters of a match by the name relative to it."""
         if match.index is not None or match.view is not None:
-            raise EvalError("a slice can't be tied, only whole parameters", match.index.span if match.index else Span(0, 0))
+            raise EvalError(
+                "a slice can't be tied, only whole parameters", match.index.span if match.index else Span(0, 0)
+            )
         if match.tensor is not None:
             return {"": match.tensor}
         base = self.network.modules[match.module]
@@ -332,13 +377,22 @@ class Resolver:
             self._report(EvalError(problem, rule.span, name="tie-mismatch"), where)
             return None
         if x.shape != y.shape:
-            self._report(EvalError(f"{describe_tensor(x)} and {describe_tensor(y)} differ in shape", rule.span, name="tie-mismatch"), where)
+            self._report(
+                EvalError(
+                    f"{describe_tensor(x)} and {describe_tensor(y)} differ in shape", rule.span, name="tie-mismatch"
+                ),
+                where,
+            )
             return None
         if x.dtype != y.dtype:
-            self._report(EvalError(f"`{x.name}` is {x.dtype} and `{y.name}` is {y.dtype}", rule.span, name="tie-mismatch"), where)
+            self._report(
+                EvalError(f"`{x.name}` is {x.dtype} and `{y.name}` is {y.dtype}", rule.span, name="tie-mismatch"), where
+            )
             return None
         if x.kind != y.kind:
-            self._report(EvalError(f"`{x.name}` is a {x.kind} and `{y.name}` a {y.kind}", rule.span, name="tie-mismatch"), where)
+            self._report(
+                EvalError(f"`{x.name}` is a {x.kind} and `{y.name}` a {y.kind}", rule.span, name="tie-mismatch"), where
+            )
             return None
         for index, canonical in list(self.canonical.items()):
             if canonical == b:
@@ -439,7 +493,9 @@ class Resolver:
         lets = clause.lets
         expr = rule.value
         seen: set[str] = set()
-        while isinstance(expr, Name) and expr.name in lets and lets[expr.name].expr is not None and expr.name not in seen:
+        while (
+            isinstance(expr, Name) and expr.name in lets and lets[expr.name].expr is not None and expr.name not in seen
+        ):
             seen.add(expr.name)
             expr = lets[expr.name].expr
         names: set[str] = set()
@@ -467,7 +523,9 @@ class Resolver:
                 if call is not expr:
                     raise EvalError("`load` stands alone on the right of `=`", call.span, name="bad-load")
                 if rule.operator != "=":
-                    raise EvalError(f"a file's values are set with `=`, not `{rule.operator}`", rule.operator_span, name="bad-load")
+                    raise EvalError(
+                        f"a file's values are set with `=`, not `{rule.operator}`", rule.operator_span, name="bad-load"
+                    )
                 continue
             initializer = self.registry.get(call.function)
             if initializer is None:
@@ -475,14 +533,26 @@ class Resolver:
             draws = draws or initializer.draws
         single = expr if isinstance(expr, Call) and expr in calls else None
         if rule.operator == "~" and not draws and single is None:
-            raise EvalError("`~` draws at random, and this does not draw", rule.operator_span, "a value is set with `=`", "plain-draw")
+            raise EvalError(
+                "`~` draws at random, and this does not draw",
+                rule.operator_span,
+                "a value is set with `=`",
+                "plain-draw",
+            )
         if rule.operator == "=" and draws:
-            raise EvalError("`=` sets a value, and this draws at random", rule.operator_span, "a draw is written `~`", "unexpected-draw")
+            raise EvalError(
+                "`=` sets a value, and this draws at random",
+                rule.operator_span,
+                "a draw is written `~`",
+                "unexpected-draw",
+            )
         info = Info(
             expr, frozenset(names), draws, "it" in names, not ({"inf", "nan"} & words),
             not names and not lengths, single,
         )  # fmt: skip
-        info.constant = not lengths and all(n in lets and lets[n].expr is None or n in opened or self._is_choice(n, calls) for n in names)
+        info.constant = not lengths and all(
+            (n in lets and lets[n].expr is None) or n in opened or self._is_choice(n, calls) for n in names
+        )
         if info.constant and single is not None and single.function != "load":
             env = Names(self.network, self.matcher, self.registry, lets, Match(0), None, None, self.canonical)
             try:
@@ -528,9 +598,16 @@ class Resolver:
         if isinstance(rule, Keep):
             return
         if tensor.problem == "lazy":
-            raise EvalError(f"`{tensor.name}` has no shape yet: its module is lazy", span, "run a forward pass first", "lazy-parameter")
+            raise EvalError(
+                f"`{tensor.name}` has no shape yet: its module is lazy",
+                span,
+                "run a forward pass first",
+                "lazy-parameter",
+            )
         if tensor.problem == "quantized":
-            raise EvalError(f"`{tensor.name}` is quantized ({tensor.dtype}) and can't be filled", span, name="bad-dtype")
+            raise EvalError(
+                f"`{tensor.name}` is quantized ({tensor.dtype}) and can't be filled", span, name="bad-dtype"
+            )
         if tensor.problem == "complex":
             raise EvalError(f"`{tensor.name}` is {tensor.dtype}: rules fill real tensors only", span, name="bad-dtype")
         if tensor.problem is not None and tensor.problem.startswith("no-right-inverse:"):
@@ -541,7 +618,9 @@ class Resolver:
             )  # fmt: skip
         if not tensor.floating and isinstance(rule, Assign):
             if rule.operator == "~":
-                raise EvalError(f"`{tensor.name}` is {tensor.dtype} and can't be drawn", span, "set it with `=`", "bad-dtype")
+                raise EvalError(
+                    f"`{tensor.name}` is {tensor.dtype} and can't be drawn", span, "set it with `=`", "bad-dtype"
+                )
 
     def _original(self, tensor: TensorInfo) -> str:
         owner, local = tensor.owners[0]
@@ -635,10 +714,14 @@ class Resolver:
         self.lets = clause.lets
         sources = self._select(rule.operands[0], rule.source, clause.frame) or []
         targets = self.matcher.select(clause.targets, clause.frame)
-        base = next((m for m in targets if m.tensor == match.tensor or (m.tensor is None and m.module == _outer(match))), None)
+        base = next(
+            (m for m in targets if m.tensor == match.tensor or (m.tensor is None and m.module == _outer(match))), None
+        )
         same = [s for s in sources if base is None or (s.bindings == base.bindings and _same_frame(s, base))]
         if len(same) != 1:
-            raise EvalError(f"`copy` needs one source, this selects {len(sources)}", rule.operands[0].span, name="copy-mismatch")
+            raise EvalError(
+                f"`copy` needs one source, this selects {len(sources)}", rule.operands[0].span, name="copy-mismatch"
+            )
         source = same[0]
         if source.index is not None or source.view is not None:
             raise EvalError("`copy` takes whole parameters, not slices", rule.operands[0].span, name="bad-index")
@@ -652,11 +735,17 @@ class Resolver:
             name = next(n for n, t in mine.items() if t == match.tensor)
             found = theirs.get(name)
             if found is None:
-                raise EvalError(f"the source has no `{name}`", rule.operands[0].span, near(name, theirs), "copy-mismatch")
+                raise EvalError(
+                    f"the source has no `{name}`", rule.operands[0].span, near(name, theirs), "copy-mismatch"
+                )
         target = self.network.tensors[match.tensor]
         origin = self.network.tensors[found]
         if origin.shape != target.shape:
-            raise EvalError(f"{describe_tensor(origin)} and {describe_tensor(target)} differ in shape", rule.span, name="copy-mismatch")
+            raise EvalError(
+                f"{describe_tensor(origin)} and {describe_tensor(target)} differ in shape",
+                rule.span,
+                name="copy-mismatch",
+            )
         return self.canonical.get(found, found)
 
     def _payload(self, clause: Clause, info: Info, index: int, match: Match, shape: tuple[int, ...]) -> Payload:
@@ -686,28 +775,43 @@ class Resolver:
         if isinstance(value, Shape):
             self._fits(rule, value.dims, shape)
             if not tensor.floating:
-                raise EvalError(f"`{tensor.name}` is {tensor.dtype}: it takes numbers only", rule.value.span, name="bad-dtype")
+                raise EvalError(
+                    f"`{tensor.name}` is {tensor.dtype}: it takes numbers only", rule.value.span, name="bad-dtype"
+                )
             return Expression(info.expr, info.finite, tuple(sorted(env.reads)))
         from .expressions import describe_value
 
-        raise EvalError(f"a parameter can't be set to {describe_value(value)}", rule.value.span, "a vector is written as a list: `[1, 2]`" if isinstance(value, tuple) else None, name="bad-argument")
+        raise EvalError(
+            f"a parameter can't be set to {describe_value(value)}",
+            rule.value.span,
+            "a vector is written as a list: `[1, 2]`" if isinstance(value, tuple) else None,
+            name="bad-argument",
+        )
 
     def _scalar(self, rule: Assign, info: Info, tensor: TensorInfo, value: float) -> Payload:
         if info.finite and not math.isfinite(value):
-            raise EvalError("the result is not finite", rule.value.span, "where that is meant, write `inf` or `nan`", "overflow")
+            raise EvalError(
+                "the result is not finite", rule.value.span, "where that is meant, write `inf` or `nan`", "overflow"
+            )
         if rule.operator == "/=" and value == 0:
             raise EvalError("division by zero", rule.value.span, name="division-by-zero")
         if not tensor.floating:
             whole = isinstance(value, bool | int) or value.is_integer()
             if not whole or rule.operator == "/=":
-                raise EvalError(f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}", rule.value.span, name="bad-dtype")
+                raise EvalError(
+                    f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}", rule.value.span, name="bad-dtype"
+                )
         elif math.isfinite(value) and abs(value) > LARGEST.get(tensor.dtype, math.inf):
             raise EvalError(f"{value:g} is too large for {tensor.dtype}", rule.value.span, name="overflow")
         return Value(value)
 
     def _fits(self, rule: Assign, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
         if broadcast(found, shape) != shape:
-            raise EvalError(f"a value of shape {list(found)} doesn't fit a tensor of shape {list(shape)}", rule.value.span, name="bad-shape")
+            raise EvalError(
+                f"a value of shape {list(found)} doesn't fit a tensor of shape {list(shape)}",
+                rule.value.span,
+                name="bad-shape",
+            )
 
     def _called(self, call: Call, env: Names, shape: tuple[int, ...], info: Info, index: int) -> Payload:
         initializer, arguments = bind_call(call, self.registry, env)
@@ -729,12 +833,19 @@ class Resolver:
 
     # ---- files
 
-    def _load(self, clause: Clause, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]) -> Payload:
+    def _load(
+        self, clause: Clause, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]
+    ) -> Payload:
         given: dict[str, Any] = {}
         for place, argument in enumerate(call.arguments):
             name = argument.name or ("path" if place == 0 else None)
             if name not in ("path", "key", "prefix") or name in given:
-                raise EvalError("`load` takes a path, and `key=` or `prefix=`", argument.span, 'as in `load("x.safetensors", key="head.weight")`', "bad-load")
+                raise EvalError(
+                    "`load` takes a path, and `key=` or `prefix=`",
+                    argument.span,
+                    'as in `load("x.safetensors", key="head.weight")`',
+                    "bad-load",
+                )
             value = evaluate(argument.value, env)
             if not isinstance(value, str):
                 raise EvalError(f"`{name}` must be a string", argument.span, name="bad-load")
@@ -742,7 +853,11 @@ class Resolver:
         if "path" not in given:
             raise EvalError("`load` needs a path", call.span, name="bad-load")
         source = clause.rule.source
-        folder = os.path.dirname(source) if source in self.rules.sources and os.path.exists(source) else self.rules.root or os.getcwd()
+        folder = (
+            os.path.dirname(source)
+            if source in self.rules.sources and os.path.exists(source)
+            else self.rules.root or os.getcwd()
+        )
         root = self.rules.root or os.getcwd()
         from pathlib import Path as FilePath
 
@@ -775,7 +890,9 @@ class Resolver:
                 with safe_open(path, framework="pt") as file:
                     self._headers[path] = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             except (SafetensorError, OSError, ValueError) as error:
-                raise EvalError(f"`{path}` can't be read as safetensors: {error}", call.span, name="unreadable-file") from None
+                raise EvalError(
+                    f"`{path}` can't be read as safetensors: {error}", call.span, name="unreadable-file"
+                ) from None
         found: dict[str, Any] = self._headers[path]
         return found
 
@@ -811,7 +928,11 @@ class Resolver:
                 chain = network.modules[network.modules[module.children["parametrizations"]].children[local]]
                 originals = list(chain.parameters.values())
             else:
-                originals = [module.parameters[n] for n in (f"{local}_orig", f"{local}_g", f"{local}_v") if n in module.parameters]
+                originals = [
+                    module.parameters[n]
+                    for n in (f"{local}_orig", f"{local}_g", f"{local}_v")
+                    if n in module.parameters
+                ]
             for original in originals:
                 behind[original] = tensor.index
         written = {e.tensor.index for e in plan.entries if e.base is not None or e.edits}
@@ -893,7 +1014,12 @@ class Resolver:
                 action = next(a for a in first.actions if isinstance(a.payload, Expression | CopyFrom))
                 where = self.rules.source(action.clause.rule.source)
                 self.problems.append(
-                    Diagnostic("circular-read", f"these read each other's final values: {names}", where, action.clause.rule.span)
+                    Diagnostic(
+                        "circular-read",
+                        f"these read each other's final values: {names}",
+                        where,
+                        action.clause.rule.span,
+                    )
                 )
                 return
             pending = later
@@ -926,7 +1052,14 @@ class Resolver:
                 noted.add((action.clause.number, reason[0]))
                 where = self.rules.source(rule.source)
                 self.notes.append(
-                    Diagnostic("doubtful-fan", f"`{entry.label}` {list(entry.shape)}: {reason[0]}", where, rule.value.span, reason[1], "note")  # type: ignore[union-attr]
+                    Diagnostic(
+                        "doubtful-fan",
+                        f"`{entry.label}` {list(entry.shape)}: {reason[0]}",
+                        where,
+                        rule.value.span,
+                        reason[1],
+                        "note",
+                    )  # type: ignore[union-attr]
                 )
 
     def _subclass_notes(self) -> None:
@@ -936,7 +1069,12 @@ class Resolver:
             if selector is None:
                 continue
             for node in nodes.walk(selector):
-                if not isinstance(node, nodes.ClassPattern) or node.subclasses or "*" in node.name or node.name in noted:
+                if (
+                    not isinstance(node, nodes.ClassPattern)
+                    or node.subclasses
+                    or "*" in node.name
+                    or node.name in noted
+                ):
                     continue
                 noted.add(node.name)
                 plain = nodes.ClassPattern(node.name, False, (), node.span)
@@ -957,7 +1095,11 @@ class Resolver:
                 names = listed([e.label for e in entries], 12)
                 count = f"{len(entries)} parameter{'s' * (len(entries) > 1)}"
                 self.problems.append(
-                    Diagnostic("uncovered-parameter", f"{what} {count}: {names}", hint="`keep` leaves a parameter as it is, and says so")
+                    Diagnostic(
+                        "uncovered-parameter",
+                        f"{what} {count}: {names}",
+                        hint="`keep` leaves a parameter as it is, and says so",
+                    )
                 )
 
 
@@ -1007,7 +1149,12 @@ def _groups(operands: list[list[Match]]) -> Iterator[list[Match]]:
 
 
 def _uses_fans(initializer: Initializer | None, call: Call) -> bool:
-    if initializer is None or not initializer.elementwise or initializer.min_ndim < 2 and initializer.name != "variance_scaling":
+    if (
+        initializer is None
+        or not initializer.elementwise
+        or (initializer.min_ndim < 2
+        and initializer.name != "variance_scaling")
+    ):
         return False
     return not any(a.name == "fan" for a in call.arguments)
 
@@ -1022,7 +1169,10 @@ def wrong_fan(cls: Any, module: Any, action: Action) -> tuple[str, str] | None:
     if action.index is not None or action.view is not None:
         return None
     if ndim == 2 and cls.name == "Conv1D":
-        return "its layer stores (in, out), so fan_in and fan_out are swapped", "`variance_scaling(fan=shape[0])` takes the true fan_in"
+        return (
+            "its layer stores (in, out), so fan_in and fan_out are swapped",
+            "`variance_scaling(fan=shape[0])` takes the true fan_in",
+        )
     convolution = any(name in names for name in CONVOLUTIONS)
     if ndim == 3 and not convolution:
         return "a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself"
@@ -1030,7 +1180,8 @@ def wrong_fan(cls: Any, module: Any, action: Action) -> tuple[str, str] | None:
         return "a transposed convolution has its fans swapped", "`variance_scaling(fan=...)` takes the fan outright"
     groups = module.attribute("groups")
     if convolution and isinstance(groups, int) and groups > 1:
-        return "fan_out of a grouped convolution counts all groups", "`variance_scaling(fan=fan_out // groups)` counts one"
+        return (
+            "fan_out of a grouped convolution counts all groups",
+            "`variance_scaling(fan=fan_out // groups)` counts one",
+        )
     return None
-
-

@@ -32,7 +32,7 @@ class RuleSet(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = Field(1, ge=1, le=1, description="version of the language")
+    version: int = Field(default=1, ge=1, le=1, description="version of the language")
     rules: tuple[Rule, ...]
     sources: dict[str, str] = Field(default_factory=dict, repr=False)
     root: str | None = None
@@ -96,7 +96,9 @@ def parse(text: str, *, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
     return RuleSet(rules=tuple(rules), sources={source.name: source.text})
 
 
-def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
+def load(
+    path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, limits: Limits = DEFAULT_LIMITS
+) -> RuleSet:
     """The rule set of a file, with every `use` followed.
 
     `use` and `load` may not leave `root`, by default the folder of the file.
@@ -137,7 +139,6 @@ def read_rules(
     statements = loader.statements(source, folder, (os.path.realpath(name),))
     sources = {key: value.text for key, value in loader.sources.items()}
     return RuleSet(rules=statements, sources=sources, root=str(loader.root)), in_order(loader.problems)
-
 
 
 def _raise(problems: list[Diagnostic]) -> None:
@@ -210,7 +211,9 @@ class _Loader:
         place = recipes[name]
         return self.read(rule, str(place), place.parent, (*chain, rule.path), shown=rule.path)
 
-    def read(self, rule: Use, place: str, folder: FilePath, chain: tuple[str, ...], shown: str | None = None) -> tuple[Rule, ...]:
+    def read(
+        self, rule: Use, place: str, folder: FilePath, chain: tuple[str, ...], shown: str | None = None
+    ) -> tuple[Rule, ...]:
         name = shown or place
         if name in self.sources and name in self.parsed:
             return self.parsed[name]
@@ -224,7 +227,14 @@ class _Loader:
 
 def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
     """`path` relative to `folder`, or `None` where it (or what its links lead to) lies outside `root`."""
-    if not path or "\0" in path or "\\" in path or FilePath(path).is_absolute() or path.startswith("~") or path[1:2] == ":":
+    if (
+        not path
+        or "\0" in path
+        or "\\" in path
+        or FilePath(path).is_absolute()
+        or path.startswith("~")
+        or path[1:2] == ":"
+    ):
         return None
     place = folder / path
     real, base = os.path.realpath(place), os.path.realpath(root)
@@ -248,5 +258,3 @@ def coerce(rules: Any, root: str | os.PathLike[str] | None = None) -> RuleSet:
     if isinstance(rules, str):
         return followed(parse(rules), root)
     raise TypeError(f"rules are text, a path or a RuleSet, not {type(rules).__name__}")
-
-

@@ -13,8 +13,22 @@ from . import nodes
 from .expressions import Environment, EvalError, describe_value, evaluate
 from .network import MISSING, ClassInfo, ModuleInfo, Network, TensorInfo
 from .nodes import (
-    ClassPattern, Ellipsis, Every, Index, Maybe, Name, Path, Predicate, Regex, Selector, Slice, Step, String, Union_,
-    View, Within,
+    ClassPattern,
+    Ellipsis,
+    Every,
+    Index,
+    Maybe,
+    Name,
+    Path,
+    Predicate,
+    Regex,
+    Selector,
+    Slice,
+    Step,
+    String,
+    Union_,
+    View,
+    Within,
 )  # fmt: skip
 from .source import Span
 
@@ -198,9 +212,7 @@ class Matcher:
                 bindings = merge(match.bindings, above.bindings)
                 if bindings is not None:
                     scope = (*match.scope, above.module, *above.scope)
-                    inside.append(
-                        Match(match.module, match.tensor, bindings, scope, above, match.index, match.view)
-                    )
+                    inside.append(Match(match.module, match.tensor, bindings, scope, above, match.index, match.view))
         return inside
 
     def _step(self, states: list[_State], step: nodes.PathStep, last: bool) -> list[_State]:
@@ -274,7 +286,9 @@ class Matcher:
             scope = () if state.frame is None else (state.frame.module, *state.frame.scope)
             value = evaluate(item, self.environment(state.module, state.bindings, scope))
         if isinstance(value, bool) or not isinstance(value, int):
-            raise EvalError(f"an index must be an integer, this is {describe_value(value)}", item.span, name="bad-index")
+            raise EvalError(
+                f"an index must be an integer, this is {describe_value(value)}", item.span, name="bad-index"
+            )
         key = self._key(module, places, value)
         return [] if key is None else [self._down(state, module, key, None)]
 
@@ -386,7 +400,14 @@ class Matcher:
         for predicate in predicates:
             value = self._fact(predicate.attribute, state)
             if predicate.operator in (None, "!"):
-                there = value is not MISSING and value is not None and value is not False and value != 0 and value != () and value != ""
+                there = (
+                    value is not MISSING
+                    and value is not None
+                    and value is not False
+                    and value != 0
+                    and value != ()
+                    and value != ""
+                )
                 if there is (predicate.operator == "!"):
                     return False
                 continue
@@ -413,7 +434,9 @@ class Matcher:
         network = self.network
         if modules:
             return [
-                Match(m.index) for m in network.modules if any(compiled.search(n) for n in network.module_names(m.index))
+                Match(m.index)
+                for m in network.modules
+                if any(compiled.search(n) for n in network.module_names(m.index))
             ]
         found = []
         for tensor in network.tensors:
@@ -462,7 +485,9 @@ class Matcher:
                         found.append(match)
                     else:
                         found.append(
-                            Match(match.module, match.tensor, bindings, match.scope, match.frame, match.index, match.view)
+                            Match(
+                                match.module, match.tensor, bindings, match.scope, match.frame, match.index, match.view
+                            )
                         )
                     if not above.bindings:
                         break
@@ -531,13 +556,17 @@ class Matcher:
             where = f"in `{shown or modules[0].label}`" + ("" if len(modules) == 1 else f" and {len(modules) - 1} more")
         if isinstance(step, Index):
             counts = sorted({len(self._places(m)) for m in modules})
-            text = f"it has {counts[0]} {'child' if counts[0] == 1 else 'children'} by index" if len(counts) == 1 else None
+            text = (
+                f"it has {counts[0]} {'child' if counts[0] == 1 else 'children'} by index" if len(counts) == 1 else None
+            )
             return Unmatched(f"there is no such index {where}", span, text, "unmatched-path")
         name = step.name
         if step.predicates:
             return Unmatched(f"nothing named `{name}` {where} meets this condition", span, None, "unmatched-path")
         if "*" not in name and any(name in m.absent for m in modules):
-            return Unmatched(f"`{name}` is none {where}", span, "a selector that may match nothing ends in `?`", warning=True)
+            return Unmatched(
+                f"`{name}` is none {where}", span, "a selector that may match nothing ends in `?`", warning=True
+            )
         names = list(
             dict.fromkeys(key for m in modules[:1000] for key in (*m.parameters, *m.buffers, *m.children, *m.absent))
         )
@@ -608,7 +637,11 @@ def _compare(predicate: Predicate, value: Any, wanted: Any) -> bool:
             f"`{predicate.attribute}` is {describe_value(value)} and can't be ordered with {describe_value(wanted)}",
             predicate.span,
         )
-    return bool({"<": value < wanted, "<=": value <= wanted, ">": value > wanted, ">=": value >= wanted}[str(predicate.operator)])
+    return bool(
+        {"<": value < wanted, "<=": value <= wanted, ">": value > wanted, ">=": value >= wanted}[
+            str(predicate.operator)
+        ]
+    )
 
 
 def _bindable(env: Environment, item: Name) -> bool:

@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -127,7 +128,7 @@ def fill(
             return
         recipe = _recipe(distribution, tensor.dtype)
         if tensor.numel():
-            _Filler(key, recipe, tensor).walk(lengths, steps, offset)
+            _Filler(key, recipe, tensor).run(lengths, steps, offset)
 
 
 def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[list[int], list[int]]:
@@ -465,13 +466,22 @@ class _Filler:
         self.device = tensor.device
         self.double = tensor.dtype == torch.float64
         self.precision = torch.float64 if self.double else torch.float32
-        on_cpu = self.device.type == "cpu"
-        self.chunk = _CPU_CHUNK if on_cpu else _DEVICE_CHUNK
+        self.on_cpu = self.device.type == "cpu"
+        self.chunk = _CPU_CHUNK if self.on_cpu else _DEVICE_CHUNK
         self.small = tensor.numel() < 1 << 15
-        large = on_cpu and not self.double and tensor.numel() >= _KERNEL_FROM
+        large = self.on_cpu and not self.double and tensor.numel() >= _KERNEL_FROM
         self.kernel = _kernel() if large else None
         self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
         self.steps: Tensor | None = None
+        self.pool: ThreadPoolExecutor | None = None
+
+    def run(self, lengths: list[int], steps: list[int], offset: int) -> None:
+        threads = torch.get_num_threads()
+        if self.on_cpu and self.kernel is None and threads > 1 and self.tensor.numel() >= _THREAD_FROM:
+            with ThreadPoolExecutor(threads - 1) as self.pool:
+                self.walk(lengths, steps, offset)
+        else:
+            self.walk(lengths, steps, offset)
 
     def walk(self, lengths: list[int], steps: list[int], offset: int) -> None:
         """Fill the whole tensor, dimensions ordered from the slowest logical index to the fastest."""
@@ -566,10 +576,22 @@ class _Filler:
         else:
             lines = _lines(recipe, self.device)
             picked = self.buffer("words", (out.numel() + 2) >> 1, torch.int64).view(torch.float32)[: out.numel()]
-            out.mul_(torch.index_select(lines.slopes, 0, index, out=picked))
-            out.add_(torch.index_select(lines.intercepts, 0, index, out=picked))
+            out.mul_(self.pick(lines.slopes, index, picked))
+            out.add_(self.pick(lines.intercepts, index, picked))
         if not math.isinf(recipe.low) or not math.isinf(recipe.high):
             out.clamp_(recipe.low, recipe.high)
+
+    def pick(self, table: Tensor, index: Tensor, out: Tensor) -> Tensor:
+        """`table[index]`. Torch's own look-up runs on one thread, so the chunk is cut into one part a thread."""
+        if self.pool is None or out.numel() < _THREAD_FROM:
+            return torch.index_select(table, 0, index, out=out)
+        size = -(-out.numel() // torch.get_num_threads())
+        parts = list(zip(index.split(size), out.split(size), strict=True))
+        rest = [self.pool.submit(torch.index_select, table, 0, i, out=o) for i, o in parts[1:]]
+        torch.index_select(table, 0, parts[0][0], out=parts[0][1])
+        for part in rest:
+            part.result()
+        return out
 
     def write_double(self, out: Tensor, lengths: list[int], steps: list[int], offset: int) -> None:
         recipe = self.recipe

@@ -12,6 +12,7 @@ import click
 COMMANDS = {
     "apply": "fill a network by its rules, and save it",
     "explain": "every rule that touches one parameter, and which won",
+    "lint": "what is wrong in rule files",
     "list": "the initializers, recipes and lints there are",
     "plan": "what would happen to every parameter; touches nothing",
 }

@@ -131,9 +131,7 @@ class TruncatedNormal:
         return (self.low, self.high)
 
     def __str__(self) -> str:
-        return (
-            f"trunc_normal({number(self.loc)}, {number(self.scale)}, {number(self.low)}, {number(self.high)})"
-        )
+        return f"trunc_normal({number(self.loc)}, {number(self.scale)}, {number(self.low)}, {number(self.high)})"
 
 
 Distribution = Constant | Uniform | Normal | TruncatedNormal

@@ -293,7 +293,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
     annotation = parameter.annotation
     if isinstance(annotation, str):
         try:
-            annotation = eval(annotation, getattr(function, "__globals__", {}))  # noqa: S307 (the author's own code)
+            annotation = eval(annotation, getattr(function, "__globals__", {}))
         except Exception:
             annotation = parameter.empty
     if annotation is not parameter.empty:

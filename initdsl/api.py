@@ -1,0 +1,122 @@
+"""The Python interface: plan and apply rules on a network. Importing this imports torch; the package does so late."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .diagnostic import UncoveredParameterWarning, UnmatchedRuleWarning
+from .initializers import Registry, default_registry
+from .network import Network, describe
+from .plans import Plan, PlanEntry
+from .report import Report
+from .resolver import resolve
+from .rules import RuleSet, coerce
+from .selectors import listed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["apply", "plan"]
+
+Rules = str | os.PathLike[str] | RuleSet
+
+
+def plan(
+    net: nn.Module | Network, rules: Rules, *, seed: int | None = None, vars: Mapping[str, Any] | None = None,
+    strict: bool = False, initializers: Mapping[str, Callable[..., Any]] | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Plan:  # fmt: skip
+    """What `apply` would do to every parameter; touches nothing, and works on the meta device.
+
+    `net` is a module, or a described network (`Network.from_manifest`). The other arguments are those of `apply`.
+    Raises ParseError, RuleError or ResolveError with every finding.
+
+    >>> from torch import nn
+    >>> print(plan(nn.Linear(2, 3), "Linear.weight = 0; Linear.bias = 1")["weight"])
+    Init net.weight [3, 2] = 0
+    """
+    _check_seed(seed)
+    compiled = coerce(rules, root)
+    registry: Registry = default_registry()
+    if initializers:
+        registry = registry.extended(initializers)
+    with _no_collection():
+        network, live = (net, None) if isinstance(net, Network) else describe(net)
+        made = resolve(compiled, network, live=live, registry=registry, variables=vars, strict=strict, seed=seed)
+    made.net = net
+    return made
+
+
+def apply(
+    net: nn.Module, rules: Rules, *, seed: int | None = None, vars: Mapping[str, Any] | None = None,
+    strict: bool = False, on_init: Callable[[PlanEntry], Any] | None = None,
+    initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
+    sample: torch.Tensor | Any = None,
+) -> Report:  # fmt: skip
+    """Fill a network in place by its rules; returns what was done.
+
+    `rules` are text, a path (a `Path`, or a string that ends in `.init`) or a compiled `RuleSet`. `seed` gives every
+    parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
+    override `let` names. `strict` refuses a rule set that leaves a parameter uncovered. `on_init` is called with every
+    filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
+    leave.
+
+    Raises ParseError, RuleError or ResolveError before anything changes, ApplyError where a fill failed: then
+    parameters, buffers, ties and random states are as they were.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> report = apply(net, "Linear.weight ~ normal(0, 0.01); Linear.bias = 0", on_init=print)
+    Init net[0].weight [8, 4] ~ normal(0, 0.01)
+    Init net[0].bias [8] = 0
+    Init net[2].weight [2, 8] ~ normal(0, 0.01)
+    Init net[2].bias [2] = 0
+    """
+    if isinstance(net, Network):
+        raise TypeError("a described network has nothing to fill; `plan` takes it")
+    made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
+    report = made.apply(on_init)
+    _warn(made)
+    return report
+
+
+def _warn(made: Plan) -> None:
+    for finding in made.warnings:
+        hint = f"; {finding.hint}" if finding.hint else ""
+        warnings.warn(f"{finding.message}{hint} ({finding.location})", UnmatchedRuleWarning, stacklevel=3)
+    left = made.uncovered
+    if left:
+        names = listed([entry.label for entry in left])
+        count = f"{len(left)} parameter{'s' * (len(left) > 1)} and keep{'s' * (len(left) == 1)} {'its' if len(left) == 1 else 'their'} values"
+        warnings.warn(
+            f"no rule reaches {count.replace(' and keep', ', which keep')}: {names}",
+            UncoveredParameterWarning,
+            stacklevel=3,
+        )
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is None:
+        return
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"a seed is an integer, not {type(seed).__name__}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"a seed lies between 0 and 2**64 - 1, not {seed}")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection while many small lasting objects are made: it would look at all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,604 @@
+"""Carries a plan out: the only code that changes a tensor.
+
+Everything happens or nothing does. Steps that can fail (somebody's function, an expression, a file, the algebra of a
+whole-tensor initializer) are known from the plan: what is written up to the last of them is backed up first, and put
+back if one fails. The built-in element-wise draws and constants write into memory that is there and can't fail, so a
+plan of those alone, the usual one, needs no backup and costs what hand-written code costs. An interrupt (Ctrl-C) is
+held until the state is whole again: put back where there is a backup, else complete.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .diagnostic import ApplyError, Diagnostic, ResolveError
+from .expressions import EvalError, combine, evaluate, torch_tensor
+from .initializers import Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
+from .names import Names
+from .nodes import Assign, Call
+from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEntry, Reset, Value
+from .report import Report
+
+if TYPE_CHECKING:
+    from .network import TensorInfo
+
+__all__ = ["execute"]
+
+
+def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None) -> Report:
+    """Fill the network a plan was made for; see `initdsl.apply`."""
+    if plan.live is None:
+        raise ResolveError(
+            Diagnostic("no-network", "this plan was made from a description, there is no network to fill")
+        )
+    _refuse_meta(plan)
+    return _Execution(plan, on_init).run()
+
+
+def _refuse_meta(plan: Plan) -> None:
+    written = [e for e in plan.order if e.tensor.device == "meta" and not _keeps(e)]
+    if written:
+        raise ResolveError(
+            Diagnostic(
+                "meta-device",
+                f"{len(written)} of the parameters to fill, `{written[0].label}` first, are on the meta device and have no memory",
+                hint="`initdsl.materialize(factory, rules)` builds and fills; or call `net.to_empty(device=...)` first",
+            )
+        )
+
+
+def _keeps(entry: PlanEntry) -> bool:
+    return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
+
+
+class StepFailed(Exception):
+    """A step failed; carries what is said of it."""
+
+    def __init__(self, diagnostic: Diagnostic, cause: BaseException):
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+        self.cause = cause
+
+
+class _Execution:
+    """One run over one network."""
+
+    def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None):
+        assert plan.live is not None
+        self.plan = plan
+        self.live = plan.live
+        self.network = plan.network
+        self.on_init = on_init
+        self.backup = Backup()
+        self.seeded: Any = None
+        if plan.seed is not None:
+            from .seeded import Seeded
+
+            self.seeded = Seeded(plan.seed)
+
+    # ---- the run
+
+    def run(self) -> Report:
+        plan = self.plan
+        steps = self._steps()
+        last = max((i for i, (_, fallible, _) in enumerate(steps) if fallible), default=-1)
+        with torch.no_grad(), held_interrupt() as interrupted:
+            try:
+                if last >= 0 or plan.ties:
+                    self.backup.random_states()
+                for _, _, touched in steps[: last + 1]:
+                    self.backup.save(touched())
+                self._tie()
+                for number, (step, _, _) in enumerate(steps):
+                    step()
+                    if interrupted() and number <= last:
+                        raise KeyboardInterrupt
+            except BaseException as error:
+                self.backup.restore()
+                if isinstance(error, StepFailed):
+                    raise ApplyError(error.diagnostic) from error.cause
+                raise
+            if interrupted():
+                raise KeyboardInterrupt
+        return Report(plan)
+
+    def _steps(self) -> list[tuple[Callable[[], None], bool, Callable[[], list[Any]]]]:
+        """`(do it, whether it can fail, what it touches)` in the order of the writes."""
+        steps: list[tuple[Callable[[], None], bool, Callable[[], list[Any]]]] = []
+        resets = dict(self.plan.resets)
+        waiting = {e.tensor.index: e for e in self.plan.order}
+        if not resets:
+            for entry in self.plan.order:
+                steps.append(self._entry_step(entry))
+            return steps
+        # a module's own reset comes when `net.apply` would reach it, before the rules for its tensors
+        place = {index: number for number, index in enumerate(self.network.apply_order)}
+        where: list[tuple[int, int, Any]] = []
+        for number, entry in enumerate(self.plan.order):
+            owners = [place[owner] for owner, _ in entry.tensor.owners]
+            where.append((min(owners), number + 1, entry))
+        reset_places = sorted((place[index], 0, index) for index in resets)
+        merged: list[Any] = []
+        cursor = 0
+        for position, _, entry in where:
+            while cursor < len(reset_places) and reset_places[cursor][0] <= position:
+                merged.append(reset_places[cursor][2])
+                cursor += 1
+            merged.append(entry)
+        merged += [index for _, _, index in reset_places[cursor:]]
+        for item in merged:
+            if isinstance(item, PlanEntry):
+                steps.append(self._entry_step(item))
+            else:
+                steps.append((lambda i=item: self._reset(i, resets[i]), True, lambda i=item: self._below(i)))  # type: ignore[misc]
+        assert len(waiting) == len(self.plan.order)
+        return steps
+
+    def _entry_step(self, entry: PlanEntry) -> tuple[Callable[[], None], bool, Callable[[], list[Any]]]:
+        fallible = self.on_init is not None or entry.tensor.kind == "parametrized"
+        fallible = fallible or any(not _infallible(a) for a in entry.actions)
+        return (lambda: self._fill(entry), fallible, lambda: self._touched(entry))
+
+    def _touched(self, entry: PlanEntry) -> list[Any]:
+        tensor = self.live.tensors[entry.tensor.index]
+        if tensor is not None:
+            return [] if _keeps(entry) else [tensor]
+        owner = self.live.modules[entry.tensor.owners[0][0]]
+        return [*owner.parameters(), *owner.buffers()]
+
+    def _below(self, module: int) -> list[Any]:
+        live = self.live.modules[module]
+        self.backup.objects(live)
+        return [t for t in (*live.parameters(), *live.buffers()) if not nn.parameter.is_lazy(t)]
+
+    # ---- ties
+
+    def _tie(self) -> None:
+        tensors = self.network.tensors
+        for tie in self.plan.ties:
+            source = self.live.tensors[tie.source]
+            assert source is not None
+            for other in tie.others:
+                for owner, local in tensors[other].owners:
+                    module = self.live.modules[owner]
+                    self.backup.objects(module)
+                    setattr(module, local, source)
+
+    # ---- filling
+
+    def _fill(self, entry: PlanEntry) -> None:
+        info = entry.tensor
+        tensor = self.live.tensors[info.index]
+        if tensor is None:
+            self._fill_computed(entry)
+        else:
+            self._actions(entry, tensor.detach())
+        if self.on_init is not None:
+            try:
+                self.on_init(entry)
+            except Exception as error:
+                raise StepFailed(
+                    Diagnostic(
+                        "callback-failed", f"`on_init` raised {type(error).__name__} for `{entry.label}`: {error}"
+                    ),
+                    error,
+                ) from error
+
+    def _actions(self, entry: PlanEntry, tensor: torch.Tensor) -> None:
+        for place, action in enumerate(entry.actions):
+            if isinstance(action.payload, Kept | Reset):
+                continue
+            try:
+                self._act(entry, tensor, action, place)
+            except EvalError as error:
+                raise StepFailed(
+                    self._diagnostic(action, error.name, error.message, error.hint, error), error
+                ) from error
+            except StepFailed:
+                raise
+            except Exception as error:
+                what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {error}"
+                raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
+
+    def _diagnostic(
+        self, action: Action, name: str, message: str, hint: str | None = None, error: Any = None
+    ) -> Diagnostic:
+        rule = action.clause.rule
+        span = rule.value.span if isinstance(rule, Assign) else rule.span
+        if (
+            isinstance(error, EvalError)
+            and isinstance(rule, Assign)
+            and rule.value.span.start <= error.span.start < rule.value.span.end
+        ):
+            span = error.span
+        return Diagnostic(name, message, self.plan.rules.source(rule.source), span, hint)
+
+    def _act(self, entry: PlanEntry, tensor: torch.Tensor, action: Action, place: int) -> None:
+        piece, write_back = piece_of(tensor, action)
+        if piece.numel() == 0:
+            return
+        payload = action.payload
+        if isinstance(payload, Value):
+            self._value(entry, piece, action, payload)
+        elif isinstance(payload, Normal | Uniform | TruncatedNormal | Constant):
+            self.distribute(entry.tensor, piece, payload, action, place)
+        elif isinstance(payload, Draw):
+            self.draw(entry.tensor, piece, payload.initializer, payload.arguments, action, place)
+        elif isinstance(payload, Expression):
+            self._expression(entry, tensor, piece, action, payload, place)
+        elif isinstance(payload, CopyFrom):
+            piece.copy_(self._read(payload.tensor))
+        elif isinstance(payload, Load):
+            self._load(piece, payload)
+        if write_back is not None:
+            write_back()
+
+    def _value(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Value) -> None:
+        operator, value = action.operator, payload.value
+        if operator in ("=", "~"):
+            piece.fill_(value)
+            return
+        if piece.dtype in (torch.float32, torch.float64) or not piece.is_floating_point():
+            {"+=": piece.add_, "-=": piece.sub_, "*=": piece.mul_, "/=": piece.div_}[operator](value)  # type: ignore[operator]
+        else:
+            piece.copy_(combine(None, operator[0], piece.float(), value))
+        if piece.is_floating_point():
+            self._finite(entry, piece, action)
+
+    def _finite(self, entry: PlanEntry, values: torch.Tensor, action: Action) -> None:
+        if not bool(torch.isfinite(values).all()):
+            hint = "where that is meant, write `inf` or `nan`"
+            message = f"the result for `{entry.label}` is not finite"
+            raise StepFailed(self._diagnostic(action, "not-finite", message, hint), ValueError(message))
+
+    def distribute(
+        self, info: TensorInfo, piece: torch.Tensor, what: Distribution, action: Action, place: int, nth: int = 0
+    ) -> None:
+        """Fill a piece from a distribution: torch's generator, or the element's own stream."""
+        if self.seeded is not None and not isinstance(what, Constant):
+            self.seeded.fill(info, piece, what, action, place, nth)
+        else:
+            fill(piece, what)
+
+    def draw(
+        self, info: TensorInfo, piece: torch.Tensor, initializer: Initializer, arguments: dict[str, Any], action: Action,
+        place: int, nth: int = 0,
+    ) -> None:  # fmt: skip
+        """Let an initializer's function fill a piece; one that returns a tensor has it copied in."""
+        extra = {}
+        if initializer.takes_generator:
+            seeded = self.seeded is not None
+            extra["generator"] = self.seeded.generator(info, piece, action, place, nth) if seeded else None
+        returned = initializer.function(piece, **arguments, **extra)
+        if returned is None or returned is piece:
+            return
+        if not isinstance(returned, torch.Tensor):
+            raise TypeError(f"it must fill the tensor in place or return a tensor, not {type(returned).__name__}")
+        if returned.shape != piece.shape:
+            raise ValueError(f"it returned shape {list(returned.shape)} for a tensor of shape {list(piece.shape)}")
+        if returned.data_ptr() != piece.data_ptr() or returned.stride() != piece.stride():
+            piece.copy_(returned)
+
+    def _expression(
+        self, entry: PlanEntry, tensor: torch.Tensor, piece: torch.Tensor, action: Action, payload: Expression, place: int
+    ) -> None:  # fmt: skip
+        work = torch.float64 if piece.dtype == torch.float64 else torch.float32
+        env = _Values(self, entry, action, tensor, piece, work, place)
+        call = payload.expr
+        if isinstance(call, Call) and action.operator in ("~", "=") and call.function in env.registry:
+            from .names import bind_call
+
+            initializer, arguments = bind_call(call, env.registry, env)
+            if initializer.elementwise:
+                self.distribute(entry.tensor, piece, initializer.distribution(action.shape, arguments), action, place)
+            else:
+                self.draw(entry.tensor, piece, initializer, arguments, action, place)
+            return
+        value = evaluate(payload.expr, env)
+        if isinstance(value, list):
+            value = torch_tensor(value, work, piece.device)
+        if action.operator not in ("=", "~"):
+            value = combine(payload.expr, action.operator[0], piece.to(work), value)
+        if not isinstance(value, torch.Tensor):
+            value = torch.tensor(value, dtype=work, device=piece.device)
+        if payload.finite and value.is_floating_point():
+            self._finite(entry, value.to(piece.dtype) if value.dtype != piece.dtype else value, action)
+        piece.copy_(value)
+
+    def _read(self, tensor: int) -> torch.Tensor:
+        """The values of a tensor as they are now."""
+        found = self.live.tensors[tensor]
+        if found is not None:
+            return found.detach()
+        owner, local = self.network.tensors[tensor].owners[0]
+        value = getattr(self.live.modules[owner], local)
+        assert isinstance(value, torch.Tensor)
+        return value.detach()
+
+    def _load(self, piece: torch.Tensor, payload: Load) -> None:
+        from safetensors import safe_open
+
+        with safe_open(payload.path, framework="pt") as file:
+            piece.copy_(file.get_tensor(payload.key))
+
+    # ---- tensors that are computed from others
+
+    def _fill_computed(self, entry: PlanEntry) -> None:
+        owner, local = entry.tensor.owners[0]
+        module = self.live.modules[owner]
+        if _keeps(entry):
+            return
+        value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
+        if entry.base is not None and isinstance(entry.base.payload, Reset):
+            value = plain_reset(module, self.network.modules[owner].reset or "", local, value)
+        self._actions(entry, value)
+        try:
+            write_computed(module, local, value)
+        except Exception as error:
+            rule = entry.actions[-1]
+            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {error}"
+            raise StepFailed(self._diagnostic(rule, "fill-failed", what), error) from error
+
+    # ---- defaults
+
+    def _reset(self, index: int, mine: tuple[int, ...]) -> None:
+        info = self.network.modules[index]
+        module = self.live.modules[index]
+        if any(self.live.tensors[t] is None for t in mine):
+            mine = tuple(t for t in mine if self.live.tensors[t] is not None)
+            if not mine:
+                return
+        if self.seeded is not None:
+            self.seeded.enter(info.name)
+        own = {id(self.live.tensors[t]) for t in mine}
+        saved = [(p, p.detach().clone()) for p in module.parameters() if id(p) not in own]
+        try:
+            getattr(module, info.reset or "")()
+        except Exception as error:
+            what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {error}"
+            raise StepFailed(Diagnostic("fill-failed", what), error) from error
+        finally:
+            if self.seeded is not None:
+                self.seeded.leave()
+        for parameter, values in saved:
+            parameter.copy_(values)
+
+
+class _Values(Names):
+    """Names with the values of tensors, in the dtype expressions are computed in."""
+
+    def __init__(
+        self, run: _Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
+        work: torch.dtype, place: int,
+    ):  # fmt: skip
+        plan = run.plan
+        resolver = plan.resolver
+        resolver.lets = action.clause.lets
+        super().__init__(
+            run.network, resolver.matcher, resolver.registry, action.clause.lets, action.match, entry.tensor.index,
+            action.shape, plan.canonical,
+        )  # fmt: skip
+        self.run, self.entry, self.action, self.place = run, entry, action, place
+        self._tensor_now, self._piece_now, self.work = tensor, piece, work
+        self._draws = 0
+
+    def read(self, tensor: int) -> Any:
+        return self.run._read(tensor).to(device=self._piece_now.device, dtype=self.work)
+
+    def whole(self) -> Any:
+        return self._tensor_now.to(self.work)
+
+    def piece(self) -> Any:
+        return self._piece_now.to(self.work)
+
+    def tensor(self, values: Any) -> Any:
+        return torch_tensor(values, self.work, self._piece_now.device)
+
+    def drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Any:
+        fresh = torch.empty(self.action.shape, dtype=self.work, device=self._piece_now.device)
+        nth, self._draws = self._draws, self._draws + 1
+        if initializer.elementwise:
+            what = initializer.distribution(self.action.shape, arguments)
+            self.run.distribute(self.entry.tensor, fresh, what, self.action, self.place, nth)
+        else:
+            self.run.draw(self.entry.tensor, fresh, initializer, arguments, self.action, self.place, nth)
+        return fresh
+
+
+def fill(piece: torch.Tensor, what: Distribution) -> None:
+    """Fill a tensor from torch's global generator, by the very calls of `torch.nn.init`."""
+    match what:
+        case Constant():
+            piece.fill_(what.value)
+        case Normal():
+            piece.normal_(what.mean, what.std)
+        case Uniform():
+            piece.uniform_(what.low, what.high)
+        case TruncatedNormal():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                nn.init.trunc_normal_(piece, what.loc, what.scale, what.low, what.high)
+
+
+def piece_of(tensor: torch.Tensor, action: Action) -> tuple[torch.Tensor, Callable[[], Any] | None]:
+    """The view an action writes to; and, where no view can be had, how to write its copy back."""
+    if action.view is None:
+        return (tensor if action.index is None else tensor[action.index]), None
+    write_back = None
+    if tensor.is_contiguous():
+        seen = tensor.view(action.view)
+    else:
+        copy = tensor.contiguous() if not tensor.is_contiguous() else tensor.clone()
+        seen = copy.view(action.view)
+
+        def write_back() -> Any:
+            return tensor.copy_(copy)
+
+    return (seen if action.index is None else seen[action.index]), write_back
+
+
+def _infallible(action: Action) -> bool:
+    """Whether an action only writes numbers into memory that is there."""
+    if action.view is not None:
+        return False
+    if isinstance(action.payload, Value):
+        return action.operator in ("=", "~")
+    return isinstance(action.payload, Constant | Normal | Uniform | Kept)
+
+
+def _called(action: Action) -> str:
+    if isinstance(action.payload, Draw):
+        return action.payload.initializer.name
+    rule = action.clause.rule
+    if isinstance(rule, Assign) and isinstance(rule.value, Call):
+        return rule.value.function
+    return "the rule"
+
+
+# ---- parametrized and hooked weights
+
+
+def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
+    """Give a computed weight its value, through `right_inverse` or the old hooks; buffers that depend on it follow."""
+    chain = getattr(module, "parametrizations", {})
+    if local in chain:
+        setattr(module, local, value)
+        _follow(chain[local])
+        return
+    for hook in module._forward_pre_hooks.values():
+        if getattr(hook, "name", None) != local:
+            continue
+        kind = type(hook).__name__
+        if kind == "WeightNorm":
+            module._parameters[f"{local}_v"].copy_(value)  # type: ignore[union-attr]
+            norm = torch.norm_except_dim(value, 2, hook.dim)  # type: ignore[attr-defined]
+            module._parameters[f"{local}_g"].copy_(norm)  # type: ignore[union-attr]
+            setattr(module, local, hook.compute_weight(module))  # type: ignore[attr-defined]
+        elif kind == "SpectralNorm":
+            module._parameters[f"{local}_orig"].copy_(value)  # type: ignore[union-attr]
+            matrix = hook.reshape_weight_to_matrix(value)  # type: ignore[attr-defined]
+            u, v = module._buffers[f"{local}_u"], module._buffers[f"{local}_v"]
+            assert u is not None and v is not None
+            for _ in range(POWER_ITERATIONS):
+                v.copy_(nn.functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
+                u.copy_(nn.functional.normalize(torch.mv(matrix, v), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
+            setattr(module, local, hook.compute_weight(module, do_power_iteration=False))  # type: ignore[attr-defined]
+
+
+POWER_ITERATIONS = 50
+
+
+def _follow(chain: Any) -> None:
+    """Spectral norm's vectors belong to the weight: iterate them to the new one, from where they are."""
+    if hasattr(chain, "original"):
+        weight = chain.original
+        for part in chain:
+            if type(part).__name__ == "_SpectralNorm" and hasattr(part, "_power_method") and hasattr(part, "_u"):
+                part._power_method(part._reshape_weight_to_matrix(weight), POWER_ITERATIONS)
+            mode = part.training
+            part.eval()
+            try:
+                weight = part(weight)
+            finally:
+                part.train(mode)
+
+
+def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -> torch.Tensor:
+    """What the module's own reset gives a computed weight: run on a shell of it that holds plain parameters."""
+    cls = type(module)
+    if cls.__module__ == "torch.nn.utils.parametrize" and len(cls.__mro__) > 1:
+        cls = cls.__mro__[1]
+    shell = object.__new__(cls)
+    shell.__dict__ = dict(module.__dict__)
+    shell.__dict__.pop(local, None)
+    shell._parameters = {
+        name: None if value is None else nn.Parameter(value.detach().clone(), requires_grad=False)
+        for name, value in module._parameters.items()
+        if not name.startswith(f"{local}_")
+    }
+    shell._parameters[local] = nn.Parameter(like.clone(), requires_grad=False)
+    getattr(shell, reset)()
+    value = shell._parameters[local]
+    assert value is not None
+    return value.detach()
+
+
+# ---- undoing
+
+
+class Backup:
+    """What is needed to put a network and the random states back."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, tuple[torch.Tensor, torch.Tensor, bool]] = {}
+        self.dicts: dict[int, tuple[nn.Module, dict[str, Any], dict[str, Any], Any]] = {}
+        self.states: list[Callable[[], Any]] = []
+
+    def random_states(self) -> None:
+        torch_state = torch.random.get_rng_state()
+        python_state = random.getstate()
+        self.states = [lambda: torch.random.set_rng_state(torch_state), lambda: random.setstate(python_state)]
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            cuda_states = torch.cuda.get_rng_state_all()
+            self.states.append(lambda: torch.cuda.set_rng_state_all(cuda_states))
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and hasattr(numpy, "random"):
+            numpy_state = numpy.random.get_state()
+            self.states.append(lambda: numpy.random.set_state(numpy_state))
+
+    def save(self, tensors: list[torch.Tensor]) -> None:
+        for tensor in tensors:
+            if id(tensor) not in self.values:
+                self.values[id(tensor)] = (tensor, tensor.detach().clone(), tensor.requires_grad)
+
+    def objects(self, root: nn.Module) -> None:
+        """Remember which objects a module, and those below it, hold."""
+        for module in root.modules():
+            if id(module) not in self.dicts:
+                flat = module.__dict__.get("_flat_weights")
+                self.dicts[id(module)] = (
+                    module, dict(module._parameters), dict(module._buffers), list(flat) if flat is not None else None
+                )  # fmt: skip
+
+    def restore(self) -> None:
+        for module, parameters, buffers, flat in self.dicts.values():
+            module._parameters.clear()
+            module._parameters.update(parameters)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+            if flat is not None:
+                module.__dict__["_flat_weights"] = flat
+        with torch.no_grad():
+            for tensor, values, requires_grad in self.values.values():
+                tensor.detach().copy_(values)
+                if tensor.requires_grad != requires_grad:
+                    tensor.requires_grad_(requires_grad)
+        for state in self.states:
+            state()
+
+
+@contextmanager
+def held_interrupt() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C back while tensors are half written; yields a function that tells whether one came."""
+    came = []
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,43 @@
+"""An edit that a later rule discards.
+
+## What it does
+Finds edits (`+=`, `*=`, an assignment to a slice) of parameters that a later rule sets as a whole.
+
+## Why is this bad
+A rule for the whole tensor discards what stands above it. The padding row that was zeroed is drawn over, the residual
+scale is gone.
+
+## Example
+```init
+Embedding.weight[padding_idx] = 0
+Embedding.weight ~ normal(0, 0.02)
+```
+
+## Use instead
+```init
+Embedding.weight ~ normal(0, 0.02)
+Embedding.weight[padding_idx] = 0
+```
+
+## Source
+pytorch 6495, fairseq 4076: the padding row is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ..cascade import replaced
+from ..file import File, label
+from ..frame import lint
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for earlier, later, same in replaced(file):
+        if earlier.on_top and not same:
+            yield file.finding(
+                earlier.rule, "a later rule discards this edit", "edits stand below the rule they change",
+                labels=(label(later, "this sets the whole tensor"),),
+            )  # fmt: skip

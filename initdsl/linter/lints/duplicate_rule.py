@@ -1,0 +1,45 @@
+"""The same rule twice.
+
+## What it does
+Finds a rule that stands in the file again, word for word.
+
+## Why is this bad
+One of the two was to be another one: a copied line of which the name was never changed.
+
+## Example
+```init
+Linear.bias = 0
+Conv2d.bias = 0
+Linear.bias = 0
+```
+
+## Use instead
+```init
+Conv2d.bias = 0
+Linear.bias = 0
+```
+
+## Source
+transformers 17877: 96 draws for 24 tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic, Fix
+from ..cascade import replaced
+from ..edits import removal
+from ..file import File, label
+from ..frame import lint
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for earlier, later, same in replaced(file):
+        if same:
+            fix = Fix("delete the first", (removal(file.source, earlier.rule.span),)) if later.here else None
+            yield file.finding(
+                earlier.rule, "this rule stands here twice", "delete one, or change what it selects", fix,
+                labels=(label(later, "again"),),
+            )  # fmt: skip

@@ -1,0 +1,50 @@
+"""A rule that a later one replaces everywhere.
+
+## What it does
+Finds rules whose every parameter a later rule sets again: the last rule wins, so the earlier one does nothing.
+
+## Why is this bad
+Someone reads the earlier rule and believes it. Mostly the two are in the wrong order: the general rule stands below the
+special one that it was meant to be the background of.
+
+## Example
+```init
+LayerNorm.weight = 1
+Linear.weight in net.head = 0
+Linear.weight ~ normal(0, 0.02)
+LayerNorm.bias = 0
+```
+
+## Use instead
+```init
+LayerNorm.weight = 1
+Linear.weight ~ normal(0, 0.02)
+Linear.weight in net.head = 0
+LayerNorm.bias = 0
+```
+
+## Source
+mmengine 691 and transformers 35141: values that were set on purpose are drawn over by a later, general rule; mmcv 1128:
+nobody can tell which rule was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ..cascade import replaced
+from ..file import File, label
+from ..frame import lint
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for earlier, later, same in replaced(file):
+        if earlier.sets_base and not same:
+            yield file.finding(
+                earlier.rule,
+                "a later rule sets everything this one does",
+                "if it is the exception, move it below the other; else delete it",
+                labels=(label(later, "this one wins"),),
+            )

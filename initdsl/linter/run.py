@@ -1,0 +1,171 @@
+"""Lints put to files: which run, what is silenced, what is fixed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import Config, find_config
+from ..diagnostic import Diagnostic, in_order
+from ..nodes import Rule
+from ..rules import RuleSet, read_rules
+from ..source import Source
+from ..syntax import parse_source
+from .edits import applied
+from .file import File
+from .frame import RESOLVER_NAMES, all_lints
+from .suppressions import read_suppressions
+
+__all__ = ["Fixed", "find_files", "fixed", "lint", "lint_file", "lint_source", "unreadable"]
+
+# resolves a rule set against a network: the plan (`None` where there is none), and what is wrong
+Resolve = Callable[[RuleSet], tuple[Any, Iterable[Diagnostic]]]
+
+# findings without which a file can't be looked at
+UNREADABLE = frozenset(["unreadable-file", "file-too-large", "not-utf8"])
+
+# a fix may bring up the next one; this many rounds settle everything but a circle
+ROUNDS = 10
+
+
+def lint_source(
+    source: Source, rules: RuleSet | Iterable[Rule], problems: Iterable[Diagnostic], config: Config | None = None,
+    network: Resolve | None = None,
+) -> list[Diagnostic]:  # fmt: skip
+    """Every finding about one parsed text, in its order.
+
+    `problems` are what reading it found; they are part of the result. `network` resolves a rule set against a network:
+    its findings are added, and the lints that need a plan run on the one it gives.
+    """
+    config = config or Config()
+    found = list(problems)
+    complete = not found
+    off = frozenset(config.ignore) | config.ignored_in(source.name)
+    enabled = frozenset(name for name in all_lints() if (not config.select or name in config.select) and name not in off)
+    known = frozenset(all_lints()) | RESOLVER_NAMES
+    unseen = RESOLVER_NAMES if network is None else frozenset(off & RESOLVER_NAMES)
+    suppressions = read_suppressions(source, enabled | (RESOLVER_NAMES - unseen), known)
+    whole = rules if isinstance(rules, RuleSet) else RuleSet(rules=tuple(rules), sources={source.name: source.text})
+    file = File(source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers))
+    plan = None
+    if network is not None:
+        plan, resolved = network(whole)
+        found += [one for one in resolved if not config.select or one.name in config.select or one.severity == "error"]
+    for name, one in all_lints().items():
+        if name in enabled and one.needs == "file":
+            found += one.run(file)
+        elif name in enabled and one.needs == "network" and plan is not None:
+            found += one.run(file, plan)
+    found = suppressions.keep(one for one in found if one.name not in off)
+    for name, one in all_lints().items():
+        if complete and name in enabled and one.needs == "suppressions":
+            found += suppressions.keep(one.run(file, suppressions))
+    return in_order(found)
+
+
+def lint_file(path: str | os.PathLike[str], text: str | None = None, config: Config | None = None, network: Resolve | None = None) -> list[Diagnostic]:
+    """Every finding about one file, or about `text` in its place. A file that can't be read is a finding too.
+
+    Raises ConfigError where the settings for it can't be right.
+    """
+    name = os.fspath(path)
+    config = config or find_config(os.path.dirname(os.path.abspath(name)))
+    root = None if config.root is None else config.folder / config.root
+    rules, problems = read_rules(name, text=text, root=root)
+    if name not in rules.sources:
+        return problems
+    return lint_source(rules.source(name), rules, problems, config, network)
+
+
+def unreadable(found: Diagnostic) -> bool:
+    """Whether a finding says that a file could not be read at all."""
+    return found.source is None and found.name in UNREADABLE
+
+
+def find_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The rule files that paths name: files as they are, folders for every `*.init` in them that is not excluded."""
+    found: dict[str, None] = {}
+    for path in paths:
+        name = os.fspath(path)
+        if not os.path.isdir(name):
+            found[os.path.normpath(name)] = None
+            continue
+        for folder, folders, files in os.walk(name):
+            config = find_config(folder)
+            folders[:] = sorted(
+                f for f in folders if not _is_hidden(f) and not config.excludes(os.path.join(folder, f))
+            )
+            for file in sorted(files):
+                place = os.path.normpath(os.path.join(folder, file))
+                if file.endswith(".init") and not config.excludes(place):
+                    found[place] = None
+    return list(found)
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder in ("__pycache__", "node_modules", "venv", "site-packages")
+
+
+def lint(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], network: Resolve | None = None) -> list[Diagnostic]:
+    """The findings about a rule file, or about all files of a list or folder.
+
+    Against a network where one is given. Settings come from the nearest pyproject.toml.
+
+    >>> lint("examples")
+    []
+    """
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    return in_order([found for file in find_files(paths) for found in lint_file(file, network=network)])
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A text after its fixes: how many were made, and the findings that are left."""
+
+    text: str
+    count: int
+    left: list[Diagnostic]
+
+
+def fixed(path: str | os.PathLike[str], text: str, config: Config, unsafe: bool = False, network: Resolve | None = None) -> Fixed:
+    """A text with its findings fixed as far as they can be; a text that does not parse is left as it is.
+
+    Only safe fixes, which leave the plan as it was, unless `unsafe`. The result parses: a round of fixes that would
+    break the text is not made.
+    """
+    name = os.fspath(path)
+    left = lint_file(name, text, config, network)
+    count = 0
+    for _ in range(ROUNDS):
+        source = Source(name, text)
+        fixes = [f.fix for f in left if f.fix is not None and (f.fix.safe or unsafe) and f.source == source]
+        if not fixes or not _parses(source):
+            break
+        changed, taken = applied(text, fixes)
+        if changed == text or not _parses(Source(name, changed)):
+            break
+        text, count = changed, count + len(taken)
+        left = lint_file(name, text, config, network)
+    return Fixed(text, count, left)
+
+
+def _parses(source: Source) -> bool:
+    return not parse_source(source)[1]
+
+
+def with_names(config: Config, select: Sequence[str], ignore: Sequence[str]) -> Config:
+    """Settings with the lints chosen on the command line: `select` replaces theirs, `ignore` adds to it."""
+    return replace(config, select=tuple(select) or config.select, ignore=(*config.ignore, *ignore))
+
+
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """The names that no lint bears."""
+    return sorted(name for name in set(names) if name not in all_lints() and name not in RESOLVER_NAMES)
+
+
+def folder_of(path: str) -> Path:
+    """The folder a file's settings are looked for from."""
+    return Path(os.path.dirname(os.path.abspath(path)))

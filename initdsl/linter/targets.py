@@ -1,0 +1,203 @@
+"""What a selector selects, as far as text can tell: normal forms, and which of them surely covers which.
+
+Everything here errs on one side: `covers` is true only if no network could make it false.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ..nodes import (
+    ClassPattern, Every, Index, Maybe, Name, Number, Path, Predicate, Regex, Selector, Slice, Step, String, Union_,
+    Within,
+)  # fmt: skip
+
+__all__ = ["MATRICES", "Target", "continued", "covers", "is_piece", "targets_of", "whole"]
+
+# classes of torch whose `weight` is a matrix or a kernel
+MATRICES = frozenset([
+    "Bilinear", "Conv1D", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Embedding", "EmbeddingBag", "Linear",
+])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One way to be selected: a path or a regular expression, and what it must (`True`: must not) lie in."""
+
+    base: Path | Regex
+    within: frozenset[tuple[bool, frozenset[Target]]] = frozenset()
+
+    @property
+    def name(self) -> str | None:
+        """The parameter's name where the path ends in a plain one."""
+        if isinstance(self.base, Regex):
+            return None
+        last = _last_step(self.base)
+        return last.name if last is not None and "*" not in last.name else None
+
+    @property
+    def class_name(self) -> str | None:
+        """The class pattern a path begins with, without its module: `Linear`, `*Norm*`; else `None`."""
+        root = self.base.root if isinstance(self.base, Path) else None
+        return root.name.rpartition(".")[2] if isinstance(root, ClassPattern) else None
+
+
+# the targets of a block whose selector can't be put in normal form: what stands in it can't either
+continued: tuple[Target, ...] = ()
+
+
+def targets_of(selector: Selector, outer: tuple[Target, ...] | None = None) -> tuple[Target, ...] | None:
+    """The normal form of a selector inside blocks that select `outer`; `None` where there is none."""
+    if outer is not None and not outer:
+        return None
+    match selector:
+        case Maybe():
+            return targets_of(selector.selector, outer)
+        case Union_():
+            parts = [targets_of(member, outer) for member in selector.members]
+            if any(part is None for part in parts):
+                return None
+            return tuple(target for part in parts for target in part or ())
+        case Within():
+            inner, container = targets_of(selector.selector, outer), targets_of(selector.container, outer)
+            if inner is None or container is None:
+                return None
+            clause = (selector.negated, frozenset(container))
+            return tuple(replace(t, within=t.within | {clause}) for t in inner)
+        case Path(root=None):
+            if outer is None or any(not isinstance(t.base, Path) for t in outer):
+                return None
+            return tuple(replace(t, base=_joined(t.base, selector)) for t in outer)
+        case Path() | Regex():
+            clauses = frozenset({(False, frozenset(outer))}) if outer else frozenset()
+            return (Target(selector, clauses),)
+    raise AssertionError(selector)
+
+
+def _joined(before: Any, after: Path) -> Path:
+    return replace(before, steps=(*before.steps, *after.steps), view=after.view)
+
+
+def _last_step(path: Path) -> Step | None:
+    for step in reversed(path.steps):
+        if isinstance(step, Step):
+            return step
+    return None
+
+
+def is_piece(base: Path | Regex) -> bool:
+    """Whether a path ends in an index or a view: a slice of a parameter (or a child by number)."""
+    return isinstance(base, Path) and (base.view is not None or (bool(base.steps) and isinstance(base.steps[-1], Index)))
+
+
+def whole(target: Target) -> Target | None:
+    """The parameter a piece is of, or `None` where the last index may choose a child instead of a slice."""
+    base = target.base
+    if not isinstance(base, Path) or not is_piece(base):
+        return target
+    steps = base.steps
+    if steps and isinstance(steps[-1], Index):
+        last = steps[-2] if len(steps) > 1 else None
+        if not isinstance(last, Step) or not ("weight" in last.name or "bias" in last.name or len(steps[-1].items) > 1):
+            return None
+        steps = steps[:-1]
+    return replace(target, base=replace(base, steps=steps, view=None))
+
+
+def covers(later: Target, earlier: Target) -> bool:
+    """Whether everything `earlier` selects in whatever network, `later` selects as well."""
+    if later == earlier:
+        return True
+    if not later.within <= earlier.within:
+        return False
+    a, b = later.base, earlier.base
+    if isinstance(a, Regex) or isinstance(b, Regex):
+        return a == b
+    if a.view is not None or b.view is not None or is_piece(a):
+        return a == b
+    if not b.steps or not a.steps or not isinstance(b.steps[-1], Step):
+        return False
+    if not _names_cover(a, b):
+        return False
+    bound = [i.name for s in a.steps if isinstance(s, Index) for i in s.items if isinstance(i, Name)]
+    if bound and (len(set(bound)) != len(bound) or later.within):
+        return a.root == b.root and a.steps == b.steps
+    if isinstance(a.root, ClassPattern):
+        if isinstance(b.root, ClassPattern):
+            return class_covers(a.root, b.root) and _steps_cover(a.steps, b.steps)
+        # `*.weight`: any module's, whatever its path
+        everything = a.root.name == "*" and not a.root.predicates
+        return everything and len(a.steps) == 1 and _step_covers(a.steps[0], b.steps[-1])
+    if isinstance(b.root, ClassPattern) and a.root == "net" and _is_any_number(a.steps[0]):
+        return _steps_cover(a.steps, b.steps)
+    return a.root == b.root and _steps_cover(a.steps, b.steps)
+
+
+def _names_cover(a: Path, b: Path) -> bool:
+    """A name may be a buffer's, and a glob selects none: true where what `b` names is surely a parameter, or named."""
+    last, name = a.steps[-1], b.steps[-1]
+    if not isinstance(last, Step) or not isinstance(name, Step):
+        return False
+    if "*" not in last.name or "*" in name.name:
+        return True
+    frozen = not isinstance(b.root, ClassPattern) or "Frozen" in b.root.name or "*" in b.root.name
+    return name.name in ("weight", "bias") and not frozen
+
+
+def class_covers(a: ClassPattern, b: ClassPattern) -> bool:
+    """Whether every module of class pattern `b` is one of `a`."""
+    if not _predicates_cover(a.predicates, b.predicates):
+        return False
+    if a.name == "*":
+        return True
+    if a.name == b.name or ("." not in a.name and "*" not in b.name and b.name.rpartition(".")[2] == a.name):
+        return a.subclasses or not b.subclasses
+    if "*" in a.name and "*" not in b.name and "." not in a.name and not b.subclasses:
+        return fnmatchcase(b.name.rpartition(".")[2], a.name)
+    return False
+
+
+def _predicates_cover(a: tuple[Predicate, ...], b: tuple[Predicate, ...]) -> bool:
+    return all(predicate in b for predicate in a)
+
+
+def _steps_cover(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Whether the pattern of steps `a` takes in every path the pattern `b` does."""
+    reachable = {0}  # how much of `b` the steps of `a` so far may have taken
+    for step in a:
+        if _is_any_number(step):
+            reachable = set(range(min(reachable), len(b) + 1))
+            continue
+        reachable = {i + 1 for i in reachable if i < len(b) and _step_covers(step, b[i])}
+        if not reachable:
+            return False
+    return len(b) in reachable
+
+
+def _is_any_number(step: Any) -> bool:
+    return isinstance(step, Step) and step.name == "**" and not step.predicates
+
+
+def _step_covers(a: Any, b: Any) -> bool:
+    if a == b:
+        return True
+    if not _predicates_cover(a.predicates, b.predicates) or (isinstance(b, Step) and b.name == "**"):
+        return False
+    if isinstance(a, Step):
+        if a.name == "*":
+            return isinstance(b, Step) or _one_child(b)
+        if isinstance(b, Index) or "**" in a.name:
+            return False
+        if "*" not in a.name or "*" in b.name:
+            return a.name == b.name
+        return fnmatchcase(b.name, a.name)
+    if not isinstance(b, Index) or len(a.items) != 1 or len(b.items) != 1:
+        return False
+    return isinstance(a.items[0], Every | Name) and isinstance(b.items[0], Number | String | Every | Slice | Name)
+
+
+def _one_child(index: Index) -> bool:
+    return len(index.items) == 1 and isinstance(index.items[0], Number | String | Every | Slice | Name)

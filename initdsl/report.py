@@ -1,0 +1,218 @@
+"""What was done, or would be: the Report, and plans and reports as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .plans import Plan, PlanEntry
+
+__all__ = ["Report", "grouped", "plan_text", "totals"]
+
+REPORT_FORMAT = "initdsl-report"
+REPORT_VERSION = 1
+
+
+class Report:
+    """What an initialisation did: iterable over its entries, in the order of `named_parameters()`.
+
+    `uncovered` are the parameters no rule reached, `unmatched` the statements that selected nothing, `tied` the names
+    of every tensor that rules made one, `partial` the parameters of which only slices were set.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.entries: list[PlanEntry] = [e for e in plan.entries if e.base is not None or e.edits]
+
+    @property
+    def seed(self) -> int | None:
+        return self.plan.seed
+
+    @property
+    def uncovered(self) -> list[str]:
+        """Names of the parameters that no rule reached; they keep the values they had."""
+        return [e.name for e in self.plan.uncovered]
+
+    @property
+    def partial(self) -> list[str]:
+        """Names of the parameters of which only slices were set, or that were only edited."""
+        return [e.name for e in self.plan.partial]
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The statements that selected nothing, as written."""
+        return self.plan.unmatched
+
+    @property
+    def tied(self) -> list[tuple[str, ...]]:
+        """The names of every tensor that was tied."""
+        groups: dict[int, dict[str, None]] = {}
+        for tie in self.plan.ties:
+            canonical = self.plan.canonical.get(tie.source, tie.source)
+            groups.setdefault(canonical, {}).update(dict.fromkeys(tie.names))
+        return [tuple(names) for names in groups.values()]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of rules that did what they say."""
+        return [note.message for note in self.plan.notes]
+
+    @property
+    def engine(self) -> str:
+        """What drew: torch's generator, or the streams and their kernel."""
+        if self.seed is None:
+            return "torch's global generator"
+        from . import streams
+
+        return f"stream v1, seed {self.seed} ({streams.engine()})"
+
+    def __iter__(self) -> Iterator[PlanEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, name: str) -> PlanEntry:
+        return self.plan.by_name[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, versioned."""
+        plan = self.plan.to_dict()
+        return {
+            **plan, "format": REPORT_FORMAT, "version": REPORT_VERSION, "uncovered": self.uncovered,
+            "partial": self.partial, "unmatched": self.unmatched, "tied": [list(t) for t in self.tied],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return plan_text(self.plan, group=False)
+
+    def __repr__(self) -> str:
+        return f"<Report: {summary(self.plan)}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in _rows(self.plan, group=True)
+        )
+        head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in HEADINGS)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{escape(summary(self.plan))}</p>"
+
+
+HEADINGS = ("parameter", "shape", "how", "values", "rule")
+
+
+def totals(entries: Iterable[PlanEntry]) -> dict[str, dict[str, int]]:
+    """Tensors and elements by what happens to them."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        count = found.setdefault(entry.status, {"tensors": 0, "elements": 0})
+        count["tensors"] += 1
+        count["elements"] += entry.numel
+    return found
+
+
+def summary(plan: Plan) -> str:
+    """One line: how many tensors and elements are set, kept, left."""
+    count = totals(e for e in plan.entries if e.tensor.kind != "buffer")
+    words = {
+        "set": "set",
+        "default": "torch's default",
+        "kept": "kept",
+        "partial": "partly set",
+        "uncovered": "uncovered",
+    }
+    parts = [f"{count[k]['tensors']} {w} ({count[k]['elements']:,} elements)" for k, w in words.items() if k in count]
+    buffers = sum(e.tensor.kind == "buffer" for e in plan.entries)
+    if buffers:
+        parts.append(f"{buffers} buffer{'s' * (buffers > 1)} set")
+    if plan.ties:
+        parts.append(f"{len(plan.ties)} tied")
+    if plan.warnings:
+        parts.append(f"{len(plan.warnings)} rule{'s' * (len(plan.warnings) > 1)} unmatched")
+    return ", ".join(parts) or "no parameters"
+
+
+NUMBER = re.compile(r"(?<=\[)\d+(?=\])|(?<=\.)\d+(?=\.|\Z)")
+
+
+def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
+    """Entries that differ only in layer numbers, together: `layers.{0..11}.attn.qkv.weight`."""
+    groups: dict[Any, list[PlanEntry]] = {}
+    for entry in entries:
+        pattern = re.sub(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)", "{}", entry.name)
+        values = tuple(str(a.payload) if not hasattr(a.payload, "expr") else "" for a in entry.actions)
+        clauses = tuple(a.clause.number for a in entry.actions)
+        groups.setdefault(
+            (pattern, entry.shape, entry.dtype, clauses, values, entry.status, len(entry.names)), []
+        ).append(entry)
+    named: list[tuple[str, list[PlanEntry]]] = []
+    for key, members in groups.items():
+        named.append((_range_name(key[0], [m.name for m in members]), members))
+    return named
+
+
+def _range_name(pattern: str, names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    numbers = [[int(n) for n in re.findall(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)", name)] for name in names]
+    parts = []
+    for column in zip(*numbers, strict=True):
+        values = sorted(set(column))
+        if len(values) == 1:
+            parts.append(str(values[0]))
+        elif values == list(range(values[0], values[-1] + 1)):
+            parts.append(f"{{{values[0]}..{values[-1]}}}")
+        else:
+            parts.append("{" + ",".join(map(str, values)) + "}")
+    name = pattern
+    for part in parts:
+        name = name.replace("{}", part, 1)
+    return name
+
+
+def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
+    rows = []
+    groups = grouped(plan.entries) if group else [(entry.label, [entry]) for entry in plan.entries]
+    for name, members in groups:
+        entry = members[0]
+        shown = name if len(members) == 1 else f"{name} x{len(members)}"
+        others = len(entry.names) - 1
+        if others:
+            shown += f" (= {entry.names[1]}{f' and {others - 1} more' if others > 1 else ''})"
+        effect = entry.effect
+        effect = effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
+        place = ", ".join(dict.fromkeys(p for _, p in entry.statements))
+        rows.append((shown, "x".join(map(str, entry.shape)) or "scalar", effect, resolved(entry), place))
+    return rows
+
+
+def resolved(entry: PlanEntry) -> str:
+    """What the numbers came to, where the rule itself doesn't say it."""
+    shown = []
+    for action in entry.actions:
+        payload = action.payload
+        if hasattr(payload, "kind") and str(payload) not in entry.effect:
+            text = str(payload)
+            if text not in shown:
+                shown.append(text)
+    return "; ".join(shown[:3])
+
+
+def plan_text(plan: Plan, group: bool = True) -> str:
+    """A plan or report as an aligned table, notes, warnings and totals last."""
+    rows = [HEADINGS, *_rows(plan, group)]
+    if all(not row[3] for row in rows[1:]):
+        rows = [row[:3] + row[4:] for row in rows]  # type: ignore[misc]
+    widths = [min(60, max(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for tie in plan.ties:
+        lines.append(f"tied: {' = '.join(tie.names)}")
+    for finding in (*plan.warnings, *plan.notes):
+        place = f" ({finding.location})" if finding.location else ""
+        hint = f"; {finding.hint}" if finding.hint else ""
+        lines.append(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}")
+    lines.append(summary(plan))
+    return "\n".join(lines)
