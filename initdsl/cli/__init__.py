@@ -13,6 +13,7 @@ COMMANDS = {
     "apply": "fill a network by its rules, and save it",
     "explain": "every rule that touches one parameter, and which won",
     "lint": "what is wrong in rule files",
+    "fmt": "the one canonical layout; comments kept",
     "list": "the initializers, recipes and lints there are",
     "plan": "what would happen to every parameter; touches nothing",
 }
