@@ -117,26 +117,26 @@ class File:
 
     @cached_property
     def _placed(self) -> tuple[Placed, ...]:
-        return tuple(self._place(self.rules, (), Scope(), True, None, []))
+        return tuple(self._place(self.rules, (), Scope(), True, None, [], None))
 
     def _place(
         self, rules: tuple[Rule, ...], blocks: tuple[Block, ...], scope: Scope, here: bool,
-        outer: tuple[Target, ...] | None, count: list[None],
+        outer: tuple[Target, ...] | None, count: list[None], used_at: int | None,
     ) -> Iterator[Placed]:  # fmt: skip
         for rule in rules:
             source = self.source if here else self.sources.get(rule.source) or Source(rule.source, "")
             order = len(count)
             count.append(None)
-            if isinstance(rule, Let):
+            if isinstance(rule, Let) and (used_at is None or scope.find(rule.name, used_at) is None):
                 scope.names.setdefault(rule.name, []).append((order, rule))
             placed = Placed(rule, blocks, order, scope, source, here, outer if blocks else None)
             yield placed
             if isinstance(rule, Use) and rule.rules:
-                yield from self._place(rule.rules, blocks, scope, False, outer, count)
+                yield from self._place(rule.rules, blocks, scope, False, outer, count, order if used_at is None else used_at)
             elif isinstance(rule, Block):
                 inner = targets_of(rule.targets, outer if blocks else None)
                 yield from self._place(
-                    rule.rules, (*blocks, rule), Scope(scope), here, inner if inner is not None else continued, count
+                    rule.rules, (*blocks, rule), Scope(scope), here, inner if inner is not None else continued, count, None
                 )
 
     @cached_property

@@ -10,7 +10,20 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..nodes import (
-    ClassPattern, Every, Index, Maybe, Name, Number, Path, Predicate, Regex, Selector, Slice, Step, String, Union_,
+    ClassPattern,
+    Every,
+    Index,
+    Maybe,
+    Name,
+    Number,
+    Path,
+    Predicate,
+    Regex,
+    Selector,
+    Slice,
+    Step,
+    String,
+    Union_,
     Within,
 )  # fmt: skip
 
@@ -77,7 +90,8 @@ def targets_of(selector: Selector, outer: tuple[Target, ...] | None = None) -> t
     raise AssertionError(selector)
 
 
-def _joined(before: Any, after: Path) -> Path:
+def _joined(before: Path | Regex, after: Path) -> Path:
+    assert isinstance(before, Path)
     return replace(before, steps=(*before.steps, *after.steps), view=after.view)
 
 
@@ -181,7 +195,7 @@ def _is_any_number(step: Any) -> bool:
     return isinstance(step, Step) and step.name == "**" and not step.predicates
 
 
-def _step_covers(a: Any, b: Any) -> bool:
+def _step_covers(a: Step | Index, b: Step | Index) -> bool:
     if a == b:
         return True
     if not _predicates_cover(a.predicates, b.predicates) or (isinstance(b, Step) and b.name == "**"):

@@ -1,0 +1,39 @@
+"""An argument that can't be right.
+
+## What it does
+Finds arguments of a wrong kind or out of range, words that are no choice, missing and surplus arguments.
+
+## Why is this bad
+The file can't be applied. Some of these torch accepts in silence, on the meta device above all: a negative standard
+deviation, a lower bound above the upper.
+
+## Example
+```init
+Linear.weight ~ normal(0, -0.02)
+```
+
+## Use instead
+```init
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Source
+torch 2.13: `normal_(std=inf)` and `uniform_(1, 0)` pass on the meta device; `trunc_normal_(std=0)` divides by zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ..file import File
+from ..frame import lint
+from ..values import bound_calls
+
+
+@lint(severity="error")
+def check(file: File) -> Iterator[Diagnostic]:
+    for _, one in bound_calls(file):
+        if one.error is not None and one.error.name == "bad-argument":
+            place = one.given.get(one.error.argument or "", one.call)
+            yield file.finding(place, str(one.error), one.error.hint)

@@ -1,0 +1,46 @@
+"""A constant after `~`.
+
+## What it does
+Finds `~` before an initializer that gives every element the same value.
+
+## Why is this bad
+`~` says that values are drawn at random. A reader who looks for what depends on the seed finds a line that does not.
+
+## Example
+```init
+Linear.bias ~ zeros()
+```
+
+## Use instead
+```init
+Linear.bias = zeros()
+```
+
+## Source
+mmcv 1128: nobody can tell which initialization was applied, and how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ...nodes import Assign, Call
+from ..file import File
+from ..frame import lint
+from ..values import bound, set_to
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for placed in file.statements:
+        rule = placed.rule
+        if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
+            continue
+        one = bound(rule.value, placed)
+        constant = one is not None and one.initializer.elementwise and not one.initializer.draws
+        if constant or set_to(placed) is not None:
+            fix = file.replacement(rule.operator_span, "=", "write `=`", safe=True)
+            yield file.finding(
+                rule.operator_span, f"`{rule.value.function}` is a constant and draws nothing", "set it with `=`", fix
+            )

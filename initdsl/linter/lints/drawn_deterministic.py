@@ -1,0 +1,43 @@
+"""A deterministic initializer after `~`.
+
+## What it does
+Finds `~` before an initializer that draws nothing, such as `eye` or `dirac`.
+
+## Why is this bad
+`~` says that values are drawn at random. These are the same under every seed, so all layers they fill start alike.
+
+## Example
+```init
+Linear.weight in net.skip ~ eye()
+```
+
+## Use instead
+```init
+Linear.weight in net.skip = eye()
+```
+
+## Source
+pytorch 72253: layers that start identical because nothing was drawn for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ...nodes import Assign, Call
+from ..file import File
+from ..frame import lint
+from ..values import bound
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for placed in file.statements:
+        rule = placed.rule
+        if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
+            continue
+        one = bound(rule.value, placed)
+        if one is not None and not one.initializer.elementwise and not one.initializer.draws:
+            fix = file.replacement(rule.operator_span, "=", "write `=`", safe=True)
+            yield file.finding(rule.operator_span, f"`{rule.value.function}` draws nothing", "set it with `=`", fix)

@@ -1,0 +1,48 @@
+"""A gain for another nonlinearity than the one it is drawn for.
+
+## What it does
+Finds `kaiming_normal` and `kaiming_uniform` for `sigmoid` or `tanh`, and a slope `a` for a nonlinearity that has none.
+
+## Why is this bad
+The rule of He et al. keeps the signal's variance through rectifiers. For saturating nonlinearities that of Glorot and
+Bengio does. And `a` is the slope of `leaky_relu`: beside any other nonlinearity it is ignored.
+
+## Example
+```init
+Linear.weight ~ kaiming_normal(a=0.2, nonlinearity=relu)
+```
+
+## Use instead
+```init
+Linear.weight ~ kaiming_normal(a=0.2, nonlinearity=leaky_relu)
+```
+
+## Source
+The documentation of `torch.nn.init.kaiming_normal_`, which asks for `relu` or `leaky_relu` alone; mmcv 1150.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ..file import File
+from ..frame import lint
+from ..values import bound_calls
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for _, one in bound_calls(file):
+        if one.initializer.name not in ("kaiming_normal", "kaiming_uniform") or one.error is not None:
+            continue
+        word = one.get("nonlinearity")
+        given = one.given.get("nonlinearity")
+        if word in ("sigmoid", "tanh"):
+            better = one.initializer.name.replace("kaiming", "xavier")
+            gain = "gain=5/3" if word == "tanh" else ""
+            yield file.finding(given or one.call, f"kaiming's rule is not for `{word}`", f"use `{better}({gain})`")
+        elif isinstance(word, str) and word != "leaky_relu" and "a" in one.given and one.get("a") != 0:
+            yield file.finding(
+                one.given["a"], f"`{word}` has no slope: `a` is ignored", "write `nonlinearity=leaky_relu`, or leave `a` out"
+            )

@@ -1,0 +1,41 @@
+"""A constant spelled as in Python.
+
+## What it does
+Finds `True`, `False` and `None` where a value stands.
+
+## Why is this bad
+The language spells them `true`, `false` and `none`; a capitalised word is a name, and there is none like it.
+
+## Example
+```init
+Conv2d(padding_mode="zeros", bias=None).weight ~ kaiming_normal()
+```
+
+## Use instead
+```init
+Conv2d(padding_mode="zeros", bias=none).weight ~ kaiming_normal()
+```
+
+## Source
+fairseq 4076: an index that was `None`, and set a whole embedding to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ...nodes import Name
+from ..file import File
+from ..frame import lint
+
+WORDS = {"True": "true", "False": "false", "None": "none"}
+
+
+@lint(severity="error")
+def check(file: File) -> Iterator[Diagnostic]:
+    for node in file.nodes:
+        if isinstance(node, Name) and node.name in WORDS:
+            word = WORDS[node.name]
+            fix = file.replacement(node, word, f"write `{word}`", safe=True)
+            yield file.finding(node, f"`{node.name}` is no constant", f"write `{word}`", fix)

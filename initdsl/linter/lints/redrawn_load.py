@@ -1,0 +1,59 @@
+"""Loaded values that a later rule draws over.
+
+## What it does
+Finds a `load` into part of the network, and below it a rule that draws for every module of a class, there as well.
+
+## Why is this bad
+The last rule wins. A rule for all `Linear` below `net.backbone = load(...)` draws the backbone's over again.
+
+## Example
+```init
+net.backbone = load("backbone.safetensors")
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Use instead
+```init
+Linear.weight ~ normal(0, 0.02)
+net.backbone = load("backbone.safetensors")
+```
+
+## Source
+mmengine 691, transformers 35141, 46620: loaded weights are drawn over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ...nodes import Assign, Call, ClassPattern, Path
+from ..file import File, Placed, label
+from ..frame import lint
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    loads: list[Placed] = []
+    for placed in file.everything:
+        rule = placed.rule
+        if not isinstance(rule, Assign):
+            continue
+        if isinstance(rule.value, Call) and rule.value.function == "load":
+            loads += [placed] if placed.here and _of_the_root(placed) else []
+        elif rule.operator == "~" and placed.sets_base and any(_of_any_module(t) for t in placed.targets or ()):
+            for load in loads:
+                yield file.finding(
+                    load.rule, "a later rule draws over some of what is loaded here",
+                    "load below it, or keep it out with `not in`", labels=(label(placed, "this one"),),
+                )  # fmt: skip
+            loads.clear()
+
+
+def _of_the_root(placed: Placed) -> bool:
+    return all(isinstance(t.base, Path) and t.base.root == "net" and t.name not in ("weight", "bias") for t in placed.targets or ())
+
+
+def _of_any_module(target: object) -> bool:
+    base, within = getattr(target, "base", None), getattr(target, "within", None)
+    return isinstance(base, Path) and isinstance(base.root, ClassPattern) and not within and not base.root.predicates

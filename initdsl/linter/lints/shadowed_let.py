@@ -1,0 +1,49 @@
+"""A `let` name that is declared again.
+
+## What it does
+Finds a `let` whose name is already one above it, in the same body or around it.
+
+## Why is this bad
+Rules above the second read the first, rules below the second; a reader sees one name. `--set` changes both.
+
+## Example
+```init
+let std = 0.02
+Linear.weight ~ normal(0, std)
+let std = 0.01
+Embedding.weight ~ normal(0, std)
+```
+
+## Use instead
+```init
+let std = 0.02
+Linear.weight ~ normal(0, std)
+let embedding_std = 0.01
+Embedding.weight ~ normal(0, embedding_std)
+```
+
+## Source
+llama2.c 579: a scale applied to the wrong matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic, Label
+from ...nodes import Let
+from ..file import File
+from ..frame import lint
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for placed in file.statements:
+        rule = placed.rule
+        before = placed.lookup(rule.name) if isinstance(rule, Let) else None
+        if isinstance(rule, Let) and before is not None:
+            source = file.sources.get(before.source, file.source)
+            yield file.finding(
+                rule.name_span, f"`{rule.name}` is declared already", "take another name",
+                labels=(Label(source, before.name_span, "here"),),
+            )  # fmt: skip

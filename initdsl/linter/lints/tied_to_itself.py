@@ -1,0 +1,44 @@
+"""A tie, or a copy, of something with itself.
+
+## What it does
+Finds `tie` and `copy` that name the same thing twice.
+
+## Why is this bad
+It does nothing; the second operand was to be another one.
+
+## Example
+```init
+tie net.embed.weight net.embed.weight
+```
+
+## Use instead
+```init
+tie net.embed.weight net.head.weight
+```
+
+## Source
+torchtitan 2342: embeddings that were to be tied and were not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ...nodes import Copy, Maybe, Path, Tie
+from ..file import File
+from ..frame import lint
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for placed in file.statements:
+        rule = placed.rule
+        if not isinstance(rule, Tie | Copy):
+            continue
+        seen: list[object] = []
+        for operand in rule.operands:
+            bare = operand.selector if isinstance(operand, Maybe) else operand
+            if isinstance(bare, Path) and bare in seen:
+                yield file.finding(operand, f"this stands in the `{rule.kind}` already", "name the other one")
+            seen.append(bare)

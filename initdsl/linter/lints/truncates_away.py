@@ -1,0 +1,49 @@
+"""A truncated normal of which next to nothing is left.
+
+## What it does
+Finds `trunc_normal` and `trunc_normal_sd` whose bounds leave less than 1 % of the normal distribution.
+
+## Why is this bad
+The bounds are absolute values: with a mean of 5 the default bounds -2 and 2 keep only the far tail, and what is drawn has
+neither the mean nor the standard deviation that is written there.
+
+## Example
+```init
+LayerNorm.weight ~ trunc_normal(mean=5, std=0.5)
+```
+
+## Use instead
+```init
+LayerNorm.weight ~ trunc_normal(mean=5, std=0.5, a=4, b=6)
+```
+
+## Source
+torchtitan 3722: bounds taken for multiples of the standard deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic
+from ...initializers import TruncatedNormal
+from ..file import File
+from ..frame import lint
+from ..values import bound_calls, drawn
+
+LEAST = 0.01
+
+
+@lint(severity="error")
+def check(file: File) -> Iterator[Diagnostic]:
+    for _, one in bound_calls(file):
+        if one.error is not None:
+            if one.error.name == "truncates-away":
+                yield file.finding(one.call, str(one.error), one.error.hint)
+            continue
+        made = drawn(one)
+        if isinstance(made, TruncatedNormal) and made.mass < LEAST:
+            yield file.finding(
+                one.call, f"the bounds leave {100 * made.mass:.2g} % of the distribution",
+                "the bounds of `trunc_normal` are absolute values; `trunc_normal_sd` takes them in standard deviations",
+            )  # fmt: skip

@@ -1,0 +1,51 @@
+"""A dot in a regular expression that stands for any character.
+
+## What it does
+Finds dots between two words of a regular expression that are neither escaped nor repeated.
+
+## Why is this bad
+A bare dot matches any character: `attn.proj` matches `attn_proj` and `cross_attnXproj` as well. Names of parameters are
+joined by dots, so `\\.` is nearly always what is meant.
+
+## Example
+```init
+/attn.proj\\.weight$/ ~ normal(0, 0.02)
+```
+
+## Use instead
+```init
+/attn\\.proj\\.weight$/ ~ normal(0, 0.02)
+```
+
+## Source
+Modalities 351: a regular expression that did not match what its author read in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic, Edit, Fix
+from ...nodes import Regex
+from ...source import Span
+from ..file import File
+from ..frame import lint
+
+# an escape, a character class, or the dot in question
+PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?<=[\w\])])\.(?=[\w\[(])")
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for node in file.nodes:
+        if not isinstance(node, Regex):
+            continue
+        text = file.text(node)
+        places = [node.span.start + m.start() for m in PART.finditer(text) if m[0] == "."]
+        if places:
+            edits = tuple(Edit(Span(at, at + 1), "\\.") for at in places)
+            first = Span(places[0], places[0] + 1)
+            yield file.finding(
+                first, "this dot matches any character", "a dot of a name is written `\\.`", Fix("escape it", edits, safe=False)
+            )

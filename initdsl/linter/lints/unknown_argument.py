@@ -1,0 +1,47 @@
+"""An argument the initializer doesn't have.
+
+## What it does
+Finds arguments by a name that the called initializer doesn't know.
+
+## Why is this bad
+The file can't be applied.
+
+## Example
+```init
+Linear.weight ~ kaiming_normal(fan=fan_in)
+```
+
+## Use instead
+```init
+Linear.weight ~ kaiming_normal(mode=fan_in)
+```
+
+## Source
+mmcv 1150: settings of an initializer that nothing read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from ...diagnostic import Diagnostic
+from ..file import File
+from ..frame import lint
+from ..values import bound_calls
+
+
+@lint(severity="error")
+def check(file: File) -> Iterator[Diagnostic]:
+    for _, one in bound_calls(file):
+        if one.error is None or one.error.name != "unknown-argument":
+            continue
+        argument = next((a for a in one.call.arguments if a.name == one.error.argument), None)
+        fix = None
+        if argument is not None and argument.name is not None:
+            near = get_close_matches(argument.name, [p.name for p in one.initializer.parameters], 1)
+            if near:
+                start = argument.span.start
+                span = type(argument.span)(start, start + len(argument.name))
+                fix = file.replacement(span, near[0], f"write `{near[0]}`", safe=False)
+        yield file.finding(argument or one.call, str(one.error), one.error.hint, fix)

@@ -1,0 +1,51 @@
+"""A call of something that does not exist.
+
+## What it does
+Finds calls that name neither an initializer nor a function of the language.
+
+## Why is this bad
+The file can't be applied. Names that Python code registers belong into the setting `initializers`, so that files can be
+checked without that code.
+
+## Example
+```init
+Linear.weight ~ kaimin_normal()
+```
+
+## Use instead
+```init
+Linear.weight ~ kaiming_normal()
+```
+
+## Source
+transformers 47458: a name that matched nothing went unnoticed for years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from ...diagnostic import Diagnostic
+from ...expressions import FANS, FUNCTIONS
+from ...initializers import default_registry
+from ..file import File
+from ..frame import lint
+
+SPECIAL = ("len", "load")
+
+
+@lint(severity="error")
+def check(file: File) -> Iterator[Diagnostic]:
+    known = {*default_registry(), *FUNCTIONS, *FANS, *SPECIAL, *file.initializers}
+    for _, call in file.calls:
+        name = call.function
+        if name in known:
+            continue
+        bare = name.rstrip("_")
+        near = [bare] if bare in known else get_close_matches(name, sorted(known), 1)
+        hint, fix = "`[tool.initdsl] initializers` names those that Python code registers", None
+        if near:
+            hint = f"did you mean `{near[0]}`?"
+            fix = file.replacement(call.name_span, near[0], f"write `{near[0]}`", safe=bare in known)
+        yield file.finding(call.name_span, f"no initializer is named `{name}`", hint, fix)

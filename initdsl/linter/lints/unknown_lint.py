@@ -1,0 +1,47 @@
+"""A suppression that names no lint.
+
+## What it does
+Finds suppressions with a name that no lint bears, without any name, and comments for this linter of another form.
+
+## Why is this bad
+It silences nothing, or would silence everything: findings are suppressed by name.
+
+## Example
+```init
+Linear.bias = 0  # initdsl: ignore[shadowed-rules] the head is set below
+```
+
+## Use instead
+```init
+Linear.bias = 0
+```
+
+## Source
+ruff's PGH004 and RUF102: blanket and misspelt suppressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from ...diagnostic import Diagnostic
+from ..file import File
+from ..frame import lint
+from ..suppressions import Suppressions
+
+
+@lint(needs="suppressions")
+def check(file: File, suppressions: Suppressions) -> Iterator[Diagnostic]:
+    for suppression in suppressions.all:
+        if not suppression.known_form:
+            yield file.finding(
+                suppression.span, "this is no suppression", "write `# initdsl: ignore[name]` or `# initdsl: ignore-file[name]`"
+            )
+        elif suppression.blanket:
+            yield file.finding(suppression.span, "a suppression names the lints it silences", "as in `ignore[shadowed-rule]`")
+        for named in suppression.names if suppression.known_form else ():
+            if named.name not in suppressions.known:
+                near = get_close_matches(named.name, suppressions.known, 1)
+                hint = f"did you mean `{near[0]}`?" if near else "`initdsl list lints` shows them"
+                yield file.finding(named.span, f"no lint is named `{named.name}`", hint)

@@ -1,0 +1,44 @@
+"""A `let` that nothing reads.
+
+## What it does
+Finds `let` names that no statement below them reads. A file of `let` statements alone is one that others use.
+
+## Why is this bad
+The number someone tunes there has no effect: the rules have another one.
+
+## Example
+```init
+let std = 0.01
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Use instead
+```init
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Source
+mmcv 1150: a setting of which nobody can tell whether it was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic, Fix
+from ...nodes import Let
+from ..edits import removal
+from ..file import File
+from ..frame import lint
+from ..lets import reads
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    if all(isinstance(placed.rule, Let) for placed in file.everything):
+        return
+    for placed in file.statements:
+        rule = placed.rule
+        if isinstance(rule, Let) and placed not in reads(file) and not rule.name.startswith("_"):
+            fix = Fix("delete it", (removal(file.source, rule.span),), safe=False)
+            yield file.finding(rule.name_span, f"nothing reads `{rule.name}`", "delete it, or use it", fix)

@@ -1,0 +1,43 @@
+"""An edit that changes nothing.
+
+## What it does
+Finds `+= 0`, `-= 0`, `*= 1` and `/= 1`.
+
+## Why is this bad
+A factor that was to be filled in never was, and the report shows an edit that is none.
+
+## Example
+```init
+Linear.weight ~ normal(0, 0.02)
+Linear.weight in net.head *= 1
+```
+
+## Use instead
+```init
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Source
+transformers 47458: a residual scale that was never applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...diagnostic import Diagnostic, Fix
+from ...nodes import Assign, Number
+from ..edits import removal
+from ..file import File
+from ..frame import lint
+
+NEUTRAL = {"+=": 0, "-=": 0, "*=": 1, "/=": 1}
+
+
+@lint()
+def check(file: File) -> Iterator[Diagnostic]:
+    for placed in file.statements:
+        rule = placed.rule
+        if isinstance(rule, Assign) and isinstance(rule.value, Number) and rule.value.value == NEUTRAL.get(rule.operator):
+            fix = Fix("delete it", (removal(file.source, rule.span),), safe=False)
+            yield file.finding(rule, f"`{rule.operator} {file.text(rule.value)}` changes nothing", "delete it", fix)
