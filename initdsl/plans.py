@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from .diagnostic import Diagnostic
-from .initializers import Distribution, Initializer
+from .initializers import Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
 from .initializers.distributions import number
 from .network import Live, Network, TensorInfo
 from .nodes import Assign, Copy, Default, Expr, Keep
@@ -172,7 +174,7 @@ class PlanEntry:
         if self.base is None:
             if not self.edits:
                 return "uncovered"
-            return "set" if any(_covers(a, self.tensor) for a in self.edits) else "partial"
+            return "set" if _covered(self.edits, self.tensor) else "partial"
         if isinstance(self.base.payload, Kept):
             return "kept" if not self.edits else "set"
         return "default" if isinstance(self.base.payload, Reset) and not self.edits else "set"
@@ -180,7 +182,8 @@ class PlanEntry:
     @property
     def statements(self) -> list[tuple[str, str]]:
         """`(text, file:line)` of every statement that makes it, in order."""
-        return [(self.plan.clause_text(a.clause), self.plan.clause_place(a.clause)) for a in self.actions]
+        clauses = dict.fromkeys(a.clause for a in self.actions)
+        return [(self.plan.clause_text(c), self.plan.clause_place(c)) for c in clauses]
 
     @property
     def effect(self) -> str:
@@ -203,10 +206,11 @@ class PlanEntry:
         return payload if isinstance(payload, Distribution) else None
 
     def to_dict(self) -> dict[str, Any]:
+        values = [_json(a.payload) for a in self.actions]
         return {
             "name": self.name, "label": self.label, "names": self.names, "shape": list(self.shape), "dtype": self.dtype,
             "numel": self.numel, "kind": self.tensor.kind, "status": self.status, "effect": self.effect,
-            "resolved": [str(a.payload) for a in self.actions if hasattr(a.payload, "__str__") and _has_text(a.payload)],
+            "values": [v for i, v in enumerate(values) if v is not None and v not in values[:i]],
             "statements": [{"text": text, "location": place} for text, place in self.statements],
         }  # fmt: skip
 
@@ -214,15 +218,60 @@ class PlanEntry:
         return f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}"
 
 
-def _has_text(payload: Payload) -> bool:
-    return not isinstance(payload, Expression | CopyFrom | Reset | Kept)
+def _json(payload: Payload) -> dict[str, Any] | None:
+    """What is written, as JSON-ready values, where the plan knows it; numbers JSON has no word for as text."""
+    match payload:
+        case Value():
+            found: dict[str, Any] = {"kind": "constant", "value": payload.value}
+        case Draw():
+            found = {"kind": payload.initializer.name, **payload.arguments}
+        case Load():
+            found = {"kind": "load", "path": payload.path, "key": payload.key}
+        case Constant() | Uniform() | Normal() | TruncatedNormal():
+            found = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
+        case _:
+            return None
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
 
 
-def _covers(action: Action, tensor: TensorInfo) -> bool:
-    count = 1
-    for size in action.shape:
-        count *= size
-    return action.index is not None and action.operator in ("=", "~") and count == tensor.numel
+def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
+    """Whether slices that are set make up the whole of a tensor.
+
+    Each dimension is cut where a slice begins or ends, and the cells of that grid are counted.
+    """
+    pieces = [a for a in actions if a.operator in ("=", "~") and a.index is not None]
+    views = {a.view for a in pieces}
+    if not pieces or len(views) > 1:
+        return False
+    shape = next(iter(views)) or tensor.shape
+    boxes = [_box(a.index or (), shape) for a in pieces]
+    cells: list[list[int]] = []  # the first coordinate of each cell, by dimension
+    for d, size in enumerate(shape):
+        cuts = {0}
+        for box in boxes:
+            extent = box[d]
+            cuts.update(extent if extent.step > 1 else (extent.start, extent.stop))
+            cuts.update(x + 1 for x in (extent if extent.step > 1 else ()))
+        cells.append(sorted(c for c in cuts if c < size))
+    if math.prod(map(len, cells)) > 1 << 16:
+        return False
+    wanted = set(product(*cells))
+    for box in boxes:
+        wanted.difference_update(product(*([c for c in row if c in extent] for row, extent in zip(cells, box, strict=True))))
+    return not wanted
+
+
+def _box(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
+    """The coordinates basic indexing selects, by dimension."""
+    count = sum(item is not ... for item in index)
+    items: list[Any] = []
+    for item in index:
+        items += [slice(None)] * (len(shape) - count) if item is ... else [item]
+    items += [slice(None)] * (len(shape) - len(items))
+    return [
+        range(*item.indices(size)) if isinstance(item, slice) else range(item % size, item % size + 1)
+        for item, size in zip(items, shape, strict=True)
+    ]
 
 
 def _shown(value: Any) -> str:
@@ -328,13 +377,13 @@ class Plan:
         rule = action.clause.rule
         if not isinstance(rule, Assign):
             return {"keep": "kept", "default": "default", "copy": "copied"}[rule.kind]
-        text = self.rules.text(rule.source, Span(rule.operator_span.start, rule.span.end))
-        target = ""
-        if action.index is not None:
-            written = self.rules.text(rule.source, rule.targets.span)
-            bracket = re.search(r"\[[^\[\]]*\]\s*\Z", written)
-            target = bracket[0].strip() + " " if bracket else ""
-        return target + (" ".join(text.split()) if "\n" in text else text)
+        text = " ".join(self.rules.text(rule.source, Span(rule.operator_span.start, rule.span.end)).split())
+        match = action.match
+        if match.view is not None:
+            text = f"as {self.rules.text(rule.source, match.view.span)} {text}"
+        elif match.index is not None:
+            text = f"{self.rules.text(rule.source, match.index.span)} {text}"
+        return text
 
     def explain(self, name: str) -> Any:
         """Every rule that touches one tensor, in order, and which won; see `Explanation`.

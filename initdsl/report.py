@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .plans import Plan, PlanEntry
 
-__all__ = ["Report", "grouped", "plan_text", "totals"]
+__all__ = ["Report", "grouped", "page", "plan_text", "totals"]
 
 REPORT_FORMAT = "initdsl-report"
 REPORT_VERSION = 1
@@ -135,19 +135,18 @@ def summary(plan: Plan) -> str:
     return ", ".join(parts) or "no parameters"
 
 
-NUMBER = re.compile(r"(?<=\[)\d+(?=\])|(?<=\.)\d+(?=\.|\Z)")
+
+LAYER_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)")
 
 
 def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
     """Entries that differ only in layer numbers, together: `layers.{0..11}.attn.qkv.weight`."""
     groups: dict[Any, list[PlanEntry]] = {}
     for entry in entries:
-        pattern = re.sub(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)", "{}", entry.name)
-        values = tuple(str(a.payload) if not hasattr(a.payload, "expr") else "" for a in entry.actions)
+        pattern = LAYER_NUMBER.sub("{}", entry.name)
         clauses = tuple(a.clause.number for a in entry.actions)
-        groups.setdefault(
-            (pattern, entry.shape, entry.dtype, clauses, values, entry.status, len(entry.names)), []
-        ).append(entry)
+        key = (pattern, entry.shape, entry.dtype, clauses, entry.status, len(entry.names))
+        groups.setdefault(key, []).append(entry)
     named: list[tuple[str, list[PlanEntry]]] = []
     for key, members in groups.items():
         named.append((_range_name(key[0], [m.name for m in members]), members))
@@ -157,7 +156,7 @@ def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
 def _range_name(pattern: str, names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
-    numbers = [[int(n) for n in re.findall(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)", name)] for name in names]
+    numbers = [[int(n) for n in LAYER_NUMBER.findall(name)] for name in names]
     parts = []
     for column in zip(*numbers, strict=True):
         values = sorted(set(column))
@@ -185,7 +184,9 @@ def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
         effect = entry.effect
         effect = effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
         place = ", ".join(dict.fromkeys(p for _, p in entry.statements))
-        rows.append((shown, "x".join(map(str, entry.shape)) or "scalar", effect, resolved(entry), place))
+        values = list(dict.fromkeys(resolved(member) for member in members))
+        shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
+        rows.append((shown, "x".join(map(str, entry.shape)) or "scalar", effect, shown_values, place))
     return rows
 
 
@@ -216,3 +217,28 @@ def plan_text(plan: Plan, group: bool = True) -> str:
         lines.append(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}")
     lines.append(summary(plan))
     return "\n".join(lines)
+
+
+STYLE = """
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
+body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); padding: .3rem .6rem; text-align: left; }
+td { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
+.uncovered td { background: color-mix(in srgb, orange 20%, transparent); }
+"""
+
+
+def page(plan: Plan) -> str:
+    """A plan as one self-contained HTML page."""
+    rows = "\n".join(
+        f"<tr{' class=uncovered' if '- uncovered' in row[2] else ''}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in _rows(plan, group=True)
+    )
+    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in HEADINGS)
+    findings = "".join(f"<pre>{escape(finding.render())}</pre>" for finding in (*plan.warnings, *plan.notes))
+    return (
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>initdsl plan</title><style>{STYLE}</style></head><body><h1>Plan</h1><p>{escape(summary(plan))}</p>\n"
+        f"{findings}\n<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></body></html>"
+    )

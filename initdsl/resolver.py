@@ -936,11 +936,10 @@ class Resolver:
             for original in originals:
                 behind[original] = tensor.index
         written = {e.tensor.index for e in plan.entries if e.base is not None or e.edits}
-        direct = {computed for original, computed in behind.items() if original in written}
         plan.entries = [
             e for e in plan.entries
             if not (e.tensor.index in behind and e.tensor.index not in written and behind[e.tensor.index] in covered)
-            and not (e.tensor.kind == "parametrized" and e.tensor.index not in written and (e.tensor.index in direct or True))
+            and not (e.tensor.kind == "parametrized" and e.tensor.index not in written)
         ]  # fmt: skip
 
     def _resets(self, plan: Plan) -> None:
@@ -972,8 +971,8 @@ class Resolver:
                 if match.tensor is not None:
                     continue
                 for index in network.reachable(match.module):
-                    module = network.modules[index]
-                    if module.reset is None or module.parameters:
+                    arranging = network.modules[index]
+                    if arranging.reset is None or arranging.parameters:
                         continue
                     below = {
                         self.canonical.get(t, t) for i in network.reachable(index) for t in network.modules[i].parameters.values()
@@ -1043,7 +1042,7 @@ class Resolver:
             for action in entry.actions:
                 rule = action.clause.rule
                 call = getattr(self.infos.get(id(rule)), "call", None)
-                if call is None or not _uses_fans(self.registry.get(call.function), call):
+                if call is None or not isinstance(rule, Assign) or not _uses_fans(self.registry.get(call.function), call):
                     continue
                 module = self.network.modules[action.match.module]
                 reason = wrong_fan(module.cls, module, action)
@@ -1059,7 +1058,7 @@ class Resolver:
                         rule.value.span,
                         reason[1],
                         "note",
-                    )  # type: ignore[union-attr]
+                    )
                 )
 
     def _subclass_notes(self) -> None:

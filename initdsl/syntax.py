@@ -123,11 +123,11 @@ def _at(first: Any, last: Any) -> Span:
 
 
 def _start(value: Any) -> int:
-    return value.start_pos if isinstance(value, Token) else value.span.start
+    return cast(int, value.start_pos if isinstance(value, Token) else value.span.start)
 
 
 def _end(value: Any) -> int:
-    return value.end_pos if isinstance(value, Token) else value.span.end
+    return cast(int, value.end_pos if isinstance(value, Token) else value.span.end)
 
 
 def _values(children: Iterable[Any]) -> list[Any]:
@@ -139,6 +139,11 @@ INTEGER = re.compile(r"(?:0|[1-9](?:_?[0-9])*)\Z")
 FLOAT = re.compile(r"(?:[0-9](?:_?[0-9])*)?(?:\.(?:[0-9](?:_?[0-9])*)?)?(?:[eE][+-]?[0-9]+)?\Z")
 ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 LARGEST_INT = 2**63 - 1
+
+
+# the callbacks `list` and `tuple` hide the types of those names from what follows them in the class
+Children = list[Any]
+Pair = tuple[str, Any]
 
 
 class Builder(Transformer[Token, Any]):
@@ -223,7 +228,7 @@ class Builder(Transformer[Token, Any]):
     def view(self, c: list[Any]) -> Path:
         path, _, shape, *index = c
         view = View(shape.items, index[0] if index else None, _at(shape, c[-1]))
-        return replace(path, view=view, span=_at(path, c[-1]))
+        return cast(Path, replace(path, view=view, span=_at(path, c[-1])))
 
     def shape(self, c: list[Any]) -> TupleNode:
         return TupleNode(tuple(_values(c)), _at(c[0], c[-1]))
@@ -261,8 +266,9 @@ class Builder(Transformer[Token, Any]):
         if not isinstance(head, Token):
             return Path(None, _steps([head], suffixes), None, span)
         # the class name ends at the first segment that looks like one, else at the first
-        segments = [head, *_leading_steps(suffixes)]
-        names = [str(head), *(step.name for step in segments[1:])]
+        leading = _leading_steps(suffixes)
+        segments: list[Any] = [head, *leading]
+        names = [str(head), *(step.name for step in leading)]
         ends = 0
         for i, name in enumerate(names):
             following = suffixes[i] if i < len(suffixes) else None
@@ -373,10 +379,10 @@ class Builder(Transformer[Token, Any]):
     def parenthesis(self, c: list[Any]) -> Any:
         return replace(c[1], span=_at(c[0], c[2]))
 
-    def tuple(self, c: list[Any]) -> TupleNode:
+    def tuple(self, c: Children) -> TupleNode:
         return TupleNode(tuple(_values(c)), _at(c[0], c[-1]))
 
-    def list(self, c: list[Any]) -> ListNode:
+    def list(self, c: Children) -> ListNode:
         literal = ListNode(tuple(_values(c)), _at(c[0], c[-1]))
         limit = _local.session.limits.literal_elements
         if _elements(literal, limit) > limit:
@@ -386,11 +392,11 @@ class Builder(Transformer[Token, Any]):
             return ListNode((), literal.span)
         return literal
 
-    def mapping(self, c: list[Any]) -> Mapping:
+    def mapping(self, c: Children) -> Mapping:
         pairs = [child for child in c if not isinstance(child, Token)]
         return Mapping(tuple(k for k, _ in pairs), tuple(v for _, v in pairs), _at(c[0], c[-1]))
 
-    def pair(self, c: list[Any]) -> tuple[str, Any]:  # type: ignore[valid-type]
+    def pair(self, c: Children) -> Pair:
         return (_unescape(c[0]), c[2])
 
 
@@ -634,7 +640,7 @@ def _place(error: UnexpectedInput, text: str) -> tuple[int, Token | None]:
             return len(text), token
         return token.start_pos or 0, token
     assert isinstance(error, UnexpectedCharacters)
-    return error.pos_in_stream, None
+    return cast(int, error.pos_in_stream), None
 
 
 SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"?|#[^\n]*|[()\[\]{};\n]')

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 
@@ -26,7 +26,7 @@ def show(diagnostics: Iterable[Diagnostic], file: IO[str] | None = None) -> None
     click.echo("\n\n".join(d.render(coloured(stream)) for d in diagnostics), file=stream, color=coloured(stream))
 
 
-def fail(message: str, hint: str | None = None) -> None:
+def fail(message: str, hint: str | None = None) -> NoReturn:
     """Could not run: say why on standard error, exit 2."""
     show([Diagnostic("usage", message, hint=hint)], file=sys.stderr)
     raise SystemExit(2)

@@ -113,7 +113,7 @@ def ones(shape: tuple[int, ...]) -> Constant:
 
 
 @builtin(min_ndim=2, aliases=("glorot_uniform",))
-def xavier_uniform(shape: tuple[int, ...], gain: Finite = 1.0) -> Uniform:
+def xavier_uniform(shape: tuple[int, ...], gain: NonNegative = 1.0) -> Uniform:
     """Uniform on ±gain · sqrt(6 / (fan_in + fan_out)).
 
     At least 2 dimensions. Source: Glorot & Bengio 2010; `torch.nn.init.xavier_uniform_`.

@@ -257,9 +257,10 @@ def _describe(
 ) -> Initializer:
     word = name or function.__name__
     signature = inspect.signature(function)
-    first, *rest = signature.parameters.values() or [None]
-    if first is None or first.kind in (first.VAR_KEYWORD, first.KEYWORD_ONLY):
+    all_parameters = list(signature.parameters.values())
+    if not all_parameters or all_parameters[0].kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
         raise TypeError(f"initializer `{word}` must take the tensor as its first parameter")
+    first, rest = all_parameters[0], all_parameters[1:]
     if not word.isidentifier():
         raise TypeError(f"initializer name `{word}` is not an identifier")
     elementwise = first.name == "shape"
