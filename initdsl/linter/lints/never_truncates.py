@@ -35,7 +35,7 @@ FAR = 6
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for placed, one in bound_calls(file):
+    for _, one in bound_calls(file):
         if one.initializer.name not in ("trunc_normal", "trunc_normal_sd") or one.error is not None:
             continue
         mean, std, a, b = (one.get(name) for name in ("mean", "std", "a", "b"))
