@@ -1,7 +1,7 @@
 """The optional compiled kernel: what `streams` does in torch calls, in one pass over the memory and with the same bits.
 
-It compiles at its first use in a process, which takes about a second a function. Nothing is cached on disk: numba's cache is a
-pickle. Neither fast-math nor contraction of a product and a sum is allowed here; both would change bits.
+It compiles when it is imported, which takes about two seconds. Nothing is cached on disk: numba's cache is a pickle, and
+does not notice a changed constant of another module. Neither fast-math nor contraction of a product and a sum is allowed here; both would change bits.
 """
 
 from __future__ import annotations
@@ -82,17 +82,13 @@ def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes:
         skip = 0
 
 
-def affine(
-    out: Any, offset: int, state: int, gamma: int, step: float, middle: float, low: float, high: float
-) -> None:
+def affine(out: Any, offset: int, state: int, gamma: int, step: float, middle: float, low: float, high: float) -> None:
     """Uniform numbers into a contiguous float32 array whose first element has the logical index `offset`."""
     first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
     _affine(out, offset & 1, first, np.uint64(gamma), *map(np.float32, (step, middle, low, high)))
 
 
-def lines(
-    out: Any, offset: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float
-) -> None:
+def lines(out: Any, offset: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float) -> None:
     """Numbers from a quantile function of line segments, likewise."""
     first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
     _lines(out, offset & 1, first, np.uint64(gamma), intercepts, slopes, np.float32(low), np.float32(high))

@@ -145,9 +145,9 @@ def _strings(value: Any) -> bool:
 
 def _place(source: Source, key: str) -> Span | None:
     table = source.text.find("[tool.initdsl")
-    match = re.compile(rf"^\s*(\"?{re.escape(key)}\"?)\s*=|^\[tool\.initdsl\.\"?({re.escape(key)})\"?\]", re.MULTILINE).search(
-        source.text, max(table, 0)
-    )
+    match = re.compile(
+        rf"^\s*(\"?{re.escape(key)}\"?)\s*=|^\[tool\.initdsl\.\"?({re.escape(key)})\"?\]", re.MULTILINE
+    ).search(source.text, max(table, 0))
     if match is None:
         return None
     group = 1 if match[1] else 2

@@ -488,7 +488,8 @@ def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
             module._parameters[f"{local}_orig"].copy_(value)  # type: ignore[union-attr]
             matrix = hook.reshape_weight_to_matrix(value)  # type: ignore[attr-defined]
             u, v = module._buffers[f"{local}_u"], module._buffers[f"{local}_v"]
-            assert u is not None and v is not None
+            assert u is not None
+            assert v is not None
             for _ in range(POWER_ITERATIONS):
                 v.copy_(nn.functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
                 u.copy_(nn.functional.normalize(torch.mv(matrix, v), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
@@ -548,7 +549,7 @@ class Backup:
         torch_state = torch.random.get_rng_state()
         python_state = random.getstate()
         self.states = [lambda: torch.random.set_rng_state(torch_state), lambda: random.setstate(python_state)]
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             cuda_states = torch.cuda.get_rng_state_all()
             self.states.append(lambda: torch.cuda.set_rng_state_all(cuda_states))
         numpy = sys.modules.get("numpy")

@@ -77,7 +77,7 @@ def explain(plan: Plan, name: str) -> Explanation:
     for clause in plan.clauses:
         if isinstance(clause.rule, Tie):
             continue
-        selection = plan.resolver._selection(clause)
+        selection = plan.resolver.selection(clause)
         if selection is None or index not in selection.by_tensor:
             continue
         touches.append(_touch(plan, entry, clause, actions.get(clause.number)))

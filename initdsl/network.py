@@ -327,7 +327,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | float | str) and not isinstance(value, type):
         for plain in (bool, int, float, str):
             if isinstance(value, plain):
-                return plain.__call__(value) if plain is not str else str.__str__(value)  # type: ignore[arg-type]
+                return plain.__call__(value) if plain is not str else str.__str__(value)
     return MISSING
 
 
@@ -555,7 +555,7 @@ class _Tensors:
         chain = module.parametrizations[local]  # type: ignore[index]
         originals = [p for key, p in chain._parameters.items() if p is not None]  # type: ignore[union-attr]
         problem = None
-        for part in chain:  # type: ignore[union-attr]
+        for part in chain:
             if not hasattr(part, "right_inverse"):
                 problem = f"no-right-inverse:{type(part).__name__}"
         # the shape the parametrization gives, without moving its buffers (spectral norm's, in training) or any values

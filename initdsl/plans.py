@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -257,7 +256,9 @@ def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
         return False
     wanted = set(product(*cells))
     for box in boxes:
-        wanted.difference_update(product(*([c for c in row if c in extent] for row, extent in zip(cells, box, strict=True))))
+        wanted.difference_update(
+            product(*([c for c in row if c in extent] for row, extent in zip(cells, box, strict=True)))
+        )
     return not wanted
 
 

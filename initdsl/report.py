@@ -135,7 +135,6 @@ def summary(plan: Plan) -> str:
     return ", ".join(parts) or "no parameters"
 
 
-
 LAYER_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)")
 
 
@@ -232,7 +231,9 @@ td { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywh
 def page(plan: Plan) -> str:
     """A plan as one self-contained HTML page."""
     rows = "\n".join(
-        f"<tr{' class=uncovered' if '- uncovered' in row[2] else ''}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        f"<tr{' class=uncovered' if '- uncovered' in row[2] else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
         for row in _rows(plan, group=True)
     )
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in HEADINGS)

@@ -12,14 +12,15 @@ things keep its bits the same on every device, thread count and torch release:
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from initdsl.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
 
-__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "words"]
+__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "words"]
 
 VERSION = "initdsl stream v1"
 
@@ -38,9 +39,11 @@ _MASK64 = (1 << 64) - 1
 # Elements generated at a time. On a CPU the buffers stay in the second-level cache of each thread.
 _CPU_CHUNK = 1 << 18
 _DEVICE_CHUNK = 1 << 24
-# A compiled kernel starts at this size: below it torch's own calls cost less than its first use would.
-_KERNEL_FROM = 1 << 14
+# Below this size it is cheaper to scale the segments an element needs than all of them.
+_SMALL = 1 << 15
 _THREAD_FROM = 1 << 17
+# Compiling the kernel takes as long as filling so many elements without it: that many are filled first.
+_COMPILE_AFTER = 1 << 28
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -95,11 +98,18 @@ def generator(key: StreamKey, device: torch.device | str = "cpu") -> torch.Gener
 
 
 def engine() -> str:
-    """Which code fills large float tensors on the CPU: `numba` or `torch`. Their bits are the same.
+    """Which code fills large float32 and half-type tensors on the CPU: `numba` or `torch`. Their bits are the same.
 
-    The environment variable `INITDSL_KERNEL=torch` switches the compiled kernel off.
+    The compiled kernel starts once enough elements were filled, or announced to `prepare`, to pay for compiling it.
+    The environment variable INITDSL_KERNEL chooses: `torch` for no kernel, `numba` for the kernel at once. Raises
+    ValueError for another value, or for `numba` where that is not installed.
     """
-    return "torch" if _kernel() is None else "numba"
+    return "torch" if _chosen() == "torch" else "numba"
+
+
+def prepare(count: int) -> None:
+    """Announce that some `count` elements are about to be filled, so that the kernel is there from the first one."""
+    _kernel(count)
 
 
 def fill(
@@ -128,14 +138,16 @@ def fill(
             return
         recipe = _recipe(distribution, tensor.dtype)
         if tensor.numel():
-            _Filler(key, recipe, tensor).run(lengths, steps, offset)
+            _Filler(key, recipe, tensor).walk(lengths, steps, offset)
 
 
 def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[list[int], list[int]]:
     if tensor.layout != torch.strided:
         raise TypeError(f"only a strided tensor can be filled, not one of layout {tensor.layout}")
     if tensor.dtype not in _DTYPES:
-        raise TypeError(f"a tensor of dtype {tensor.dtype} cannot be filled; allowed: float32, float64, bfloat16, float16")
+        raise TypeError(
+            f"a tensor of dtype {tensor.dtype} cannot be filled; allowed: float32, float64, bfloat16, float16"
+        )
     if tensor.is_meta:
         raise ValueError("a tensor on the meta device has no memory to fill")
     lengths = list(tensor.shape)
@@ -147,7 +159,7 @@ def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tupl
             raise ValueError(f"{len(steps)} strides were given for a tensor of {len(lengths)} dimensions")
     if offset < 0 or any(step < 0 for step in steps):
         raise ValueError("offset and strides must not be negative")
-    if any(n > 1 and step == 0 for n, step in zip(lengths, tensor.stride())):
+    if any(n > 1 and step == 0 for n, step in zip(lengths, tensor.stride(), strict=True)):
         raise ValueError("an expanded tensor cannot be filled: its elements share memory")
     return lengths, steps
 
@@ -227,6 +239,9 @@ def _recipe(distribution: Distribution, dtype: torch.dtype) -> _Recipe:
         if min(abs(alpha), abs(beta)) > _FARTHEST and (alpha > 0) == (beta > 0):
             raise ValueError(f"the bounds of a truncated normal are more than {_FARTHEST} scales from its location")
         low, high = _inside(low, high, dtype, open_above=False)
+        if dtype != torch.float64 and alpha <= 0 <= beta:
+            # What lies farther out has less than 2**-62 of the mass, and no float32 position falls there.
+            alpha, beta = (-math.inf if alpha < -_NEVER else alpha), (math.inf if beta > _NEVER else beta)
     return _Quantile(loc, scale, low, high, alpha, beta)
 
 
@@ -263,6 +278,7 @@ def _inside(low: float, high: float, dtype: torch.dtype, open_above: bool) -> tu
 # ---------------------------------------------------------------------------- the normal distribution function
 
 _FARTHEST = 37.0
+_NEVER = 9.0
 _DIGITS = 60
 
 
@@ -344,7 +360,7 @@ _FAR = (
 
 def _ratio(x: Tensor, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
     above, below = (torch.full_like(x, part[-1]) for part in coefficients)
-    for a, b in zip(coefficients[0][-2::-1], coefficients[1][-2::-1]):
+    for a, b in zip(coefficients[0][-2::-1], coefficients[1][-2::-1], strict=True):
         above.mul_(x).add_(a)
         below.mul_(x).add_(b)
     return above.div_(below)
@@ -423,7 +439,7 @@ _POSITIVE = 1 << 31 - _DROP  # where positive positions start
 _SIZE = _POSITIVE + _LAST - _FIRST + 1
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     """Intercept and slope of each segment, float64, laid out by index; what no position reaches stays unset."""
     count = _LAST - _FIRST
@@ -438,6 +454,12 @@ def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
         intercepts[start : start + count] = y[:-1] - slope * x[:-1]
         intercepts[start + count] = y[-1]  # the middle, reached by rounding: a single point
     return intercepts, slopes
+
+
+@lru_cache(maxsize=8)
+def _device_segments(alpha: float, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    intercepts, slopes = _segments(alpha, beta)
+    return intercepts.to(device), slopes.to(device)
 
 
 class _Lines(NamedTuple):
@@ -466,27 +488,18 @@ class _Filler:
         self.device = tensor.device
         self.double = tensor.dtype == torch.float64
         self.precision = torch.float64 if self.double else torch.float32
-        self.on_cpu = self.device.type == "cpu"
-        self.chunk = _CPU_CHUNK if self.on_cpu else _DEVICE_CHUNK
-        self.small = tensor.numel() < 1 << 15
-        large = self.on_cpu and not self.double and tensor.numel() >= _KERNEL_FROM
-        self.kernel = _kernel() if large else None
+        on_cpu = self.device.type == "cpu"
+        self.chunk = _CPU_CHUNK if on_cpu else _DEVICE_CHUNK
+        self.small = tensor.numel() < _SMALL
+        compilable = on_cpu and not self.double and not self.small
+        self.kernel = _kernel(tensor.numel()) if compilable else None
         self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
         self.steps: Tensor | None = None
-        self.pool: ThreadPoolExecutor | None = None
-
-    def run(self, lengths: list[int], steps: list[int], offset: int) -> None:
-        threads = torch.get_num_threads()
-        if self.on_cpu and self.kernel is None and threads > 1 and self.tensor.numel() >= _THREAD_FROM:
-            with ThreadPoolExecutor(threads - 1) as self.pool:
-                self.walk(lengths, steps, offset)
-        else:
-            self.walk(lengths, steps, offset)
 
     def walk(self, lengths: list[int], steps: list[int], offset: int) -> None:
         """Fill the whole tensor, dimensions ordered from the slowest logical index to the fastest."""
         dims = sorted(
-            ((step, n, memory) for step, n, memory in zip(steps, lengths, self.tensor.stride()) if n > 1),
+            ((step, n, memory) for step, n, memory in zip(steps, lengths, self.tensor.stride(), strict=True) if n > 1),
             key=lambda dim: -dim[0],
         )
         merged: list[tuple[int, int, int]] = []
@@ -542,7 +555,7 @@ class _Filler:
             torch.add(self.steps[:m], _signed(state + first * self.key.gamma), out=z)
             return _mix(z, self.buffer("spare", m, torch.int64)).view(torch.int32)[skip : skip + count]
         index = torch.full((), offset, dtype=torch.int64, device=self.device)
-        for n, step in zip(lengths, steps):
+        for n, step in zip(lengths, steps, strict=True):
             index = index.unsqueeze(-1) + torch.arange(n, dtype=torch.int64, device=self.device) * step
         index = index.reshape(-1)
         z = (index >> 1).mul_(_signed(self.key.gamma)).add_(_signed(state))
@@ -570,28 +583,16 @@ class _Filler:
         torch.bitwise_right_shift(out.view(torch.int32), _DROP, out=index)
         index.add_(_SHIFT)
         if self.small:
-            intercepts, slopes = (part.to(self.device) for part in _segments(recipe.alpha, recipe.beta))
+            intercepts, slopes = _device_segments(recipe.alpha, recipe.beta, self.device)
             out.mul_(slopes.index_select(0, index).mul_(recipe.scale).to(torch.float32))
             out.add_(intercepts.index_select(0, index).mul_(recipe.scale).add_(recipe.loc).to(torch.float32))
         else:
             lines = _lines(recipe, self.device)
             picked = self.buffer("words", (out.numel() + 2) >> 1, torch.int64).view(torch.float32)[: out.numel()]
-            out.mul_(self.pick(lines.slopes, index, picked))
-            out.add_(self.pick(lines.intercepts, index, picked))
+            out.mul_(torch.index_select(lines.slopes, 0, index, out=picked))
+            out.add_(torch.index_select(lines.intercepts, 0, index, out=picked))
         if not math.isinf(recipe.low) or not math.isinf(recipe.high):
             out.clamp_(recipe.low, recipe.high)
-
-    def pick(self, table: Tensor, index: Tensor, out: Tensor) -> Tensor:
-        """`table[index]`. Torch's own look-up runs on one thread, so the chunk is cut into one part a thread."""
-        if self.pool is None or out.numel() < _THREAD_FROM:
-            return torch.index_select(table, 0, index, out=out)
-        size = -(-out.numel() // torch.get_num_threads())
-        parts = list(zip(index.split(size), out.split(size), strict=True))
-        rest = [self.pool.submit(torch.index_select, table, 0, i, out=o) for i, o in parts[1:]]
-        torch.index_select(table, 0, parts[0][0], out=parts[0][1])
-        for part in rest:
-            part.result()
-        return out
 
     def write_double(self, out: Tensor, lengths: list[int], steps: list[int], offset: int) -> None:
         recipe = self.recipe
@@ -612,22 +613,24 @@ class _Filler:
 
     def compiled(self, out: Tensor, offset: int) -> None:
         assert self.kernel is not None
-        run, recipe, key = self.kernel, self.recipe, self.key
+        kernel, recipe, key = self.kernel, self.recipe, self.key
         array = out.numpy()
-        if isinstance(recipe, _Affine):
-            call: Callable[[int, int], None] = lambda a, b: run.affine(array[a:b], offset + a, *key_args, *recipe)
-        else:
-            tables = [part.numpy() for part in _lines(recipe, self.device)]
-            bounds = (recipe.low, recipe.high)
-            call = lambda a, b: run.lines(array[a:b], offset + a, *key_args, *tables, *bounds)
-        key_args = (key.state, key.gamma)
-        _spread(call, out.numel())
+        torch.autograd.graph.increment_version(self.tensor)  # a write through numpy is not seen by autograd
+        tables = () if isinstance(recipe, _Affine) else tuple(part.numpy() for part in _lines(recipe, self.device))
+
+        def part(a: int, b: int) -> None:
+            if isinstance(recipe, _Affine):
+                kernel.affine(array[a:b], offset + a, key.state, key.gamma, *recipe)
+            else:
+                kernel.lines(array[a:b], offset + a, key.state, key.gamma, *tables, recipe.low, recipe.high)
+
+        _spread(part, out.numel())
 
 
 def _merge(lengths: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
     """Join dimensions that together count on without a gap; steps are in falling order."""
     merged: list[tuple[int, int]] = []
-    for n, step in zip(lengths, steps):
+    for n, step in zip(lengths, steps, strict=True):
         if n == 1:
             continue
         if merged and merged[-1][1] == step * n:
@@ -652,7 +655,7 @@ def _spread(call: Callable[[int, int], None], count: int) -> None:
         except BaseException as error:  # handed to the caller's thread below
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(edges[1:-1], edges[2:])]
+    threads = [threading.Thread(target=work, args=pair) for pair in pairwise(edges[1:])]
     for thread in threads:
         thread.start()
     work(edges[0], edges[1])
@@ -664,16 +667,33 @@ def _spread(call: Callable[[int, int], None], count: int) -> None:
 
 @lru_cache(maxsize=1)
 def _load_kernel() -> Any:
-    try:
-        from initdsl import _kernel_numba
-    except ImportError:
-        return None
+    from initdsl import _kernel_numba
+
     return _kernel_numba
 
 
-def _kernel() -> Any:
-    """The compiled kernel's module, or None where it is switched off or cannot be had."""
-    return None if os.environ.get("INITDSL_KERNEL") == "torch" else _load_kernel()
+def _chosen() -> str:
+    choice = os.environ.get("INITDSL_KERNEL", "")
+    if choice not in ("", "numba", "torch"):
+        raise ValueError(f"INITDSL_KERNEL must be numba or torch, not {choice}")
+    if choice != "torch" and importlib.util.find_spec("numba") is not None:
+        return choice or "auto"
+    if choice == "numba":
+        raise ValueError("INITDSL_KERNEL is numba, but numba is not installed")
+    return "torch"
+
+
+_filled = 0  # elements that could have used the kernel; a lost update between threads only delays it
+
+
+def _kernel(count: int) -> Any:
+    """The compiled kernel's module, or None where it is switched off, cannot be had or would not pay yet."""
+    global _filled
+    choice = _chosen()
+    if choice == "torch":
+        return None
+    _filled += count
+    return _load_kernel() if choice == "numba" or _filled >= _COMPILE_AFTER else None
 
 
 if sys.byteorder != "little":  # halves of a word are taken by their place in memory

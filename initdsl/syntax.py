@@ -23,9 +23,44 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from . import nodes
 from .diagnostic import Diagnostic, in_order
 from .nodes import (
-    Argument, Assign, Binary, Block, Call, ClassPattern, Copy, Default, Ellipsis, Every, Expr, Index, Keep, Length,
-    Let, ListNode, Mapping, Maybe, Member, Name, Number, Path, Predicate, Regex, Rule, Selector, Slice, Step, String,
-    Subscript, Tie, TupleNode, Unary, Union_, Use, View, Within, Word,
+    Argument,
+    Assign,
+    Binary,
+    Block,
+    Call,
+    ClassPattern,
+    Copy,
+    Default,
+    Ellipsis,
+    Every,
+    Expr,
+    Index,
+    Keep,
+    Length,
+    Let,
+    ListNode,
+    Mapping,
+    Maybe,
+    Member,
+    Name,
+    Number,
+    Path,
+    Predicate,
+    Regex,
+    Rule,
+    Selector,
+    Slice,
+    Step,
+    String,
+    Subscript,
+    Tie,
+    TupleNode,
+    Unary,
+    Union_,
+    Use,
+    View,
+    Within,
+    Word,
 )  # fmt: skip
 from .parse_tables import read_tables
 from .source import Source, Span
@@ -56,9 +91,12 @@ CLOSERS = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 # after these a statement goes on in the next line
 CONTINUING = frozenset(
-    "COMMA IN PLUS MINUS STAR SLASH FLOOR_DIVIDE PERCENT POWER COMPARE AND OR NOT".split()
+    ["COMMA", "IN", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR", "NOT"]
 )  # fmt: skip
-BINARY = frozenset("PLUS MINUS STAR SLASH FLOOR_DIVIDE PERCENT POWER COMPARE AND OR".split())
+BINARY = frozenset(["PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR"])
+
+
+GAP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*+")
 
 
 @dataclass
@@ -66,12 +104,25 @@ class Session:
     """One parse: what was found wrong, and which brackets are open."""
 
     limits: Limits
+    text: str = ""
     problems: list[tuple[str, str, Span, str | None]] = field(default_factory=list)
     brackets: list[Token] = field(default_factory=list)
     previous: str = ""
+    gap: tuple[int, bool] = (-1, False)
 
     def report(self, name: str, message: str, span: Span, hint: str | None = None) -> None:
         self.problems.append((name, message, span, hint))
+
+    def brace_follows(self, at: int) -> bool:
+        """Whether nothing but blanks, newlines and comments stands between `at` and a `{`.
+
+        A gap is read once however many newlines it has, or a file of comments would take quadratic time.
+        """
+        if at > self.gap[0]:
+            match = GAP.match(self.text, at)
+            end = match.end() if match else at
+            self.gap = end, self.text.startswith("{", end)
+        return self.gap[1]
 
 
 class _Local(threading.local):
@@ -99,6 +150,8 @@ class NewlineFilter:
                 if (brackets and brackets[-1].type != "LBRACE") or session.previous in CONTINUING:
                     continue
                 if any(b.type != "LBRACE" for b in brackets):  # a mapping inside a call
+                    continue
+                if session.brace_follows(token.end_pos or 0):
                     continue
             elif kind in OPENERS:
                 brackets.append(token)
@@ -272,7 +325,9 @@ class Builder(Transformer[Token, Any]):
         ends = 0
         for i, name in enumerate(names):
             following = suffixes[i] if i < len(suffixes) else None
-            marked = isinstance(following, TupleNode) or (isinstance(following, Token) and following.type == "PLUS_GLUED")
+            marked = isinstance(following, TupleNode) or (
+                isinstance(following, Token) and following.type == "PLUS_GLUED"
+            )
             if "*" in name or name.lstrip("_")[:1].isupper() or marked:
                 ends = i
                 break
@@ -360,10 +415,16 @@ class Builder(Transformer[Token, Any]):
         elif FLOAT.match(text) and re.search(r"[.eE]", text) and re.search(r"\d", text):
             value = float(text.replace("_", ""))
             if value == float("inf"):
-                _local.session.report("number-too-large", f"`{_short(text)}` is too large for a float", span, "infinity is written `inf`")
+                _local.session.report(
+                    "number-too-large", f"`{_short(text)}` is too large for a float", span, "infinity is written `inf`"
+                )
                 value = 0.0
         else:
-            hint = "a number has no leading zeros" if text[:1] == "0" and text.isdigit() else "numbers are decimal, as `1`, `0.5`, `1e-3` or `1_000`"
+            hint = (
+                "a number has no leading zeros"
+                if text[:1] == "0" and text.isdigit()
+                else "numbers are decimal, as `1`, `0.5`, `1e-3` or `1_000`"
+            )
             _local.session.report("bad-number", f"`{_short(text)}` is not a number", span, hint)
         return Number(value, span)
 
@@ -503,7 +564,9 @@ def built_parser() -> Lark:
         lexer.has_interegular = before
 
 
-FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)|[\ud800-\udfff]")
+FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)|[\ud800-\udfff]"
+)
 
 
 def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Rule], list[Diagnostic]]:
@@ -520,7 +583,7 @@ def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[
     ]
     if problems:
         return [], problems
-    session = _local.session = Session(limits)
+    session = _local.session = Session(limits, text)
     statements: list[Rule] = []
     try:
         statements = cast(Any, parser()).parse(text, on_error=lambda e: _recover(e, text, session))
@@ -535,7 +598,9 @@ def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[
 
 def _forbidden(character: str) -> str:
     code = ord(character)
-    name = {"\r": "a carriage return without a line feed", "\0": "a NUL character", "\x0c": "a form feed"}.get(character)
+    name = {"\r": "a carriage return without a line feed", "\0": "a NUL character", "\x0c": "a form feed"}.get(
+        character
+    )
     name = name or unicodedata.name(character, "a control character").lower()
     return f"{name} (U+{code:04X}) can't stand in a rule file"
 
@@ -565,7 +630,9 @@ def _check_nodes(statement: Any, inside: bool, session: Session) -> bool:
     while stack:
         current, depth = stack.pop()
         if depth > deepest:
-            session.report("too-deep", f"this expression is nested more than {deepest} deep", statement.span, "split it with `let`")
+            session.report(
+                "too-deep", f"this expression is nested more than {deepest} deep", statement.span, "split it with `let`"
+            )
             return False
         if isinstance(current, Path) and current.root is None and not inside:
             if isinstance(current.steps[0], Index):
@@ -667,7 +734,9 @@ def _statement_end(text: str, at: int, openers: list[Token]) -> tuple[int, Token
     return (len(text) if line_end < 0 else line_end), opener
 
 
-def _explain(at: int, token: Token | None, cursor: Any, text: str, session: Session) -> tuple[str, str, Span, str | None]:
+def _explain(
+    at: int, token: Token | None, cursor: Any, text: str, session: Session
+) -> tuple[str, str, Span, str | None]:
     """Name, message, span and hint for what stands at `at`."""
     found = text[at : at + 1]
     rest = text[at:]
@@ -675,18 +744,37 @@ def _explain(at: int, token: Token | None, cursor: Any, text: str, session: Sess
     accepts = cursor.accepts()
     previous = session.previous
     if rest.startswith("**="):
-        return "bad-operator", "`**=` is not an operator", Span(at, at + 3), "put a space before `*=` to multiply what `*` selects"
+        return (
+            "bad-operator",
+            "`**=` is not an operator",
+            Span(at, at + 3),
+            "put a space before `*=` to multiply what `*` selects",
+        )
     if token is None:
         if found == '"':
             end = rest.find("\n")
-            return "unclosed-string", 'the string is not closed with `"`', Span(at, at + (end if end >= 0 else len(rest))), None
+            return (
+                "unclosed-string",
+                'the string is not closed with `"`',
+                Span(at, at + (end if end >= 0 else len(rest))),
+                None,
+            )
         if found == "'":
-            return "bad-character", "`'` does not begin a string", Span(at, at + 1), 'strings take double quotes: `"..."`'
+            return (
+                "bad-character",
+                "`'` does not begin a string",
+                Span(at, at + 1),
+                'strings take double quotes: `"..."`',
+            )
         if found == "?":
             return "bad-character", "`?` stands at the very end of a selector, without a space", Span(at, at + 1), None
         name = unicodedata.name(found, "")
         if not found.isascii() or not found.isprintable():
-            shown = f"`{found}` ({name.lower()}, U+{ord(found):04X})" if found.isprintable() else f"{name.lower() or 'a control character'} (U+{ord(found):04X})"
+            shown = (
+                f"`{found}` ({name.lower()}, U+{ord(found):04X})"
+                if found.isprintable()
+                else f"{name.lower() or 'a control character'} (U+{ord(found):04X})"
+            )
             return "bad-character", f"{shown} can't stand here", Span(at, at + 1), None
     if found == "[" and at and text[at - 1] in " \t" and "LSQB_GLUED" in accepts:
         return "stray-space", "a space stands before `[`", Span(at, at + 1), "write it directly behind the name"
@@ -712,12 +800,17 @@ def _explain(at: int, token: Token | None, cursor: Any, text: str, session: Sess
     if word and "SET" in accepts and "DRAW" in accepts and previous == "CLASS":
         near = difflib.get_close_matches(_last_word(text, at), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7)
         if near:
-            return "unexpected-token", f"expected `~`, `=` or an edit such as `+=`, found {shown}", span, f"did you mean `{near[0]}`?"
+            return (
+                "unexpected-token",
+                f"expected `~`, `=` or an edit such as `+=`, found {shown}",
+                span,
+                f"did you mean `{near[0]}`?",
+            )
     hint = None
     if word and word[0] in keywords() and "NAME" in accepts:
         hint = f"`{word[0]}` is reserved; take another name"
     elif word and word[0] in keywords() and "CLASS" in accepts:
-        hint = f'`{word[0]}` is reserved; after a dot it is fine, as in `net.{word[0]}`'
+        hint = f"`{word[0]}` is reserved; after a dot it is fine, as in `net.{word[0]}`"
     elif previous == "NAME" and token is not None and token.type in ("NUMBER", "NAME") and "LPAR_GLUED" in accepts:
         hint = f"a call has parentheses: `{_last_word(text, at)}(...)`"
     return "unexpected-token", f"expected {_expected(accepts)}, found {shown}", span, hint
@@ -783,11 +876,9 @@ def tokenize(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Token]:
 
     Raises ValueError on a text with a syntax error.
     """
-    _local.session = Session(limits)
+    _local.session = Session(limits, text)
     try:
         cursor = parser().parse_interactive(text)
         return list(cursor.iter_parse())
     except (UnexpectedInput, TooDeep):
         raise ValueError("the text has a syntax error") from None
-
-

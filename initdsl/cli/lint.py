@@ -107,7 +107,10 @@ def _names(given: Iterable[str]) -> tuple[str, ...]:
 def _refuse_unknown(names: Iterable[str], place: str = "") -> None:
     for name in unknown_names(names):
         near = get_close_matches(name, all_lints(), 1)
-        fail(f"no lint is named `{name}`{place}", f"did you mean `{near[0]}`?" if near else "`initdsl list lints` shows them")
+        fail(
+            f"no lint is named `{name}`{place}",
+            f"did you mean `{near[0]}`?" if near else "`initdsl list lints` shows them",
+        )
 
 
 def _explained(name: str) -> str:

@@ -140,7 +140,9 @@ def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Override a `let`."),
             click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Give every parameter a stream of its own."),
             click.option("--strict", is_flag=True, help="A parameter that no rule reaches is an error."),
-            click.option("--root", type=click.Path(file_okay=False), help="The folder that `use` and `load` may not leave."),
+            click.option(
+                "--root", type=click.Path(file_okay=False), help="The folder that `use` and `load` may not leave."
+            ),
         ]
     ):
         command = option(command)

@@ -30,9 +30,7 @@ def command(
     from ..report import page, plan_text
 
     net = network_of(model, manifest)
-    made = reported(
-        lambda: plan(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root)
-    )
+    made = reported(lambda: plan(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root))
     if form == "json":
         click.echo(json.dumps(made.to_dict(), indent=2))
     elif form == "html":

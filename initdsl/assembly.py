@@ -1,0 +1,269 @@
+"""A plan put together from what the cascade found: coverage, module defaults, the order of the writes, notes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import nodes
+from .diagnostic import Diagnostic
+from .initializers import Initializer
+from .nodes import Assign, Call
+from .plans import Action, CopyFrom, Expression, Plan, PlanEntry, Reset
+from .resolution import Resolution
+from .selectors import listed
+from .values import Info
+
+__all__ = ["Assembly", "wrong_fan"]
+
+Found = dict[int, tuple[Action | None, list[Action]]]
+
+
+class Assembly:
+    """Completes a plan. `infos` are what is known of right-hand sides, by the statement's identity."""
+
+    def __init__(self, resolution: Resolution, infos: dict[int, Info]):
+        self.at = resolution
+        self.infos = infos
+
+    def assemble(self, plan: Plan, found: Found) -> None:
+        network = self.at.network
+        for tensor in network.tensors:
+            if self.at.canonical.get(tensor.index, tensor.index) != tensor.index:
+                continue
+            base, edits = found.get(tensor.index, (None, []))
+            if tensor.kind == "buffer" and base is None and not edits:
+                continue
+            plan.entries.append(PlanEntry(plan, tensor, base, edits))
+        covered = {e.tensor.index for e in plan.entries if e.tensor.kind == "parametrized" and (e.base or e.edits)}
+        if any(t.kind == "parametrized" for t in network.tensors):
+            self._parametrized(plan, covered)
+        self._resets(plan)
+        self._order(plan)
+        self._fan_notes(plan)
+        self._subclass_notes()
+
+    def _parametrized(self, plan: Plan, covered: set[int]) -> None:
+        """Of a computed tensor and those it is computed from, only what rules name is listed."""
+        network = self.at.network
+        behind: dict[int, int] = {}  # original -> computed
+        for tensor in network.tensors:
+            if tensor.kind != "parametrized":
+                continue
+            owner, local = tensor.owners[0]
+            module = network.modules[owner]
+            if "parametrizations" in module.children:
+                chain = network.modules[network.modules[module.children["parametrizations"]].children[local]]
+                originals = list(chain.parameters.values())
+            else:
+                originals = [
+                    module.parameters[n]
+                    for n in (f"{local}_orig", f"{local}_g", f"{local}_v")
+                    if n in module.parameters
+                ]
+            for original in originals:
+                behind[original] = tensor.index
+        written = {e.tensor.index for e in plan.entries if e.base is not None or e.edits}
+        plan.entries = [
+            e for e in plan.entries
+            if not (e.tensor.index in behind and e.tensor.index not in written and behind[e.tensor.index] in covered)
+            and not (e.tensor.kind == "parametrized" and e.tensor.index not in written)
+        ]  # fmt: skip
+
+    def _resets(self, plan: Plan) -> None:
+        """Which modules' own `reset_parameters` bring the defaults back, and which tensors they may set."""
+        network = self.at.network
+        wanted: dict[int, set[int]] = {}
+        of_clause: dict[int, set[int]] = {}
+        for entry in plan.entries:
+            if entry.base is not None and isinstance(entry.base.payload, Reset):
+                module = entry.base.payload.module
+                wanted.setdefault(module, set()).add(entry.tensor.index)
+                of_clause.setdefault(entry.base.clause.number, set()).add(entry.tensor.index)
+                if network.modules[module].reset is None:
+                    cls = network.modules[module].cls.name
+                    where = self.at.rules.source(entry.base.clause.rule.source)
+                    self.at.problems.append(
+                        Diagnostic(
+                            "no-default", f"`{cls}` has parameters and no `reset_parameters`, so `{entry.label}` has no default",
+                            where, entry.base.clause.targets.span, "give it a rule of its own, after this one",
+                        )
+                    )  # fmt: skip
+        if not wanted:
+            return
+        # a module that only arranges others (nn.Transformer) resets too, where all below it is to be default
+        for number, tensors in of_clause.items():
+            clause = self.at.clauses[number]
+            self.at.lets = clause.lets
+            for match in self.at.matcher.select(clause.targets, clause.frame):
+                if match.tensor is not None:
+                    continue
+                for index in network.reachable(match.module):
+                    arranging = network.modules[index]
+                    if arranging.reset is None or arranging.parameters:
+                        continue
+                    below = {
+                        self.at.canonical.get(t, t) for i in network.reachable(index) for t in network.modules[i].parameters.values()
+                    }  # fmt: skip
+                    if below and below <= tensors:
+                        wanted[index] = below
+        plan.resets = [(index, tuple(sorted(wanted[index]))) for index in network.apply_order if index in wanted]
+
+    def _order(self, plan: Plan) -> None:
+        """The order of the writes: that of `net.apply`, readers after what they read."""
+        entries = {e.tensor.index: e for e in plan.entries if e.base is not None or e.edits}
+        order: list[PlanEntry] = []
+        placed: set[int] = set()
+        for index in self.at.network.apply_order:
+            module = self.at.network.modules[index]
+            for tensor in (*module.parameters.values(), *module.buffers.values()):
+                canonical = self.at.canonical.get(tensor, tensor)
+                if canonical in entries and canonical not in placed:
+                    placed.add(canonical)
+                    order.append(entries[canonical])
+        waits = {e.tensor.index: self._waits(e) & entries.keys() for e in order}
+        if not any(waits.values()):
+            plan.order = order
+            return
+        done: set[int] = set()
+        pending = order
+        while pending:
+            later = []
+            for entry in pending:
+                if waits[entry.tensor.index] <= done:
+                    plan.order.append(entry)
+                    done.add(entry.tensor.index)
+                else:
+                    later.append(entry)
+            if len(later) == len(pending):
+                first = later[0]
+                names = listed([e.label for e in later])
+                action = next(a for a in first.actions if isinstance(a.payload, Expression | CopyFrom))
+                where = self.at.rules.source(action.clause.rule.source)
+                self.at.problems.append(
+                    Diagnostic(
+                        "circular-read",
+                        f"these read each other's final values: {names}",
+                        where,
+                        action.clause.rule.span,
+                    )
+                )
+                return
+            pending = later
+
+    def _waits(self, entry: PlanEntry) -> set[int]:
+        waits: set[int] = set()
+        for action in entry.actions:
+            if isinstance(action.payload, Expression):
+                waits.update(action.payload.reads)
+            elif isinstance(action.payload, CopyFrom):
+                waits.add(action.payload.tensor)
+        waits.discard(entry.tensor.index)
+        return waits
+
+    def _fan_notes(self, plan: Plan) -> None:
+        """Where torch's fans are known not to be those the layer computes with."""
+        noted: set[tuple[int, str]] = set()
+        for entry in plan.entries:
+            for action in entry.actions:
+                rule = action.clause.rule
+                call = getattr(self.infos.get(id(rule)), "call", None)
+                if (
+                    call is None
+                    or not isinstance(rule, Assign)
+                    or not _uses_fans(self.at.registry.get(call.function), call)
+                ):
+                    continue
+                module = self.at.network.modules[action.match.module]
+                reason = wrong_fan(module.cls, module, action)
+                if reason is None or (action.clause.number, reason[0]) in noted:
+                    continue
+                noted.add((action.clause.number, reason[0]))
+                where = self.at.rules.source(rule.source)
+                self.at.notes.append(
+                    Diagnostic(
+                        "doubtful-fan",
+                        f"`{entry.label}` {list(entry.shape)}: {reason[0]}",
+                        where,
+                        rule.value.span,
+                        reason[1],
+                        "note",
+                    )
+                )
+
+    def _subclass_notes(self) -> None:
+        noted: set[str] = set()
+        for clause in self.at.clauses:
+            selector = clause.targets
+            if selector is None:
+                continue
+            for node in nodes.walk(selector):
+                if (
+                    not isinstance(node, nodes.ClassPattern)
+                    or node.subclasses
+                    or "*" in node.name
+                    or node.name in noted
+                ):
+                    continue
+                noted.add(node.name)
+                plain = nodes.ClassPattern(node.name, False, (), node.span)
+                exact = len(self.at.matcher.of_class(plain))
+                derived = len(self.at.matcher.of_class(nodes.ClassPattern(node.name, True, (), node.span))) - exact
+                if exact and derived:
+                    are = "1 subclass of it is" if derived == 1 else f"{derived} subclasses of it are"
+                    self.at.notes.append(
+                        Diagnostic(
+                            "subclass-left-out", f"`{node.name}` selects {exact}; {are} not selected",
+                            self.at.rules.source(clause.rule.source), node.span, f"`{node.name}+` would", "note",
+                        )
+                    )  # fmt: skip
+
+    def strict(self, plan: Plan) -> None:
+        for entries, what in ((plan.uncovered, "no rule reaches"), (plan.partial, "only parts are set of")):
+            if entries:
+                names = listed([e.label for e in entries], 12)
+                count = f"{len(entries)} parameter{'s' * (len(entries) > 1)}"
+                self.at.problems.append(
+                    Diagnostic(
+                        "uncovered-parameter",
+                        f"{what} {count}: {names}",
+                        hint="`keep` leaves a parameter as it is, and says so",
+                    )
+                )
+
+
+def _uses_fans(initializer: Initializer | None, call: Call) -> bool:
+    if (
+        initializer is None
+        or not initializer.elementwise
+        or (initializer.min_ndim < 2 and initializer.name != "variance_scaling")
+    ):
+        return False
+    return not any(a.name == "fan" for a in call.arguments)
+
+
+CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
+
+
+def wrong_fan(cls: Any, module: Any, action: Action) -> tuple[str, str] | None:
+    """Why torch's fans of a tensor are not its layer's, and what to write instead."""
+    names = {cls.name, *(base.name for base in cls.bases)}
+    ndim = len(action.shape)
+    if action.index is not None or action.view is not None:
+        return None
+    if ndim == 2 and cls.name == "Conv1D":
+        return (
+            "its layer stores (in, out), so fan_in and fan_out are swapped",
+            "`variance_scaling(fan=shape[0])` takes the true fan_in",
+        )
+    convolution = any(name in names for name in CONVOLUTIONS)
+    if ndim == 3 and not convolution:
+        return "a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself"
+    if convolution and "Transpose" in cls.name:
+        return "a transposed convolution has its fans swapped", "`variance_scaling(fan=...)` takes the fan outright"
+    groups = module.attribute("groups")
+    if convolution and isinstance(groups, int) and groups > 1:
+        return (
+            "fan_out of a grouped convolution counts all groups",
+            "`variance_scaling(fan=fan_out // groups)` counts one",
+        )
+    return None

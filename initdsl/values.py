@@ -1,0 +1,429 @@
+"""Right-hand sides: what one statement writes into one piece of one tensor, checked to the last argument."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path as FilePath
+from typing import Any
+
+from . import nodes
+from .expressions import (
+    FANS,
+    FUNCTIONS,
+    EvalError,
+    Shape,
+    broadcast,
+    describe_value,
+    evaluate,
+    index_item,
+    index_shape,
+    nested_shape,
+)  # fmt: skip
+from .initializers import ArgumentError, Constant
+from .names import Names, bind_call, check_shape, unknown_call
+from .network import TensorInfo
+from .nodes import Assign, Call, Copy, Default, Every, Keep, Name, Word
+from .plans import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
+from .resolution import Resolution
+from .rules import inside_root
+from .selectors import Match, describe_tensor, near
+
+__all__ = ["Info", "Values"]
+
+LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
+
+
+@dataclass
+class Info:
+    """What a clause's right-hand side says before any match is looked at."""
+
+    expr: nodes.Expr  # the value, `let`s at the top looked through
+    names: frozenset[str]
+    draws: bool
+    reads_it: bool
+    finite: bool
+    constant: bool
+    call: Call | None = None  # where the value is one initializer
+    cache: dict[Any, Payload] = field(default_factory=dict)
+
+
+class Values:
+    """Makes the actions of clauses; every method raises EvalError for what can't be right."""
+
+    def __init__(self, resolution: Resolution):
+        self.at = resolution
+        self.infos: dict[int, Info] = {}
+        self._headers: dict[str, Any] = {}
+
+    def info(self, clause: Clause) -> Info | None:
+        """What the right-hand side says by itself; raises EvalError for what can't be right on any network."""
+        rule = clause.rule
+        if not isinstance(rule, Assign):
+            return None
+        if id(rule) in self.infos and clause.frame is None:
+            return self.infos[id(rule)]
+        lets = clause.lets
+        expr = rule.value
+        seen: set[str] = set()
+        while (
+            isinstance(expr, Name) and expr.name in lets and lets[expr.name].expr is not None and expr.name not in seen
+        ):
+            seen.add(expr.name)
+            expr = lets[expr.name].expr
+        names: set[str] = set()
+        calls: list[Call] = []
+        words: set[str] = set()
+        lengths = False
+        stack: list[nodes.Expr] = [expr]
+        opened: set[str] = set()
+        while stack:
+            for node in nodes.walk(stack.pop()):
+                if isinstance(node, Name):
+                    names.add(node.name)
+                    if node.name in lets and node.name not in opened and lets[node.name].expr is not None:
+                        opened.add(node.name)
+                        stack.append(lets[node.name].expr)
+                elif isinstance(node, Call) and node.function not in FUNCTIONS and node.function not in FANS:
+                    calls.append(node)
+                elif isinstance(node, Word):
+                    words.add(node.word)
+                elif node.kind in ("length", "member", "path"):
+                    lengths = True
+        draws = False
+        for call in calls:
+            if call.function == "load":
+                if call is not expr:
+                    raise EvalError("`load` stands alone on the right of `=`", call.span, name="bad-load")
+                if rule.operator != "=":
+                    raise EvalError(
+                        f"a file's values are set with `=`, not `{rule.operator}`", rule.operator_span, name="bad-load"
+                    )
+                continue
+            initializer = self.at.registry.get(call.function)
+            if initializer is None:
+                raise self.foreign(unknown_call(call, self.at.registry), rule, call)
+            draws = draws or initializer.draws
+        single = expr if isinstance(expr, Call) and expr in calls else None
+        if rule.operator == "~" and not draws and single is None:
+            raise EvalError(
+                "`~` draws at random, and this does not draw",
+                rule.operator_span,
+                "a value is set with `=`",
+                "plain-draw",
+            )
+        if rule.operator == "=" and draws:
+            raise EvalError(
+                "`=` sets a value, and this draws at random",
+                rule.operator_span,
+                "a draw is written `~`",
+                "unexpected-draw",
+            )
+        info = Info(
+            expr, frozenset(names), draws, "it" in names, not ({"inf", "nan"} & words),
+            not names and not lengths, single,
+        )  # fmt: skip
+        info.constant = not lengths and all(
+            (n in lets and lets[n].expr is None) or n in opened or self._is_choice(n, calls) for n in names
+        )
+        if info.constant and single is not None and single.function != "load":
+            env = Names(
+                self.at.network, self.at.matcher, self.at.registry, lets, Match(0), None, None, self.at.canonical
+            )
+            try:
+                bind_call(single, self.at.registry, env)
+            except EvalError as error:
+                raise self.foreign(error, rule, single) from None
+        self.infos[id(rule)] = info
+        return info
+
+    def _is_choice(self, name: str, calls: list[Call]) -> bool:
+        for call in calls:
+            initializer = self.at.registry.get(call.function)
+            if initializer is not None and any(name in p.choices for p in initializer.parameters):
+                return True
+        return False
+
+    def foreign(self, error: EvalError, rule: Assign, node: Call) -> EvalError:
+        """An error in a `let`'s formula, blamed where it is used if its text is in another place."""
+        if rule.value.span.start <= error.span.start and error.span.end <= rule.value.span.end:
+            return error
+        return EvalError(error.message, rule.value.span, error.hint, error.name)
+
+    def actions(self, clause: Clause, info: Info | None, index: int, matches: list[Match]) -> list[Action]:
+        made: list[Action] = []
+        for match in matches:
+            made += self._action(clause, info, index, match)
+        return made
+
+    def _action(self, clause: Clause, info: Info | None, index: int, match: Match) -> list[Action]:
+        rule = clause.rule
+        tensor = self.at.network.tensors[index]
+        if isinstance(rule, Keep):
+            self._no_piece(match, "keep")
+            return [Action(clause, "keep", Kept(), match, tensor.shape)]
+        if isinstance(rule, Default):
+            self._no_piece(match, "default")
+            return [Action(clause, "default", Reset(match.module), match, tensor.shape)]
+        if isinstance(rule, Copy):
+            self._no_piece(match, "copy")
+            return [Action(clause, "copy", CopyFrom(self._copied(clause, match)), match, tensor.shape)]
+        assert info is not None
+        if match.index is None and match.view is None and info.constant:
+            key = (tensor.shape, tensor.dtype)
+            payload = info.cache.get(key)
+            if payload is None:
+                payload = info.cache[key] = self._payload(clause, info, index, match, tensor.shape)
+            return [Action(clause, rule.operator, payload, match, tensor.shape)]
+        return [
+            Action(clause, rule.operator, self._payload(clause, info, index, match, shape), match, shape, view, items)
+            for view, items, shape in self._pieces(clause, match, index)
+        ]
+
+    def _no_piece(self, match: Match, word: str) -> None:
+        piece = match.index or match.view
+        if piece is not None:
+            raise EvalError(f"`{word}` takes whole parameters, not slices", piece.span, name="bad-index")
+
+    def _env(self, clause: Clause, match: Match, target: int, shape: tuple[int, ...] | None) -> Names:
+        return Names(
+            self.at.network, self.at.matcher, self.at.registry, clause.lets, match, target, shape, self.at.canonical
+        )
+
+    def _pieces(self, clause: Clause, match: Match, index: int) -> Iterator[tuple[Any, Any, tuple[int, ...]]]:
+        """`(view, index, shape)` of every piece a match means; none where an index is `none`."""
+        self.at.lets = clause.lets
+        shape = self.at.network.tensors[index].shape
+        env = self._env(clause, match, index, shape)
+        view: tuple[int, ...] | None = None
+        if match.view is not None:
+            view = shape = self._viewed(match.view, shape, env)
+            if match.index is not None:
+                raise EvalError("a slice stands after the `as`, not before it", match.index.span, name="bad-index")
+        chosen = match.view.index if match.view is not None else match.index
+        if chosen is None:
+            yield view, None, shape
+            return
+        every = [place for place, item in enumerate(chosen.items) if isinstance(item, Every)]
+        items = [slice(None) if isinstance(item, Every) else index_item(item, env) for item in chosen.items]
+        if any(item is None for item in items):
+            return
+        whole = index_shape(shape, tuple(items), chosen)
+        if not every:
+            yield view, tuple(items), whole
+            return
+        if any(item is ... for item in items):
+            raise EvalError("`*` and `...` don't stand in one index", chosen.span, name="bad-index")
+        for combination in product(*[range(shape[place]) for place in every]):
+            for place, value in zip(every, combination, strict=True):
+                items[place] = value
+            yield view, tuple(items), index_shape(shape, tuple(items), chosen)
+
+    def _viewed(self, view: nodes.View, shape: tuple[int, ...], env: Names) -> tuple[int, ...]:
+        sizes = []
+        for part in view.shape:
+            size = evaluate(part, env)
+            if isinstance(size, bool) or not isinstance(size, int) or (size < 1 and size != -1):
+                raise EvalError("a size is a positive integer, or one -1", part.span, name="bad-shape")
+            sizes.append(size)
+        if sizes.count(-1) > 1:
+            raise EvalError("only one size can be -1", view.span, name="bad-shape")
+        known, total = math.prod(s for s in sizes if s != -1), math.prod(shape)
+        if (-1 in sizes and total % known) or (-1 not in sizes and known != total):
+            raise EvalError(f"shape {list(shape)} can't be seen as {sizes}", view.span, name="bad-shape")
+        return tuple(total // known if s == -1 else s for s in sizes)
+
+    def _copied(self, clause: Clause, match: Match) -> int:
+        """The tensor that `copy` takes the values of one target from."""
+        rule = clause.rule
+        assert isinstance(rule, Copy)
+        assert match.tensor is not None
+        self.at.lets = clause.lets
+        sources = self.at.select(rule.operands[0], rule.source, clause.frame) or []
+        targets = self.at.matcher.select(clause.targets, clause.frame)
+        base = next(
+            (m for m in targets if m.tensor == match.tensor or (m.tensor is None and m.module == _outer(match))), None
+        )
+        same = [s for s in sources if base is None or (s.bindings == base.bindings and _same_frame(s, base))]
+        if len(same) != 1:
+            raise EvalError(
+                f"`copy` needs one source, this selects {len(sources)}", rule.operands[0].span, name="copy-mismatch"
+            )
+        source = same[0]
+        if source.index is not None or source.view is not None:
+            raise EvalError("`copy` takes whole parameters, not slices", rule.operands[0].span, name="bad-index")
+        if source.tensor is not None:
+            found: int | None = source.tensor
+        else:
+            assert base is not None
+            if base.tensor is not None:
+                raise EvalError("a module can't be copied into a parameter", rule.span, name="copy-mismatch")
+            mine, theirs = self.at.named(base), self.at.named(source)
+            name = next(n for n, t in mine.items() if t == match.tensor)
+            found = theirs.get(name)
+            if found is None:
+                raise EvalError(
+                    f"the source has no `{name}`", rule.operands[0].span, near(name, theirs), "copy-mismatch"
+                )
+        assert found is not None
+        target = self.at.network.tensors[match.tensor]
+        origin = self.at.network.tensors[found]
+        if origin.shape != target.shape:
+            raise EvalError(
+                f"{describe_tensor(origin)} and {describe_tensor(target)} differ in shape",
+                rule.span,
+                name="copy-mismatch",
+            )
+        return self.at.canonical.get(found, found)
+
+    def _payload(self, clause: Clause, info: Info, index: int, match: Match, shape: tuple[int, ...]) -> Payload:
+        """What one piece gets, checked: ranges, shapes, fans, broadcasting."""
+        rule = clause.rule
+        assert isinstance(rule, Assign)
+        self.at.lets = clause.lets
+        tensor = self.at.network.tensors[index]
+        env = self._env(clause, match, index, shape)
+        call = info.call
+        try:
+            if call is not None and call.function == "load":
+                return self._load(clause, call, env, index, match, shape)
+            if call is not None and rule.operator in ("=", "~"):
+                return self._called(call, env, shape, info, index)
+            value = evaluate(info.expr, env)
+        except EvalError as error:
+            raise self.foreign(error, rule, call or rule.value) from None  # type: ignore[arg-type]
+        if index in env.reads:
+            env.reads.discard(index)
+        if isinstance(value, bool | int | float):
+            return self._scalar(rule, info, tensor, value)
+        if isinstance(value, list):
+            found = nested_shape(value, info.expr)
+            self._fits(rule, found, shape)
+            return Expression(info.expr, info.finite, ())
+        if isinstance(value, Shape):
+            self._fits(rule, value.dims, shape)
+            if not tensor.floating:
+                raise EvalError(
+                    f"`{tensor.name}` is {tensor.dtype}: it takes numbers only", rule.value.span, name="bad-dtype"
+                )
+            return Expression(info.expr, info.finite, tuple(sorted(env.reads)))
+        raise EvalError(
+            f"a parameter can't be set to {describe_value(value)}",
+            rule.value.span,
+            "a vector is written as a list: `[1, 2]`" if isinstance(value, tuple) else None,
+            name="bad-argument",
+        )
+
+    def _scalar(self, rule: Assign, info: Info, tensor: TensorInfo, value: float) -> Payload:
+        if info.finite and not math.isfinite(value):
+            raise EvalError(
+                "the result is not finite", rule.value.span, "where that is meant, write `inf` or `nan`", "overflow"
+            )
+        if rule.operator == "/=" and value == 0:
+            raise EvalError("division by zero", rule.value.span, name="division-by-zero")
+        if not tensor.floating:
+            whole = isinstance(value, bool | int) or value.is_integer()
+            if not whole or rule.operator == "/=":
+                raise EvalError(
+                    f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}", rule.value.span, name="bad-dtype"
+                )
+        elif math.isfinite(value) and abs(value) > LARGEST.get(tensor.dtype, math.inf):
+            raise EvalError(f"{value:g} is too large for {tensor.dtype}", rule.value.span, name="overflow")
+        return Value(value)
+
+    def _fits(self, rule: Assign, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        if broadcast(found, shape) != shape:
+            raise EvalError(
+                f"a value of shape {list(found)} doesn't fit a tensor of shape {list(shape)}",
+                rule.value.span,
+                name="bad-shape",
+            )
+
+    def _called(self, call: Call, env: Names, shape: tuple[int, ...], info: Info, index: int) -> Payload:
+        initializer, arguments = bind_call(call, self.at.registry, env)
+        if env.reads or env.dynamic:  # an argument is read off tensors
+            check_shape(call, initializer, shape, arguments)
+            return Expression(info.expr, info.finite, tuple(sorted(env.reads)))
+        if not initializer.elementwise:
+            if math.prod(shape):
+                check_shape(call, initializer, shape, arguments)
+            return Draw(initializer, arguments)
+        if not math.prod(shape):
+            return Constant(0.0)
+        try:
+            return initializer.distribution(shape, arguments)
+        except ArgumentError as error:
+            raise EvalError(str(error), call.span, error.hint, error.name) from None
+
+    def _load(
+        self, clause: Clause, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]
+    ) -> Payload:
+        given: dict[str, Any] = {}
+        for place, argument in enumerate(call.arguments):
+            name = argument.name or ("path" if place == 0 else None)
+            if name not in ("path", "key", "prefix") or name in given:
+                raise EvalError(
+                    "`load` takes a path, and `key=` or `prefix=`",
+                    argument.span,
+                    'as in `load("x.safetensors", key="head.weight")`',
+                    "bad-load",
+                )
+            value = evaluate(argument.value, env)
+            if not isinstance(value, str):
+                raise EvalError(f"`{name}` must be a string", argument.span, name="bad-load")
+            given[name] = value
+        if "path" not in given:
+            raise EvalError("`load` needs a path", call.span, name="bad-load")
+        source = clause.rule.source
+        folder = (
+            os.path.dirname(source)
+            if source in self.at.rules.sources and os.path.exists(source)
+            else self.at.rules.root or os.getcwd()
+        )
+        root = self.at.rules.root or os.getcwd()
+        place_ = inside_root(given["path"], FilePath(folder or "."), FilePath(root))
+        if place_ is None:
+            raise EvalError(f"`{given['path']}` lies outside the root folder", call.span, name="outside-root")
+        header = self._header(str(place_), call)
+        key = given.get("key")
+        if key is None:
+            prefix = given.get("prefix", "")
+            names = self.at.network.names(self.at.network.tensors[index])
+            outer = _outer(match)
+            base = self.at.network.modules[outer].name if outer is not None else ""
+            names = [n.removeprefix(f"{base}.") if base and n.startswith(f"{base}.") else n for n in names] + names
+            key = next((prefix + n for n in names if prefix + n in header), prefix + names[0])
+        if key not in header:
+            raise EvalError(f"`{given['path']}` has no tensor `{key}`", call.span, near(key, header), "bad-load")
+        found = header[key]
+        if tuple(found) != shape:
+            raise EvalError(f"`{key}` has shape {list(found)}, the target {list(shape)}", call.span, name="bad-shape")
+        return Load(str(place_), key)
+
+    def _header(self, path: str, call: Call) -> dict[str, Any]:
+        if path not in self._headers:
+            if not os.path.isfile(path):
+                raise EvalError(f"there is no file `{path}`", call.span, name="unreadable-file")
+            from safetensors import SafetensorError, safe_open
+
+            try:
+                with safe_open(path, framework="pt") as file:
+                    self._headers[path] = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            except (SafetensorError, OSError, ValueError) as error:
+                raise EvalError(
+                    f"`{path}` can't be read as safetensors: {error}", call.span, name="unreadable-file"
+                ) from None
+        found: dict[str, Any] = self._headers[path]
+        return found
+
+
+def _outer(match: Match) -> int | None:
+    """The module a statement named, for a tensor it reached through that module."""
+    return match.scope[0] if match.scope else None
+
+
+def _same_frame(a: Match, b: Match) -> bool:
+    return a.frame is b.frame or (a.frame is not None and b.frame is not None and a.frame.module == b.frame.module)
