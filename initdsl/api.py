@@ -81,9 +81,8 @@ def apply(
     if isinstance(net, Network):
         raise TypeError("a described network has nothing to fill; `plan` takes it")
     made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-    report = made.apply(on_init)
-    _warn(made)
-    return report
+    _warn(made)  # first: where a warning is made an error, nothing has changed
+    return made.apply(on_init)
 
 
 def _warn(made: Plan) -> None:

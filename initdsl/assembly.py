@@ -90,6 +90,12 @@ class Assembly:
                     )  # fmt: skip
         if not wanted:
             return
+        # a module's own reset may set parameters of the modules below it (nn.MultiheadAttention: out_proj.bias)
+        default = {t for tensors in of_clause.values() for t in tensors}
+        for index, tensors in wanted.items():
+            tensors |= default & {
+                self.at.canonical.get(t, t) for i in network.reachable(index) for t in network.modules[i].parameters.values()
+            }  # fmt: skip
         # a module that only arranges others (nn.Transformer) resets too, where all below it is to be default
         for number, tensors in of_clause.items():
             clause = self.at.clauses[number]

@@ -121,12 +121,20 @@ class _Execution:
             for entry in self.plan.order:
                 steps.append(self._entry_step(entry))
             return steps
-        # a module's own reset comes when `net.apply` would reach it, before the rules for its tensors
+        # a module's own reset comes when `net.apply` would reach it, before the rules for its tensors, and before what
+        # builds on or reads the values it gives
         place = {index: number for number, index in enumerate(self.network.apply_order)}
+        settled: dict[int, int] = {}
+        for index, tensors in resets.items():
+            for tensor in tensors:
+                settled[tensor] = max(settled.get(tensor, -1), place[index])
         where: list[tuple[int, int, Any]] = []
         for number, entry in enumerate(self.plan.order):
-            owners = [place[owner] for owner, _ in entry.tensor.owners]
-            where.append((min(owners), number + 1, entry))
+            first = min(place[owner] for owner, _ in entry.tensor.owners)
+            needs = {entry.tensor.index} if entry.edits else set()
+            for action in entry.actions:
+                needs |= _read_by(action)
+            where.append((max([first, *(settled.get(t, -1) for t in needs)]), number + 1, entry))
         reset_places = sorted((place[index], 0, index) for index in resets)
         merged: list[Any] = []
         cursor = 0
@@ -147,6 +155,7 @@ class _Execution:
     def _entry_step(self, entry: PlanEntry) -> tuple[Callable[[], None], bool, Callable[[], list[Any]]]:
         fallible = self.on_init is not None or entry.tensor.kind == "parametrized"
         fallible = fallible or any(not _infallible(a) for a in entry.actions)
+        fallible = fallible or not _ordinary(self.live.tensors[entry.tensor.index])
         return (lambda: self._fill(entry), fallible, lambda: self._touched(entry))
 
     def _touched(self, entry: PlanEntry) -> list[Any]:
@@ -417,6 +426,11 @@ class _Values(Names):
 
 def fill(piece: torch.Tensor, what: Distribution) -> None:
     """Fill a tensor from torch's global generator, by the very calls of `torch.nn.init`."""
+    if piece.dtype.itemsize == 1 and not isinstance(what, Constant):  # torch draws no 8-bit floats
+        wide = torch.empty(piece.shape, dtype=torch.float32, device=piece.device)
+        fill(wide, what)
+        piece.copy_(wide)
+        return
     match what:
         case Constant():
             piece.fill_(what.value)
@@ -454,6 +468,25 @@ def _infallible(action: Action) -> bool:
     if isinstance(action.payload, Value):
         return action.operator in ("=", "~")
     return isinstance(action.payload, Constant | Normal | Uniform | Kept)
+
+
+ORDINARY = frozenset([
+    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+    torch.uint8, torch.bool,
+])  # fmt: skip
+
+
+def _ordinary(tensor: torch.Tensor | None) -> bool:
+    """Whether writing numbers to a tensor can't fail: plain memory, every element with its own."""
+    if tensor is None or type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.dtype not in ORDINARY:
+        return False
+    return tensor.layout == torch.strided and not tensor.is_inference() and 0 not in tensor.stride()
+
+
+def _read_by(action: Action) -> set[int]:
+    if isinstance(action.payload, Expression):
+        return set(action.payload.reads)
+    return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
 
 
 def _called(action: Action) -> str:

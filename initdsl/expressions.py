@@ -142,7 +142,7 @@ def _elementwise(scalar: Callable[[float], Any], method: str) -> Callable[..., A
 
             return getattr(torch, method)(_float(x))
         try:
-            return scalar(x)
+            return _checked(call, scalar(x), (x,))
         except (ValueError, OverflowError):
             raise EvalError(f"`{call.function}` of {describe_value(x)} is not a finite number", call.span) from None
 
@@ -239,7 +239,11 @@ def _reduction(name: str) -> Callable[..., Any]:
         if isinstance(x, tuple | list):
             if not x or not all(isinstance(v, int | float) for v in x):
                 raise EvalError(f"`{name}` needs numbers", call.span)
-            return _over_numbers(call, name, [float(v) if name not in ("min", "max", "sum") else v for v in x])
+            try:
+                made = _over_numbers(call, name, [float(v) if name not in ("min", "max", "sum") else v for v in x])
+            except OverflowError:
+                made = math.inf
+            return _checked(call, made, x)
         if not is_tensor(x):
             raise EvalError(f"`{name}` needs a tensor, this is {describe_value(x)}", call.span)
         shape = _reduced(call, shape_of(x), dim)
@@ -266,7 +270,7 @@ def _over_numbers(call: Call, name: str, values: list[Any]) -> Any:
         case "max":
             return max(values)
         case "sum":
-            return _checked(call, sum(values), values)
+            return sum(values)
         case "mean":
             return math.fsum(values) / len(values)
         case "norm":
@@ -305,7 +309,7 @@ def _index(call: Call, env: Environment, d: Any) -> Any:
 
 
 def _linspace(call: Call, env: Environment, a: Any, b: Any, n: Any) -> Any:
-    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= 2**40:
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= 2**28:
         raise EvalError("`linspace` needs a positive integer of steps", call.arguments[2].span)
     if is_tensor(a) or is_tensor(b):
         raise EvalError("the ends of `linspace` are numbers", call.span)

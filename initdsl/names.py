@@ -70,6 +70,7 @@ class Names:
         self.shape = shape  # of the piece written to
         self.canonical = canonical
         self.reads: set[int] = set()
+        self.reads_itself = False
         self.dynamic = False  # whether anything but numbers was met
         self._open: list[str] = []
 
@@ -110,7 +111,7 @@ class Names:
                 raise EvalError(
                     "`it` is the tensor a rule writes to, there is none here", node.span, name="unknown-name"
                 )
-            self.dynamic = True
+            self.dynamic = self.reads_itself = True
             return self.piece()
         if name == "net":
             raise EvalError(
@@ -172,6 +173,7 @@ class Names:
         canonical = self.canonical.get(tensor, tensor)
         self.dynamic = True
         if canonical == self.target:
+            self.reads_itself = True
             return self.whole()
         self.reads.add(canonical)
         return self.read(canonical)
@@ -228,7 +230,7 @@ class Names:
             module = self.network.modules[found[0].module]
             wild = any(isinstance(s, Index) or "*" in s.name for s in selector.steps)
             if module.container and not (wild and not isinstance(selector.steps[-1], Step)):
-                return len(module.children) + len(module.parameters)
+                return len(module.children or module.parameters)
         if not found:
             reason = next(iter(self.matcher.explain(selector)), None)
             if reason is not None and not reason.warning:
@@ -245,7 +247,9 @@ class Names:
         if node.function in FANS:
             if len(node.arguments) != 1:
                 raise EvalError(f"`{node.function}` takes 1 argument", node.span, name="bad-argument")
+            before = set(self.reads), self.reads_itself, self.dynamic
             value = evaluate(node.arguments[0].value, self)
+            self.reads, self.reads_itself, self.dynamic = before  # a shape was looked at, no values
             shape = value.dims if isinstance(value, Shape) else tuple(getattr(value, "shape", ()))
             if not isinstance(value, Shape) and not hasattr(value, "dtype"):
                 raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)

@@ -76,6 +76,7 @@ class Expression:
     expr: Expr
     finite: bool  # whether a result that is not finite is an error
     reads: tuple[int, ...] = ()
+    reads_itself: bool = False  # it builds on the values that are there: then it is an edit
 
 
 @dataclass(slots=True)

@@ -15,7 +15,6 @@ from .nodes import Selector, Tie
 from .plans import Clause
 from .rules import RuleSet
 from .selectors import Frame, Match, Matcher
-from .source import Span
 
 __all__ = ["Resolution"]
 
@@ -68,6 +67,17 @@ class Resolution:
                 yield from self.unmatched(member, self.matcher.select(member, frame), frame)
         elif not found:
             yield from self.matcher.explain(selector, frame)
+        elif isinstance(selector, nodes.Within):
+            yield from self.unmatched(selector.selector, self.matcher.select(selector.selector, frame), frame)
+            yield from self._containers(selector.container)
+
+    def _containers(self, selector: Selector) -> Iterator[Any]:
+        """The parts of what stands behind an `in` that select nothing."""
+        if isinstance(selector, nodes.Union_):
+            for member in selector.members:
+                yield from self._containers(member)
+        elif not self.matcher.select(selector, None, True):
+            yield from self.matcher.explain(selector, None, True)
 
     def shown(self, match: Match) -> str:
         module = self.network.modules[match.module]
@@ -79,9 +89,9 @@ class Resolution:
     def named(self, match: Match) -> dict[str, int]:
         """The parameters of a match by the name relative to it."""
         if match.index is not None or match.view is not None:
-            raise EvalError(
-                "a slice can't be tied, only whole parameters", match.index.span if match.index else Span(0, 0)
-            )
+            piece = match.index or match.view
+            assert piece is not None
+            raise EvalError("a slice is part of a parameter, this takes whole ones", piece.span, name="bad-index")
         if match.tensor is not None:
             return {"": match.tensor}
         base = self.network.modules[match.module]

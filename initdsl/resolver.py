@@ -30,7 +30,7 @@ __all__ = ["Resolver", "raise_for", "resolve"]
 # findings that are wrong whatever the network is
 RULE_FINDINGS = frozenset([
     "unknown-initializer", "unknown-argument", "bad-argument", "plain-draw", "unexpected-draw", "division-by-zero",
-    "overflow", "truncates-away", "unknown-variable", "circular-let", "bad-regex", "bad-operator", "bad-load",
+    "overflow", "truncates-away", "unknown-variable", "bad-variable", "circular-let", "bad-regex", "bad-operator", "bad-load",
     "outside-root", "unreadable-file", "late-let",
 ])  # fmt: skip
 
@@ -90,13 +90,8 @@ class Resolver(Resolution):
                     else "no `let` is in these rules"
                 )
                 self.problems.append(Diagnostic("unknown-variable", f"no `let` declares `{name}`", hint=hint))
-            elif not isinstance(self.variables[name], bool | int | float | str | type(None) | tuple | list):
-                kind = type(self.variables[name]).__name__
-                self.problems.append(
-                    Diagnostic(
-                        "unknown-variable", f"the value of `{name}` must be a number, a string or a tuple, not {kind}"
-                    )
-                )
+            elif (wrong := _unusable(self.variables[name])) is not None:
+                self.problems.append(Diagnostic("bad-variable", f"the value of `{name}` must be {wrong}"))
 
     def _walk(self, rules: tuple[nodes.Rule, ...], lets: Lets, frame: Frame | None, fixed: frozenset[str]) -> Lets:
         for rule in rules:
@@ -145,6 +140,10 @@ class Resolver(Resolution):
             return
         if modules:
             self._walk(rule.rules, lets, Frame(self.network, modules), frozenset())
+            return
+        for inner in RuleSet(rules=rule.rules).walk():  # nothing runs, but what can't be right on any network is said
+            if isinstance(inner, Assign):
+                self._static(Clause(-1, inner, lets, None, inner.targets))
 
     def selection(self, clause: Clause) -> Selection | None:
         rule = clause.rule
@@ -260,20 +259,7 @@ class Resolver(Resolution):
             return True
         if rule.operator not in ("=", "~") or info is None:
             return False
-        return not (info.reads_it or self._reads_itself(info, action))
-
-    def _reads_itself(self, info: Info, action: Action) -> bool:
-        if not isinstance(action.payload, Expression):
-            return False
-        module = self.network.modules[action.match.module]
-        target = action.match.tensor
-        bound = dict(action.match.bindings)
-        for name in info.names:
-            if name not in bound and name not in action.clause.lets:
-                found = module.parameters.get(name)
-                if found is not None and self.canonical.get(found, found) == self.canonical.get(target or 0, target):
-                    return True
-        return False
+        return not (isinstance(action.payload, Expression) and action.payload.reads_itself)
 
     def _static(self, clause: Clause) -> None:
         """What is wrong with a clause that selects nothing."""
@@ -340,6 +326,17 @@ class Selection:
     by_tensor: dict[int, list[Match]] = field(default_factory=dict)
     kinds: dict[Any, tuple[int, Match]] = field(default_factory=dict)
     plain: bool = True
+
+
+def _unusable(value: Any) -> str | None:
+    """What a variable must be, where this is not it."""
+    if isinstance(value, tuple | list):
+        return next((wrong for item in value if (wrong := _unusable(item)) is not None), None)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "an integer of at most 64 bits, or a float"
+    if isinstance(value, bool | int | float | str | type(None)):
+        return None
+    return f"a number, a string or a tuple of those, not {type(value).__name__}"
 
 
 def _loads(rule: Any) -> bool:

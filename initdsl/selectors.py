@@ -302,11 +302,9 @@ class Matcher:
 
     def _places(self, module: ModuleInfo) -> list[tuple[int, str]]:
         """The children an index can reach, with their indices: positions in a list, else integer keys."""
-        keys = [*module.children, *module.parameters]
         if module.container == "list":
-            if all(key.isdigit() for key in keys):
-                keys.sort(key=int)
-            return list(enumerate(keys))
+            return list(enumerate(module.children or module.parameters))
+        keys = [*module.children, *module.parameters]
         return sorted((int(key), key) for key in keys if key.isdecimal() and str(int(key)) == key)
 
     def _all(self, module: ModuleInfo) -> list[tuple[int, str]]:

@@ -31,8 +31,12 @@ class _Ties:
             operands = [self.at.select(operand, rule.source, frame) for operand in rule.operands]
             if any(found is None for found in operands):
                 continue
-            for group in _groups([found or [] for found in operands]):
-                made += self._tie(rule, group)
+            try:
+                for group in _groups([found or [] for found in operands]):
+                    made += self._tie(rule, group)
+            except EvalError as error:
+                self.at.report(error, rule.source)
+                continue
             if all(operands) and sum(len(o or ()) for o in operands) < 2:
                 self.at.report(
                     EvalError("there is nothing to tie this to", rule.span, "name another operand", "tie-alone"),
@@ -75,9 +79,10 @@ class _Ties:
     def _join(self, rule: Tie, first: int, other: int) -> PlannedTie | None:
         a, b = self.at.canonical.get(first, first), self.at.canonical.get(other, other)
         infos = self.at.network.tensors
-        names = (*self.at.network.names(infos[a]), *self.at.network.names(infos[b]))
+        group = dict.fromkeys([a, b, *(i for i, canonical in self.at.canonical.items() if canonical in (a, b))])
+        names = tuple(dict.fromkeys(name for i in group for name in self.at.network.names(infos[i])))
         if a == b:
-            return PlannedTie(rule, a, (), tuple(dict.fromkeys(names)))
+            return PlannedTie(rule, a, (), names)
         x, y = infos[a], infos[b]
         where = rule.source
         if problem := self._untieable(x) or self._untieable(y):
@@ -101,11 +106,10 @@ class _Ties:
                 EvalError(f"`{x.name}` is a {x.kind} and `{y.name}` a {y.kind}", rule.span, name="tie-mismatch"), where
             )
             return None
-        for index, canonical in list(self.at.canonical.items()):
-            if canonical == b:
-                self.at.canonical[index] = a
-        self.at.canonical[b] = a
-        return PlannedTie(rule, a, (b,), tuple(dict.fromkeys(names)))
+        joined = (b, *(index for index, canonical in self.at.canonical.items() if canonical == b))
+        for index in joined:
+            self.at.canonical[index] = a
+        return PlannedTie(rule, a, joined, names)
 
     def _untieable(self, tensor: TensorInfo) -> str | None:
         if tensor.kind == "parametrized":

@@ -24,7 +24,7 @@ from .expressions import (
     nested_shape,
 )  # fmt: skip
 from .initializers import ArgumentError, Constant
-from .names import Names, bind_call, check_shape, unknown_call
+from .names import Lets, Names, bind_call, check_shape, unknown_call
 from .network import TensorInfo
 from .nodes import Assign, Call, Copy, Default, Every, Keep, Name, Word
 from .plans import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
@@ -34,7 +34,10 @@ from .selectors import Match, describe_tensor, near
 
 __all__ = ["Info", "Values"]
 
-LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
+LARGEST = {
+    "float8_e4m3fn": 448.0, "float8_e4m3fnuz": 240.0, "float8_e5m2": 57344.0, "float8_e5m2fnuz": 57344.0,
+    "float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38,
+}  # fmt: skip
 
 
 @dataclass
@@ -42,9 +45,7 @@ class Info:
     """What a clause's right-hand side says before any match is looked at."""
 
     expr: nodes.Expr  # the value, `let`s at the top looked through
-    names: frozenset[str]
-    draws: bool
-    reads_it: bool
+    lets: Lets  # those the statement sees
     finite: bool
     constant: bool
     call: Call | None = None  # where the value is one initializer
@@ -64,9 +65,10 @@ class Values:
         rule = clause.rule
         if not isinstance(rule, Assign):
             return None
-        if id(rule) in self.infos and clause.frame is None:
-            return self.infos[id(rule)]
         lets = clause.lets
+        known = self.infos.get(id(rule))
+        if known is not None and known.lets is lets and clause.frame is None:
+            return known
         expr = rule.value
         seen: set[str] = set()
         while (
@@ -122,13 +124,10 @@ class Values:
                 "a draw is written `~`",
                 "unexpected-draw",
             )
-        info = Info(
-            expr, frozenset(names), draws, "it" in names, not ({"inf", "nan"} & words),
-            not names and not lengths, single,
-        )  # fmt: skip
-        info.constant = not lengths and all(
+        constant = not lengths and all(
             (n in lets and lets[n].expr is None) or n in opened or self._is_choice(n, calls) for n in names
         )
+        info = Info(expr, lets, not ({"inf", "nan"} & words), constant, single)
         if info.constant and single is not None and single.function != "load":
             env = Names(
                 self.at.network, self.at.matcher, self.at.registry, lets, Match(0), None, None, self.at.canonical
@@ -302,6 +301,8 @@ class Values:
         if isinstance(value, list):
             found = nested_shape(value, info.expr)
             self._fits(rule, found, shape)
+            if not tensor.floating:
+                self._whole(rule, tensor, value)
             return Expression(info.expr, info.finite, ())
         if isinstance(value, Shape):
             self._fits(rule, value.dims, shape)
@@ -309,7 +310,7 @@ class Values:
                 raise EvalError(
                     f"`{tensor.name}` is {tensor.dtype}: it takes numbers only", rule.value.span, name="bad-dtype"
                 )
-            return Expression(info.expr, info.finite, tuple(sorted(env.reads)))
+            return Expression(info.expr, info.finite, tuple(sorted(env.reads)), env.reads_itself)
         raise EvalError(
             f"a parameter can't be set to {describe_value(value)}",
             rule.value.span,
@@ -325,14 +326,26 @@ class Values:
         if rule.operator == "/=" and value == 0:
             raise EvalError("division by zero", rule.value.span, name="division-by-zero")
         if not tensor.floating:
-            whole = isinstance(value, bool | int) or value.is_integer()
-            if not whole or rule.operator == "/=":
+            if rule.operator == "/=":
                 raise EvalError(
-                    f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}", rule.value.span, name="bad-dtype"
+                    f"`{tensor.name}` is {tensor.dtype} and can't be divided", rule.value.span, name="bad-dtype"
                 )
+            self._whole(rule, tensor, value)
         elif math.isfinite(value) and abs(value) > LARGEST.get(tensor.dtype, math.inf):
             raise EvalError(f"{value:g} is too large for {tensor.dtype}", rule.value.span, name="overflow")
         return Value(value)
+
+    def _whole(self, rule: Assign, tensor: TensorInfo, value: Any) -> None:
+        """Refuse what an integer tensor can't hold, a number or nested lists."""
+        if isinstance(value, list):
+            for item in value:
+                self._whole(rule, tensor, item)
+            return
+        low, high = _integers(tensor.dtype)
+        if not (isinstance(value, int) or value.is_integer()) or not low <= value <= high:
+            raise EvalError(
+                f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}", rule.value.span, name="bad-dtype"
+            )
 
     def _fits(self, rule: Assign, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
         if broadcast(found, shape) != shape:
@@ -346,7 +359,7 @@ class Values:
         initializer, arguments = bind_call(call, self.at.registry, env)
         if env.reads or env.dynamic:  # an argument is read off tensors
             check_shape(call, initializer, shape, arguments)
-            return Expression(info.expr, info.finite, tuple(sorted(env.reads)))
+            return Expression(info.expr, info.finite, tuple(sorted(env.reads)), env.reads_itself)
         if not initializer.elementwise:
             if math.prod(shape):
                 check_shape(call, initializer, shape, arguments)
@@ -418,6 +431,14 @@ class Values:
                 ) from None
         found: dict[str, Any] = self._headers[path]
         return found
+
+
+def _integers(dtype: str) -> tuple[int, int]:
+    """The least and the largest number an integer dtype holds."""
+    if dtype == "bool":
+        return 0, 1
+    bits = int("".join(c for c in dtype if c.isdigit()) or 64)
+    return (0, 2**bits - 1) if dtype.startswith("uint") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _outer(match: Match) -> int | None:
