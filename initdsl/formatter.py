@@ -610,11 +610,12 @@ def _edits(text: str, entries: list[_Entry], first: int, last: int, newline: str
         body = _render(chunk).strip("\n")
         indent = " " * (chunk[0].depth * INDENT)
         lead = "" if not end else "\n\n" if chunk[0].blank else "\n"
-        if chosen and chosen_before:
+        line_start = text.rfind("\n", end, start) + 1
+        if chosen and (chosen_before or not line_start):
             yield from _edit(text, end, start, lead + indent, newline)
         elif chosen:
-            yield from _edit(text, text.rfind("\n", end, start) + 1, start, indent, newline)
-        elif chosen_before and end:
+            yield from _edit(text, line_start, start, indent, newline)
+        elif chosen_before and end and line_start:
             yield from _edit(text, end, _line_end(text, end), "", newline)
         if chosen:
             yield from _edit(text, start, finish, body[len(indent) :], newline)

@@ -46,3 +46,49 @@ def test_formatting_keeps_the_meaning_and_the_comments_and_is_stable(text: str) 
     assert parse(laid_out) == parse(text)
     assert comments(laid_out) == comments(text)
     assert format(laid_out) == laid_out
+
+
+def test_range_formatting_keeps_the_meaning_and_over_all_lines_is_formatting() -> None:
+    @generated
+    @given(rule_files(), st.data())
+    def check(text: str, data: st.DataObject) -> None:
+        lines = text.count("\n") + 1
+        everything = applied(text, format_range(text, 1, lines))
+        assert everything.removeprefix("\ufeff").replace("\r\n", "\n") == format(text)
+        first = data.draw(st.integers(1, lines))
+        last = data.draw(st.integers(first, lines))
+        some = applied(text, format_range(text, first, last))
+        assert parse(some) == parse(text)
+        assert comments(some) == comments(text)
+
+    check()
+
+
+# ---- cases
+
+CASES = Path(__file__).parent / "cases" / "format"
+OUTPUT = "# ---- output\n"
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.init")), ids=lambda path: path.stem)
+def test_case(case: Path) -> None:
+    before, _, after = case.read_text("utf-8").partition(OUTPUT)
+    assert format(before) == after
+    assert format(after) == after, "not stable"
+    assert parse(after) == parse(before), "not equivalent"
+    assert comments(after) == comments(before)
+
+
+def test_there_are_cases() -> None:
+    assert len(list(CASES.glob("*.init"))) >= 7
+
+
+def update() -> None:
+    """Write what the formatter makes of each case: read the difference before you commit it."""
+    for case in sorted(CASES.glob("*.init")):
+        before = case.read_text("utf-8").partition(OUTPUT)[0]
+        case.write_text(before + OUTPUT + format(before), "utf-8")
+
+
+if __name__ == "__main__":
+    update()
