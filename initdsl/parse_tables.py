@@ -1,12 +1,12 @@
 """The parser's tables, kept as JSON: making them from the grammar takes four times as long as reading them.
 
 They are a copy, never the source: tables of another grammar or another lark are ignored, and the parser is made from
-the grammar as if they were not there. `python -m initdsl.parse_tables` writes them anew.
+the grammar as if they were not there. Written anew by
+`PYTHONHASHSEED=0 python -c "from initdsl.parse_tables import write_tables; write_tables()"`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import lark
 from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
-__all__ = ["PLACE", "read_tables", "tables_of"]
+__all__ = ["PLACE", "read_tables", "tables_of", "write_tables"]
 
 PLACE = Path(__file__).with_suffix(".json")
 
@@ -29,7 +29,10 @@ def read_tables(grammar: str, place: Path = PLACE) -> dict[str, Any] | None:
         stored = json.loads(place.read_bytes())
         if stored["made_for"] != _made_for(grammar):
             return None
-        return {"data": _restored(stored["data"]), "memo": _restored(stored["memo"])}
+        table = stored["data"]["parser"]["parser"]
+        table["tokens"] = _numbered(table["tokens"])
+        table["states"] = {int(state): _numbered(actions) for state, actions in table["states"].items()}
+        return {"data": stored["data"], "memo": _numbered(stored["memo"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -42,20 +45,17 @@ def tables_of(parser: lark.Lark, grammar: str) -> str:
     return json.dumps(stored, separators=(",", ":"), default=sorted) + "\n"
 
 
-def _made_for(grammar: str) -> str:
-    return f"lark {lark.__version__}, grammar {hashlib.sha256(grammar.encode()).hexdigest()}"
+def _made_for(grammar: str) -> list[str]:
+    return [lark.__version__, grammar]
 
 
-def _restored(value: Any) -> Any:
+def _numbered(table: dict[str, Any]) -> dict[int, Any]:
     """JSON knows only strings as keys; those of the tables are numbers."""
-    if isinstance(value, dict):
-        return {int(key) if key.isdigit() else key: _restored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restored(item) for item in value]
-    return value
+    return {int(key): value for key, value in table.items()}
 
 
-if __name__ == "__main__":
+def write_tables() -> None:
+    """Make the tables from the grammar and store them."""
     from .syntax import built_parser, grammar_text
 
     PLACE.write_text(tables_of(built_parser(), grammar_text()), "utf-8")

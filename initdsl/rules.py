@@ -30,7 +30,7 @@ class RuleSet(BaseModel):
     folder that `use` and `load` may not leave. Two rule sets are equal if their statements are, wherever they stand.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: int = Field(default=1, ge=1, le=1, description="version of the language")
     rules: tuple[Rule, ...]
@@ -135,10 +135,11 @@ def read_rules(
     source = read_source(name, limits.file_bytes) if text is None else Source(name, text.removeprefix("\ufeff"))
     if isinstance(source, tuple):
         loader.problems.append(Diagnostic(*source))
-        return RuleSet(rules=()), loader.problems
+        return RuleSet.model_construct(rules=()), loader.problems
     statements = loader.statements(source, folder, (os.path.realpath(name),))
     sources = {key: value.text for key, value in loader.sources.items()}
-    return RuleSet(rules=statements, sources=sources, root=str(loader.root)), in_order(loader.problems)
+    # made by the parser, so there is nothing to validate
+    return RuleSet.model_construct(rules=statements, sources=sources, root=str(loader.root)), in_order(loader.problems)
 
 
 def _raise(problems: list[Diagnostic]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib import metadata
 from typing import Any
 
 import click
@@ -49,7 +48,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(metadata.version("initdsl"), prog_name="initdsl")
+@click.version_option(package_name="initdsl", prog_name="initdsl")
 def group() -> None:
     """Declarative weight initialization for PyTorch: rule files, checked and applied."""
 

@@ -18,6 +18,7 @@ import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from typing import Annotated, Any, Literal, overload
 
@@ -92,7 +93,6 @@ class Initializer:
     name: str
     function: Callable[..., Any]
     parameters: tuple[Parameter, ...]
-    model: type[pydantic.BaseModel]
     elementwise: bool
     draws: bool
     takes_generator: bool
@@ -102,6 +102,13 @@ class Initializer:
     check: Callable[..., None] | None = None
     aliases: tuple[str, ...] = ()
     _bound: dict[Any, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def model(self) -> type[pydantic.BaseModel]:
+        """The model of the arguments, made when the first call is bound: most files call two or three initializers."""
+        fields: dict[str, Any] = {p.name: (p.annotation, ... if p.required else p.default) for p in self.parameters}
+        strict = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+        return pydantic.create_model(f"{self.name}_arguments", __config__=strict, **fields)
 
     @property
     def doc(self) -> str:
@@ -265,7 +272,6 @@ def _describe(
         raise TypeError(f"initializer name `{word}` is not an identifier")
     elementwise = first.name == "shape"
     parameters = []
-    fields: dict[str, Any] = {}
     takes_generator = False
     for parameter in rest:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -276,15 +282,11 @@ def _describe(
         annotation = _annotation(function, parameter)
         required = parameter.default is parameter.empty
         parameters.append(Parameter(parameter.name, annotation, None if required else parameter.default, required))
-        fields[parameter.name] = (annotation, ... if required else parameter.default)
-    model = pydantic.create_model(
-        f"{word}_arguments", __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True), **fields
-    )
     draws = takes_generator
     if elementwise:
         draws = "Constant" not in str(signature.return_annotation)
     return Initializer(
-        word, function, tuple(parameters), model, elementwise, draws, takes_generator, is_builtin,
+        word, function, tuple(parameters), elementwise, draws, takes_generator, is_builtin,
         min_ndim, max_ndim, check, aliases,
     )  # fmt: skip
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from ..diagnostic import Diagnostic, Fix, printable
 from ..source import Source, Span
@@ -230,6 +228,8 @@ def _sentence(found: Diagnostic) -> str:
 
 def _fingerprints(findings: Sequence[Diagnostic]) -> list[str]:
     """What stays the same while the file around a finding changes; unlike for every one of several alike."""
+    import hashlib
+
     seen: Counter[str] = Counter()
     prints = []
     for found in findings:
@@ -249,6 +249,8 @@ def _relative(file: str) -> str:
 
 
 def _uri(file: str) -> str:
+    from urllib.parse import quote
+
     shown = quote(_relative(file).encode("utf-8", "surrogateescape"))
     return f"file://{shown}" if shown.startswith("/") else shown
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...diagnostic import Diagnostic, Fix
+from ...nodes import Block
 from ..edits import removal
 from ..file import File
 from ..frame import lint
@@ -36,7 +37,7 @@ from ..frame import lint
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.blocks:
         rule = placed.rule
-        if not rule.rules:
+        if isinstance(rule, Block) and not rule.rules:
             commented = "#" in file.text(rule)
             fix = None if commented else Fix("delete it", (removal(file.source, rule.span),), safe=False)
             yield file.finding(rule.targets, "this block is empty", "write its rules, or delete it", fix)
