@@ -322,6 +322,8 @@ class _Execution:
             value = torch.tensor(value, dtype=work, device=piece.device)
         if payload.finite and value.is_floating_point():
             self._finite(entry, value.to(piece.dtype) if value.dtype != piece.dtype else value, action)
+        if value.untyped_storage().data_ptr() == piece.untyped_storage().data_ptr():
+            value = value.clone()  # a part of the target itself: `it[0]`
         piece.copy_(value)
 
     def _read(self, tensor: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ __all__ = ["Resolver", "raise_for", "resolve"]
 RULE_FINDINGS = frozenset([
     "unknown-initializer", "unknown-argument", "bad-argument", "plain-draw", "unexpected-draw", "division-by-zero",
     "overflow", "truncates-away", "unknown-variable", "bad-variable", "circular-let", "bad-regex", "bad-operator", "bad-load",
-    "outside-root", "unreadable-file", "late-let",
+    "outside-root", "unreadable-file", "late-let", "bad-expression",
 ])  # fmt: skip
 
 
