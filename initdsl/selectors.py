@@ -397,6 +397,8 @@ class Matcher:
     def _holds(self, predicates: Iterable[Predicate], state: _State) -> bool:
         for predicate in predicates:
             value = self._fact(predicate.attribute, state)
+            if value is MISSING and predicate.attribute in FACTS:
+                return False  # a condition on tensors, and this is a module
             if predicate.operator in (None, "!"):
                 there = (
                     value is not MISSING

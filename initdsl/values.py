@@ -199,9 +199,9 @@ class Values:
         env = self._env(clause, match, index, shape)
         view: tuple[int, ...] | None = None
         if match.view is not None:
-            view = shape = self._viewed(match.view, shape, env)
             if match.index is not None:
                 raise EvalError("a slice stands after the `as`, not before it", match.index.span, name="bad-index")
+            view = shape = self._viewed(match.view, shape, env)
         chosen = match.view.index if match.view is not None else match.index
         if chosen is None:
             yield view, None, shape
