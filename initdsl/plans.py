@@ -321,6 +321,15 @@ class Plan:
     # ---- looking
 
     @property
+    def tied(self) -> list[tuple[str, ...]]:
+        """The names of every tensor that ties make one."""
+        groups: dict[int, dict[str, None]] = {}
+        for tie in self.ties:
+            canonical = self.canonical.get(tie.source, tie.source)
+            groups.setdefault(canonical, {}).update(dict.fromkeys(tie.names))
+        return [tuple(names) for names in groups.values()]
+
+    @property
     def uncovered(self) -> list[PlanEntry]:
         """Parameters that no rule reaches; they keep the values they have."""
         return [e for e in self.entries if e.status == "uncovered" and e.tensor.kind != "buffer"]
@@ -412,7 +421,7 @@ class Plan:
             "format": PLAN_FORMAT, "version": PLAN_VERSION, "seed": self.seed,
             "network": self.network.fingerprint(),
             "entries": [entry.to_dict() for entry in self.entries],
-            "ties": [list(tie.names) for tie in self.ties],
+            "ties": [list(names) for names in self.tied],
             "unmatched": [d.to_dict() for d in self.warnings],
             "notes": [d.to_dict() for d in self.notes],
             "totals": totals(self.entries),

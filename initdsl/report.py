@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from .nodes import Assign, Number, Unary, Word, walk
+from .plans import Value
+
 if TYPE_CHECKING:
-    from .plans import Plan, PlanEntry
+    from .plans import Action, Plan, PlanEntry
 
 __all__ = ["Report", "grouped", "page", "plan_text", "totals"]
 
@@ -49,11 +52,7 @@ class Report:
     @property
     def tied(self) -> list[tuple[str, ...]]:
         """The names of every tensor that was tied."""
-        groups: dict[int, dict[str, None]] = {}
-        for tie in self.plan.ties:
-            canonical = self.plan.canonical.get(tie.source, tie.source)
-            groups.setdefault(canonical, {}).update(dict.fromkeys(tie.names))
-        return [tuple(names) for names in groups.values()]
+        return self.plan.tied
 
     @property
     def notes(self) -> list[str]:
@@ -129,7 +128,7 @@ def summary(plan: Plan) -> str:
     if buffers:
         parts.append(f"{buffers} buffer{'s' * (buffers > 1)} set")
     if plan.ties:
-        parts.append(f"{len(plan.ties)} tied")
+        parts.append(f"{len(plan.tied)} tied")
     if plan.warnings:
         parts.append(f"{len(plan.warnings)} rule{'s' * (len(plan.warnings) > 1)} unmatched")
     return ", ".join(parts) or "no parameters"
@@ -194,11 +193,19 @@ def resolved(entry: PlanEntry) -> str:
     shown = []
     for action in entry.actions:
         payload = action.payload
-        if hasattr(payload, "kind") and str(payload) not in entry.effect:
+        if hasattr(payload, "kind") or isinstance(payload, Value):
             text = str(payload)
-            if text not in shown:
+            if text not in shown and not _said(entry, action, text):
                 shown.append(text)
     return "; ".join(shown[:3])
+
+
+def _said(entry: PlanEntry, action: Action, text: str) -> bool:
+    """Whether a rule says itself what it comes to: a number outright, or the very call."""
+    rule = action.clause.rule
+    if isinstance(action.payload, Value) and isinstance(rule, Assign):
+        return all(isinstance(node, Number | Unary | Word) for node in walk(rule.value))
+    return text in entry.effect
 
 
 def plan_text(plan: Plan, group: bool = True) -> str:
@@ -208,8 +215,8 @@ def plan_text(plan: Plan, group: bool = True) -> str:
         rows = [row[:3] + row[4:] for row in rows]  # type: ignore[misc]
     widths = [min(60, max(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    for tie in plan.ties:
-        lines.append(f"tied: {' = '.join(tie.names)}")
+    for names in plan.tied:
+        lines.append(f"tied: {' = '.join(names)}")
     for finding in (*plan.warnings, *plan.notes):
         place = f" ({finding.location})" if finding.location else ""
         hint = f"; {finding.hint}" if finding.hint else ""

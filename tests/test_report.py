@@ -1,0 +1,32 @@
+"""What plans and reports show."""
+
+from __future__ import annotations
+
+from torch import nn
+
+import initdsl
+
+
+def layers(count: int = 4) -> nn.Module:
+    return nn.Sequential(*[nn.Linear(2, 2) for _ in range(count)])
+
+
+def test_a_number_that_a_formula_came_to_is_shown() -> None:
+    plan = initdsl.plan(layers(), "net[i].weight = i * 10; Linear.bias = len(net)")
+    shown = str(plan)
+    assert "0 .. 30" in shown
+    assert shown.split("\n")[2].split()[-2:] == ["4", "<rules>:1"]
+
+
+def test_a_number_that_the_rule_says_is_not_shown_twice() -> None:
+    assert "values" not in str(initdsl.plan(layers(), "Linear.weight = 10; Linear.bias = 1e-3"))
+
+
+def test_a_tensor_under_many_names_is_one_tie() -> None:
+    report = initdsl.apply(layers(), "tie net[0] net[1] net[2] net[3]; Linear.weight = 1; Linear.bias = 0")
+    assert [line for line in str(report).split("\n") if line.startswith("tied:")] == [
+        "tied: 0.weight = 1.weight = 2.weight = 3.weight",
+        "tied: 0.bias = 1.bias = 2.bias = 3.bias",
+    ]
+    assert str(report).endswith("2 set (6 elements), 2 tied")
+    assert report.to_dict()["ties"] == [list(names) for names in report.tied]
