@@ -1,0 +1,116 @@
+"""Every fenced block of README.md and docs/ does what the page says; generated pages are what is generated now."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    ran = run_page(page.name, page.read_text("utf-8"), tmp_path)
+    assert not ran.differences, "\n\n".join(map(str, ran.differences))
+
+
+WRONG = {
+    "script": "```python\nprint(1 + 1)\n```\n```text\n3\n```",
+    "script that says too much": "```python\nprint(1)\n```",
+    "doctest": "```python\n>>> 1 + 1\n3\n```",
+    "syntax": "```initdsl\nLinear.weight ~\n```",
+    "path": "```python\nfrom torch import nn\nnet = nn.Linear(2, 2)\n```\n\n```initdsl\nnet.weigth = 1\n```",
+    "class": "```python\nfrom torch import nn\nnet = nn.Linear(2, 2)\n```\n\n```initdsl\nConv2d.weight = 1\n```",
+    "error that is none": "```initdsl\nLinear.weight = 1\n```\n```text\nerror[plain-draw]: ...\n```",
+    "plan": "```python\nfrom torch import nn\nnet = nn.Linear(2, 2)\n```\n\n```initdsl\n*.* = 1\n```\n```text\nweight = 2\n```",
+    "command": "```console\n$ initdsl fmt nowhere.init\n```",
+    "target": "```console\n$ make nonsense\n```",
+    "exit code": "```console\n$ initdsl --version > /dev/null\n```",
+    "tag": "```yaml\na: 1\n```",
+    "text alone": "```text\nnothing shows this\n```",
+    "settings": '```toml\n[tool.initdsl]\nselekt = ["a"]\n```',
+    "json": "```json\n{\n```",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_block_is_found(name: str, tmp_path: Path) -> None:
+    assert len(run_page("wrong.md", WRONG[name], tmp_path).differences) == 1
+
+
+def test_a_page_can_be_corrected(tmp_path: Path) -> None:
+    text = "Two:\n\n```python\nprint(1 + 1)\n```\n```text\n3\n```\n\n```console\n$ echo $?\n1\n```\n\nEnd.\n"
+    right = corrected(text, run_page("page.md", text, tmp_path))
+    assert right == text.replace("\n3\n", "\n2\n").replace("\n1\n", "\n0\n")
+    assert not run_page("page.md", right, tmp_path).differences
+
+
+def test_blocks_that_other_tests_read_are_read() -> None:
+    for page in PAGES:
+        for block in blocks_of(page.read_text("utf-8")):
+            if block.tag in ELSEWHERE:
+                assert page.name in (ROOT / "tests" / ELSEWHERE[block.tag]).read_text("utf-8")
+
+
+def test_the_readme_has_the_installed_command(tmp_path: Path) -> None:
+    """The pages call `main` in this process; here is the program itself, once."""
+    program = Path(sysconfig.get_path("scripts"), "initdsl")
+    if not program.exists():
+        pytest.skip("initdsl is not installed")
+    file = tmp_path / "a.init"
+    file.write_text("Linear.weight ~ kaimin_normal()\n", "utf-8")
+    done = subprocess.run([program, "lint", file.name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "did you mean `kaiming_normal`?" in done.stdout
+
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    outside = re.sub(r"^(`{3,}).*?^\1$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", outside, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    outside = re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in LINK.findall(outside):
+        if target.startswith(("http://", "https://")):
+            continue
+        place, _, anchor = target.partition("#")
+        file = page.parent / place if place else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("name", ["initializers.md", "ruleset.schema.json"])
+def test_generated_pages_are_current(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--print", name],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"}, encoding="utf-8",
+    )  # fmt: skip
+    there = (ROOT / "docs" / name).read_text("utf-8")
+    if name.endswith(".json"):
+        assert json.loads(done.stdout) == json.loads(there), "run `python docs/generate.py`"
+    else:
+        assert done.stdout == there, "run `python docs/generate.py`"
