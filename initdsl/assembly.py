@@ -96,7 +96,7 @@ class Assembly:
             tensors |= default & {
                 self.at.canonical.get(t, t) for i in network.reachable(index) for t in network.modules[i].parameters.values()
             }  # fmt: skip
-        # a module that only arranges others (nn.Transformer) resets too, where all below it is to be default
+        # a module that only arranges others (nn.Transformer) resets too, what of it is to be default
         for number, tensors in of_clause.items():
             clause = self.at.clauses[number]
             self.at.lets = clause.lets
@@ -110,8 +110,8 @@ class Assembly:
                     below = {
                         self.at.canonical.get(t, t) for i in network.reachable(index) for t in network.modules[i].parameters.values()
                     }  # fmt: skip
-                    if below and below <= tensors:
-                        wanted[index] = below
+                    if below & tensors:
+                        wanted[index] = below & tensors
         plan.resets = [(index, tuple(sorted(wanted[index]))) for index in network.apply_order if index in wanted]
 
     def _order(self, plan: Plan) -> None:

@@ -265,6 +265,7 @@ class _Execution:
             self._finite(entry, piece, action)
 
     def _finite(self, entry: PlanEntry, values: torch.Tensor, action: Action) -> None:
+        values = values.float() if values.dtype.itemsize == 1 else values
         if not bool(torch.isfinite(values).all()):
             hint = "where that is meant, write `inf` or `nan`"
             message = f"the result for `{entry.label}` is not finite"
