@@ -231,9 +231,7 @@ class Resolver(Resolution):
                 continue
             if not self._checked(clause, info, selection):
                 continue
-            alive = selection.by_tensor.keys() & remaining
-            if len(alive) > 1:
-                alive = [t for t in selection.by_tensor if t in remaining]  # type: ignore[assignment]
+            alive = selection.alive(remaining)
             clause.hits = len(alive)
             for index in alive:
                 try:
@@ -326,6 +324,12 @@ class Selection:
     by_tensor: dict[int, list[Match]] = field(default_factory=dict)
     kinds: dict[Any, tuple[int, Match]] = field(default_factory=dict)
     plain: bool = True
+    _alive: list[int] | None = None
+
+    def alive(self, remaining: set[int]) -> list[int]:
+        """The tensors that no later rule sets as a whole; asked again, only of those that were left the last time."""
+        self._alive = [t for t in (self.by_tensor if self._alive is None else self._alive) if t in remaining]
+        return self._alive
 
 
 def _unusable(value: Any) -> str | None:

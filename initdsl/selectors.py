@@ -18,7 +18,7 @@ from .nodes import (
     Every,
     Index,
     Maybe,
-    Name,
+    Name, Number,
     Path,
     Predicate,
     Regex,
@@ -138,6 +138,8 @@ class Matcher:
     _pure: dict[tuple[Selector, bool], list[Match]] = field(default_factory=dict)
     _classes: dict[ClassPattern, list[int]] = field(default_factory=dict)
     _regexes: dict[str, Any] = field(default_factory=dict)
+    _indices: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
+    _by_value: dict[Any, dict[Any, list[int]]] = field(default_factory=dict)
     _binding: bool = True
 
     def select(self, selector: Selector, frame: Frame | None = None, modules: bool = False) -> list[Match]:
@@ -302,10 +304,15 @@ class Matcher:
 
     def _places(self, module: ModuleInfo) -> list[tuple[int, str]]:
         """The children an index can reach, with their indices: positions in a list, else integer keys."""
-        if module.container == "list":
-            return list(enumerate(module.children or module.parameters))
-        keys = [*module.children, *module.parameters]
-        return sorted((int(key), key) for key in keys if key.isdecimal() and str(int(key)) == key)
+        found = self._indices.get(module.index)
+        if found is None:
+            if module.container == "list":
+                found = list(enumerate(module.children or module.parameters))
+            else:
+                keys = [*module.children, *module.parameters]
+                found = sorted((int(key), key) for key in keys if key.isdecimal() and str(int(key)) == key)
+            self._indices[module.index] = found
+        return found
 
     def _all(self, module: ModuleInfo) -> list[tuple[int, str]]:
         if module.container != "dict":
@@ -348,6 +355,10 @@ class Matcher:
         """The modules a class pattern selects, in the order of the network."""
         if pattern in self._classes:
             return self._classes[pattern]
+        found = self._by_equality(pattern)
+        if found is not None:
+            self._classes[pattern] = found
+            return found
         found = self._class_only(pattern)
         if pattern.predicates:
             states = [_State(index, None, (), index, None) for index in found]
@@ -356,6 +367,24 @@ class Matcher:
         if not any(_has_names(p.value) for p in pattern.predicates if p.value is not None):
             self._classes[pattern] = found
         return found
+
+    def _by_equality(self, pattern: ClassPattern) -> list[int] | None:
+        """What `Class(attribute=number)` selects, looked up; `None` for every other form."""
+        if len(pattern.predicates) != 1:
+            return None
+        predicate = pattern.predicates[0]
+        if predicate.operator != "=" or not isinstance(predicate.value, Number):
+            return None
+        key = (pattern.name, pattern.subclasses, predicate.attribute)
+        if key not in self._by_value:
+            states = [_State(index, None, (), index, None) for index in self._class_only(pattern)]
+            self._check_predicates(pattern.predicates, states)
+            values = self._by_value[key] = {}
+            for state in states:
+                value = self._fact(predicate.attribute, state)
+                if isinstance(value, int | float):
+                    values.setdefault(value, []).append(state.module)
+        return self._by_value[key].get(predicate.value.value, [])
 
     def _class_only(self, pattern: ClassPattern) -> list[int]:
         found: list[int] = []
