@@ -604,18 +604,17 @@ def _edits(text: str, entries: list[_Entry], first: int, last: int, newline: str
     """What changes the text on some lines: edits of the entries there, and of the gaps between them."""
     source = Source("", text)
     end, chosen_before = 0, True
-    for chunk in _chunks(entries):
+    for chunk in _chunks(text, entries):
         start, finish = chunk[0].start, max(entry.end for entry in chunk)
         chosen = source.position(start).line <= last and source.position(finish).line >= first
         body = _render(chunk).strip("\n")
         indent = " " * (chunk[0].depth * INDENT)
         lead = "" if not end else "\n\n" if chunk[0].blank else "\n"
-        line_start = text.rfind("\n", end, start) + 1
-        if chosen and (chosen_before or not line_start):
+        if chosen and chosen_before:
             yield from _edit(text, end, start, lead + indent, newline)
         elif chosen:
-            yield from _edit(text, line_start, start, indent, newline)
-        elif chosen_before and end and line_start:
+            yield from _edit(text, text.rfind("\n", end, start) + 1, start, indent, newline)
+        elif chosen_before and end:
             yield from _edit(text, end, _line_end(text, end), "", newline)
         if chosen:
             yield from _edit(text, start, finish, body[len(indent) :], newline)
@@ -624,15 +623,15 @@ def _edits(text: str, entries: list[_Entry], first: int, last: int, newline: str
         yield from _edit(text, end, len(text), "\n" if end else "", newline)
 
 
-def _chunks(entries: list[_Entry]) -> Iterator[list[_Entry]]:
-    """Entries, those together whose places in the source are not in the order of the result."""
+def _chunks(text: str, entries: list[_Entry]) -> Iterator[list[_Entry]]:
+    """Entries, those together that share a line of the source or have not its order."""
+    starts = [entry.start for entry in entries]
+    for i in range(len(starts) - 2, -1, -1):
+        starts[i] = min(starts[i], starts[i + 1])
     chunk: list[_Entry] = []
-    starts = [len(entries) and entries[-1].end] * (len(entries) + 1)
-    for i in range(len(entries) - 1, -1, -1):
-        starts[i] = min(starts[i + 1], entries[i].start) if i < len(entries) - 1 else entries[i].start
     end = 0
-    for i, entry in enumerate(entries):
-        if chunk and end <= starts[i]:
+    for start, entry in zip(starts, entries, strict=True):
+        if chunk and "\n" in text[end:start]:
             yield chunk
             chunk = []
         chunk.append(entry)
