@@ -78,21 +78,25 @@ def find_config(start: str | os.PathLike[str]) -> Config:
 
     Raises ConfigError where they can't be right.
     """
-    return _config_above(os.path.abspath(start))
-
-
-@lru_cache(maxsize=1024)
-def _config_above(folder: str) -> Config:
-    path = os.path.join(folder, "pyproject.toml")
-    if os.path.isfile(path):
-        found = _read(path)
+    folder = os.path.abspath(start)
+    while True:
+        path = os.path.join(folder, "pyproject.toml")
+        try:
+            state = os.stat(path)
+            found = _read(path, state.st_mtime_ns, state.st_size)
+        except (OSError, ValueError):
+            found = None
         if found is not None:
             return found
-    above = os.path.dirname(folder)
-    return Config(Path(folder)) if above == folder else _config_above(above)
+        above = os.path.dirname(folder)
+        if above == folder:
+            return Config(Path(folder))
+        folder = above
 
 
-def _read(path: str) -> Config | None:
+@lru_cache(maxsize=256)
+def _read(path: str, changed: int, size: int) -> Config | None:
+    """The settings of a file; when it changed, and its size, tell a cached answer from a stale one."""
     import tomllib
 
     try:

@@ -57,7 +57,7 @@ def github(findings: Sequence[Diagnostic], colour: bool) -> str:
         kind = {"error": "error", "warning": "warning", "note": "notice"}[found.severity]
         properties = {"title": f"initdsl {found.name}"}
         if found.file is not None:
-            properties["file"] = _relative(found.file)
+            properties["file"] = printable(_relative(found.file))
         region = _region(found)
         if region is not None:
             properties |= {

@@ -52,6 +52,8 @@ class Suppressions:
 
     def __post_init__(self) -> None:
         for suppression in self.all:
+            if not suppression.known_form:
+                continue
             if suppression.whole_file:
                 self.for_file += suppression.names
             else:

@@ -193,6 +193,6 @@ def set_to(placed: Placed) -> float | None:
         one = bound(rule.value, placed)
         made = drawn(one) if one is not None else None
         return made.value if isinstance(made, Constant) else None
-    if any(isinstance(node, Call) and not is_function(node.function) for node in walk(rule.value)):
+    if rule.operator == "~" or any(isinstance(n, Call) and not is_function(n.function) for n in walk(rule.value)):
         return None
     return number(rule.value, placed)

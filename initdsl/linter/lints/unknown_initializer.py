@@ -43,7 +43,8 @@ def check(file: File) -> Iterator[Diagnostic]:
         if name in known:
             continue
         bare = name.rstrip("_")
-        near = [bare] if bare in known else get_close_matches(name, sorted(known), 1)
+        longer = sorted(other for other in known if len(name) > 3 and other.startswith(name))
+        near = [bare] if bare in known else longer[:1] or get_close_matches(name, sorted(known), 1)
         hint, fix = "`[tool.initdsl] initializers` names those that Python code registers", None
         if near:
             hint = f"did you mean `{near[0]}`?"

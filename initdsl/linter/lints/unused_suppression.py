@@ -33,7 +33,7 @@ from ..suppressions import Suppressions
 
 @lint(needs="suppressions")
 def check(file: File, suppressions: Suppressions) -> Iterator[Diagnostic]:
-    for suppression in suppressions.all:
+    for suppression in (one for one in suppressions.all if one.known_form):
         unused = [named for named in suppression.names if not named.used and named.name in suppressions.enabled]
         unused = [named for named in unused if named.name not in ("unused-suppression", "unknown-lint")]
         alone = len(unused) == len(suppression.names)
