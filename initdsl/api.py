@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .diagnostic import UncoveredParameterWarning, UnmatchedRuleWarning
 from .initializers import Registry, default_registry
-from .network import Network, describe
+from .network import MANY, Network, describe, no_collection
 from .plans import Plan, PlanEntry
 from .report import Report
 from .resolver import resolve
@@ -46,8 +44,8 @@ def plan(
     registry: Registry = default_registry()
     if initializers:
         registry = registry.extended(initializers)
-    with _no_collection():
-        network, live = (net, None) if isinstance(net, Network) else describe(net)
+    network, live = (net, None) if isinstance(net, Network) else describe(net)
+    with no_collection(len(network.modules) >= MANY):
         made = resolve(compiled, network, live=live, registry=registry, variables=vars, strict=strict, seed=seed)
     made.net = net
     return made
@@ -107,15 +105,3 @@ def _check_seed(seed: Any) -> None:
         raise TypeError(f"a seed is an integer, not {type(seed).__name__}")
     if not 0 <= seed < 2**64:
         raise ValueError(f"a seed lies between 0 and 2**64 - 1, not {seed}")
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection while many small lasting objects are made: it would look at all of them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -7,8 +7,10 @@ JSON, so that rules can be checked without anybody's code. Describing runs no co
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,9 +33,9 @@ class _Missing:
 MISSING: Any = _Missing()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClassInfo:
-    """A class by name: `qualname` with its module, `aliases` further public names, `bases` the classes it derives from."""
+    """A class by name; one value a class, compared by identity: `qualname` with its module, `aliases` further public names, `bases` the classes it derives from."""
 
     name: str
     qualname: str
@@ -401,6 +403,23 @@ def class_info(cls: type) -> ClassInfo:
     return info
 
 
+# from this many modules on, the garbage collector is held: it would look at all the lasting values again and again
+MANY = 4096
+
+
+@contextmanager
+def no_collection(wanted: bool = True) -> Iterator[None]:
+    """Put the garbage collector back as it was afterwards; with `wanted`, hold it meanwhile."""
+    enabled = gc.isenabled()
+    if wanted:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def describe(net: nn.Module) -> tuple[Network, Live]:
     """A network's description, and the objects behind it. Runs none of its code, changes nothing.
 
@@ -410,6 +429,11 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
 
     if not isinstance(net, nn.Module):
         raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
+    with no_collection(False):
+        return _describe(net)
+
+
+def _describe(net: nn.Module) -> tuple[Network, Live]:
     modules: list[ModuleInfo] = []
     live = Live([], [])
     seen: dict[int, int] = {}
@@ -423,6 +447,8 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
             modules[known].parents.append((parent, name))
             continue
         index = seen[id(module)] = len(modules)
+        if index == MANY:
+            gc.disable()
         cls = class_info(type(module))
         label, path = "net", ""
         if parent >= 0:
@@ -605,6 +631,6 @@ class _Tensors:
 def _hooked(inside: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for hook in inside.get("_forward_pre_hooks", {}).values():
         kind = type(hook)
-        if kind.__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm"):
-            if hasattr(hook, "name") and hook.name not in inside["_parameters"]:
-                yield hook.name, hook
+        computes = kind.__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
+        if computes and hasattr(hook, "name") and hook.name not in inside["_parameters"]:
+            yield hook.name, hook
