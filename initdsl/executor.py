@@ -163,6 +163,7 @@ class _Execution:
         if tensor is not None:
             return [] if _keeps(entry) else [tensor]
         owner = self.live.modules[entry.tensor.owners[0][0]]
+        self.backup.objects(owner)
         return [*owner.parameters(), *owner.buffers()]
 
     def _below(self, module: int) -> list[Any]:
@@ -198,7 +199,8 @@ class _Execution:
             except Exception as error:
                 raise StepFailed(
                     Diagnostic(
-                        "callback-failed", f"`on_init` raised {type(error).__name__} for `{entry.label}`: {error}"
+                        "callback-failed",
+                        f"`on_init` raised {type(error).__name__} for `{entry.label}`: {_said(error)}",
                     ),
                     error,
                 ) from error
@@ -216,7 +218,7 @@ class _Execution:
             except StepFailed:
                 raise
             except Exception as error:
-                what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {error}"
+                what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
                 raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
 
     def _diagnostic(
@@ -285,11 +287,14 @@ class _Execution:
         place: int, nth: int = 0,
     ) -> None:  # fmt: skip
         """Let an initializer's function fill a piece; one that returns a tensor has it copied in."""
+        shape = piece.shape
         extra = {}
         if initializer.takes_generator:
             seeded = self.seeded is not None
             extra["generator"] = self.seeded.generator(info, piece, action, place, nth) if seeded else None
         returned = initializer.function(piece, **arguments, **extra)
+        if piece.shape != shape:
+            raise ValueError(f"it changed the tensor's shape from {list(shape)} to {list(piece.shape)}")
         if returned is None or returned is piece:
             return
         if not isinstance(returned, torch.Tensor):
@@ -358,7 +363,7 @@ class _Execution:
             write_computed(module, local, value)
         except Exception as error:
             rule = entry.actions[-1]
-            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {error}"
+            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
             raise StepFailed(self._diagnostic(rule, "fill-failed", what), error) from error
 
     # ---- defaults
@@ -377,7 +382,7 @@ class _Execution:
         try:
             getattr(module, info.reset or "")()
         except Exception as error:
-            what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {error}"
+            what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {_said(error)}"
             raise StepFailed(Diagnostic("fill-failed", what), error) from error
         finally:
             if self.seeded is not None:
@@ -492,6 +497,12 @@ def _read_by(action: Action) -> set[int]:
     return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
 
 
+def _said(error: BaseException) -> str:
+    """The first line of somebody's message; the error itself is the cause."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
 def _called(action: Action) -> str:
     if isinstance(action.payload, Draw):
         return action.payload.initializer.name
@@ -508,7 +519,12 @@ def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
     """Give a computed weight its value, through `right_inverse` or the old hooks; buffers that depend on it follow."""
     chain = getattr(module, "parametrizations", {})
     if local in chain:
+        memory = [(original, original.detach()) for original in chain[local].parameters(recurse=False)]
         setattr(module, local, value)
+        for original, place in memory:  # torch gives the original other memory: values go into the one it had
+            if original.shape == place.shape and original.data_ptr() != place.data_ptr():
+                place.copy_(original)
+                original.set_(place)
         _follow(chain[local])
         return
     for hook in module._forward_pre_hooks.values():
@@ -577,8 +593,8 @@ class Backup:
     """What is needed to put a network and the random states back."""
 
     def __init__(self) -> None:
-        self.values: dict[int, tuple[torch.Tensor, torch.Tensor, bool]] = {}
-        self.dicts: dict[int, tuple[nn.Module, dict[str, Any], dict[str, Any], Any]] = {}
+        self.values: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = {}
+        self.dicts: dict[int, tuple[nn.Module, dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
         self.states: list[Callable[[], Any]] = []
 
     def random_states(self) -> None:
@@ -596,32 +612,42 @@ class Backup:
     def save(self, tensors: list[torch.Tensor]) -> None:
         for tensor in tensors:
             if id(tensor) not in self.values:
-                self.values[id(tensor)] = (tensor, tensor.detach().clone(), tensor.requires_grad)
+                place = tensor.detach()
+                self.values[id(tensor)] = (tensor, place, _distinct(place).clone(), tensor.requires_grad)
 
     def objects(self, root: nn.Module) -> None:
         """Remember which objects a module, and those below it, hold."""
         for module in root.modules():
             if id(module) not in self.dicts:
-                flat = module.__dict__.get("_flat_weights")
-                self.dicts[id(module)] = (
-                    module, dict(module._parameters), dict(module._buffers), list(flat) if flat is not None else None
-                )  # fmt: skip
+                # what else holds tensors: an RNN's list of its weights, the results of the old norms' hooks
+                plain = {k: v for k, v in module.__dict__.items() if isinstance(v, torch.Tensor)}
+                if "_flat_weights" in module.__dict__:
+                    plain["_flat_weights"] = list(module._flat_weights)  # type: ignore[arg-type]
+                self.dicts[id(module)] = (module, dict(module._parameters), dict(module._buffers), plain)
 
     def restore(self) -> None:
-        for module, parameters, buffers, flat in self.dicts.values():
+        for module, parameters, buffers, plain in self.dicts.values():
             module._parameters.clear()
             module._parameters.update(parameters)
             module._buffers.clear()
             module._buffers.update(buffers)
-            if flat is not None:
-                module.__dict__["_flat_weights"] = flat
+            module.__dict__.update(plain)
         with torch.no_grad():
-            for tensor, values, requires_grad in self.values.values():
-                tensor.detach().copy_(values)
+            for tensor, place, values, requires_grad in self.values.values():
+                _distinct(place).copy_(values)
+                if tensor.shape != place.shape or tensor.data_ptr() != place.data_ptr():
+                    tensor.set_(place)
                 if tensor.requires_grad != requires_grad:
                     tensor.requires_grad_(requires_grad)
         for state in self.states:
             state()
+
+
+def _distinct(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor without the repetitions of an expanded one: every element with memory of its own."""
+    if tensor.layout != torch.strided or 0 not in tensor.stride():
+        return tensor
+    return tensor[tuple(slice(None) if stride else slice(0, 1) for stride in tensor.stride())]
 
 
 @contextmanager

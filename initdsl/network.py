@@ -508,6 +508,11 @@ def _dtype_name(dtype: torch.dtype) -> str:
     return _dtypes.get(dtype) or _dtypes.setdefault(dtype, str(dtype).removeprefix("torch."))
 
 
+@lru_cache(maxsize=16)
+def _layout_name(layout: Any) -> str:
+    return str(layout).removeprefix("torch.")
+
+
 @lru_cache(maxsize=256)
 def _tensor_class(cls: type) -> tuple[bool, bool]:
     """Whether tensors of a class have no shape yet, and whether they are shards."""
@@ -562,9 +567,9 @@ class _Tensors:
         dtype = _dtype_name(tensor.dtype)
         lazy, sharded = _tensor_class(type(tensor))
         shape = () if lazy else tuple(tensor.shape)
-        problem = (
-            "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
-        )
+        problem = "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
+        if problem is None and _layout_name(tensor.layout) != "strided":
+            problem = "sparse"
         self.tensors.append(
             TensorInfo(
                 index, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded,

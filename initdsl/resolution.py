@@ -14,7 +14,7 @@ from .network import Network, child_label
 from .nodes import Selector, Tie
 from .plans import Clause
 from .rules import RuleSet
-from .selectors import Frame, Match, Matcher
+from .selectors import Frame, Match, Matcher, continued
 
 __all__ = ["Resolution"]
 
@@ -30,6 +30,7 @@ class Resolution:
         self.network = network
         self.registry = registry
         self.variables = dict(variables)
+        self.seed: int | None = None
         self.problems: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
         self.notes: list[Diagnostic] = []
@@ -69,15 +70,15 @@ class Resolution:
             yield from self.matcher.explain(selector, frame)
         elif isinstance(selector, nodes.Within):
             yield from self.unmatched(selector.selector, self.matcher.select(selector.selector, frame), frame)
-            yield from self._containers(selector.container)
+            yield from self._containers(selector.container, frame)
 
-    def _containers(self, selector: Selector) -> Iterator[Any]:
+    def _containers(self, selector: Selector, frame: Frame | None) -> Iterator[Any]:
         """The parts of what stands behind an `in` that select nothing."""
         if isinstance(selector, nodes.Union_):
             for member in selector.members:
-                yield from self._containers(member)
-        elif not self.matcher.select(selector, None, True):
-            yield from self.matcher.explain(selector, None, True)
+                yield from self._containers(member, frame)
+        elif not self.matcher.container(selector, frame):
+            yield from self.matcher.explain(selector, continued(selector, frame), True)
 
     def shown(self, match: Match) -> str:
         module = self.network.modules[match.module]

@@ -78,6 +78,7 @@ class Resolver(Resolution):
         assembly.assemble(plan, found)
         if strict and not self.problems:
             assembly.strict(plan)
+        plan.warnings, plan.notes = in_order(self.warnings), in_order(self.notes)
         return plan
 
     def _declared(self, rules: Iterable[nodes.Rule]) -> None:
@@ -297,6 +298,8 @@ class Resolver(Resolution):
             raise EvalError(
                 f"`{tensor.name}` is quantized ({tensor.dtype}) and can't be filled", span, name="bad-dtype"
             )
+        if tensor.problem == "sparse":
+            raise EvalError(f"`{tensor.name}` is sparse and can't be filled", span, name="bad-dtype")
         if tensor.problem == "complex":
             raise EvalError(f"`{tensor.name}` is {tensor.dtype}: rules fill real tensors only", span, name="bad-dtype")
         if tensor.problem is not None and tensor.problem.startswith("no-right-inverse:"):

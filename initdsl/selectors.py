@@ -18,7 +18,8 @@ from .nodes import (
     Every,
     Index,
     Maybe,
-    Name, Number,
+    Name,
+    Number,
     Path,
     Predicate,
     Regex,
@@ -32,7 +33,7 @@ from .nodes import (
 )  # fmt: skip
 from .source import Span
 
-__all__ = ["Frame", "Match", "Matcher", "Unmatched"]
+__all__ = ["Frame", "Match", "Matcher", "Unmatched", "continued"]
 
 
 @dataclass(slots=True, eq=False)
@@ -499,7 +500,7 @@ class Matcher:
 
     def _within(self, node: Within, frame: Frame | None, modules: bool) -> list[Match]:
         inner = self.select(node.selector, frame, modules)
-        container = self.select(node.container, None, True)
+        container = self.container(node.container, frame)
         self._needs_modules(container, node.container)
         if node.negated:
             outside = {index for match in container for index in self.network.reachable(match.module)}
@@ -522,6 +523,12 @@ class Matcher:
                         break
         return found
 
+    def container(self, selector: Selector, frame: Frame | None) -> list[Match]:
+        """What stands behind `in`."""
+        if isinstance(selector, Union_):
+            return [match for member in selector.members for match in self.container(member, frame)]
+        return self.select(selector, continued(selector, frame), True)
+
     def _needs_modules(self, matches: list[Match], selector: Selector) -> None:
         if matches and all(match.tensor is not None for match in matches):
             raise EvalError("`in` needs modules, this selects parameters", selector.span, name="needs-module")
@@ -538,9 +545,11 @@ class Matcher:
                     if not self.select(member, frame, modules):
                         yield from self.explain(member, frame, modules)
             case Within():
-                if not self.select(selector.container, None, True):
-                    if not isinstance(selector.container, Maybe):
-                        yield from self.explain(selector.container, None, True)
+                if not self.container(selector.container, frame):
+                    container = selector.container
+                    for part in container.members if isinstance(container, Union_) else (container,):
+                        if not self.container(part, frame):
+                            yield from self.explain(part, continued(part, frame), True)
                 elif not self.select(selector.selector, frame, modules):
                     yield from self.explain(selector.selector, frame, modules)
                 else:
@@ -628,6 +637,13 @@ class Matcher:
 
 
 FACTS = ("ndim", "numel", "shape", "dtype", "requires_grad")
+
+
+def continued(container: Selector, frame: Frame | None) -> Frame | None:
+    """The block that a selector behind `in` belongs to: only what starts with a dot continues one."""
+    if isinstance(container, Maybe):
+        container = container.selector
+    return frame if isinstance(container, Path) and container.root is None else None
 
 
 def path_inside(path: Path) -> bool:

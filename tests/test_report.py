@@ -30,3 +30,8 @@ def test_a_tensor_under_many_names_is_one_tie() -> None:
     ]
     assert str(report).endswith("2 set (6 elements), 2 tied")
     assert report.to_dict()["ties"] == [list(names) for names in report.tied]
+
+
+def test_warnings_stand_in_the_order_of_the_file() -> None:
+    plan = initdsl.plan(layers(), "Conv2d.weight = 0\nConv1d.weight = 0\nLinear.* = 0")
+    assert [warning.line for warning in plan.warnings] == [1, 2]
