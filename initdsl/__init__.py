@@ -30,6 +30,7 @@ from .rules import RuleSet, load, parse
 if TYPE_CHECKING:
     from .api import apply, plan
     from .formatter import format
+    from .linter import lint
     from .network import Network, describe
     from .plans import Plan, PlanEntry
     from .report import Report
@@ -54,6 +55,7 @@ __all__ = [
     "describe",
     "format",
     "initializer",
+    "lint",
     "load",
     "parse",
     "plan",
@@ -67,6 +69,7 @@ _LATE = {
     "apply": ".api",
     "describe": ".network",
     "format": ".formatter",
+    "lint": ".linter",
     "plan": ".api",
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .nodes import Tie
 from .plans import Clause, Kept, Plan, PlanEntry, Reset
+from .report import shown_place
 from .selectors import near
 
 __all__ = ["Explanation", "explain"]
@@ -50,10 +51,11 @@ class Explanation:
         if len(entry.names) > 1:
             lines.append(f"  one tensor under the names {', '.join(entry.names)}")
         lines += [f"  {tie}" for tie in self.ties]
-        width = max((len(t.location) for t in self.touches), default=0)
-        for touch in self.touches:
+        places = [shown_place(t.location) for t in self.touches]
+        width = max(map(len, places), default=0)
+        for touch, place in zip(self.touches, places, strict=True):
             mark = "  " if touch.role == "superseded" else "->"
-            lines.append(f"  {mark} {touch.location.ljust(width)}  {touch.text}")
+            lines.append(f"  {mark} {place.ljust(width)}  {touch.text}")
             lines.append(f"     {' ' * width}  {touch.reason}{f': {touch.resolved}' if touch.resolved else ''}")
         if not self.touches:
             lines.append("  no rule reaches it: it keeps the values it has")
@@ -94,9 +96,7 @@ def _touch(plan: Plan, entry: PlanEntry, clause: Clause, action: Any) -> Touch:
     if action is None:
         base = entry.base
         if base is not None and clause.number < base.clause.number:
-            reason = (
-                f"superseded by {plan.clause_place(base.clause)}, a later rule for the whole tensor; it draws nothing"
-            )
+            reason = f"superseded by {shown_place(plan.clause_place(base.clause))}, a later rule for the whole tensor; it draws nothing"
         else:
             reason = "selects nothing of it"
         return Touch(text, place, "superseded", reason, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -181,11 +182,19 @@ def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
             shown += f" (= {entry.names[1]}{f' and {others - 1} more' if others > 1 else ''})"
         effect = entry.effect
         effect = effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
-        place = ", ".join(dict.fromkeys(p for _, p in entry.statements))
+        place = ", ".join(dict.fromkeys(shown_place(p) for _, p in entry.statements))
         values = list(dict.fromkeys(resolved(member) for member in members))
         shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
         rows.append((shown, "x".join(map(str, entry.shape)) or "scalar", effect, shown_values, place))
     return rows
+
+
+def shown_place(place: str) -> str:
+    """`file:line` from the working directory, where that is shorter."""
+    if os.path.isabs(place):
+        relative = os.path.relpath(place)
+        return relative if len(relative) < len(place) else place
+    return place
 
 
 def resolved(entry: PlanEntry) -> str:
