@@ -21,7 +21,8 @@ def main() -> None:
     nn.init.ones_(net[0].weight)  # something has been here
     report = initdsl.apply(net, RULES)
     print(report)
-    print("back at the default:", net[0].weight.unique().numel(), "different values within 1/sqrt(4):", bool((net[0].weight.abs() <= 0.5).all()))
+    within = bool((net[0].weight.abs() <= 0.5).all())
+    print("back at the default:", net[0].weight.unique().numel(), "different values, within 1/sqrt(4):", within)
     print("no rule reaches", ", ".join(report.uncovered), "- unchanged:", net[2].bias.tolist() == before)
 
 

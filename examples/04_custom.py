@@ -13,7 +13,12 @@ PYTHON_RULES = Path(__file__).with_name("04_custom_python.init")
 
 @initdsl.initializer
 def far_from_zero(
-    tensor: torch.Tensor, low: float = -10, high: float = 10, cut: float = 5, *, generator: torch.Generator | None = None
+    tensor: torch.Tensor,
+    low: float = -10,
+    high: float = 10,
+    cut: float = 5,
+    *,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Uniform between `low` and `high`, with what is nearer to zero than `cut` set to zero."""
     nn.init.uniform_(tensor, low, high, generator=generator)

@@ -1,0 +1,252 @@
+"""Rule files start real networks as the libraries themselves do, and wrappers don't get in the way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import models
+import pytest
+import torch
+from torch import nn
+
+import initdsl
+
+RULES = Path(__file__).parent.parent / "examples" / "models"
+
+
+@pytest.fixture
+def library(torchvision_shim: None) -> Callable[[str], Any]:
+    """A library that may be missing: the test is skipped then."""
+    return pytest.importorskip
+
+
+def start(build: Callable[[], nn.Module], file: str, seed: int = 1, **arguments: Any) -> tuple[nn.Module, nn.Module]:
+    """`(ours, theirs)`: a network filled with a value no start has, then by the rules; and the library's own."""
+    torch.manual_seed(seed)
+    theirs, ours = build(), build()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.fill_(77.0)
+    plan = initdsl.plan(ours, RULES / file, strict=True, **arguments)
+    assert plan.uncovered == []
+    assert plan.partial == []
+    plan.apply()
+    models.bounded(plan, ours, theirs)
+    assert not any((p == 77.0).any() for p in ours.parameters())
+    return ours, theirs
+
+
+# ---- torchvision
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("depth", [18, 50])
+def test_resnet(library: Any, depth: int, zero: bool) -> None:
+    library("torchvision")
+    variables = {"zero_init_residual": True} if zero else {}
+    ours, theirs = start(
+        lambda: models.resnet(depth, zero_init_residual=zero, num_classes=200), "resnet.init", vars=variables
+    )
+    counts = models.alike(ours, theirs)
+    assert counts["drawn"] == {18: 22, 50: 55}[depth]
+    last = ours.layer1[0].bn2 if depth == 18 else ours.layer1[0].bn3
+    assert (last.weight == (0 if zero else 1)).all()
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("depth", [18, 50])
+def test_resnet_convolutions_bit_for_bit(library: Any, depth: int) -> None:
+    library("torchvision")
+    torch.manual_seed(3)
+    with models.states_at_calls(nn.init, "kaiming_normal_") as states:
+        theirs = models.resnet(depth)
+    ours = models.resnet(depth)
+    torch.set_rng_state(states[0])
+    initdsl.apply(ours, RULES / "resnet.init", strict=True)
+    assert models.identical(ours, theirs, lambda name: not name.startswith("fc.")) == len(list(ours.parameters())) - 2
+
+
+# ---- timm
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        ("vit_timm.init", {}),
+        ("vit_timm.init", {"name": "vit_small_patch16_224", "depth": 3}),
+        ("vit_fix_init.init", {"fix_init": True, "depth": 6}),
+        ("vit_jax.init", {"weight_init": "jax", "depth": 4}),
+        ("vit_moco.init", {"weight_init": "moco", "depth": 4}),
+        ("vit_timm.init", {"reg_tokens": 4, "depth": 2, "class_token": True}),
+    ],
+)
+def test_vit(library: Any, file: str, arguments: dict[str, Any]) -> None:
+    library("timm")
+    ours, theirs = start(lambda: models.vit(**arguments), file)
+    counts = models.alike(ours, theirs)
+    assert counts["drawn"] >= 4 * len(ours.blocks) + 3
+    depth = len(ours.blocks)
+    if "fix" in file:  # the scale falls with depth
+        stds = [block.mlp.fc2.weight.std().item() for block in ours.blocks]
+        assert stds[-1] / stds[0] == pytest.approx(depth**-0.5, rel=0.03)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("mode", "function", "call"), [("moco", "uniform_", 1), ("jax", "xavier_uniform_", 0)])
+def test_vit_linear_layers_bit_for_bit(library: Any, mode: str, function: str, call: int) -> None:
+    library("timm")
+    torch.manual_seed(3)
+    theirs = models.vit(depth=3, weight_init="skip")
+    with models.states_at_calls(nn.init, function) as states:
+        theirs.init_weights(mode)
+    ours = models.vit(depth=3)
+    torch.set_rng_state(states[call])  # under "moco" the first call is for the patch embedding's bias
+    # torch's default of the patch embedding, and timm's own way to truncate, draw otherwise: they keep out of the way
+    text = (RULES / f"vit_{mode}.init").read_text(encoding="utf-8")
+    text += "\nkeep net.patch_embed.proj, net.pos_embed, net.cls_token\n"
+    initdsl.apply(ours, text)
+    names = [name for name, module in ours.named_modules() if type(module) is nn.Linear]
+    linear = {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
+    assert models.identical(ours, theirs, lambda name: name in linear) == 3 * 8 + 2
+
+
+# ---- transformers
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("layers", [2, 5])
+def test_gpt2(library: Any, layers: int) -> None:
+    library("transformers")
+    ours, theirs = start(lambda: models.gpt2(n_layer=layers), "gpt2.init")
+    counts = models.alike(ours, theirs)
+    assert counts == {"constant": 8 * layers + 2, "drawn": 4 * layers + 2}
+    assert ours.lm_head.weight is ours.transformer.wte.weight
+
+
+@pytest.mark.models
+def test_gpt2_with_another_std_and_its_ties_made_anew(library: Any) -> None:
+    library("transformers")
+    _, theirs = start(lambda: models.gpt2(initializer_range=0.1), "gpt2.init", vars={"std": 0.1})
+    ours = models.gpt2(tie_word_embeddings=False)
+    assert ours.lm_head.weight is not ours.transformer.wte.weight
+    initdsl.apply(ours, RULES / "gpt2.init", strict=True, vars={"std": 0.1})
+    models.alike(ours, theirs)
+
+
+def as_drawn_by_the_library(net: nn.Module) -> nn.Module:
+    """The library's own function on every module, in the order of `net.apply`, as at construction."""
+    for part in (*net.modules(), *net.parameters(), *net.buffers()):
+        if hasattr(part, "_is_hf_initialized"):
+            del part._is_hf_initialized
+    return net.apply(net._init_weights)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["bert", "albert", "llama"])
+def test_transformers(library: Any, name: str) -> None:
+    library("transformers")
+    build = getattr(models, name)
+    ours, theirs = start(build, f"{name}.init")
+    models.alike(ours, theirs)
+    if name != "llama":
+        assert models.ties(ours)
+        words = ours.get_input_embeddings().weight
+        assert (words[0] == 0).all()
+        assert words is ours.get_output_embeddings().weight
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("pad", [None, 3])
+def test_llama_padding_row(library: Any, pad: int | None) -> None:
+    library("transformers")
+    ours, theirs = start(lambda: models.llama(pad_token_id=pad, tie_word_embeddings=False), "llama.init")
+    models.alike(ours, theirs)
+    empty = (ours.model.embed_tokens.weight == 0).all(1)
+    assert empty.nonzero().flatten().tolist() == ([] if pad is None else [pad])
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["bert", "albert", "llama"])
+def test_transformers_bit_for_bit(library: Any, name: str) -> None:
+    library("transformers")
+    build = getattr(models, name)
+    theirs, ours = build(), build()
+    torch.manual_seed(5)
+    # a head that is tied is drawn over the embedding, and the embedding's rows are lost: draw it apart, then tie
+    if models.ties(theirs):
+        theirs.get_output_embeddings().weight = nn.Parameter(theirs.get_output_embeddings().weight.detach().clone())
+    as_drawn_by_the_library(theirs)
+    if name != "llama":
+        theirs.get_output_embeddings().weight = theirs.get_input_embeddings().weight
+    torch.manual_seed(5)
+    initdsl.apply(ours, RULES / f"{name}.init", strict=True)
+    assert models.identical(ours, theirs) == len(list(ours.parameters()))
+
+
+# ---- torch's own
+
+
+def lstm_by_hand(net: nn.LSTM) -> None:
+    h = net.hidden_size
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if "weight_ih" in name:
+                for gate in parameter.chunk(4):
+                    nn.init.xavier_uniform_(gate)
+            elif "weight_hh" in name:
+                for gate in parameter.chunk(4):
+                    nn.init.orthogonal_(gate)
+            else:
+                parameter.zero_()
+                if "bias_ih" in name:
+                    parameter[h : 2 * h] = 1
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_lstm_with_forget_gate_one(bidirectional: bool) -> None:
+    net = nn.LSTM(6, 10, num_layers=2, bidirectional=bidirectional)
+    theirs = copy.deepcopy(net)
+    torch.manual_seed(2)
+    initdsl.apply(net, RULES / "lstm.init", strict=True)
+    torch.manual_seed(2)
+    lstm_by_hand(theirs)
+    assert models.identical(net, theirs) == (16 if bidirectional else 8)
+    for gate in net.weight_hh_l0.chunk(4):
+        assert torch.allclose(gate @ gate.T, torch.eye(10), atol=1e-5)
+
+
+def test_the_forget_gate_opens_by_sigmoid_of_one() -> None:
+    net = nn.LSTM(6, 10)
+    initdsl.apply(net, RULES / "lstm.init", strict=True)
+    cell = torch.randn(1, 1, 10)
+    with torch.no_grad():
+        _, (_, kept) = net(torch.zeros(1, 1, 6), (torch.zeros(1, 1, 10), cell))
+    assert torch.allclose(kept, torch.sigmoid(torch.tensor(1.0)) * cell, atol=1e-6)
+
+
+def test_nn_transformer() -> None:
+    ours, theirs = start(models.transformer, "transformer.init")
+    counts = models.alike(ours, theirs)
+    assert counts["drawn"] == 3 * 6 + 2 * 8
+    assert counts["constant"] == 3 * 6 + 2 * 10 + 4
+    assert torch.equal(theirs.encoder.layers[0].linear1.bias, theirs.encoder.layers[1].linear1.bias)
+    assert not torch.equal(ours.encoder.layers[0].linear1.bias, ours.encoder.layers[1].linear1.bias)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_layers_that_are_all_the_first_one(shared: bool) -> None:
+    ours, theirs = models.Encoder(shared=shared), models.Encoder(shared=True)
+    torch.manual_seed(4)
+    report = initdsl.apply(ours, RULES / "shared_layers.init", strict=True)
+    torch.manual_seed(4)
+    for layer in (theirs.layers[0].up, theirs.layers[0].down, theirs.head):
+        nn.init.normal_(layer.weight, 0, 0.02)
+        nn.init.zeros_(layer.bias)
+    assert models.ties(ours) == models.ties(theirs)
+    assert models.identical(ours, theirs) == 8
+    assert len(report["layers.0.up.weight"].names) == 5
