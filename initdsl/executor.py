@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +30,7 @@ from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEnt
 from .report import Report
 
 if TYPE_CHECKING:
-    from .network import TensorInfo
+    from .network import ModuleInfo
 
 __all__ = ["execute"]
 
@@ -84,7 +84,7 @@ class _Execution:
         if plan.seed is not None:
             from .seeded import Seeded
 
-            self.seeded = Seeded(plan.seed)
+            self.seeded = Seeded(plan.seed, plan)
 
     # ---- the run
 
@@ -206,11 +206,11 @@ class _Execution:
                 ) from error
 
     def _actions(self, entry: PlanEntry, tensor: torch.Tensor) -> None:
-        for place, action in enumerate(entry.actions):
+        for action in entry.actions:
             if isinstance(action.payload, Kept | Reset):
                 continue
             try:
-                self._act(entry, tensor, action, place)
+                self._act(entry, tensor, action)
             except EvalError as error:
                 raise StepFailed(
                     self._diagnostic(action, error.name, error.message, error.hint, error), error
@@ -234,7 +234,7 @@ class _Execution:
             span = error.span
         return Diagnostic(name, message, self.plan.rules.source(rule.source), span, hint)
 
-    def _act(self, entry: PlanEntry, tensor: torch.Tensor, action: Action, place: int) -> None:
+    def _act(self, entry: PlanEntry, tensor: torch.Tensor, action: Action) -> None:
         piece, write_back = piece_of(tensor, action)
         if piece.numel() == 0:
             return
@@ -242,11 +242,11 @@ class _Execution:
         if isinstance(payload, Value):
             self._value(entry, piece, action, payload)
         elif isinstance(payload, Normal | Uniform | TruncatedNormal | Constant):
-            self.distribute(entry.tensor, piece, payload, action, place)
+            self.distribute(entry, piece, payload, action)
         elif isinstance(payload, Draw):
-            self.draw(entry.tensor, piece, payload.initializer, payload.arguments, action, place)
+            self.draw(entry, piece, payload.initializer, payload.arguments, action)
         elif isinstance(payload, Expression):
-            self._expression(entry, tensor, piece, action, payload, place)
+            self._expression(entry, tensor, piece, action, payload)
         elif isinstance(payload, CopyFrom):
             piece.copy_(self._read(payload.tensor))
         elif isinstance(payload, Load):
@@ -274,25 +274,32 @@ class _Execution:
             raise StepFailed(self._diagnostic(action, "not-finite", message, hint), ValueError(message))
 
     def distribute(
-        self, info: TensorInfo, piece: torch.Tensor, what: Distribution, action: Action, place: int, nth: int = 0
+        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int = 0
     ) -> None:
         """Fill a piece from a distribution: torch's generator, or the element's own stream."""
         if self.seeded is not None and not isinstance(what, Constant):
-            self.seeded.fill(info, piece, what, action, place, nth)
+            self.seeded.fill(entry, piece, what, action, nth)
         else:
             fill(piece, what)
 
     def draw(
-        self, info: TensorInfo, piece: torch.Tensor, initializer: Initializer, arguments: dict[str, Any], action: Action,
-        place: int, nth: int = 0,
+        self, entry: PlanEntry, piece: torch.Tensor, initializer: Initializer, arguments: dict[str, Any],
+        action: Action, nth: int = 0,
     ) -> None:  # fmt: skip
         """Let an initializer's function fill a piece; one that returns a tensor has it copied in."""
         shape = piece.shape
-        extra = {}
-        if initializer.takes_generator:
-            seeded = self.seeded is not None
-            extra["generator"] = self.seeded.generator(info, piece, action, place, nth) if seeded else None
-        returned = initializer.function(piece, **arguments, **extra)
+        if self.seeded is not None:
+            work = piece
+            half = piece.dtype in (torch.float16, torch.bfloat16)
+            if half or not piece.is_contiguous():  # neither the dtype nor the layout may show in what is drawn
+                dtype = torch.float32 if half else piece.dtype
+                work = torch.empty(piece.shape, dtype=dtype, device=piece.device).copy_(piece)
+            returned = self.seeded.run(entry, work, initializer, arguments, action, nth)
+            if work is not piece:
+                returned = work if returned is None else returned
+        else:
+            extra = {"generator": None} if initializer.takes_generator else {}
+            returned = initializer.function(piece, **arguments, **extra)
         if piece.shape != shape:
             raise ValueError(f"it changed the tensor's shape from {list(shape)} to {list(piece.shape)}")
         if returned is None or returned is piece:
@@ -305,19 +312,19 @@ class _Execution:
             piece.copy_(returned)
 
     def _expression(
-        self, entry: PlanEntry, tensor: torch.Tensor, piece: torch.Tensor, action: Action, payload: Expression, place: int
+        self, entry: PlanEntry, tensor: torch.Tensor, piece: torch.Tensor, action: Action, payload: Expression
     ) -> None:  # fmt: skip
         work = torch.float64 if piece.dtype == torch.float64 else torch.float32
-        env = _Values(self, entry, action, tensor, piece, work, place)
+        env = _Values(self, entry, action, tensor, piece, work)
         call = payload.expr
         if isinstance(call, Call) and action.operator in ("~", "=") and call.function in env.registry:
             from .names import bind_call
 
             initializer, arguments = bind_call(call, env.registry, env)
             if initializer.elementwise:
-                self.distribute(entry.tensor, piece, initializer.distribution(action.shape, arguments), action, place)
+                self.distribute(entry, piece, initializer.distribution(action.shape, arguments), action)
             else:
-                self.draw(entry.tensor, piece, initializer, arguments, action, place)
+                self.draw(entry, piece, initializer, arguments, action)
             return
         value = evaluate(payload.expr, env)
         if isinstance(value, list):
@@ -357,7 +364,9 @@ class _Execution:
             return
         value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
         if entry.base is not None and isinstance(entry.base.payload, Reset):
-            value = plain_reset(module, self.network.modules[owner].reset or "", local, value)
+            info = self.network.modules[owner]
+            with self.seeded.resetting(info.name) if self.seeded is not None else nullcontext():
+                value = plain_reset(module, info.reset or "", local, value)
         self._actions(entry, value)
         try:
             write_computed(module, local, value)
@@ -376,19 +385,31 @@ class _Execution:
             if not mine:
                 return
         if self.seeded is not None:
-            self.seeded.enter(info.name)
+            with self.seeded.resetting(info.name):
+                self._reset_seeded(info, module, mine)
+            return
         own = {id(self.live.tensors[t]) for t in mine}
         saved = [(p, p.detach().clone()) for p in module.parameters() if id(p) not in own]
+        self._call_reset(info, module)
+        for parameter, values in saved:
+            parameter.copy_(values)
+
+    def _call_reset(self, info: ModuleInfo, module: nn.Module) -> None:
         try:
             getattr(module, info.reset or "")()
         except Exception as error:
             what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {_said(error)}"
             raise StepFailed(Diagnostic("fill-failed", what), error) from error
-        finally:
-            if self.seeded is not None:
-                self.seeded.leave()
-        for parameter, values in saved:
-            parameter.copy_(values)
+
+    def _reset_seeded(self, info: ModuleInfo, module: nn.Module, mine: tuple[int, ...]) -> None:
+        """The module's own reset on plain float32 stand-ins: dtype, layout and sharding must not show in the values."""
+        made: dict[int, nn.Parameter] = {}
+        self._call_reset(info, shell_of(module, made))
+        for index in mine:
+            tensor = self.live.tensors[index]
+            assert tensor is not None
+            if id(tensor) in made:
+                tensor.detach().copy_(made[id(tensor)].detach())
 
 
 class _Values(Names):
@@ -396,7 +417,7 @@ class _Values(Names):
 
     def __init__(
         self, run: _Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
-        work: torch.dtype, place: int,
+        work: torch.dtype,
     ):  # fmt: skip
         plan = run.plan
         resolver = plan.resolver
@@ -405,30 +426,35 @@ class _Values(Names):
             run.network, resolver.matcher, resolver.registry, action.clause.lets, action.match, entry.tensor.index,
             action.shape, plan.canonical,
         )  # fmt: skip
-        self.run, self.entry, self.action, self.place = run, entry, action, place
+        self.run, self.entry, self.action = run, entry, action
+        self.steady = run.seeded is not None
         self._tensor_now, self._piece_now, self.work = tensor, piece, work
         self._draws = 0
 
     def read(self, tensor: int) -> Any:
-        return self.run._read(tensor).to(device=self._piece_now.device, dtype=self.work)
+        return self._steadied(self.run._read(tensor).to(device=self._piece_now.device, dtype=self.work))
 
     def whole(self) -> Any:
-        return self._tensor_now.to(self.work)
+        return self._steadied(self._tensor_now.to(self.work))
 
     def piece(self) -> Any:
-        return self._piece_now.to(self.work)
+        return self._steadied(self._piece_now.to(self.work))
 
     def tensor(self, values: Any) -> Any:
         return torch_tensor(values, self.work, self._piece_now.device)
 
+    def _steadied(self, value: torch.Tensor) -> torch.Tensor:
+        # torch takes other code, with other last bits, for other layouts
+        return value.contiguous() if self.steady else value
+
     def drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Any:
-        fresh = torch.empty(self.action.shape, dtype=self.work, device=self._piece_now.device)
+        fresh = torch.empty(self._piece_now.shape, dtype=self.work, device=self._piece_now.device)
         nth, self._draws = self._draws, self._draws + 1
         if initializer.elementwise:
             what = initializer.distribution(self.action.shape, arguments)
-            self.run.distribute(self.entry.tensor, fresh, what, self.action, self.place, nth)
+            self.run.distribute(self.entry, fresh, what, self.action, nth)
         else:
-            self.run.draw(self.entry.tensor, fresh, initializer, arguments, self.action, self.place, nth)
+            self.run.draw(self.entry, fresh, initializer, arguments, self.action, nth)
         return fresh
 
 
@@ -564,6 +590,29 @@ def _follow(chain: Any) -> None:
                 weight = part(weight)
             finally:
                 part.train(mode)
+
+
+def shell_of(module: nn.Module, made: dict[int, nn.Parameter]) -> nn.Module:
+    """A module like this one on parameters of its own: contiguous, on the CPU, float32 (float64 where they are).
+
+    `made` gets the stand-ins by the identity of what they stand for. Buffers and everything else are shared.
+    """
+    shell = object.__new__(type(module))
+    shell.__dict__ = dict(module.__dict__)
+    shell._parameters = {}
+    for name, value in module._parameters.items():
+        if value is not None and not nn.parameter.is_lazy(value):
+            if id(value) not in made:
+                dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+                dtype = dtype if value.is_floating_point() else value.dtype
+                made[id(value)] = nn.Parameter(torch.zeros(value.shape, dtype=dtype), requires_grad=False)
+            shell._parameters[name] = made[id(value)]
+        else:
+            shell._parameters[name] = value
+    shell._modules = {
+        name: None if child is None else shell_of(child, made) for name, child in module._modules.items()
+    }
+    return shell
 
 
 def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -> torch.Tensor:

@@ -252,6 +252,9 @@ def _reduction(name: str) -> Callable[..., Any]:
         import torch
 
         x = _float(x)
+        if getattr(env, "steady", False) and name not in ("min", "max") and x.dtype == torch.float32:
+            # float32 sums depend on how threads share them; those of float64 don't once they are rounded
+            return function(call, env, x.double(), dim=dim).to(torch.float32)
         dims = tuple(dim) if isinstance(dim, list | tuple) else dim
         if name == "min" or name == "max":
             reduce = torch.amin if name == "min" else torch.amax
@@ -443,7 +446,19 @@ def _binary(node: Binary, env: Environment) -> Any:
             return evaluate(node.right, env)
         right = evaluate(node.right, env)
         return _logical(node, op, left, right)
-    return combine(node, op, left, evaluate(node.right, env))
+    right = evaluate(node.right, env)
+    if op == "**" and getattr(env, "steady", False) and (is_tensor(left) or is_tensor(right)):
+        return _power(node, left, right)
+    return combine(node, op, left, right)
+
+
+def _power(node: Binary, left: Any, right: Any) -> Any:
+    """A float32 power by way of float64: torch's own has other last bits at the end of a thread's part than in it."""
+    if any(getattr(v, "dtype", None) is not None and str(v.dtype) == "torch.float64" for v in (left, right)):
+        return combine(node, "**", left, right)
+    left, right = (v.double() if hasattr(v, "double") else v for v in (left, right))
+    value = combine(node, "**", left, right)
+    return value.float() if hasattr(value, "float") else value
 
 
 def combine(node: Any, op: str, left: Any, right: Any) -> Any:

@@ -31,7 +31,7 @@ __all__ = ["Resolver", "raise_for", "resolve"]
 RULE_FINDINGS = frozenset([
     "unknown-initializer", "unknown-argument", "bad-argument", "plain-draw", "unexpected-draw", "division-by-zero",
     "overflow", "truncates-away", "unknown-variable", "bad-variable", "circular-let", "bad-regex", "bad-operator", "bad-load",
-    "outside-root", "unreadable-file", "late-let", "bad-expression",
+    "outside-root", "unreadable-file", "late-let", "bad-expression", "needs-generator",
 ])  # fmt: skip
 
 
@@ -66,6 +66,7 @@ class Resolver(Resolution):
         self._selections: dict[int, Selection] = {}
 
     def plan(self, live: Live | None, seed: int | None, strict: bool) -> Plan:
+        self.seed = seed
         self._declared(self.rules.rules)
         self._walk(self.rules.rules, Lets(), None, frozenset())
         ties = plan_ties(self)

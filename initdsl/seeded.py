@@ -1,20 +1,35 @@
-"""Seeded fills: which stream, and which elements of it, a piece of a tensor takes."""
+"""Seeded fills: which stream, and which elements of it, a piece of a tensor takes.
+
+The values of a draw depend on the seed, the parameter's name, the rule and the element's place in the whole parameter.
+What stacks on values that are there (`+= normal(0, 1)`) has streams of its own, counted over the drawing edits of that
+parameter alone, so that a rule that draws nothing moves nothing.
+"""
 
 from __future__ import annotations
 
 import math
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import streams
+from .initializers import Distribution, Normal, TruncatedNormal, Uniform
+from .nodes import Call, Name, walk
+from .plans import Action, Draw, Expression
 
 if TYPE_CHECKING:
     import torch
 
-    from .initializers import Distribution
-    from .network import TensorInfo
-    from .plans import Action
+    from .initializers import Initializer
+    from .nodes import Expr
+    from .plans import Plan, PlanEntry
 
-__all__ = ["Seeded", "row_major", "window"]
+__all__ = ["Draws", "Seeded", "row_major", "window"]
+
+# draws of one edit; the next one's start above them
+PER_EDIT = 1 << 20
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -30,7 +45,8 @@ def window(shape: tuple[int, ...], index: tuple[Any, ...] | None) -> tuple[int, 
     strides = row_major(shape)
     if index is None:
         return 0, strides
-    offset, out, place = 0, [], 0
+    offset, place = 0, 0
+    out: list[int] = []
     count = sum(item is not ... for item in index)
     for item in index:
         if item is ...:
@@ -48,42 +64,151 @@ def window(shape: tuple[int, ...], index: tuple[Any, ...] | None) -> tuple[int, 
     return offset, (*out, *strides[place:])
 
 
+def nodes_of(expr: Expr, lets: Any) -> Iterator[Any]:
+    """Every node of an expression and of the `let` formulas it uses."""
+    opened: set[str] = set()
+    stack = [expr]
+    while stack:
+        for node in walk(stack.pop()):
+            yield node
+            if isinstance(node, Name) and node.name in lets and node.name not in opened:
+                opened.add(node.name)
+                if lets[node.name].expr is not None:
+                    stack.append(lets[node.name].expr)
+
+
+class Draws:
+    """What the package's whole-tensor initializers draw from under a seed: streams of one piece, each used once."""
+
+    def __init__(self, seed: int, name: str, first: int):
+        self.seed, self.name, self.next = seed, name, first
+
+    def fill(self, tensor: torch.Tensor, what: Distribution) -> torch.Tensor:
+        """Fill a tensor from the next stream; returns it."""
+        streams.fill(tensor, what, streams.key(self.seed, self.name, self.next))
+        self.next += 1
+        return tensor
+
+    def uniform(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.fill(tensor, Uniform(0.0, 1.0))
+
+
 class Seeded:
-    """The streams of one seed."""
+    """The streams of one seed, for the entries of one plan."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, plan: Plan):
         self.seed = seed
-        self._state: Any = None
+        self.plan = plan
+        self._numbers: dict[int, tuple[PlanEntry, dict[int, int]]] = {}
 
-    def key(self, info: TensorInfo, action: Action, place: int, nth: int) -> Any:
-        """The stream of the `nth` draw of one action: those of an edit differ from those of the base below it."""
-        edit = action.operator not in ("~", "=") or (place > 0 and action.index is None and action.view is None)
-        return streams.key(self.seed, info.name, ((place + 1) << 8 if edit else 0) + nth)
+    # ---- which stream
 
-    def fill(
-        self, info: TensorInfo, piece: torch.Tensor, what: Distribution, action: Action, place: int, nth: int
-    ) -> None:
-        shape = action.view or info.shape
-        offset, strides = window(shape, action.index)
-        streams.fill(piece, what, self.key(info, action, place, nth), offset=offset, strides=strides)
+    def number(self, entry: PlanEntry, action: Action, nth: int) -> int:
+        """The draw's number among those of its parameter: 0 and up for what sets values, from 2**20 for the edits."""
+        known = self._numbers.get(id(entry))
+        if known is None:
+            clauses: dict[int, int] = {}
+            for each in entry.actions:
+                number = each.clause.number
+                if number not in clauses and self._stacks(each) and self._draws(each):
+                    clauses[number] = len(clauses) + 1
+            known = self._numbers[id(entry)] = (entry, clauses)
+        return known[1].get(action.clause.number, 0) * PER_EDIT + nth
 
-    def generator(self, info: TensorInfo, piece: torch.Tensor, action: Action, place: int, nth: int) -> torch.Generator:
-        """A generator of the piece's own, for functions that fill a tensor as a whole."""
-        shape = action.view or info.shape
-        offset, _ = window(shape, action.index)
-        nth = nth + ((offset + 1) << 24 if math.prod(action.shape) != info.numel else 0)
-        return streams.generator(self.key(info, action, place, nth), piece.device)
+    def _stacks(self, action: Action) -> bool:
+        """Whether an action's values build on those there are."""
+        if action.operator not in ("=", "~"):
+            return True
+        return isinstance(action.payload, Expression) and action.payload.reads_itself
 
-    def enter(self, name: str) -> None:
-        """Seed torch's generator for a module's own `reset_parameters`; `leave` puts it back."""
-        import torch
+    def _draws(self, action: Action) -> bool:
+        if not isinstance(action.payload, Expression):
+            return isinstance(action.payload, Draw | Normal | Uniform | TruncatedNormal)
+        registry = self.plan.resolver.registry
+        calls = (n.function for n in nodes_of(action.payload.expr, action.clause.lets) if isinstance(n, Call))
+        return any(name in registry and registry[name].draws for name in calls)
 
-        self._state = torch.random.get_rng_state()
-        torch.random.default_generator.manual_seed(
-            streams.generator(streams.key(self.seed, f"{name}.<default>")).initial_seed()
-        )
+    def key(self, entry: PlanEntry, action: Action, nth: int) -> streams.StreamKey:
+        return streams.key(self.seed, entry.tensor.name, self.number(entry, action, nth))
 
-    def leave(self) -> None:
-        import torch
+    # ---- filling
 
-        torch.random.set_rng_state(self._state)
+    def fill(self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int) -> None:
+        """Fill what an action's index selects, every element from its own place."""
+        offset, strides = window(action.view or entry.tensor.shape, action.index)
+        streams.fill(piece, what, self.key(entry, action, nth), offset=offset, strides=strides)
+
+    def run(
+        self, entry: PlanEntry, piece: torch.Tensor, initializer: Initializer, arguments: dict[str, Any],
+        action: Action, nth: int,
+    ) -> Any:  # fmt: skip
+        """Call a whole-tensor initializer with a generator that is the piece's own; global generators stay untouched."""
+        number = self.number(entry, action, nth)
+        name = entry.tensor.name
+        if math.prod(action.shape) != entry.tensor.numel:
+            offset, _ = window(action.view or entry.tensor.shape, action.index)
+            name = f"{name}\0{offset}\0{list(action.shape)}"
+        if initializer.builtin:
+            generator = {"generator": Draws(self.seed, name, number)} if initializer.takes_generator else {}
+            return initializer.function(piece, **arguments, **generator)
+        extra = {}
+        if initializer.takes_generator:
+            extra["generator"] = streams.generator(streams.key(self.seed, name, number), piece.device)
+        with unmoved(initializer.name):
+            return initializer.function(piece, **arguments, **extra)
+
+    # ---- defaults
+
+    @contextmanager
+    def resetting(self, name: str) -> Iterator[None]:
+        """The global generators seeded for one module's own `reset_parameters`, and put back after it."""
+        with isolated(streams.key(self.seed, f"{name}.<default>")):
+            yield
+
+
+def states() -> list[tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any, Any], bool]]]:
+    """`(read, write, equal)` for the state of every global generator of the CPU: torch, Python, numpy if it is there."""
+    import torch
+
+    found: list[Any] = [
+        (torch.random.get_rng_state, torch.random.set_rng_state, torch.equal),
+        (random.getstate, random.setstate, lambda a, b: a == b),
+    ]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "random"):
+        found.append((
+            lambda: numpy.random.get_state(legacy=False), numpy.random.set_state,
+            lambda a, b: a["state"]["pos"] == b["state"]["pos"] and bool((a["state"]["key"] == b["state"]["key"]).all()),
+        ))  # fmt: skip
+    return found
+
+
+@contextmanager
+def isolated(key: streams.StreamKey | None) -> Iterator[None]:
+    """Seed the global generators from a key (or leave them running), and put them back afterwards."""
+    import torch
+
+    saved = [(write, read()) for read, write, _ in states()]
+    try:
+        if key is not None:
+            seed = streams.generator(key).initial_seed()
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            if "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
+        yield
+    finally:
+        for write, state in saved:
+            write(state)
+
+
+@contextmanager
+def unmoved(name: str) -> Iterator[None]:
+    """Refuse a function that draws from a global generator; the executor puts that back with everything else."""
+    before = [(read, read(), equal) for read, _, equal in states()]
+    yield
+    for read, state, equal in before:
+        if not equal(state, read()):
+            raise RuntimeError(
+                "it drew from a global generator, which a seed does not reach: draw from its argument `generator`"
+            )

@@ -109,6 +109,15 @@ class Values:
             if initializer is None:
                 raise self.foreign(unknown_call(call, self.at.registry), rule, call)
             draws = draws or initializer.draws
+            foreign = not (initializer.builtin or initializer.elementwise or initializer.takes_generator)
+            if self.at.seed is not None and foreign and rule.operator == "~" and call is expr:
+                error = EvalError(
+                    f"`{call.function}` takes no `generator`, so a seed does not reach what it draws",
+                    call.name_span,
+                    "give it a parameter `generator=None` to draw from; if it draws nothing, write `=`",
+                    "needs-generator",
+                )
+                raise self.foreign(error, rule, call)
         single = expr if isinstance(expr, Call) and expr in calls else None
         if rule.operator == "~" and not draws and single is None:
             raise EvalError(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import Field
 
+from .distributions import Normal
 from .registry import ArgumentError, Count, Finite, NonNegative, builtin
 
 if TYPE_CHECKING:
     import torch
+
+    from initdsl.seeded import Draws
+
+    Generator: TypeAlias = torch.Generator | Draws | None
 
 
 def _divisible(shape: tuple[int, ...] | None, groups: int) -> None:
@@ -40,7 +45,7 @@ def dirac(tensor: torch.Tensor, groups: Count = 1) -> None:
 
 
 @builtin(min_ndim=2)
-def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: torch.Generator | None = None) -> None:
+def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: Generator = None) -> None:
     """A random (semi-)orthogonal matrix times `gain`; dimensions past the first are flattened.
 
     At least 2 dimensions. Half-precision tensors are computed in float32 and rounded.
@@ -49,7 +54,9 @@ def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: torch.Gen
     import torch
     from torch.nn import init
 
-    if tensor.dtype in (torch.float16, torch.bfloat16):
+    if generator is not None and not isinstance(generator, torch.Generator):
+        _orthogonal_from(generator, tensor, gain)
+    elif tensor.dtype in (torch.float16, torch.bfloat16):
         work = torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
         tensor.copy_(init.orthogonal_(work, gain, generator))
     elif tensor.is_contiguous():
@@ -59,13 +66,32 @@ def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: torch.Gen
         tensor.copy_(init.orthogonal_(work, gain, generator))
 
 
+def _orthogonal_from(draws: Draws, tensor: torch.Tensor, gain: float) -> None:
+    """torch's algebra on normal numbers from a stream, in float64 and one thread: with more the last bits vary."""
+    import torch
+
+    rows = tensor.shape[0]
+    drawn = torch.empty(rows, tensor.numel() // rows if rows else 0, dtype=tensor.dtype, device=tensor.device)
+    matrix = draws.fill(drawn, Normal(0.0, 1.0)).double()
+    wide = matrix.shape[0] < matrix.shape[1]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        q, r = torch.linalg.qr(matrix.t() if wide else matrix)
+    finally:
+        torch.set_num_threads(threads)
+    q *= r.diagonal().sign()
+    q *= gain
+    tensor.copy_((q.t() if wide else q).reshape(tensor.shape))
+
+
 @builtin(min_ndim=2, max_ndim=2)
 def sparse(
     tensor: torch.Tensor,
     sparsity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)],
     std: NonNegative = 0.01,
     *,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> None:
     """Normal(0, std), with the fraction `sparsity` of each column set to zero.
 
@@ -82,6 +108,11 @@ def sparse(
         return
     rows, columns = tensor.shape
     zeroed = math.ceil(sparsity * rows)
+    if not isinstance(generator, torch.Generator):
+        generator.fill(tensor, Normal(0.0, std))
+        order = generator.uniform(torch.empty_like(tensor)).argsort(dim=0, stable=True)
+        tensor.scatter_(0, order[:zeroed], 0.0)
+        return
     tensor.normal_(0, std, generator=generator)
     for column in range(columns):
         tensor[torch.randperm(rows, generator=generator, device=generator.device)[:zeroed], column] = 0
