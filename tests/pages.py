@@ -5,8 +5,8 @@ A page is a script. What its blocks are:
 - `python`: a script, or a doctest where it has `>>>`. All blocks of a page share their names.
 - `initdsl` (also `init`): a rule file. Where the page has a network, it is planned on `net`.
 - `console`: lines that start with `$ ` go through the command line; `$ echo $?` shows the exit code of the last one.
-- `text`, directly after one of these: what it shows (a script's output, a rule file's errors or its plan). A rule file
-  without one must have no errors and no warnings.
+- `text`, directly after one of these: what it shows (a script's output, a rule file's errors or its plan). A line `...`
+  stands for any number of lines. A rule file without one must have no errors and no warnings.
 - `toml`, `json`: parsed.
 
 A comment before a block sets it up: `<!-- file: model.py -->` also writes it to that file, `<!-- net: lstm -->` plans
@@ -50,6 +50,7 @@ class Block:
     tag: str
     text: str
     options: dict[str, str] = field(default_factory=dict)
+    end: int = 0  # the line of its closing fence, from 0
     output: Block | None = None
     shown: bool = False  # a `text` block that shows what the block before it gives
 
@@ -83,8 +84,8 @@ def blocks_of(text: str) -> list[Block]:
             place += 1
         if place == len(lines):
             raise ValueError(f"line {start}: this fence is never closed")
+        block = Block(start, tag.strip(), "\n".join(body), options, place)
         place += 1
-        block = Block(start, tag.strip(), "\n".join(body), options)
         if block.tag == "text" and adjacent and found[-1].output is None and found[-1].tag != "text":
             found[-1].output, block.shown = block, True
         found.append(block)
@@ -138,7 +139,7 @@ class Page:
 
     def _compare(self, block: Block, got: str) -> None:
         wanted = block.output.text if block.output is not None else ""
-        if got.strip("\n") != wanted.strip("\n"):
+        if not says(wanted.strip("\n"), got.strip("\n")):
             self._differs(block, got.strip("\n"))
 
     def _python(self, block: Block) -> None:
@@ -188,7 +189,7 @@ class Page:
             if said:
                 shown.append(said)
         got = "\n".join(shown)
-        if got != block.text.rstrip("\n"):
+        if not says(block.text.rstrip("\n"), got):
             self._differs(block, got)
 
     def _command(self, command: str) -> str:
@@ -244,12 +245,25 @@ def initdsl_command(words: list[str]) -> tuple[int, str]:
     return code, said.getvalue()
 
 
+def says(wanted: str, got: str) -> bool:
+    """Whether a text is the one that is wanted, `...` on a line of its own standing for any lines."""
+    pattern = "\n".join("...." if line == "..." else re.escape(line) for line in wanted.split("\n"))
+    for place, dots in (("\n....\n", r"\n(?:.*\n)*?"), ("\n....", r"(?:\n.*)*"), ("....\n", r"(?:.*\n)*?")):
+        pattern = pattern.replace(place, dots)
+    return re.fullmatch(pattern, got) is not None
+
+
 def run_page(name: str, text: str, folder: str | os.PathLike[str]) -> Page:
     """A page, run with `folder` as the working directory."""
     page = Page(name, text)
     with contextlib.chdir(folder):
         page.run()
     return page
+
+
+def shortened(text: str) -> str:
+    """A plan without the rows of three and more parameters in a row that no rule reaches."""
+    return re.sub(r"(?:^.* - uncovered\n){3,}", "...\n", text, flags=re.MULTILINE)
 
 
 def corrected(text: str, page: Page) -> str:
@@ -261,10 +275,10 @@ def corrected(text: str, page: Page) -> str:
             continue
         if block is None:
             if difference.got:  # nothing was said of it yet
-                end = difference.block.line + difference.block.text.count("\n") + 2
-                lines[end:end] = ["```text", *difference.got.split("\n"), "```"]
+                end = difference.block.end + 1
+                lines[end:end] = ["```text", *shortened(difference.got).split("\n"), "```"]
             continue
-        lines[block.line : block.line + block.text.count("\n") + 1] = difference.got.split("\n")
+        lines[block.line : block.end] = shortened(difference.got).split("\n")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page
+from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page, says
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -57,6 +57,18 @@ def test_a_page_can_be_corrected(tmp_path: Path) -> None:
     right = corrected(text, run_page("page.md", text, tmp_path))
     assert right == text.replace("\n3\n", "\n2\n").replace("\n1\n", "\n0\n")
     assert not run_page("page.md", right, tmp_path).differences
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "same"),
+    [
+        ("a\n...\nc", "a\nb\nb\nc", True), ("a\n...\nc", "a\nc", True), ("a\n...\nc", "a\nb", False),
+        ("...\nc", "a\nb\nc", True), ("a\n...", "a\nb", True), ("a\n...", "ab", False), ("a...", "a\nb", False),
+        ("(a)", "(a)", True), ("a", "ab", False),
+    ],
+)  # fmt: skip
+def test_dots_stand_for_lines(wanted: str, got: str, same: bool) -> None:
+    assert says(wanted, got) is same
 
 
 def test_blocks_that_other_tests_read_are_read() -> None:
