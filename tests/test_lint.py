@@ -249,6 +249,14 @@ def test_a_used_file_counts_but_is_not_reported(tmp_path: Path) -> None:
     assert [Path(f.file or "").name for f in lint(tmp_path)] == ["b.init", "base.init"]
 
 
+def test_a_let_above_a_use_holds_against_the_used_file(tmp_path: Path) -> None:
+    (tmp_path / "base.init").write_text("let std = 0\nlet other = 0\n")
+    (tmp_path / "a.init").write_text(
+        'let std = 0.1\nuse "base.init"\nLinear.weight ~ normal(0, std)\nConv2d.weight ~ normal(0, other)\n'
+    )
+    assert [(f.name, f.line) for f in lint_file(tmp_path / "a.init")] == [("zero-std", 4)]
+
+
 def test_a_syntax_error_is_a_finding_beside_the_others() -> None:
     assert names("Linear.bias ~ zeros()\nLinear.weight ~\n") == ["drawn-constant", "unexpected-token"]
 

@@ -279,6 +279,7 @@ def test_every_format_without_findings_and_with_strange_names(folder: Path, form
     strange = "odd\x1b[31m\n%,:\u202e.init"
     (folder / strange).write_text("Linear.bias ~ zeros()\nnet.a ~ nothing()\n")
     shown = lint(strange, "--output-format", form, code=1).stdout
+    assert form != "github" or "file=odd\\x1b[31m\\x0a%25%2C%3A\\u202e.init," in shown
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     if form == "junit":

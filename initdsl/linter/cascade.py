@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..nodes import Assign, ClassPattern, Default, Keep, Number, Path, Regex, Step, String
@@ -14,7 +14,7 @@ __all__ = ["replaced"]
 Entry = tuple[int, Target, Placed]
 
 # general patterns are compared with every statement: beyond so many pairs only the plain ones are
-MOST_PAIRS = 1_000_000
+MOST_PAIRS = 300_000
 
 
 def replaced(file: File) -> tuple[tuple[Placed, Placed, bool], ...]:
@@ -49,8 +49,8 @@ class _Candidates:
 
     def __init__(self, statements: tuple[Placed, ...]):
         self.exact: dict[Target, list[Entry]] = {}
-        self.by_class: dict[tuple[Any, ...], list[Entry]] = {}
-        self.general: list[Entry] = []
+        self.alike: dict[tuple[Any, ...], list[Entry]] = {}
+        general = 0
         for placed in statements:
             rule = placed.rule
             if not isinstance(rule, Assign | Keep | Default) or placed.targets is None:
@@ -64,30 +64,48 @@ class _Candidates:
                 if not placed.sets_base or isinstance(target.base, Regex) or is_piece(target.base):
                     continue
                 if _is_general(target):
-                    self.general.append(entry)
+                    general += 1
+                    if general * len(statements) > MOST_PAIRS:
+                        continue
+                    self.alike.setdefault((_first(target), target.name), []).append(entry)
                 elif target.class_name is not None:
-                    self.by_class.setdefault((target.class_name, target.name, target.within), []).append(entry)
-        if len(self.general) * len(statements) > MOST_PAIRS:
-            self.general.clear()
+                    self.alike.setdefault((target.class_name, target.name, target.within), []).append(entry)
 
     def after(self, placed: Placed, target: Target) -> Placed | None:
         """The last statement below `placed` that replaces what it does to `target`."""
-        found = [*self.exact.get(target, ()), *self.general]
         bare = whole(target)
-        for form in {target, bare} if bare is not None else {target}:
-            if form.class_name is not None:
-                found += self.by_class.get((form.class_name, form.name, form.within), ())
-                if form.within:
-                    found += self.by_class.get((form.class_name, form.name, frozenset()), ())
-            if form != target:
-                found += [entry for entry in self.exact.get(form, ()) if entry[2].sets_base]
-        best: Placed | None = None
-        for order, other, statement in found:
-            if order <= placed.order or (best is not None and order < best.order):
-                continue
-            if other == target or (bare is not None and statement.sets_base and covers(other, bare)):
-                best = statement
+        best = _last(self.exact.get(target, ()), placed.order, lambda _: True)
+        if bare is None:
+            return best
+        keys = {(first, name) for first in (_first(bare), None) for name in (bare.name, None)}
+        if bare.class_name is not None:
+            keys |= {(bare.class_name, bare.name, bare.within), (bare.class_name, bare.name, frozenset())}  # type: ignore[arg-type]
+        places = [self.alike.get(key, ()) for key in keys]
+        if bare != target:
+            places.append([entry for entry in self.exact.get(bare, ()) if entry[2].sets_base])
+        for entries in places:
+            above = placed.order if best is None else best.order
+            best = _last(entries, above, lambda other: covers(other, bare)) or best
         return best
+
+
+def _last(entries: Sequence[Entry], above: int, fits: Callable[[Target], bool]) -> Placed | None:
+    """The last of entries in order that stands below order `above` and fits."""
+    for order, other, statement in reversed(entries):
+        if order <= above:
+            return None
+        if fits(other):
+            return statement
+    return None
+
+
+def _first(target: Target) -> str | None:
+    """The first step of a path from the root where it is a plain name."""
+    base = target.base
+    if not isinstance(base, Path) or base.root != "net" or not base.steps:
+        return None
+    step = base.steps[0]
+    return step.name if isinstance(step, Step) and "*" not in step.name else None
 
 
 def _is_general(target: Target) -> bool:

@@ -142,8 +142,6 @@ def fixed(path: str | os.PathLike[str], text: str, config: Config, unsafe: bool 
     for _ in range(ROUNDS):
         source = Source(name, text)
         fixes = [f.fix for f in left if f.fix is not None and (f.fix.safe or unsafe) and f.source == source]
-        if not fixes or not _parses(source):
-            break
         changed, taken = applied(text, fixes)
         if changed == text or not _parses(Source(name, changed)):
             break

@@ -36,6 +36,9 @@ MATRICES = frozenset([
 ])  # fmt: skip
 
 
+MOST_TARGETS = 512
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One way to be selected: a path or a regular expression, and what it must (`True`: must not) lie in."""
@@ -73,7 +76,7 @@ def targets_of(selector: Selector, outer: tuple[Target, ...] | None = None) -> t
             parts = [targets_of(member, outer) for member in selector.members]
             if any(part is None for part in parts):
                 return None
-            return tuple(target for part in parts for target in part or ())
+            return _bounded(tuple(target for part in parts for target in part or ()))
         case Within():
             inner, container = targets_of(selector.selector, outer), targets_of(selector.container, outer)
             if inner is None or container is None:
@@ -88,6 +91,11 @@ def targets_of(selector: Selector, outer: tuple[Target, ...] | None = None) -> t
             clauses = frozenset({(False, frozenset(outer))}) if outer else frozenset()
             return (Target(selector, clauses),)
     raise AssertionError(selector)
+
+
+def _bounded(targets: tuple[Target, ...]) -> tuple[Target, ...] | None:
+    """Lists within lists multiply: beyond a limit nothing is said of them."""
+    return targets if len(targets) <= MOST_TARGETS else None
 
 
 def _joined(before: Path | Regex, after: Path) -> Path:
