@@ -669,7 +669,7 @@ class Backup:
         for module in root.modules():
             if id(module) not in self.dicts:
                 # what else holds tensors: an RNN's list of its weights, the results of the old norms' hooks
-                plain = {k: v for k, v in module.__dict__.items() if isinstance(v, torch.Tensor)}
+                plain: dict[str, Any] = {k: v for k, v in module.__dict__.items() if isinstance(v, torch.Tensor)}
                 if "_flat_weights" in module.__dict__:
                     plain["_flat_weights"] = list(module._flat_weights)  # type: ignore[arg-type]
                 self.dicts[id(module)] = (module, dict(module._parameters), dict(module._buffers), plain)
@@ -685,7 +685,7 @@ class Backup:
             for tensor, place, values, requires_grad in self.values.values():
                 _distinct(place).copy_(values)
                 if tensor.shape != place.shape or tensor.data_ptr() != place.data_ptr():
-                    tensor.set_(place)
+                    tensor.set_(place)  # type: ignore[call-overload]
                 if tensor.requires_grad != requires_grad:
                     tensor.requires_grad_(requires_grad)
         for state in self.states:

@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from decimal import Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -280,13 +280,13 @@ def _inside(low: float, high: float, dtype: torch.dtype, open_above: bool) -> tu
 _FARTHEST = 37.0
 _NEVER = 9.0
 _DIGITS = 60
+_DECIMAL = Context(prec=_DIGITS, rounding=ROUND_HALF_EVEN, Emin=-999999, Emax=999999, clamp=0, traps=[])
 
 
 @lru_cache(maxsize=1024)
 def _upper_tail(x: float) -> Decimal:
     """The probability that a standard normal exceeds `x`, to some 50 digits; the same on every machine."""
-    with localcontext() as context:
-        context.prec = _DIGITS
+    with localcontext(_DECIMAL):
         if math.isinf(x):
             return Decimal(0 if x > 0 else 1)
         if x < 0:
@@ -331,8 +331,7 @@ def _truncation(alpha: float, beta: float) -> _Truncation:
     mirrored = alpha + beta < 0
     if mirrored:
         alpha, beta = -beta, -alpha
-    with localcontext() as context:
-        context.prec = _DIGITS
+    with localcontext(_DECIMAL):
         above, beyond = _upper_tail(alpha), _upper_tail(beta)
         return _Truncation(float(above), float(-above.ln()), float(1 - beyond / above), mirrored)
 
@@ -379,8 +378,8 @@ def _log(x: Tensor) -> Tensor:
     power = torch.where(large, exponent + 1, exponent).to(torch.float64)
     s = (mantissa - 1.0) / (mantissa + 1.0)
     square = s * s
-    series = torch.full_like(square, 2.0 / 23)
-    for n in range(21, 0, -2):
+    series = torch.full_like(square, 2.0 / 19)
+    for n in range(17, 0, -2):
         series.mul_(square).add_(2.0 / n)
     return power * _LN2_HIGH + (s * series + power * _LN2_LOW)
 
@@ -409,8 +408,7 @@ def _remainder(alpha: float, beta: float) -> float:
     """The survival probability at the far bound over that at the near one."""
     if alpha + beta < 0:
         alpha, beta = -beta, -alpha
-    with localcontext() as context:
-        context.prec = _DIGITS
+    with localcontext(_DECIMAL):
         return float(_upper_tail(beta) / _upper_tail(alpha))
 
 

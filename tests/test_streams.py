@@ -232,8 +232,12 @@ def test_shards_of_a_large_matrix(distribution: Distribution, dim: int, kernel: 
 
 
 @named
-def test_layout_leaves_no_trace(distribution: Distribution, kernel: str) -> None:
+@pytest.mark.parametrize("chunk", [7, 100, 1 << 18])
+def test_layout_leaves_no_trace(
+    distribution: Distribution, chunk: int, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = filled(distribution, 6, 5, 4, 3)
+    monkeypatch.setattr(streams, "_CPU_CHUNK", chunk)
     room = torch.zeros(12, 6, 5, 5)
     places = {
         "channels_last": torch.empty(6, 5, 4, 3).contiguous(memory_format=torch.channels_last),
@@ -330,7 +334,9 @@ def test_normals_follow_the_inverse_of_the_distribution_function(monkeypatch: py
     got = mapped(Normal(0, 1), LANES, monkeypatch)
     assert np.abs(got - expected).max() < 6e-7
     assert got.min() < -6.3  # one element in 2**33
-    assert np.array_equal(got[:10], -got[10:20])
+    for dtype in (torch.float32, torch.float64):
+        got = mapped(Normal(0, 1), LANES, monkeypatch, dtype)
+        assert np.array_equal(got[:10], -got[10:20])
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [
@@ -369,6 +375,9 @@ def test_float64_normals_have_float64_accuracy() -> None:
     x = torch.logspace(-300, 300, 5001, dtype=torch.float64)
     logs = np.array([math.log(v) for v in x.tolist()])
     assert np.abs(streams._log(x).numpy() - logs).max() < 1.2e-13
+    x = torch.linspace(0.5, 1.999, 20001, dtype=torch.float64)
+    logs = np.array([math.log(v) for v in x.tolist()])
+    assert np.abs(streams._log(x).numpy() - logs).max() <= 2e-16
     assert float(streams._log(torch.ones(1, dtype=torch.float64))) == 0
 
 
