@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -70,7 +70,7 @@ def lists(of: st.SearchStrategy[Text], least: int = 0, most: int = 3) -> st.Sear
     return st.lists(of, min_size=least, max_size=most)
 
 
-@lru_cache(maxsize=None)
+@cache
 def expressions(depth: int = 3) -> st.SearchStrategy[Text]:
     """The parts of an expression."""
     atoms = st.one_of(words(NUMBERS), words(NAMES), words(CONSTANTS), words(STRINGS), _paths())
@@ -106,7 +106,7 @@ def expressions(depth: int = 3) -> st.SearchStrategy[Text]:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def _paths() -> st.SearchStrategy[Text]:
     """`net.a.b[0]` in an expression."""
     return st.lists(st.sampled_from(["weight", "in", "heads", "0"]), min_size=1, max_size=3).map(
@@ -114,13 +114,13 @@ def _paths() -> st.SearchStrategy[Text]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _indices(depth: int = 0) -> st.SearchStrategy[Text]:
     item = words(INDICES) if depth <= 0 else words(INDICES) | expressions(0)
     return st.tuples(lists(item, 1), st.booleans()).map(lambda p: bracketed("[", p[0], "]", p[1]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _predicates() -> st.SearchStrategy[Text]:
     predicate = st.one_of(
         words(NAMES),
@@ -164,7 +164,7 @@ def _path(draw: Any, inside: bool) -> Text:
     return join(*parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def selectors(depth: int = 1, inside: bool = False) -> st.SearchStrategy[Text]:
     """The parts of one selector, without a comma outside of parentheses."""
     if depth == 0:
@@ -181,7 +181,7 @@ def selectors(depth: int = 1, inside: bool = False) -> st.SearchStrategy[Text]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _targets(inside: bool) -> st.SearchStrategy[Text]:
     def union(items: list[Text]) -> Text:
         return join(items[0], *(part for item in items[1:] for part in (MAY, ",", GO_ON, *item)))
@@ -189,7 +189,7 @@ def _targets(inside: bool) -> st.SearchStrategy[Text]:
     return st.one_of(selectors(1, inside), lists(selectors(0, inside), 2, 4).map(union))
 
 
-@lru_cache(maxsize=None)
+@cache
 def statements(depth: int = 2, inside: bool = False) -> st.SearchStrategy[Text]:
     """The parts of a statement, blocks among them while `depth` is left."""
     targets = _targets(inside)
