@@ -146,8 +146,7 @@ class File:
         for placed in self._placed:
             if not placed.here:
                 continue
-            roots = [placed.rule.targets] if isinstance(placed.rule, Block) else list(children(placed.rule))
-            found += [(placed, node) for root in roots for node in walk(root) if isinstance(node, Call)]
+            found += [(placed, node) for root in _parts(placed.rule) for node in walk(root) if isinstance(node, Call)]
         return tuple(found)
 
     @cached_property
@@ -156,8 +155,7 @@ class File:
         found: list[Node] = []
         for placed in self._placed:
             if placed.here:
-                roots = [placed.rule.targets] if isinstance(placed.rule, Block) else list(children(placed.rule))
-                found += [node for root in roots for node in walk(root)]
+                found += [node for root in _parts(placed.rule) for node in walk(root)]
         return tuple(found)
 
     def text(self, node: Node) -> str:
@@ -174,6 +172,13 @@ class File:
     def replacement(self, place: Any, text: str, title: str, safe: bool) -> Fix:
         """The fix that writes `text` in place of a node or span."""
         return Fix(title, (Edit(place if isinstance(place, Span) else place.span, text),), safe)
+
+
+def _parts(rule: Rule) -> list[Node]:
+    """What a statement itself is made of: not the statements in a block, nor those of a used file."""
+    if isinstance(rule, Block):
+        return [rule.targets]
+    return [] if isinstance(rule, Use) else list(children(rule))
 
 
 def label(placed: Placed, text: str) -> Label:

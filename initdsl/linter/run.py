@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config, find_config
 from ..diagnostic import Diagnostic, in_order
@@ -17,7 +17,9 @@ from ..syntax import parse_source
 from .edits import applied
 from .file import File
 from .frame import RESOLVER_NAMES, all_lints
-from .suppressions import read_suppressions
+
+if TYPE_CHECKING:
+    from .suppressions import Suppressions
 
 __all__ = ["Fixed", "find_files", "fixed", "lint", "lint_file", "lint_source", "unreadable"]
 
@@ -47,7 +49,7 @@ def lint_source(
     enabled = frozenset(name for name in all_lints() if (not config.select or name in config.select) and name not in off)
     known = frozenset(all_lints()) | RESOLVER_NAMES
     unseen = RESOLVER_NAMES if network is None else frozenset(off & RESOLVER_NAMES)
-    suppressions = read_suppressions(source, enabled | (RESOLVER_NAMES - unseen), known)
+    suppressions = _suppressions(source, enabled | (RESOLVER_NAMES - unseen), known)
     whole = rules if isinstance(rules, RuleSet) else RuleSet(rules=tuple(rules), sources={source.name: source.text})
     file = File(source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers))
     plan = None
@@ -59,11 +61,22 @@ def lint_source(
             found += one.run(file)
         elif name in enabled and one.needs == "network" and plan is not None:
             found += one.run(file, plan)
-    found = suppressions.keep(one for one in found if one.name not in off)
+    found = [one for one in found if one.name not in off]
+    if suppressions is not None:
+        found = suppressions.keep(found)
     for name, one in all_lints().items():
-        if complete and name in enabled and one.needs == "suppressions":
+        if suppressions is not None and complete and name in enabled and one.needs == "suppressions":
             found += suppressions.keep(one.run(file, suppressions))
     return in_order(found)
+
+
+def _suppressions(source: Source, enabled: frozenset[str], known: frozenset[str]) -> Suppressions | None:
+    """The suppressions of a text that may have some."""
+    if "initdsl" not in source.text:
+        return None
+    from .suppressions import read_suppressions
+
+    return read_suppressions(source, enabled, known)
 
 
 def lint_file(path: str | os.PathLike[str], text: str | None = None, config: Config | None = None, network: Resolve | None = None) -> list[Diagnostic]:

@@ -27,34 +27,39 @@ import re
 from collections.abc import Iterator
 
 from ...diagnostic import Diagnostic
-from ...nodes import Assign, ClassPattern, Path, Step
+from ...nodes import Assign, ClassPattern, Default, Keep, Path, Step
 from ..file import File, Placed
 from ..frame import lint
 from ..targets import Target
 
-NORMS = re.compile(r"norm|\\bln|\\bbn|_ln\\b|_bn\\b|\\bGDN", re.IGNORECASE)
+NORMS = r"(?i)norm|\bln|\bbn|_ln\b|_bn\b|\bgdn"
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    last = max((p.order for p in file.everything if _speaks_of_norms(p)), default=-1)
-    for placed in file.statements:
+    found = [placed for placed in file.statements if _draws_for_all(placed)]
+    last = max((p.order for p in file.everything if _speaks_of_norms(p)), default=-1) if found else -1
+    for placed in found:
         rule = placed.rule
-        if not isinstance(rule, Assign) or rule.operator != "~" or placed.order < last or not placed.sets_base:
-            continue
-        if any(_takes_all(target) for target in placed.targets or ()):
+        if isinstance(rule, Assign) and placed.order > last:
             yield file.finding(
                 rule.targets, "this draws the weights of norms as it draws matrices",
                 "set those below it, as in `*Norm*.weight = 1`, or select `*.*(ndim>=2)`",
             )  # fmt: skip
 
 
-def _speaks_of_norms(placed: Placed) -> bool:
+def _draws_for_all(placed: Placed) -> bool:
     rule = placed.rule
-    selector = getattr(rule, "targets", None)
-    return (selector is not None and NORMS.search(placed.source[selector.span]) is not None) or any(
-        NORMS.search(placed.source[block.targets.span]) for block in placed.blocks
-    )
+    if not isinstance(rule, Assign) or rule.operator != "~" or not placed.sets_base:
+        return False
+    return any(_takes_all(target) for target in placed.targets or ())
+
+
+def _speaks_of_norms(placed: Placed) -> bool:
+    selectors = [block.targets for block in placed.blocks]
+    if isinstance(placed.rule, Assign | Keep | Default):
+        selectors.append(placed.rule.targets)
+    return any(re.search(NORMS, placed.source[selector.span]) for selector in selectors)
 
 
 def _takes_all(target: Target) -> bool:

@@ -31,13 +31,13 @@ from ...nodes import Regex
 from ..file import File
 from ..frame import lint
 
-LITERAL = re.compile(r"\^(\w+(?:\\\.\w+)*)\$\Z")
+LITERAL = r"\^(\w+(?:\\\.\w+)*)\$\Z"
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
     for node in file.nodes:
-        match = LITERAL.match(node.pattern) if isinstance(node, Regex) else None
+        match = re.match(LITERAL, node.pattern) if isinstance(node, Regex) else None
         if match is not None:
             steps = match[1].split("\\.")
             path = "net" + "".join(f'["{s}"]' if s[0].isdigit() else f".{s}" for s in steps)

@@ -33,7 +33,7 @@ from ..file import File
 from ..frame import lint
 
 # an escape, a character class, or the dot in question
-PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?<=[\w\])])\.(?=[\w\[(])")
+PART = r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?<=[\w\])])\.(?=[\w\[(])"
 
 
 @lint()
@@ -42,7 +42,7 @@ def check(file: File) -> Iterator[Diagnostic]:
         if not isinstance(node, Regex):
             continue
         text = file.text(node)
-        places = [node.span.start + m.start() for m in PART.finditer(text) if m[0] == "."]
+        places = [node.span.start + m.start() for m in re.finditer(PART, text) if m[0] == "."]
         if places:
             edits = tuple(Edit(Span(at, at + 1), "\\.") for at in places)
             first = Span(places[0], places[0] + 1)

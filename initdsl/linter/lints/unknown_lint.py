@@ -24,11 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from ...diagnostic import Diagnostic
 from ..file import File
 from ..frame import lint
-from ..suppressions import Suppressions
+
+if TYPE_CHECKING:
+    from ..suppressions import Suppressions
 
 
 @lint(needs="suppressions")

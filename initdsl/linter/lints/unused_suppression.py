@@ -23,12 +23,15 @@ Comments of this kind outlive their reason in every linter: ruff's RUF100, mypy'
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ...diagnostic import Diagnostic, Edit, Fix
 from ...source import Span
 from ..file import File
 from ..frame import lint
-from ..suppressions import Suppressions
+
+if TYPE_CHECKING:
+    from ..suppressions import Suppressions
 
 
 @lint(needs="suppressions")

@@ -1,0 +1,76 @@
+"""A rule that draws over an embedding's padding row.
+
+## What it does
+Finds embeddings with a `padding_idx` whose weight a rule draws as a whole, with no later rule that sets the padding row
+back to 0.
+
+## Why is this bad
+The row of the padding token is meant to be 0: torch's own reset sets it so, and training never moves it.
+
+## Network
+```python
+net = nn.Sequential(nn.Embedding(10, 4, padding_idx=0), nn.Flatten(), nn.Linear(4, 2, bias=False))
+```
+
+## Example
+```init
+Embedding.weight ~ normal(0, 0.02)
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Use instead
+```init
+Embedding.weight ~ normal(0, 0.02)
+Embedding.weight[padding_idx] = 0
+Linear.weight ~ normal(0, 0.02)
+```
+
+## Source
+pytorch 6495, fairseq 4076; and a tied head whose `Linear` rule stands below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...diagnostic import Diagnostic
+from ..file import File
+from ..frame import lint
+from ..network import entries_of
+
+if TYPE_CHECKING:
+    from ...plans import Plan
+
+
+@lint(needs="network")
+def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
+    seen = set()
+    for entry, base in entries_of(file, plan):
+        distribution = entry.distribution if not entry.edits else getattr(base, "payload", None)
+        if not getattr(distribution, "kind", "") or getattr(distribution, "std", 0) == 0 or base.clause.number in seen:
+            continue
+        owners = [plan.network.modules[i] for t in _group(plan, entry.tensor.index) for i, _ in plan.network.tensors[t].owners]
+        rows = {m.attribute("padding_idx") for m in owners if any("Embedding" in c.name for c in (m.cls, *m.cls.bases))}
+        for row in rows:
+            if isinstance(row, int) and not any(_covers_row(edit, row, entry.shape[0]) for edit in entry.edits):
+                seen.add(base.clause.number)
+                yield file.finding(
+                    base.clause.rule.targets, f"`{entry.label}` has its padding row {row} drawn over",
+                    "add `Embedding.weight[padding_idx] = 0` below it",
+                )  # fmt: skip
+                break
+
+
+def _group(plan: Plan, index: int) -> list[int]:
+    return [index, *(i for i, canonical in plan.canonical.items() if canonical == index)]
+
+
+def _covers_row(edit: object, row: int, size: int) -> bool:
+    index = getattr(edit, "index", None)
+    if not index or getattr(edit, "operator", "") != "=":
+        return False
+    first = index[0]
+    if isinstance(first, int):
+        return first % size == row % size
+    return isinstance(first, slice) and row % size in range(*first.indices(size))

@@ -1,0 +1,85 @@
+"""Linting against a network: the resolver's findings, and the plan that lints with `needs="network"` look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..diagnostic import Diagnostic
+from ..rules import RuleSet
+
+if TYPE_CHECKING:
+    from ..network import ModuleInfo, Network
+    from ..plans import Plan, PlanEntry
+    from .file import File
+    from .run import Resolve
+
+__all__ = ["against", "chain_gain", "entries_of", "is_norm", "is_weight"]
+
+
+def against(net: Any, initializers: Iterable[str] = ()) -> Resolve:
+    """What resolves a rule set against `net`: an `nn.Module` or a described network."""
+    from ..network import Network, describe
+
+    network: Network = net if isinstance(net, Network) else describe(net)[0]
+
+    def resolved(rules: RuleSet) -> tuple[Plan | None, list[Diagnostic]]:
+        from ..initializers import default_registry
+        from ..resolver import Resolver
+
+        resolver = Resolver(rules, network, default_registry(), {})
+        plan = resolver.plan(None, None, False)
+        found = [d for d in resolver.problems if not (d.name == "unknown-initializer" and _registered(d, initializers))]
+        return (None if found else plan), [*found, *resolver.warnings, *resolver.notes]
+
+    return resolved
+
+
+def _registered(finding: Diagnostic, names: Iterable[str]) -> bool:
+    return any(f"`{name}`" in finding.message for name in names)
+
+
+def entries_of(file: File, plan: Plan) -> Iterator[tuple[PlanEntry, Any]]:
+    """Every entry with the action that is its base, where that is a rule of this file."""
+    for entry in plan.entries:
+        if entry.base is not None and entry.base.clause.rule.source == file.source.name:
+            yield entry, entry.base
+
+
+NORM_WORDS = ("norm", "batchnorm", "groupnorm")
+
+
+def is_norm(module: ModuleInfo) -> bool:
+    """Whether a module is a normalization layer, by the name of its class or of one it derives from."""
+    return any("norm" in cls.name.lower() for cls in (module.cls, *module.cls.bases))
+
+
+def is_weight(entry: PlanEntry) -> bool:
+    """Whether an entry is a weight matrix or a convolution's."""
+    return entry.tensor.ndim >= 2
+
+
+def chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float, list[PlanEntry]] | None:
+    """How much a `Sequential` of linear layers, activations and nothing else scales a signal, by its fans alone.
+
+    The product over its layers of `sqrt(fan_in) * rms(weight)`, halved in power by every ReLU; `None` where a layer's
+    weights follow no known distribution, or anything normalizes.
+    """
+    by_index = {e.tensor.index: e for e in plan.entries}
+    power, layers = 1.0, []
+    for child in (network.modules[i] for i in module.children.values()):
+        name = child.cls.name
+        if name in ("Linear", "Conv1d", "Conv2d", "Conv3d"):
+            weight = child.parameters.get("weight")
+            entry = by_index.get(plan.canonical.get(weight, weight)) if weight is not None else None
+            drawn = entry.distribution if entry is not None else None
+            if entry is None or drawn is None:
+                return None
+            layers.append(entry)
+            power *= math.prod(entry.shape[1:]) * (drawn.std**2 + drawn.mean**2)
+        elif name in ("ReLU", "GELU", "SiLU", "LeakyReLU", "ELU"):
+            power /= 2
+        elif child.parameters or child.children or is_norm(child):
+            return None
+    return math.sqrt(power), layers
