@@ -20,7 +20,7 @@ from torch import nn
 # some thousands, under fixed seeds: one that fails has found something.
 STANDARD_ERRORS = 5.0
 LEAST_P = 1e-5  # of a Kolmogorov-Smirnov test; some hundreds are made
-MOST = 100_000  # elements of one parameter, and of one group, that a test looks at
+MOST = 30_000  # elements of one parameter, and of one group, that a test looks at
 
 
 # ---- networks

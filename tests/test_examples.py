@@ -85,6 +85,11 @@ def test_the_rule_file_is_in_the_canonical_layout(path: Path) -> None:
     assert initdsl.format(text) == text or path.stem == "07_one_line"
 
 
+def test_the_rule_files_have_no_findings() -> None:
+    findings = [found for path in EXAMPLES.rglob("*.init") for found in initdsl.lint(path)]
+    assert [found.render() for found in findings] == []
+
+
 # ---- 1: defaults
 
 
