@@ -10,8 +10,12 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import click
 import pytest
 from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page, says
+
+import initdsl
+from initdsl import cli
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -78,7 +82,7 @@ def test_blocks_that_other_tests_read_are_read() -> None:
                 assert page.name in (ROOT / "tests" / ELSEWHERE[block.tag]).read_text("utf-8")
 
 
-def test_the_readme_has_the_installed_command(tmp_path: Path) -> None:
+def test_the_installed_program_does_what_main_does(tmp_path: Path) -> None:
     """The pages call `main` in this process; here is the program itself, once."""
     program = Path(sysconfig.get_path("scripts"), "initdsl")
     if not program.exists():
@@ -88,6 +92,29 @@ def test_the_readme_has_the_installed_command(tmp_path: Path) -> None:
     done = subprocess.run([program, "lint", file.name], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "did you mean `kaiming_normal`?" in done.stdout
+
+
+def test_the_readme_uses_the_canonical_layout() -> None:
+    for block in blocks_of((ROOT / "README.md").read_text("utf-8")):
+        if block.tag == "initdsl":
+            assert initdsl.format(block.text + "\n") == block.text + "\n"
+
+
+@pytest.mark.parametrize("name", initdsl.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    assert re.search(rf"`{name}\b|initdsl\.{name}\b", page)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_and_option_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    assert f"\n## initdsl {name}\n" in page
+    command = cli.group.get_command(click.Context(cli.group), name)
+    assert command is not None
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert re.search(rf"{max(option.opts, key=len)}\b", page), option.opts
 
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
