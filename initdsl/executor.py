@@ -415,6 +415,8 @@ class _Execution:
 class _Values(Names):
     """Names with the values of tensors, in the dtype expressions are computed in."""
 
+    draws_anew = True
+
     def __init__(
         self, run: _Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
         work: torch.dtype,
@@ -429,7 +431,6 @@ class _Values(Names):
         self.run, self.entry, self.action = run, entry, action
         self.steady = run.seeded is not None
         self._tensor_now, self._piece_now, self.work = tensor, piece, work
-        self._draws = 0
 
     def read(self, tensor: int) -> Any:
         return self._steadied(self.run._read(tensor).to(device=self._piece_now.device, dtype=self.work))

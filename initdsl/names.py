@@ -16,6 +16,7 @@ from .selectors import Match, Matcher, near
 
 __all__ = ["Lets", "Names", "bind_call"]
 
+MOST_DRAWS = 10_000
 FACT_NAMES = ("fan_in", "fan_out", "shape", "ndim", "numel")
 
 
@@ -56,6 +57,8 @@ class Names:
     The executor derives from it to give tensors their values.
     """
 
+    draws_anew = False  # whether a formula that draws is evaluated at each of its uses
+
     def __init__(
         self, network: Network, matcher: Matcher, registry: Registry, lets: Lets, match: Match,
         target: int | None, shape: tuple[int, ...] | None, canonical: Mapping[int, int],
@@ -73,6 +76,8 @@ class Names:
         self.reads_itself = False
         self.dynamic = False  # whether anything but numbers was met
         self._open: list[str] = []
+        self._known: dict[str, tuple[Any, int]] = {}  # `let` names met: their values, and how often each draws
+        self._draws = 0
 
     # ---- what a subclass gives values to
 
@@ -91,6 +96,7 @@ class Names:
         return Shape(self.shape)
 
     def drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Any:
+        self._draws += 1
         return Shape(self.target_shape(node))
 
     def tensor(self, values: Any) -> Any:
@@ -132,12 +138,24 @@ class Names:
         variable = self.lets[node.name]
         if variable.expr is None:
             return variable.value
+        if node.name in self._known:  # or names that double each other would take for ever
+            value, draws = self._known[node.name]
+            self._draws += draws
+            if self._draws > MOST_DRAWS:
+                raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
+            return value
         if node.name in self._open:
             circle = " -> ".join(f"`{n}`" for n in (*self._open[self._open.index(node.name) :], node.name))
             raise EvalError(f"`{node.name}` is defined by itself: {circle}", node.span, name="circular-let")
         self._open.append(node.name)
+        before = self._draws
         try:
-            return evaluate(variable.expr, self)
+            value = evaluate(variable.expr, self)
+            if self._draws == before or not self.draws_anew:
+                self._known[node.name] = value, self._draws - before
+            return value
+        except RecursionError:
+            raise EvalError(f"`{node.name}` is made of names nested too deep", node.span, name="too-deep") from None
         except EvalError as error:
             if error.name == "circular-let":
                 raise
@@ -247,9 +265,9 @@ class Names:
         if node.function in FANS:
             if len(node.arguments) != 1:
                 raise EvalError(f"`{node.function}` takes 1 argument", node.span, name="bad-argument")
-            before = set(self.reads), self.reads_itself, self.dynamic
+            before = set(self.reads), self.reads_itself, self.dynamic, dict(self._known)
             value = evaluate(node.arguments[0].value, self)
-            self.reads, self.reads_itself, self.dynamic = before  # a shape was looked at, no values
+            self.reads, self.reads_itself, self.dynamic, self._known = before  # a shape was looked at, no values
             shape = value.dims if isinstance(value, Shape) else tuple(getattr(value, "shape", ()))
             if not isinstance(value, Shape) and not hasattr(value, "dtype"):
                 raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)

@@ -21,6 +21,7 @@ from .syntax import DEFAULT_LIMITS, Limits, parse_source
 __all__ = ["RuleSet", "coerce", "followed", "inside_root", "load", "packaged_recipes", "parse", "read_rules"]
 
 TEXT_NAME = "<rules>"
+LONGEST_PATH = 4096
 
 
 class RuleSet(BaseModel):
@@ -191,7 +192,7 @@ class _Loader:
         place = inside_root(rule.path, folder, self.root)
         if place is None:
             return self.report(
-                rule, "outside-root", f"`{rule.path}` lies outside the root folder",
+                rule, "outside-root", f"`{rule.path[:100]}` lies outside the root folder",
                 "paths are relative to this file and stay inside the root; `root=` names another one",
             )  # fmt: skip
         if os.path.realpath(place) in chain:
@@ -230,6 +231,7 @@ def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
     """`path` relative to `folder`, or `None` where it (or what its links lead to) lies outside `root`."""
     if (
         not path
+        or len(path) > LONGEST_PATH
         or "\0" in path
         or "\\" in path
         or FilePath(path).is_absolute()
@@ -241,7 +243,7 @@ def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
     real, base = os.path.realpath(place), os.path.realpath(root)
     if os.path.commonpath([real, base]) != base:
         return None
-    return FilePath(os.path.normpath(place)) if not place.is_symlink() else place
+    return FilePath(os.path.normpath(place)) if not os.path.islink(place) else place
 
 
 def packaged_recipes() -> Mapping[str, FilePath]:

@@ -663,7 +663,7 @@ def _recover(error: UnexpectedInput, text: str, session: Session) -> bool:
     cursor: Any = cast(Any, error).interactive_parser
     state, thread = cursor.parser_state, cursor.lexer_thread.state
     at, token = _place(error, text)
-    openers = [b for b in session.brackets if b.type != "LBRACE"]
+    openers = [b for b in session.brackets if b.type != "LBRACE" and (b.start_pos or 0) < at]
     end, unclosed = _statement_end(text, at, openers)
     if unclosed is not None:
         opener = OPENERS[unclosed.type]
@@ -776,11 +776,12 @@ def _explain(
                 else f"{name.lower() or 'a control character'} (U+{ord(found):04X})"
             )
             return "bad-character", f"{shown} can't stand here", Span(at, at + 1), None
-    if found == "[" and at and text[at - 1] in " \t" and "LSQB_GLUED" in accepts:
+    ended = "DRAW" in accepts and re.search(r"[\w\])*+][ \t]+\Z", text[max(0, at - 200) : at]) is not None
+    if found == "[" and at and text[at - 1] in " \t" and ("LSQB_GLUED" in accepts or ended):
         return "stray-space", "a space stands before `[`", Span(at, at + 1), "write it directly behind the name"
-    if found == "(" and at and text[at - 1] in " \t" and "LPAR_GLUED" in accepts:
+    if found == "(" and at and text[at - 1] in " \t" and ("LPAR_GLUED" in accepts or ended):
         return "stray-space", "a space stands before `(`", Span(at, at + 1), "write it directly behind the name"
-    if found == "." and at and text[at - 1] in " \t" and "DOT" in accepts:
+    if found == "." and at and text[at - 1] in " \t" and ("DOT" in accepts or ended):
         return "stray-space", "a space stands before `.`", Span(at, at + 1), "write it directly behind the name"
     if token is not None and token.type == "COMPARE":
         if "SET" in accepts and found == "=":
