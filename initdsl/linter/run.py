@@ -17,11 +17,12 @@ from ..syntax import parse_source
 from .edits import applied
 from .file import File
 from .frame import RESOLVER_NAMES, all_lints
+from .network import against
 
 if TYPE_CHECKING:
     from .suppressions import Suppressions
 
-__all__ = ["Fixed", "find_files", "fixed", "lint", "lint_file", "lint_source", "unreadable"]
+__all__ = ["Fixed", "against", "find_files", "fixed", "lint", "lint_file", "lint_source", "unreadable"]
 
 # resolves a rule set against a network: the plan (`None` where there is none), and what is wrong
 Resolve = Callable[[RuleSet], tuple[Any, Iterable[Diagnostic]]]
@@ -49,7 +50,8 @@ def lint_source(
     enabled = frozenset(name for name in all_lints() if (not config.select or name in config.select) and name not in off)
     known = frozenset(all_lints()) | RESOLVER_NAMES
     unseen = RESOLVER_NAMES if network is None else frozenset(off & RESOLVER_NAMES)
-    suppressions = _suppressions(source, enabled | (RESOLVER_NAMES - unseen), known)
+    looked = frozenset(n for n in enabled if network is not None or all_lints()[n].needs != "network")
+    suppressions = _suppressions(source, looked | (RESOLVER_NAMES - unseen), known)
     whole = rules if isinstance(rules, RuleSet) else RuleSet(rules=tuple(rules), sources={source.name: source.text})
     file = File(source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers))
     plan = None
@@ -61,6 +63,8 @@ def lint_source(
             found += one.run(file)
         elif name in enabled and one.needs == "network" and plan is not None:
             found += one.run(file, plan)
+    if network is not None:
+        found = _once(found)
     found = [one for one in found if one.name not in off]
     if suppressions is not None:
         found = suppressions.keep(found)
@@ -68,6 +72,12 @@ def lint_source(
         if suppressions is not None and complete and name in enabled and one.needs == "suppressions":
             found += suppressions.keep(one.run(file, suppressions))
     return in_order(found)
+
+
+def _once(found: list[Diagnostic]) -> list[Diagnostic]:
+    """The resolver and a lint may find the same: one finding of a name in a place."""
+    places = {(one.name, one.file, one.span): one for one in reversed(found)}
+    return list(places.values())
 
 
 def _suppressions(source: Source, enabled: frozenset[str], known: frozenset[str]) -> Suppressions | None:
@@ -122,15 +132,17 @@ def _is_hidden(folder: str) -> bool:
     return folder.startswith(".") or folder in ("__pycache__", "node_modules", "venv", "site-packages")
 
 
-def lint(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], network: Resolve | None = None) -> list[Diagnostic]:
+def lint(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], net: Any = None) -> list[Diagnostic]:
     """The findings about a rule file, or about all files of a list or folder.
 
-    Against a network where one is given. Settings come from the nearest pyproject.toml.
+    With `net`, a module or a described `Network`, those that only a network brings to light as well. Settings come from
+    the nearest pyproject.toml. Raises ConfigError where these can't be right.
 
-    >>> lint("examples")
+    >>> lint("initdsl/recipes")
     []
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    network = None if net is None else against(net)
     return in_order([found for file in find_files(paths) for found in lint_file(file, network=network)])
 
 
