@@ -260,3 +260,243 @@ def test_layers_that_are_all_the_first_one(shared: bool) -> None:
     assert models.ties(ours) == models.ties(theirs)
     assert models.identical(ours, theirs) == 8
     assert len(report["layers.0.up.weight"].names) == 5
+
+
+# ---- wrappers
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Sequential(nn.Linear(8, 8), nn.ReLU()), nn.Linear(8, 2))
+
+
+MLP_RULES = """
+net[0].weight ~ xavier_uniform()
+Linear.bias = 0
+Linear.weight in net[2] ~ orthogonal()
+net[-1].weight ~ normal(0, 0.1)
+net[2][0].bias[0] = 5
+"""
+
+
+def data_parallel(net: nn.Module) -> nn.Module:
+    return nn.DataParallel(net)
+
+
+def distributed(net: nn.Module) -> nn.Module:
+    from torch import distributed
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
+    try:
+        return nn.parallel.DistributedDataParallel(net)
+    finally:
+        distributed.destroy_process_group()
+
+
+def compiled(net: nn.Module) -> nn.Module:
+    return torch.compile(net)
+
+
+def checkpointed(net: nn.Module) -> nn.Module:
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    net[0], net[2] = checkpoint_wrapper(net[0]), checkpoint_wrapper(net[2])
+    return checkpoint_wrapper(net)
+
+
+def fully_sharded_by_class(net: nn.Module) -> nn.Module:
+    class Sharded(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self._fsdp_wrapped_module = inner
+
+    net[2] = Sharded(net[2])
+    return Sharded(net)
+
+
+def everything_at_once(net: nn.Module) -> nn.Module:
+    return data_parallel(compiled(checkpointed(net)))
+
+
+WRAPPERS = [data_parallel, distributed, compiled, checkpointed, fully_sharded_by_class, everything_at_once]
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_wrappers_are_looked_through(wrap: Callable[[nn.Module], nn.Module], seed: int | None) -> None:
+    plain, inside = mlp(), mlp()
+    torch.manual_seed(1)
+    expected = initdsl.apply(plain, MLP_RULES, seed=seed, strict=True)
+    wrapped = wrap(inside)
+    torch.manual_seed(1)
+    report = initdsl.apply(wrapped, MLP_RULES, seed=seed, strict=True)
+    assert [str(entry) for entry in report] == [str(entry) for entry in expected]
+    assert [entry.name for entry in report] == [name for name, _ in plain.named_parameters()]
+    for mine, its in zip(wrapped.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_a_module_of_ones_own_called_module_is_no_wrapper() -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(2, 2)
+
+    net = Holder()
+    initdsl.apply(net, "net.module.* = 3", strict=True)
+    assert (net.module.weight == 3).all()
+
+
+# ---- parametrized and hooked weights
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return nn.init.normal_(torch.empty(shape), 0, 0.5)
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.Linear(6, 4), lambda: nn.Conv2d(3, 4, 3)], ids=["linear", "conv"])
+@pytest.mark.parametrize("old", [False, True], ids=["parametrized", "hooked"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weight_norm(layer: Callable[[], nn.Module], old: bool) -> None:
+    plain = layer()
+    kind = type(plain).__name__
+    shape = plain.weight.shape
+    net = nn.Sequential((nn.utils.weight_norm if old else nn.utils.parametrizations.weight_norm)(plain))
+    values = drawn(shape, 2)
+    torch.manual_seed(2)
+    report = initdsl.apply(net, f"{kind}.weight ~ normal(0, 0.5); {kind}.bias = 0")
+    assert "0.weight" in [entry.name for entry in report]
+    x = torch.randn(2, 3, 5, 5) if kind == "Conv2d" else torch.randn(2, 6)
+    function = nn.functional.conv2d if kind == "Conv2d" else nn.functional.linear
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), function(x, values))
+    torch.testing.assert_close(net[0].weight.detach(), values)
+    # what is trained is what the weight is made of, and it is still there
+    assert {name for name, _ in net.named_parameters()} == (
+        {"0.bias", "0.weight_g", "0.weight_v"}
+        if old
+        else {"0.bias", "0.parametrizations.weight.original0", "0.parametrizations.weight.original1"}
+    )
+    net(x).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["parametrized", "hooked"])
+def test_spectral_norm_and_its_vectors_follow(old: bool) -> None:
+    torch.manual_seed(0)
+    wrap = nn.utils.spectral_norm if old else nn.utils.parametrizations.spectral_norm
+    net = nn.Sequential(wrap(nn.Linear(64, 64)))
+    torch.manual_seed(2)
+    values = nn.init.orthogonal_(torch.empty(64, 64)) + 0.0
+    torch.manual_seed(2)
+    initdsl.apply(net, "Linear.weight ~ orthogonal(); Linear.bias = 0")
+    original = net[0].weight_orig if old else net[0].parametrizations.weight.original
+    assert torch.equal(original.detach(), values)
+    net.eval()
+    with torch.no_grad():
+        net(torch.randn(1, 64))  # the old hook computes the weight before a forward
+        assert torch.linalg.matrix_norm(net[0].weight, 2).item() == pytest.approx(1, abs=0.02)
+
+    torch.manual_seed(2)
+    initdsl.apply(net, "Linear.weight ~ normal(0, 1)")
+    with torch.no_grad():
+        net(torch.randn(1, 64))
+        assert torch.linalg.matrix_norm(net[0].weight, 2).item() == pytest.approx(1, abs=0.05)
+
+
+def test_orthogonal_parametrization() -> None:
+    net = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(5, 5)))
+    torch.manual_seed(3)
+    values = nn.init.orthogonal_(torch.empty(5, 5))
+    torch.manual_seed(3)
+    initdsl.apply(net, "Linear.weight ~ orthogonal(); Linear.bias = 0")
+    torch.testing.assert_close(net[0].weight.detach(), values)
+
+
+def test_parametrized_weights_read_edit_and_default() -> None:
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)))
+    initdsl.apply(net, "Linear.weight = 2; Linear.weight[0] = 3; Linear.weight *= 2")
+    expected = torch.full((4, 6), 4.0)
+    expected[0] = 6
+    torch.testing.assert_close(net[0].weight.detach(), expected)
+    torch.manual_seed(6)
+    initdsl.apply(net, "default Linear.weight")
+    torch.manual_seed(6)
+    torch.testing.assert_close(net[0].weight.detach(), nn.Linear(6, 4).weight.detach())
+
+
+class Doubled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+
+def test_without_right_inverse_nothing_changes_and_the_original_is_named() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    nn.utils.parametrize.register_parametrization(net[1], "weight", Doubled())
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(initdsl.ResolveError, match="Doubled.*right_inverse") as caught:
+        initdsl.apply(net, "Linear.weight ~ normal(0, 1)")
+    assert "net[1].parametrizations.weight.original" in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    initdsl.apply(net, "net[1].parametrizations.weight.original = 3")
+    assert (net[1].weight == 6).all()
+
+
+# ---- shared modules, integer keys, subclasses
+
+
+def test_a_shared_parameter_goes_by_any_of_its_names() -> None:
+    encoder = models.Encoder(depth=3, shared=True)
+    report = initdsl.apply(encoder, "net.layers[2].up.weight = 1; net.layers[1].up.weight[0, 0] = 9")
+    assert encoder.layers[0].up.weight[0, 0].item() == 9
+    assert encoder.layers[0].up.weight[0, 1].item() == 1
+    assert report["layers.2.up.weight"] is report["layers.0.up.weight"]
+    assert [entry.name for entry in report] == ["layers.0.up.weight"]
+
+
+def test_integer_keys_are_the_indices() -> None:
+    class Stage(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleDict({str(i): nn.Linear(2, 2) for i in range(8, 16)})
+
+    net = Stage()
+    initdsl.apply(net, "net.layers[i].weight = i; net.layers[10:12].bias = -1; net.layers[15].bias = 7")
+    assert [layer.weight[0, 0].item() for layer in net.layers.values()] == list(range(8, 16))
+    assert [name for name, layer in net.layers.items() if (layer.bias == -1).all()] == ["10", "11"]
+    assert (net.layers["15"].bias == 7).all()
+    with pytest.raises(initdsl.ResolveError, match="layers"):
+        initdsl.apply(net, "net.layers[0].weight = 1")
+
+
+def test_the_projection_of_attention_is_a_subclass_of_linear() -> None:
+    net = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2), "head": nn.Linear(8, 2)})
+    plan = initdsl.plan(net, "Linear.weight = 1")
+    assert plan["attention.out_proj.weight"].status == "uncovered"
+    assert "Linear+" in str(plan)
+    assert initdsl.plan(net, "Linear+.weight = 1")["attention.out_proj.weight"].status == "set"
+    exact = initdsl.plan(net, "NonDynamicallyQuantizableLinear.weight = 1")
+    assert [entry.name for entry in exact if entry.status == "set"] == ["attention.out_proj.weight"]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("name", "cls", "subclass"),
+    [("efficientnet_b0", "BatchNorm2d", "BatchNormAct2d"), ("convnext_atto", "LayerNorm", "LayerNorm2d")],
+)
+def test_timm_norms_are_subclasses(library: Any, name: str, cls: str, subclass: str) -> None:
+    timm = library("timm")
+    torch_class = getattr(nn, cls)
+    with torch.device("meta"):
+        net = timm.create_model(name, pretrained=False, num_classes=10)
+    count = sum(isinstance(m, torch_class) for m in net.modules())
+    assert sum(type(m) is torch_class for m in net.modules()) == 0
+    assert count > 15
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(net, f"{cls}.weight = 1")
+    assert f"selects 0 of {count} subclasses" in str(caught.value)
+    assert f"{cls}+" in str(caught.value)
+    plan = initdsl.plan(net, f"{cls}+.weight = 1")
+    assert sum(entry.status == "set" for entry in plan) == count
+    assert subclass in {type(m).__name__ for m in net.modules() if isinstance(m, torch_class)}
