@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ..config import Config, ConfigError, find_config
 from ..diagnostic import Diagnostic, in_order
 from ..linter import all_lints, lint_file
 from ..linter.formats import FORMATS, written
-from ..linter.run import find_files, fixed, folder_of, unknown_names, unreadable, with_names
+from ..linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
 from .console import coloured, fail, show, write_atomically
 
 # below this much text the start of further processes costs more than they save
@@ -32,6 +33,8 @@ class Job(NamedTuple):
     ignore: tuple[str, ...]
     fix: bool
     unsafe: bool
+    model: str | None = None
+    manifest: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -46,6 +49,8 @@ class Outcome(NamedTuple):
 @click.option("--output-format", type=click.Choice(list(FORMATS)), default="text", help="How findings are written.")
 @click.option("--select", multiple=True, metavar="NAMES", help="Run these lints alone (commas between names).")
 @click.option("--ignore", multiple=True, metavar="NAMES", help="Leave these findings out.")
+@click.option("--model", metavar="M:F", help="Lint against this network: package.module:attribute or file.py:attribute.")
+@click.option("--manifest", metavar="FILE", help="Lint against the network this file describes (`initdsl manifest`).")
 @click.option("--fix", is_flag=True, help="Make the fixes that leave the plan as it is.")
 @click.option("--unsafe-fixes", is_flag=True, help="Make the other fixes too; look at what they did.")
 @click.option("--baseline", metavar="FILE", help="Leave out the findings this file records.")
@@ -53,8 +58,8 @@ class Outcome(NamedTuple):
 @click.option("--stdin-filename", metavar="NAME", default="<stdin>", help="What the text of `-` is called.")
 @click.option("--explain", metavar="NAME", help="Print the documentation of a lint.")
 def command(
-    paths: tuple[str, ...], output_format: str, select: tuple[str, ...], ignore: tuple[str, ...], fix: bool,
-    unsafe_fixes: bool, baseline: str | None, write_baseline: str | None, stdin_filename: str, explain: str | None,
+    paths: tuple[str, ...], output_format: str, select: tuple[str, ...], ignore: tuple[str, ...],
+    model: str | None, manifest: str | None, fix: bool, unsafe_fixes: bool, baseline: str | None, write_baseline: str | None, stdin_filename: str, explain: str | None,
 ) -> None:  # fmt: skip
     """Find what is wrong in rule files: `*.init` in PATHS, by default here; `-` reads standard input.
 
@@ -66,17 +71,19 @@ def command(
     chosen, left_out = _names(select), _names(ignore)
     _refuse_unknown((*chosen, *left_out))
     fixing = fix or unsafe_fixes
+    if model is not None and manifest is not None:
+        fail("`--model` and `--manifest` both say which network", "give one of them")
     if "-" in paths and len(paths) > 1:
         fail("`-` stands alone: standard input is one file")
     try:
         if paths == ("-",):
-            outcomes = [_standard_input(stdin_filename, chosen, left_out, fixing, unsafe_fixes)]
+            outcomes = [_standard_input(Job(stdin_filename, chosen, left_out, fixing, unsafe_fixes, model, manifest))]
             fixing_here = fixing
         else:
             files = find_files(paths or (".",))
             if not files:
                 click.echo("no `*.init` files here", err=True)
-            outcomes = list(_run([Job(file, chosen, left_out, fixing, unsafe_fixes) for file in files]))
+            outcomes = list(_run([Job(file, chosen, left_out, fixing, unsafe_fixes, model, manifest) for file in files]))
             fixing_here = False
     except ConfigError as error:
         show(error.diagnostics, file=sys.stderr)
@@ -128,16 +135,18 @@ def _config(path: str, job: Job) -> Config:
     return with_names(config, job.select, job.ignore)
 
 
-def _standard_input(name: str, select: tuple[str, ...], ignore: tuple[str, ...], fix: bool, unsafe: bool) -> Outcome:
+def _standard_input(job: Job) -> Outcome:
     from ..source import decode
 
+    name = job.path
     source = decode(name, sys.stdin.buffer.read(LARGEST + 1))
     if isinstance(source, tuple):
         return Outcome([Diagnostic(*source)])
-    config = _config(name, Job(name, select, ignore, fix, unsafe))
-    if not fix:
-        return Outcome(lint_file(name, source.text, config))
-    done = fixed(name, source.text, config, unsafe)
+    config = _config(name, job)
+    network = _network(job, config)
+    if not job.fix:
+        return Outcome(lint_file(name, source.text, config, network))
+    done = fixed(name, source.text, config, job.unsafe, network)
     sys.stdout.buffer.write(done.text.encode("utf-8"))
     sys.stdout.buffer.flush()
     return Outcome(done.left, done.count)
@@ -145,12 +154,29 @@ def _standard_input(name: str, select: tuple[str, ...], ignore: tuple[str, ...],
 
 def _one(job: Job) -> Outcome:
     config = _config(job.path, job)
+    network = _network(job, config)
     if not job.fix:
-        return Outcome(lint_file(job.path, config=config))
-    return _fix_file(job, config)
+        return Outcome(lint_file(job.path, config=config, network=network))
+    return _fix_file(job, config, network)
 
 
-def _fix_file(job: Job, config: Config) -> Outcome:
+def _network(job: Job, config: Config) -> Resolve | None:
+    """The network to lint against: what the options name, else the manifest that pyproject.toml names."""
+    manifest = job.manifest
+    if job.model is None and manifest is None and config.manifest is not None:
+        manifest = str(config.folder / config.manifest)
+    return None if job.model is None and manifest is None else _loaded(job.model, manifest)
+
+
+@lru_cache(maxsize=8)
+def _loaded(model: str | None, manifest: str | None) -> Resolve:
+    from ..linter.network import against
+    from .model import load_model, read_manifest
+
+    return against(load_model(model, meta=True) if model is not None else read_manifest(str(manifest)))
+
+
+def _fix_file(job: Job, config: Config, network: Resolve | None) -> Outcome:
     from ..source import decode
 
     try:
@@ -159,8 +185,8 @@ def _fix_file(job: Job, config: Config) -> Outcome:
         before = b""
     source = decode(job.path, before)
     if isinstance(source, tuple) or not before or len(before) > LARGEST:
-        return Outcome(lint_file(job.path, config=config))
-    done = fixed(job.path, source.text, config, job.unsafe)
+        return Outcome(lint_file(job.path, config=config, network=network))
+    done = fixed(job.path, source.text, config, job.unsafe, network)
     if done.count:
         mark = b"\xef\xbb\xbf" if before.startswith(b"\xef\xbb\xbf") else b""
         try:
@@ -170,14 +196,14 @@ def _fix_file(job: Job, config: Config) -> Outcome:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             problem = Diagnostic("unreadable-file", f"can't write `{job.path}`: {reason}")
-            return Outcome([problem, *lint_file(job.path, config=config)])
+            return Outcome([problem, *lint_file(job.path, config=config, network=network)])
     return Outcome(done.left, done.count)
 
 
 def _run(jobs: Sequence[Job]) -> Iterator[Outcome]:
     """Every job, in several processes where there is enough to read."""
     cores = min(len(jobs), os.cpu_count() or 1, 16)
-    if cores > 1 and not any(job.fix for job in jobs) and _size(jobs) > WORTH_PROCESSES:
+    if cores > 1 and not any(job.fix or job.model or job.manifest for job in jobs) and _size(jobs) > WORTH_PROCESSES:
         from concurrent.futures import ProcessPoolExecutor
 
         with ProcessPoolExecutor(cores) as pool:

@@ -86,6 +86,12 @@ def _import(place: str) -> Any:
 
 def network_of(model: str | None, manifest: str | None) -> nn.Module | Network:
     """The network of `--model` (on the meta device) or `--manifest`."""
+    if model is None and manifest is None:
+        from ..config import find_config
+
+        config = find_config(os.getcwd())
+        model = config.model
+        manifest = None if model is not None or config.manifest is None else str(config.folder / config.manifest)
     if (model is None) == (manifest is None):
         fail("one of `--model` and `--manifest` says which network", "as in `--model package.module:attribute`")
     if model is not None:

@@ -23,9 +23,9 @@ SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead")
 
 # findings of the resolver, which only a network brings to light; a suppression may name them
 RESOLVER_NAMES = frozenset([
-    "bad-index", "bad-shape", "depthwise-fan", "exploding-signal", "fused-matrix", "identical-layers",
-    "padding-row-overwritten", "subclass-left-out", "tie-mismatch", "tied-conflict", "uncovered-parameter",
-    "undefined-fan", "unknown-name", "unmatched-selector", "vanishing-signal", "zeroed-norm",
+    "bad-dtype", "bad-index", "bad-shape", "circular-read", "copy-mismatch", "doubtful-fan", "lazy-parameter",
+    "needs-module", "needs-parameter", "no-default", "no-right-inverse", "subclass-left-out", "tie-mismatch",
+    "undefined-fan", "unknown-attribute", "unknown-name", "unmatched-path", "unmatched-selector",
 ])  # fmt: skip
 
 

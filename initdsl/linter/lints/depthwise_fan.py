@@ -51,7 +51,9 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
         if not isinstance(call, Call) or base.clause.number in seen:
             continue
         modes = [a.value for a in call.arguments if a.name == "mode" or a.name is None]
-        if not any("fan_out" in (m.name if isinstance(m, Name) else m.value) for m in modes if isinstance(m, Name | String)):
+        if not any(
+            "fan_out" in (m.name if isinstance(m, Name) else m.value) for m in modes if isinstance(m, Name | String)
+        ):
             continue
         groups = plan.network.modules[base.match.module].attribute("groups")
         if isinstance(groups, int) and groups > 1:

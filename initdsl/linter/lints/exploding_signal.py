@@ -51,10 +51,15 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
             continue
         gain, layers = found
         base = layers[0].base
-        if gain > 1e3 and base is not None and base.clause.rule.source == file.source.name and base.clause.number not in seen:
+        if (
+            gain > 1e3
+            and base is not None
+            and base.clause.rule.source == file.source.name
+            and base.clause.number not in seen
+        ):
             seen.add(base.clause.number)
             yield file.finding(
-                base.clause.rule.targets,
+                base.clause.targets,
                 f"through the {len(layers)} layers of `{module.label}` the signal grows by a factor of {gain:.1g}",
                 "`xavier_normal()` keeps its size under tanh, `kaiming_normal(nonlinearity=relu)` under ReLU",
             )

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from ...plans import Plan
 
 BY_FANS = re.compile(r"(xavier|glorot|orthogonal)")
-FUSED = re.compile(r"(^|\.)(in_proj_weight|(c_|to_|w)?qkv(_proj)?\.weight|gate_up_proj(\.weight)?|weight_[ih]h_l\d+(_reverse)?)$")
+FUSED = re.compile(
+    r"(^|\.)(in_proj_weight|(c_|to_|w)?qkv(_proj)?\.weight|gate_up_proj(\.weight)?|weight_[ih]h_l\d+(_reverse)?)$"
+)
 
 
 @lint(needs="network")
@@ -57,7 +59,13 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
             continue
         if FUSED.search(entry.name) and entry.tensor.ndim == 2:
             seen.add(base.clause.number)
-            count = "4, hidden_size" if "LSTM" in _owner(plan, base) else "3, hidden_size" if "GRU" in _owner(plan, base) else "3, embed_dim"
+            count = (
+                "4, hidden_size"
+                if "LSTM" in _owner(plan, base)
+                else "3, hidden_size"
+                if "GRU" in _owner(plan, base)
+                else "3, embed_dim"
+            )
             yield file.finding(
                 call, f"`{entry.label}` {list(entry.shape)} holds several matrices, and `{call.function}` fills it as one",
                 f"`as ({count}, -1)[*]` fills each by itself",

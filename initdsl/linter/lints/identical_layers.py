@@ -48,7 +48,9 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     network = plan.network
     by_index = {entry.tensor.index: entry for entry in plan.entries}
     for module in network.modules:
-        if module.cls.name not in ("TransformerEncoder", "TransformerDecoder") or not module.cls.qualname.startswith("torch."):
+        if module.cls.name not in ("TransformerEncoder", "TransformerDecoder") or not module.cls.qualname.startswith(
+            "torch."
+        ):
             continue
         if any(network.modules[i].cls.name == "Transformer" for i, _ in module.parents):
             continue  # nn.Transformer draws its matrices again itself
@@ -58,8 +60,12 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
         ]  # fmt: skip
         left = [entry for entry in matrices if entry.status in ("kept", "uncovered")]
         if left and len(left) == len(matrices):
-            clause = next((e.base.clause for e in left if e.base and e.base.clause.rule.source == file.source.name), None)
-            place = clause.rule.span if clause is not None else Span(0, len(file.source.line(1)) if file.source.text else 0)
+            clause = next(
+                (e.base.clause for e in left if e.base and e.base.clause.rule.source == file.source.name), None
+            )
+            place = (
+                clause.rule.span if clause is not None else Span(0, len(file.source.line(1)) if file.source.text else 0)
+            )
             yield file.finding(
                 place, f"the layers of `{module.label}` are copies of one another, and no rule draws them",
                 "draw their matrices, as in `Linear+.weight ~ xavier_uniform()`",

@@ -50,13 +50,15 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
         distribution = entry.distribution if not entry.edits else getattr(base, "payload", None)
         if not getattr(distribution, "kind", "") or getattr(distribution, "std", 0) == 0 or base.clause.number in seen:
             continue
-        owners = [plan.network.modules[i] for t in _group(plan, entry.tensor.index) for i, _ in plan.network.tensors[t].owners]
+        owners = [
+            plan.network.modules[i] for t in _group(plan, entry.tensor.index) for i, _ in plan.network.tensors[t].owners
+        ]
         rows = {m.attribute("padding_idx") for m in owners if any("Embedding" in c.name for c in (m.cls, *m.cls.bases))}
         for row in rows:
             if isinstance(row, int) and not any(_covers_row(edit, row, entry.shape[0]) for edit in entry.edits):
                 seen.add(base.clause.number)
                 yield file.finding(
-                    base.clause.rule.targets, f"`{entry.label}` has its padding row {row} drawn over",
+                    base.clause.targets, f"`{entry.label}` has its padding row {row} drawn over",
                     "add `Embedding.weight[padding_idx] = 0` below it",
                 )  # fmt: skip
                 break

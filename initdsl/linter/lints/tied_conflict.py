@@ -47,14 +47,23 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     shared = {e.tensor.index: e for e in plan.entries if len(e.names) > 1 and e.base is not None}
     seen = set()
     for clause in plan.clauses:
-        if isinstance(clause.rule, Tie) or not isinstance(clause.rule, Assign) or clause.rule.source != file.source.name:
+        if (
+            isinstance(clause.rule, Tie)
+            or not isinstance(clause.rule, Assign)
+            or clause.rule.source != file.source.name
+        ):
             continue
         if clause.rule.operator not in ("=", "~") or clause.hits:
             continue
         selection = plan.resolver.selection(clause)
         for index in selection.by_tensor if selection is not None else ():
             entry = shared.get(index)
-            if entry is None or entry.base is None or entry.base.clause.number <= clause.number or clause.number in seen:
+            if (
+                entry is None
+                or entry.base is None
+                or entry.base.clause.number <= clause.number
+                or clause.number in seen
+            ):
                 continue
             mine = {m.module for m in selection.by_tensor[index]}
             if entry.base.match.module not in mine:

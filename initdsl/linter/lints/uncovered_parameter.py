@@ -51,5 +51,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
         names = listed([entry.label for entry in left])
         end = len(file.source.line(1)) if file.source.text else 0
         yield file.finding(
-            Span(0, end), f"no rule reaches the whole of {count}: {names}", "`keep` leaves a parameter as it is, and says so"
+            Span(0, end),
+            f"no rule reaches the whole of {count}: {names}",
+            "`keep` leaves a parameter as it is, and says so",
         )

@@ -58,16 +58,30 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     for entry, base in entries_of(file, plan):
         module = plan.network.modules[entry.tensor.owners[0][0]]
         drawn = entry.distribution
-        if entry.tensor.owners[0][1] == "weight" and _scales(module) and drawn is not None and drawn.mean == drawn.std == 0:
+        if (
+            entry.tensor.owners[0][1] == "weight"
+            and _scales(module)
+            and drawn is not None
+            and drawn.mean == drawn.std == 0
+        ):
             zeroed.setdefault(base.clause.number, []).append(entry)
             if not alive and len(zeroed[base.clause.number]) == 1:
                 yield file.finding(
-                    base.clause.rule.targets, f"the scale of every normalization layer is 0, `{entry.label}` first",
+                    base.clause.targets, f"the scale of every normalization layer is 0, `{entry.label}` first",
                     "a norm's weight starts at 1",
                 )  # fmt: skip
 
 
-TORCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm2d", "RMSNorm")
+TORCH_NORMS = (
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "SyncBatchNorm",
+    "LayerNorm",
+    "GroupNorm",
+    "InstanceNorm2d",
+    "RMSNorm",
+)
 
 
 def _scales(module: object) -> bool:
