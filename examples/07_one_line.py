@@ -1,13 +1,11 @@
 """Three rules on one line, written where they are used: the last rule for a parameter wins."""
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 import initdsl
 
-RULES = Path(__file__).with_suffix(".init").read_text(encoding="utf-8").strip()
+RULES = "Linear.weight ~ normal(0, 0.01); net[2].weight = 42; tie net[2] net[4]"
 
 
 def network() -> nn.Sequential:

@@ -435,7 +435,7 @@ def test_without_right_inverse_nothing_changes_and_the_original_is_named() -> No
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     nn.utils.parametrize.register_parametrization(net[1], "weight", Doubled())
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(initdsl.ResolveError, match="Doubled.*right_inverse") as caught:
+    with pytest.raises(initdsl.ResolveError, match=r"Doubled.*right_inverse") as caught:
         initdsl.apply(net, "Linear.weight ~ normal(0, 1)")
     assert "net[1].parametrizations.weight.original" in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
