@@ -27,9 +27,12 @@ class Assembly:
 
     def assemble(self, plan: Plan, found: Found) -> None:
         network = self.at.network
-        for tensor in network.tensors:
-            if self.at.canonical.get(tensor.index, tensor.index) != tensor.index:
+        seen = set()
+        for place in range(len(network.tensors)):
+            tensor = network.tensors[self.at.canonical.get(place, place)]
+            if tensor.index in seen:
                 continue
+            seen.add(tensor.index)
             base, edits = found.get(tensor.index, (None, []))
             if tensor.kind == "buffer" and base is None and not edits:
                 continue

@@ -140,7 +140,7 @@ class PlanEntry:
     @property
     def name(self) -> str:
         """The name of `named_parameters()`."""
-        return self.tensor.name
+        return self.plan.first(self.tensor).name
 
     @property
     def names(self) -> list[str]:
@@ -150,7 +150,7 @@ class PlanEntry:
     @property
     def label(self) -> str:
         """The tensor as a rule file writes it: `net[0].weight`."""
-        return self.plan.network.label(self.tensor)
+        return self.plan.network.label(self.plan.first(self.tensor))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -363,10 +363,13 @@ class Plan:
         return len(self.entries)
 
     def tensor_names(self, tensor: TensorInfo) -> list[str]:
-        names = self.network.names(tensor)
-        for index in self._joined.get(tensor.index, ()):
-            names += [n for n in self.network.names(self.network.tensors[index]) if n not in names]
-        return names
+        indices = sorted([tensor.index, *self._joined.get(tensor.index, ())])
+        return list(dict.fromkeys(n for i in indices for n in self.network.names(self.network.tensors[i])))
+
+    def first(self, tensor: TensorInfo) -> TensorInfo:
+        """Of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied."""
+        joined = self._joined.get(tensor.index)
+        return tensor if joined is None else self.network.tensors[min(tensor.index, *joined)]
 
     @cached_property
     def _joined(self) -> dict[int, list[int]]:

@@ -129,7 +129,7 @@ class Seeded:
         return any(name in registry and registry[name].draws for name in calls)
 
     def key(self, entry: PlanEntry, action: Action, nth: int) -> streams.StreamKey:
-        return streams.key(self.seed, entry.tensor.name, self.number(entry, action, nth))
+        return streams.key(self.seed, entry.name, self.number(entry, action, nth))
 
     # ---- filling
 
@@ -144,7 +144,7 @@ class Seeded:
     ) -> Any:  # fmt: skip
         """Call a whole-tensor initializer with a generator that is the piece's own; global generators stay untouched."""
         number = self.number(entry, action, nth)
-        name = entry.tensor.name
+        name = entry.name
         if math.prod(action.shape) != entry.tensor.numel:
             offset, _ = window(action.view or entry.tensor.shape, action.index)
             name = f"{name}\0{offset}\0{list(action.shape)}"

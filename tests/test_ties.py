@@ -91,6 +91,19 @@ def test_filled_once_by_the_last_rule_for_any_name() -> None:
     assert draws.count((6, 4)) == 1
 
 
+def test_named_as_the_tied_network_names_it() -> None:
+    """Whichever operand stays, the name is the first of `named_parameters()`: a second apply sees the same network."""
+    for rule in ("tie net.head.weight net.embed.weight", "tie net.embed.weight net.head.weight"):
+        net = Tower()
+        first = initdsl.apply(net, f"*.* ~ normal(); {rule}", seed=3)
+        values = net.embed.weight.detach().clone()
+        second = initdsl.apply(net, f"*.* ~ normal(); {rule}", seed=3)
+        names = [n for n, _ in net.named_parameters()]
+        assert [e.name for e in first] == [e.name for e in second] == names
+        assert [e.label for e in first] == [e.label for e in second]
+        assert torch.equal(net.embed.weight, values)
+
+
 def test_several_by_one_selector() -> None:
     net = filled(mlp())
     initdsl.apply(net, "tie Linear.weight")
