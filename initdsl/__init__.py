@@ -30,6 +30,7 @@ from .rules import RuleSet, load, parse
 if TYPE_CHECKING:
     from .api import apply, plan
     from .formatter import format
+    from .materializing import materialize
     from .linter import lint
     from .network import Network, describe
     from .plans import Plan, PlanEntry
@@ -57,6 +58,7 @@ __all__ = [
     "initializer",
     "lint",
     "load",
+    "materialize",
     "parse",
     "plan",
 ]
@@ -70,6 +72,7 @@ _LATE = {
     "describe": ".network",
     "format": ".formatter",
     "lint": ".linter",
+    "materialize": ".materializing",
     "plan": ".api",
 }
 

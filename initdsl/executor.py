@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 __all__ = ["execute"]
 
 
-def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None) -> Report:
-    """Fill the network a plan was made for; see `initdsl.apply`."""
+def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: bool = False) -> Report:
+    """Fill the network a plan was made for; see `initdsl.apply`. A `fresh` one has no values to put back after a failure."""
     if plan.live is None:
         raise ResolveError(
             Diagnostic("no-network", "this plan was made from a description, there is no network to fill")
         )
     _refuse_meta(plan)
-    return _Execution(plan, on_init).run()
+    return _Execution(plan, on_init, fresh).run()
 
 
 def _refuse_meta(plan: Plan) -> None:
@@ -73,12 +73,13 @@ class StepFailed(Exception):
 class _Execution:
     """One run over one network."""
 
-    def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None):
+    def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, fresh: bool = False):
         assert plan.live is not None
         self.plan = plan
         self.live = plan.live
         self.network = plan.network
         self.on_init = on_init
+        self.fresh = fresh
         self.backup = Backup()
         self.seeded: Any = None
         if plan.seed is not None:
@@ -96,7 +97,7 @@ class _Execution:
             try:
                 if last >= 0 or plan.ties:
                     self.backup.random_states()
-                for _, _, touched in steps[: last + 1]:
+                for _, _, touched in () if self.fresh else steps[: last + 1]:
                     self.backup.save(touched())
                 self._tie()
                 for number, (step, _, _) in enumerate(steps):
@@ -362,7 +363,10 @@ class _Execution:
         module = self.live.modules[owner]
         if _keeps(entry):
             return
-        value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
+        if self.fresh:  # what it is computed from has no values yet
+            value = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device=entry.tensor.device)
+        else:
+            value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
         if entry.base is not None and isinstance(entry.base.payload, Reset):
             info = self.network.modules[owner]
             with self.seeded.resetting(info.name) if self.seeded is not None else nullcontext():
@@ -578,6 +582,19 @@ def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
 POWER_ITERATIONS = 50
 
 
+def follow(module: nn.Module) -> None:
+    """Bring the buffers that depend on a module's computed weights up to them."""
+    if type(module).__name__ == "ParametrizationList":
+        _follow(module)
+    for hook in module._forward_pre_hooks.values():
+        if type(hook).__name__ == "WeightNorm" and f"{getattr(hook, 'name', '')}_g" in module._parameters:
+            setattr(module, hook.name, hook.compute_weight(module))  # type: ignore[attr-defined]
+        elif type(hook).__name__ == "SpectralNorm" and f"{getattr(hook, 'name', '')}_orig" in module._parameters:
+            original = module._parameters[f"{hook.name}_orig"]  # type: ignore[attr-defined]
+            assert original is not None
+            write_computed(module, hook.name, original.detach().clone())  # type: ignore[attr-defined]
+
+
 def _follow(chain: Any) -> None:
     """Spectral norm's vectors belong to the weight: iterate them to the new one, from where they are."""
     if hasattr(chain, "original"):
@@ -593,10 +610,11 @@ def _follow(chain: Any) -> None:
                 part.train(mode)
 
 
-def shell_of(module: nn.Module, made: dict[int, nn.Parameter]) -> nn.Module:
-    """A module like this one on parameters of its own: contiguous, on the CPU, float32 (float64 where they are).
+def shell_of(module: nn.Module, made: dict[int, nn.Parameter], device: str = "cpu") -> nn.Module:
+    """A module like this one on parameters of its own: contiguous, float32 (float64 where they are), the values copied.
 
-    `made` gets the stand-ins by the identity of what they stand for. Buffers and everything else are shared.
+    `made` gets the stand-ins by the identity of what they stand for. Everything else is shared, but for buffers on
+    the meta device.
     """
     shell = object.__new__(type(module))
     shell.__dict__ = dict(module.__dict__)
@@ -606,13 +624,24 @@ def shell_of(module: nn.Module, made: dict[int, nn.Parameter]) -> nn.Module:
             if id(value) not in made:
                 dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
                 dtype = dtype if value.is_floating_point() else value.dtype
-                made[id(value)] = nn.Parameter(torch.zeros(value.shape, dtype=dtype), requires_grad=False)
+                values = torch.empty(value.shape, dtype=dtype, device=device)
+                if not values.is_meta and not value.is_meta:
+                    values.copy_(value.detach())
+                made[id(value)] = nn.Parameter(values, requires_grad=False)
             shell._parameters[name] = made[id(value)]
         else:
             shell._parameters[name] = value
+    for hook in module._forward_pre_hooks.values():
+        computed = shell.__dict__.get(getattr(hook, "name", ""))
+        if isinstance(computed, torch.Tensor):
+            shell.__dict__[hook.name] = torch.empty(computed.shape, device=device)  # type: ignore[attr-defined]
     shell._modules = {
-        name: None if child is None else shell_of(child, made) for name, child in module._modules.items()
+        name: None if child is None else shell_of(child, made, device) for name, child in module._modules.items()
     }
+    if device == "meta":
+        shell._buffers = {
+            name: None if value is None else value.detach().to("meta") for name, value in module._buffers.items()
+        }
     return shell
 
 

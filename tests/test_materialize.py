@@ -1,0 +1,487 @@
+"""`materialize`: built without memory, allocated once, filled once; the same network as built as usual and filled."""
+
+from __future__ import annotations
+
+import gc
+import random
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import initdsl
+from initdsl.materializing import unallocated
+
+RULES = "Linear.weight ~ normal(0, 0.02); Linear.bias = 0"
+EVERYTHING = "/./ ~ normal(0, 0.02)"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 4))
+
+
+def same(a: nn.Module, b: nn.Module) -> None:
+    """Every parameter and buffer of one network is bit for bit that of the other, under the same names and ties."""
+    ours, theirs = a.state_dict(keep_vars=True), b.state_dict(keep_vars=True)
+    assert list(ours) == list(theirs)
+    for pick in ("named_parameters", "named_buffers"):
+        x, y = (dict(getattr(net, pick)(remove_duplicate=False)) for net in (a, b))
+        assert list(x) == list(y)
+        for name in x:
+            assert x[name].shape == y[name].shape, name
+            assert x[name].dtype == y[name].dtype, name
+            assert x[name].stride() == y[name].stride(), name
+            assert x[name].device == y[name].device, name
+            assert x[name].requires_grad == y[name].requires_grad, name
+            assert type(x[name]) is type(y[name]), name
+            assert torch.equal(x[name].nan_to_num(), y[name].nan_to_num()), name
+        firsts = [[next(n for n in d if d[n] is d[name]) for name in d] for d in (x, y)]
+        assert firsts[0] == firsts[1]
+
+
+# ---- the same network
+
+
+def test_as_built_and_filled() -> None:
+    net = mlp()
+    initdsl.apply(net, RULES + "; default LayerNorm", seed=3)
+    same(initdsl.materialize(mlp, RULES, seed=3), net)
+
+
+def test_unseeded_as_built_and_filled() -> None:
+    net = mlp()
+    torch.manual_seed(5)
+    initdsl.apply(net, RULES + "; default LayerNorm")
+    torch.manual_seed(5)
+    same(initdsl.materialize(mlp, RULES), net)
+
+
+def test_options_are_those_of_apply() -> None:
+    def twos(tensor: torch.Tensor) -> None:
+        tensor.fill_(2)
+
+    seen: list[str] = []
+    net = initdsl.materialize(
+        mlp, "let s = 1; Linear.weight = s; Linear.bias = twos()", vars={"s": 3}, initializers={"twos": twos},
+        on_init=lambda entry: seen.append(entry.name),
+    )  # fmt: skip
+    assert float(net[0].weight.detach().mean()) == 3
+    assert float(net[3].bias.detach().mean()) == 2
+    assert "0.weight" in seen
+    with pytest.raises(initdsl.ResolveError, match="uncovered-parameter"):
+        initdsl.materialize(mlp, RULES, strict=True)
+
+
+class Varied(nn.Module):
+    """Shared parameters, odd attributes, computed buffers, recurrent flat weights, deep copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 8, padding_idx=0)
+        self.head = nn.Linear(8, 11, bias=False)
+        self.head.weight = self.embed.weight
+        shared = nn.Parameter(torch.rand(3))
+        self.a, self.b = shared, shared
+        self.lstm = nn.LSTM(8, 8, num_layers=2, bidirectional=True)
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2)
+        self.conv = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)
+        self.norm = nn.BatchNorm2d(4)
+        self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+        self.marked = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+        self.marked.wd = 0.5  # type: ignore[attr-defined]
+        self.listed = [self.marked]
+        self.register_buffer("rotary", 1.0 / 10000 ** (torch.arange(0, 8, 2) / 8), persistent=False)
+        self.register_buffer("mask", torch.ones(4, 4).tril().bool())
+        self.register_buffer("nothing", None)
+        self.several = nn.ParameterList([torch.zeros(2), torch.ones(3)])
+        self.named = nn.ParameterDict({"x": torch.zeros(2)})
+
+
+VARIED = EVERYTHING + "; default BatchNorm2d"
+
+
+def test_a_varied_network() -> None:
+    torch.manual_seed(0)
+    net = Varied()
+    initdsl.apply(net, VARIED, seed=1)
+    made = initdsl.materialize(Varied, VARIED, seed=1)
+    same(made, net)
+    assert made.head.weight is made.embed.weight
+    assert made.a is made.b
+    assert made.marked.wd == 0.5
+    assert made.listed[0] is made.marked
+    assert all(
+        flat is made.lstm._parameters[name]
+        for flat, name in zip(made.lstm._flat_weights, made.lstm._flat_weights_names, strict=True)
+    )
+    out = made.lstm(torch.ones(2, 1, 8))[0]
+    out.sum().backward()
+    assert made.lstm.weight_hh_l0.grad is not None
+
+
+def test_ties_of_rules_survive() -> None:
+    made = initdsl.materialize(
+        lambda: nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}), "tie net.a net.b; Linear.* ~ normal()", seed=0
+    )
+    assert made["a"].weight is made["b"].weight
+
+
+class Drawn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("features", torch.randn(4))
+        self.register_buffer("numpy", torch.tensor(np.random.rand(4)))
+
+
+def test_drawn_buffers_are_the_seeds() -> None:
+    made = [initdsl.materialize(Drawn, RULES, seed=s) for s in (1, 1, 2)]
+    assert torch.equal(made[0].features, made[1].features)
+    assert torch.equal(made[0].numpy, made[1].numpy)
+    assert not torch.equal(made[0].features, made[2].features)
+
+
+def test_global_generators_stay() -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    initdsl.materialize(Drawn, RULES, seed=1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert (np.random.get_state()[1] == before[2]).all()
+
+
+@pytest.mark.parametrize("kind", ["spectral", "weight", "old spectral", "old weight"])
+def test_parametrized_weights(kind: str) -> None:
+    from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+
+    wrap: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "spectral": parametrizations.spectral_norm, "weight": parametrizations.weight_norm,
+        "old spectral": spectral_norm, "old weight": weight_norm,
+    }  # fmt: skip
+
+    def build() -> nn.Module:
+        return nn.Sequential(wrap[kind](nn.Linear(6, 6)))
+
+    rules = "Linear.weight ~ orthogonal(); Linear.bias = 0"
+    net = initdsl.materialize(build, rules, seed=0)
+    plain = initdsl.materialize(lambda: nn.Sequential(nn.Linear(6, 6)), rules, seed=0)
+    x = torch.randn(5, 6)
+    net(x)
+    for _ in range(20):  # in training the power iteration goes on; the weight is near from the start
+        assert torch.allclose(net.eval()(x), plain(x), atol=1e-3)
+    default = initdsl.materialize(build, "", seed=0) if kind in ("weight", "old weight") else None
+    if default is not None:
+        assert torch.allclose(default(x), initdsl.materialize(lambda: nn.Sequential(nn.Linear(6, 6)), "", seed=0)(x), atol=1e-6)
+
+
+# ---- nothing twice
+
+
+class Allocations(TorchDispatchMode):
+    """Elements of float tensors that are allocated or drawn off the meta device, by operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[int] = []
+        self.drawn = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.device.type != "meta":
+            name = func._schema.name
+            if name in ("aten::empty", "aten::empty_strided") and out.is_floating_point():
+                self.made.append(out.numel())
+            if name in ("aten::normal_", "aten::uniform_"):
+                self.drawn += out.numel()
+        return out
+
+
+def test_nothing_is_filled_twice() -> None:
+    size = 1000 * 500
+    with Allocations() as seen:
+        initdsl.materialize(lambda: nn.Linear(1000, 500), "Linear.weight ~ normal(); Linear.bias = 0")
+    assert seen.drawn == size
+    assert seen.made.count(size) == 2  # the constructor's, which is given up untouched, and the network's own
+
+
+def test_parameters_of_the_constructor_are_given_up() -> None:
+    kept: list[Any] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            real = nn.Parameter(torch.empty(10))
+            kept.append(weakref.ref(real))
+            self.w = real
+
+    with unallocated():
+        net = Watched()
+        gc.collect()
+        assert kept[0]() is None
+    assert net.w.is_meta
+
+
+def test_other_threads_are_left_alone() -> None:
+    found: list[nn.Module] = []
+    with unallocated():
+        thread = threading.Thread(target=lambda: found.append(nn.Linear(2, 2)))
+        thread.start()
+        thread.join()
+        assert nn.Linear(2, 2).weight.is_meta
+    assert not found[0].weight.is_meta
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+# ---- refused by name, before anything is allocated
+
+
+class Bare(nn.Module):
+    """A parameter without a reset, and one that its reset forgets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.inner = Forgetful()
+
+
+class Forgetful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4))
+        self.gamma = nn.Parameter(torch.zeros(4))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
+
+
+def test_what_nobody_sets_is_refused_by_name() -> None:
+    with Allocations() as seen, pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.materialize(Bare, "net.inner.weight[0] = 2", seed=0)
+    assert caught.value.diagnostics[0].name == "no-default"
+    assert "`net.scale`" in str(caught.value)
+    assert "`net.inner.gamma`" in str(caught.value)
+    assert "inner.weight" not in str(caught.value)
+    assert sum(seen.made) <= 12  # the constructor's own
+    made = initdsl.materialize(Bare, "net.inner.weight[0] = 2; net.inner.gamma, net.scale = 3", seed=0)
+    assert made.inner.weight.tolist() == [2, 1, 1, 1]
+
+
+def test_kept_means_the_default() -> None:
+    made = initdsl.materialize(lambda: nn.LayerNorm(3), "net.weight = 5; keep net.weight", seed=0)
+    assert made.weight.tolist() == [1, 1, 1]
+
+
+def test_slices_that_make_up_a_whole_need_no_default() -> None:
+    made = initdsl.materialize(Bare, "net.scale[:2] = 1; net.scale[2:] = 2; net.inner.* = 0", seed=0)
+    assert made.scale.tolist() == [1, 1, 2, 2]
+    with pytest.raises(initdsl.ResolveError, match=r"net\.scale"):
+        initdsl.materialize(Bare, "net.scale[:2] = 1; net.inner.* = 0", seed=0)
+
+
+class Partly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4))
+
+    def reset_parameters(self) -> None:
+        with torch.no_grad():
+            self.weight[:2] = 0
+
+
+def test_what_a_reset_leaves_unset_does_not_pass() -> None:
+    for seed in (None, 0):
+        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.weight`"):
+            initdsl.materialize(Partly, "", seed=seed)
+
+
+def test_a_module_that_arranges_resets_what_it_has() -> None:
+    torch.manual_seed(0)
+    net = nn.Transformer(16, 2, 1, 1, 32)
+    torch.manual_seed(0)
+    made = initdsl.materialize(lambda: nn.Transformer(16, 2, 1, 1, 32), "")
+    for (name, a), b in zip(made.named_parameters(), net.parameters(), strict=True):
+        assert abs(float(a.detach().std()) - float(b.detach().std())) < 0.03, name
+        assert float(a.detach().abs().max()) <= float(b.detach().abs().max()) * 1.05 + 1e-6, name
+
+
+class Derived(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("average", self.weight.detach().clone())
+
+
+class Needy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.size = float(self.weight.sum())
+
+
+class Viewing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.part = self.weight[:2]
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (Derived, "`average`"),
+        (Needy, "needs the values of parameters"),
+        (Viewing, "`part`"),
+        (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), "needs the values of parameters"),
+        (lambda: mlp().to("cpu"), "left to `device=`"),
+        (lambda: nn.LazyLinear(3), "weight"),
+    ],
+    ids=["buffer", "values", "view", "parametrization", "moved", "lazy"],
+)
+def test_what_needs_values_is_refused(factory: Any, said: str) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.materialize(factory, "", seed=0) if said == "weight" else initdsl.materialize(factory, "/./ = 0", seed=0)
+    assert said in str(caught.value)
+
+
+def test_a_rule_may_fill_such_a_buffer() -> None:
+    made = initdsl.materialize(Derived, "net.weight = 1; net.average = 2", seed=0)
+    assert made.average.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("factory", [mlp(), 3, "mlp"])
+def test_a_factory_is_called(factory: Any) -> None:
+    with pytest.raises(TypeError, match="a factory is called without arguments"):
+        initdsl.materialize(factory, RULES)
+
+
+def test_a_factory_returns_a_network() -> None:
+    with pytest.raises(TypeError, match="returned int"):
+        initdsl.materialize(lambda: 3, RULES)  # type: ignore[arg-type, return-value]
+
+
+def test_errors_of_the_constructor_are_its_own() -> None:
+    def build() -> nn.Module:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        initdsl.materialize(build, RULES)
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+def test_wrong_rules_allocate_nothing() -> None:
+    with Allocations() as seen, pytest.raises(initdsl.RuleError):
+        initdsl.materialize(mlp, "Linear.weight ~ kaimin()", seed=0)
+    assert len(seen.made) == 6
+
+
+def test_unmatched_rules_warn() -> None:
+    with pytest.warns(initdsl.UnmatchedRuleWarning, match="Conv2d"):
+        initdsl.materialize(mlp, RULES + "; Conv2d.weight = 0", seed=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_device() -> None:
+    made = initdsl.materialize(Varied, VARIED, device="cuda", seed=1)
+    net = initdsl.materialize(Varied, VARIED, seed=1).cuda()
+    same(made, net)
+
+
+# ---- against the constructors of published libraries
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 99}
+
+
+def _vision(name: str, **options: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import torchvision
+
+        return getattr(torchvision.models, name)(**options)
+
+    return build
+
+
+def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import timm
+
+        return timm.create_model(name, **options)
+
+    return build
+
+
+def _transformer(model: str, config: str, **options: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import transformers
+
+        return getattr(transformers, model)(getattr(transformers, config)(**options))
+
+    return build
+
+
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    "vision_vit": _vision("VisionTransformer", image_size=32, patch_size=8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=64),
+    "vision_swin": _vision(
+        "SwinTransformer", patch_size=[4, 4], embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=[4, 4]
+    ),
+    "vision_mobilenet": _vision("mobilenet_v3_small", width_mult=0.25),
+    "vision_resnet": _vision("resnet18", num_classes=2),
+    "timm_vit": _timm("vit_tiny_patch16_224", embed_dim=48, depth=2),
+    "timm_beit": _timm("beit_base_patch16_224", embed_dim=48, depth=2, num_heads=4),
+    "timm_eva": _timm("eva02_tiny_patch14_224", embed_dim=48, depth=2, num_heads=4),
+    "timm_swin": _timm("swin_tiny_patch4_window7_224", embed_dim=24, depths=(2, 2), num_heads=(2, 4)),
+    "timm_resmlp": _timm("resmlp_12_224", num_classes=2),
+    "timm_levit": _timm("levit_128s", num_classes=2),
+    "gpt2": _transformer("GPT2LMHeadModel", "GPT2Config", n_embd=32, n_layer=2, n_head=4, vocab_size=99, **SPECIAL),
+    "llama": _transformer("LlamaForCausalLM", "LlamaConfig", **SMALL),
+    "mistral": _transformer("MistralForCausalLM", "MistralConfig", **SMALL, num_key_value_heads=2),
+    "mixtral": _transformer("MixtralForCausalLM", "MixtralConfig", **SMALL, num_key_value_heads=2),
+    "gemma2": _transformer("Gemma2ForCausalLM", "Gemma2Config", **SMALL, num_key_value_heads=2, head_dim=8),
+    "bert": _transformer("BertForMaskedLM", "BertConfig", **SMALL),
+    "t5": _transformer(
+        "T5ForConditionalGeneration", "T5Config", d_model=32, d_ff=64, num_layers=2, num_heads=4, vocab_size=99, d_kv=8
+    ),
+    "gptj": _transformer("GPTJForCausalLM", "GPTJConfig", n_embd=32, n_layer=2, n_head=4, vocab_size=99, rotary_dim=8, **SPECIAL),
+    "neox": _transformer("GPTNeoXForCausalLM", "GPTNeoXConfig", **SMALL),
+    "whisper": _transformer(
+        "WhisperModel", "WhisperConfig", d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, vocab_size=99, decoder_start_token_id=1, **SPECIAL,
+    ),
+    "wav2vec2": _transformer(
+        "Wav2Vec2Model", "Wav2Vec2Config", **SMALL, conv_dim=(16, 16), conv_stride=(2, 2), conv_kernel=(3, 3),
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+    ),
+    "mamba": _transformer("MambaForCausalLM", "MambaConfig", hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4),
+}  # fmt: skip
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_as_the_library_builds_it(name: str, torchvision_shim: None) -> None:
+    for library in ("torchvision", "timm", "transformers"):
+        pytest.importorskip(library)
+    factory = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    net = factory()
+    made = initdsl.materialize(factory, EVERYTHING, seed=0)
+    initdsl.apply(net, EVERYTHING, seed=0)  # parameters alike; buffers are those of the constructors
+    same(made, net)
+    theirs = dict(net.named_modules())
+    for path, module in made.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, vars(theirs[path])[attribute]), (path, attribute)
