@@ -65,7 +65,7 @@ from .nodes import (
 from .parse_tables import read_tables
 from .source import Source, Span
 
-__all__ = ["Limits", "grammar_text", "keywords", "parse_source", "tokenize"]
+__all__ = ["Limits", "accepted", "grammar_text", "keywords", "parse_source", "tokenize"]
 
 
 @dataclass(frozen=True)
@@ -883,3 +883,15 @@ def tokenize(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Token]:
         return list(cursor.iter_parse())
     except (UnexpectedInput, TooDeep):
         raise ValueError("the text has a syntax error") from None
+
+
+def accepted(text: str, limits: Limits = DEFAULT_LIMITS) -> frozenset[str]:
+    """The terminals that may come behind a text; none where it is wrong already."""
+    _local.session = Session(limits, text)
+    try:
+        cursor = parser().parse_interactive(text)
+        for _ in cursor.iter_parse():
+            pass
+        return frozenset(cursor.accepts())
+    except (UnexpectedInput, TooDeep):
+        return frozenset()

@@ -14,6 +14,7 @@ COMMANDS = {
     "lint": "what is wrong in rule files",
     "fmt": "the one canonical layout; comments kept",
     "list": "the initializers, recipes and lints there are",
+    "lsp": "the language server, for editors",
     "manifest": "a network described as JSON, to lint and plan against without its code",
     "plan": "what would happen to every parameter; touches nothing",
 }

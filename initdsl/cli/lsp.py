@@ -1,0 +1,22 @@
+"""`initdsl lsp`: the language server."""
+
+from __future__ import annotations
+
+import click
+
+from .console import fail
+
+
+@click.command("lsp")
+@click.option("--stdio", is_flag=True, help="Speak over standard input and output, as it does anyway.")
+def command(stdio: bool) -> None:
+    """Serve editors: findings while typing, completion, hover, rename and more, over standard input and output."""
+    try:
+        from ..server import protocol as _  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in ("pygls", "lsprotocol", "cattrs"):
+            raise
+        fail("the language server needs pygls", 'install it: `pip install "initdsl[lsp]"`')
+    from ..server import serve
+
+    serve()

@@ -1,0 +1,60 @@
+"""Findings about a text as it is typed: what reading it, the lints and (with a manifest) the network say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from ..diagnostic import Diagnostic
+from ..linter import lint_source
+from ..network import Network
+from ..nodes import Use
+from ..resolver import Resolver
+from ..rules import RuleSet, read_rules
+from ..source import Source
+from .known import Known
+
+__all__ = ["findings"]
+
+
+def findings(path: str, text: str, known: Known) -> list[Diagnostic]:
+    """Every finding about a text that stands for a file; what is wrong in a file it uses is found at its `use`."""
+    config = known.config
+    root = None if config.root is None else config.folder / config.root
+    rules, problems = read_rules(path, text=text, root=root)
+    if path not in rules.sources:
+        return problems
+    source = rules.source(path)
+    network = known.network if not problems else None
+    found = lint_source(source, rules, problems, config, None if network is None else _resolving(network, known))
+    return [one for one in (_here(one, source, rules) for one in found) if one is not None]
+
+
+def _resolving(network: Network, known: Known) -> Any:
+    def resolve(rules: RuleSet) -> tuple[Any, Iterable[Diagnostic]]:
+        resolver = Resolver(rules, network, known.registry, {})
+        plan = resolver.plan(None, None, False)
+        found = [one for one in (*resolver.problems, *resolver.warnings, *resolver.notes) if not _registered(one, known)]
+        return (None if resolver.problems else plan), found
+
+    return resolve
+
+
+def _registered(found: Diagnostic, known: Known) -> bool:
+    """Whether a finding misses an initializer that Python code registers, as the settings say."""
+    if found.name != "unknown-initializer" or found.source is None or found.span is None:
+        return False
+    return found.source[found.span] in known.config.initializers
+
+
+def _here(found: Diagnostic, source: Source, rules: RuleSet) -> Diagnostic | None:
+    if found.source is None or found.source.name == source.name:
+        return found
+    for rule in rules.walk():
+        if isinstance(rule, Use) and rule.source == source.name and found.severity == "error":
+            inside = {one.source for one in RuleSet.model_construct(rules=rule.rules or ()).walk()}
+            if found.source.name in inside or found.source.name.endswith(rule.path):
+                message = f"{found.location}: {found.message}"
+                return replace(found, source=source, span=rule.path_span, message=message, fix=None, labels=())
+    return None

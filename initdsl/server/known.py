@@ -1,0 +1,150 @@
+"""What names there are around a file: initializers, recipes, torch's classes, and the network of its manifest."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from ..config import Config, find_config
+from ..diagnostic import InitDSLError
+from ..expressions import EvalError
+from ..initializers import ArgumentError, Registry, default_registry, fans
+from ..names import Lets, Variable
+from ..network import Network, TensorInfo
+from ..nodes import Block, Let, Selector
+from ..resolution import Resolution
+from ..rules import RuleSet
+from ..selectors import Frame, Match
+from .outline import Outline
+from .pieces import Piece, read
+
+__all__ = ["Known", "known_at", "shape_and_fans", "torch_classes"]
+
+LARGEST_MANIFEST = 256 << 20
+
+
+@lru_cache(maxsize=1)
+def torch_classes() -> tuple[str, ...]:
+    """The names of torch.nn's modules, read from where torch is installed; nothing is imported."""
+    try:
+        found = importlib.util.find_spec("torch")
+        if found is None or found.origin is None:
+            return ()
+        text = (Path(found.origin).parent / "nn" / "modules" / "__init__.py").read_text("utf-8")
+        for statement in ast.parse(text).body:
+            if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "__all__":
+                return tuple(sorted(name for name in ast.literal_eval(statement.value) if isinstance(name, str)))
+    except (OSError, ValueError, SyntaxError, ImportError):
+        pass
+    return ()
+
+
+@lru_cache(maxsize=4)
+def _network(path: str, changed: int, size: int) -> Network | None:
+    """A manifest's network; when the file changed, and its size, tell a cached answer from a stale one."""
+    if size > LARGEST_MANIFEST:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Network.from_manifest(json.load(file))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+@dataclass
+class Known:
+    """What a file can name. `network` is `None` without a manifest that can be read."""
+
+    config: Config
+    registry: Registry
+    network: Network | None = None
+    _selected: dict[tuple[object, ...], list[Match] | None] = field(default_factory=dict)
+
+    def selected(self, found: Outline, outer: int, selector: Selector, text: str, number: int) -> list[Match] | None:
+        """What a selector in the block `outer` selects; `None` where that can't be said. `text` identifies it."""
+        if self.network is None:
+            return None
+        lets = found.visible(number)
+        formulas = tuple(found.pieces.pieces[one.piece].text for one in lets.values()) if _computes(selector) else ()
+        heads = found.pieces.heads(outer)
+        key = (tuple(head.text for head in heads), text, formulas)
+        if key not in self._selected:
+            if len(self._selected) > 1 << 14:
+                self._selected.clear()
+            self._selected[key] = self._select(found, heads, selector, number)
+        return self._selected[key]
+
+    def _select(self, found: Outline, heads: list[Piece], selector: Selector, number: int) -> list[Match] | None:
+        assert self.network is not None
+        resolution = Resolution(RuleSet.model_construct(rules=()), self.network, self.registry, {})
+        lets = {}
+        for name, one in found.visible(number).items():
+            rule, _ = read(found.pieces.pieces[one.piece])
+            if isinstance(rule, Let):
+                lets[name] = Variable(rule.value, rule.source)
+        resolution.lets = Lets(lets)
+        try:
+            frame = None
+            for head in heads:
+                block, _ = read(head)
+                if not isinstance(block, Block):
+                    return None
+                inside = resolution.matcher.select(block.targets, frame)
+                frame = Frame(self.network, [match for match in inside if match.tensor is None])
+            return resolution.matcher.select(selector, frame)
+        except (EvalError, InitDSLError, RecursionError):
+            return None
+
+    def tensors(self, matches: list[Match]) -> list[TensorInfo]:
+        """The parameters of matches, those of modules at any depth, each once."""
+        assert self.network is not None
+        found: dict[int, None] = {}
+        for match in matches:
+            if match.tensor is not None:
+                found.setdefault(match.tensor)
+                continue
+            for index in self.network.reachable(match.module):
+                found.update(dict.fromkeys(self.network.modules[index].parameters.values()))
+        return [self.network.tensors[index] for index in found]
+
+
+def _computes(selector: Selector) -> bool:
+    from ..nodes import Name, walk
+
+    return any(isinstance(node, Name) for node in walk(selector))
+
+
+@lru_cache(maxsize=8)
+def _known(config: Config, manifest: tuple[str, int, int] | None) -> Known:
+    return Known(config, default_registry(), None if manifest is None else _network(*manifest))
+
+
+def known_at(path: str) -> Known:
+    """What a file at a path can name. Settings that can't be right count as none."""
+    try:
+        config = find_config(os.path.dirname(os.path.abspath(path)))
+    except InitDSLError:
+        config = Config(Path(os.path.dirname(os.path.abspath(path))))
+    manifest = None
+    if config.manifest is not None:
+        place = str(config.folder / config.manifest)
+        try:
+            state = os.stat(place)
+            manifest = (place, state.st_mtime_ns, state.st_size)
+        except (OSError, ValueError):
+            manifest = None
+    return _known(config, manifest)
+
+
+def shape_and_fans(tensor: TensorInfo) -> str:
+    """`[8, 4], fan_in 4, fan_out 8`."""
+    try:
+        into, out = fans(tensor.shape)
+    except ArgumentError:
+        return str(list(tensor.shape))
+    return f"{list(tensor.shape)}, fan_in {into}, fan_out {out}"

@@ -1,0 +1,257 @@
+"""What a text declares and where it is used: `let` names, `use` paths, statements as an outline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from .. import nodes
+from ..initializers import default_registry
+from ..nodes import Call, Let, Name, Rule, Use
+from ..source import Span
+from ..syntax import keywords
+from .pieces import Piece, Pieces, coloured, cut, read, rule_of
+
+__all__ = ["Declaration", "Outline", "Refused", "Symbol", "outline", "renamed", "symbols"]
+
+
+class Refused(Exception):
+    """What was asked for can't be done; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A `let`: its name, where that stands, the number of its piece and the block it holds in (-1: the file)."""
+
+    name: str
+    span: Span
+    piece: int
+    scope: int
+
+
+class Reference(NamedTuple):
+    """A name in an expression; `formula` where that is a `let`'s, which is evaluated where the `let` is used."""
+
+    name: str
+    span: Span
+    piece: int
+    formula: bool
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The names of a text."""
+
+    pieces: Pieces
+    lets: dict[str, list[Declaration]] = field(default_factory=dict)
+    references: dict[str, list[Reference]] = field(default_factory=dict)
+    uses: list[tuple[str, Span]] = field(default_factory=list)
+
+    def scopes(self, piece: int) -> list[int]:
+        """The blocks a piece stands in, inner first, and the file."""
+        outer = self.pieces.pieces[piece].outer if piece >= 0 else -1
+        found = []
+        while outer >= 0:
+            found.append(outer)
+            outer = self.pieces.pieces[outer].outer
+        return [*found, -1]
+
+    def visible(self, piece: int) -> dict[str, Declaration]:
+        """The `let`s that hold at a piece."""
+        scopes = self.scopes(piece)
+        found = {}
+        for name, declared in self.lets.items():
+            one = _resolved(declared, scopes, piece)
+            if one is not None:
+                found[name] = one
+        return found
+
+    def declaration(self, name: str, piece: int) -> Declaration | None:
+        """The `let` a name in a piece means."""
+        return _resolved(self.lets.get(name, []), self.scopes(piece), piece)
+
+    def name_at(self, offset: int) -> Reference | Declaration | None:
+        """The `let` or the use of a name that an offset lies in or directly behind."""
+        piece = self.pieces.at(offset)
+        if piece < 0:
+            return None
+        for declared in self.lets.values():
+            for one in declared:
+                if one.piece == piece and one.span.start <= offset <= one.span.end:
+                    return one
+        for used in self.references.values():
+            for reference in used:
+                if reference.piece == piece and reference.span.start <= offset <= reference.span.end:
+                    return reference
+        return None
+
+
+def _resolved(declared: list[Declaration], scopes: list[int], piece: int) -> Declaration | None:
+    for scope in scopes:
+        here = [one for one in declared if one.scope == scope]
+        before = [one for one in here if one.piece < piece]
+        if before:
+            return before[-1]
+    # a formula is evaluated where it is used, so it may speak of what comes later
+    return next((one for scope in scopes for one in declared if one.scope == scope), None)
+
+
+@lru_cache(maxsize=8)
+def outline(text: str) -> Outline:
+    """The outline of a text; it need not parse."""
+    found = Outline(cut(text))
+    for number, piece in enumerate(found.pieces.pieces):
+        if piece.kind == "close" or not piece.text:
+            continue
+        names = _names(piece.text, piece.kind, piece.outer >= 0)
+        for name, start, end in names.lets:
+            span = Span(piece.start + start, piece.start + end)
+            found.lets.setdefault(name, []).append(Declaration(name, span, number, piece.outer))
+        for name, start, end in names.references:
+            span = Span(piece.start + start, piece.start + end)
+            found.references.setdefault(name, []).append(Reference(name, span, number, bool(names.lets)))
+        for path, start, end in names.uses:
+            found.uses.append((path, Span(piece.start + start, piece.start + end)))
+    return found
+
+
+class _Names(NamedTuple):
+    lets: list[tuple[str, int, int]]
+    references: list[tuple[str, int, int]]
+    uses: list[tuple[str, int, int]]
+
+
+@lru_cache(maxsize=1 << 14)
+def _names(text: str, kind: str, inside: bool) -> _Names:
+    found = _Names([], [], [])
+    rule, shift = rule_of(text, kind, inside)
+    if rule is None:
+        for colour in coloured(text):
+            where = (text[colour.start : colour.end], colour.start, colour.end)
+            if colour.kind == "definition":
+                found.lets.append(where)
+            elif colour.kind == "name":
+                found.references.append(where)
+        return found
+    if isinstance(rule, Let):
+        found.lets.append((rule.name, rule.name_span.start - shift, rule.name_span.end - shift))
+    elif isinstance(rule, Use):
+        found.uses.append((rule.path, rule.path_span.start - shift, rule.path_span.end - shift))
+    words = {id(word) for word in _enumerated(rule)}
+    for node in nodes.walk(rule):
+        if isinstance(node, Name) and id(node) not in words and node.name not in ("net", "it"):
+            found.references.append((node.name, node.span.start - shift, node.span.end - shift))
+    return found
+
+
+def _enumerated(rule: Rule) -> Iterator[Name]:
+    """The names that are words of an enumeration: `mode=fan_in`."""
+    registry = default_registry()
+    for call in nodes.walk(rule):
+        if not isinstance(call, Call) or call.function not in registry:
+            continue
+        parameters = registry[call.function].parameters
+        for position, argument in enumerate(call.arguments):
+            parameter = next((p for p in parameters if p.name == argument.name), None)
+            if argument.name is None and position < len(parameters):
+                parameter = parameters[position]
+            if parameter is not None and isinstance(argument.value, Name) and argument.value.name in parameter.choices:
+                yield argument.value
+
+
+# ---- rename
+
+
+NAME = re.compile(r"[^\W\d]\w*\Z")
+
+
+def renamed(text: str, offset: int, new: str) -> list[Span]:
+    """The places to write `new` so that the `let` at an offset has that name. Raises Refused."""
+    found = outline(text)
+    at = found.name_at(offset)
+    if at is None:
+        raise Refused("there is no name of a `let` here")
+    declaration = at if isinstance(at, Declaration) else found.declaration(at.name, at.piece)
+    if declaration is None:
+        raise Refused(f"no `let` of this file declares `{at.name}`")
+    if not NAME.match(new) or not new.isprintable():
+        raise Refused(f"`{new}` is not a name: letters, digits and `_`, a letter or `_` first")
+    if new in keywords():
+        raise Refused(f"`{new}` is reserved; take another name")
+    if new == at.name:
+        return []
+    if new in found.lets or new in found.references:
+        raise Refused(f"`{new}` means something in this file already; take another name")
+    declared, used = found.lets[at.name], found.references.get(at.name, [])
+    # a formula means the name where its own `let` is used: then one name in two blocks can't be told apart
+    together = len({one.scope for one in declared}) > 1 and any(one.formula for one in used)
+    spans = [one.span for one in declared if together or one.scope == declaration.scope]
+    for reference in used:
+        meant = found.declaration(reference.name, reference.piece)
+        if meant is not None and (together or meant.scope == declaration.scope):
+            spans.append(reference.span)
+    return sorted(set(spans))
+
+
+# ---- symbols
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A line of the outline: what it shows, what it is, and what is inside."""
+
+    name: str
+    kind: str  # "let", "use", "block" or "statement"
+    span: Span
+    name_span: Span
+    children: list[Symbol]
+
+
+def symbols(text: str) -> list[Symbol]:
+    """The statements of a text, those of blocks inside them."""
+    pieces = cut(text).pieces
+    top: list[Symbol] = []
+    open_: dict[int, Symbol] = {}
+    ends: dict[int, int] = {}
+    current = -1
+    for number, piece in enumerate(pieces):
+        if piece.kind == "close":
+            if current >= 0:
+                ends[current] = piece.end
+                current = pieces[current].outer
+        elif piece.kind == "open":
+            current = number
+    for number, piece in enumerate(pieces):
+        if piece.kind == "close" or not piece.text:
+            continue
+        name, kind, span = _symbol(piece)
+        end = ends.get(number, len(text.rstrip())) if piece.kind == "open" else piece.end
+        symbol = Symbol(name, kind, Span(piece.start, max(end, piece.end)), span, [])
+        (open_[piece.outer].children if piece.outer in open_ else top).append(symbol)
+        if piece.kind == "open":
+            open_[number] = symbol
+    return top
+
+
+def _symbol(piece: Piece) -> tuple[str, str, Span]:
+    colours = coloured(piece.text)
+    shown = re.sub(r"\s+", " ", piece.text)
+    whole = Span(piece.start, piece.end)
+    if piece.kind == "open":
+        return shown, "block", whole
+    if len(colours) > 1 and colours[0].kind == "statement":
+        word = piece.text[colours[0].start : colours[0].end]
+        named = Span(piece.start + colours[1].start, piece.start + colours[1].end)
+        if word == "let":
+            return piece.text[colours[1].start : colours[1].end], "let", named
+        if word == "use":
+            return shown, "use", named
+    return shown if len(shown) <= 80 else f"{shown[:77]}...", "statement", whole
+
+
+def statement(found: Outline, number: int) -> Rule | None:
+    """The statement of a piece, if it parses."""
+    return read(found.pieces.pieces[number])[0] if number >= 0 else None
