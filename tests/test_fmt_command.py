@@ -244,16 +244,16 @@ def test_standard_input_stands_alone(folder: Path) -> None:
 
 def test_the_program_loads_no_torch_and_a_name_that_is_no_text_is_shown(folder: Path) -> None:
     (folder / os.fsdecode(b"\xff.init")).write_text(BROKEN)
-    write(folder / "a.init", UGLY)
+    (folder / os.fsdecode(b"\xfe.init")).write_text(UGLY)
     code = (
         "import sys, initdsl.cli\n"
-        "sys.argv = ['initdsl', 'fmt', '.']\n"
+        "sys.argv = ['initdsl', 'fmt', '--diff', '.']\n"
         "try: initdsl.cli.main()\n"
         "finally: print('torch' in sys.modules, 'numpy' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert done.stdout == "False False\n"
+    assert done.stdout.startswith("--- \\udcfe.init\n")
+    assert done.stdout.endswith("False False\n")
     assert "\\udcff.init:1:16" in done.stderr
     assert "Traceback" not in done.stderr
-    assert (folder / "a.init").read_text() == NICE

@@ -84,6 +84,10 @@ def test_a_range_leaves_the_other_lines(first: int, last: int, expected: str) ->
     assert applied(TEXT, format_range(TEXT, first, last)) == expected
 
 
+def test_a_range_leaves_the_blanks_before_it() -> None:
+    assert applied("A.w=1  \n\n\n\n B.w=2", format_range("A.w=1  \n\n\n\n B.w=2", 5, 5)) == "A.w=1  \n\n\n\nB.w = 2\n"
+
+
 def test_the_lines_of_a_range_keep_crlf() -> None:
     assert applied("A.w=1;B.w=2\r\nC.w=3\r\n", format_range("A.w=1;B.w=2\r\nC.w=3\r\n", 1, 1)) == "A.w = 1\r\nB.w = 2\r\nC.w=3\r\n"
 
