@@ -255,9 +255,17 @@ def says(wanted: str, got: str) -> bool:
 
 def run_page(name: str, text: str, folder: str | os.PathLike[str]) -> Page:
     """A page, run with `folder` as the working directory."""
+    from initdsl.initializers import default_registry
+
     page = Page(name, text)
-    with contextlib.chdir(folder):
-        page.run()
+    registered = default_registry()._by_name
+    before = dict(registered)
+    try:
+        with contextlib.chdir(folder):
+            page.run()
+    finally:  # what the page registers is its own
+        registered.clear()
+        registered.update(before)
     return page
 
 

@@ -16,6 +16,7 @@ from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page, says
 
 import initdsl
 from initdsl import cli
+from initdsl.initializers import default_registry
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -61,6 +62,13 @@ def test_a_page_can_be_corrected(tmp_path: Path) -> None:
     right = corrected(text, run_page("page.md", text, tmp_path))
     assert right == text.replace("\n3\n", "\n2\n").replace("\n1\n", "\n0\n")
     assert not run_page("page.md", right, tmp_path).differences
+
+
+def test_what_a_page_registers_goes_with_it(tmp_path: Path) -> None:
+    text = "```python\nimport initdsl\n@initdsl.initializer\ndef of_this_page(tensor):\n    tensor.zero_()\n```"
+    assert not run_page("page.md", text, tmp_path).differences
+    assert "of_this_page" not in default_registry()
+    assert "normal" in default_registry()
 
 
 @pytest.mark.parametrize(

@@ -57,16 +57,11 @@ def completions(text: str, offset: int, known: Known, path: str = "") -> tuple[S
     found = outline(text)
     if any(begin < offset <= end for begin, end in found.pieces.comments):
         return Span(offset, offset), []
-    number = found.pieces.at(start)
-    piece = found.pieces.pieces[number] if number >= 0 else None
-    if piece is not None and (piece.kind == "close" or start == piece.start):
-        piece = None
+    piece, at = found.pieces.typed(text, start)
     outer = piece.outer if piece is not None else found.pieces.enclosing(start)
-    begin = piece.start if piece is not None else start
-    before = text[begin:start]
+    before = text[piece.start if piece is not None else start : start]
     if _in_string_or_comment(before):
         return Span(offset, offset), []
-    at = number if piece is not None else len([p for p in found.pieces.pieces if p.start < start])
     place = _Place(found, outer, at, before, known)
     items = {item.label: item for item in place.items()}
     typed = text[start:offset].lower()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..diagnostic import Diagnostic
-from ..linter import lint_source
+from ..linter import all_lints, lint_source
 from ..network import Network
 from ..nodes import Use
 from ..resolver import Resolver
@@ -28,6 +28,10 @@ def findings(path: str, text: str, known: Known) -> list[Diagnostic]:
     source = rules.source(path)
     network = known.network if not problems else None
     found = lint_source(source, rules, problems, config, None if network is None else _resolving(network, known))
+    if network is not None and any(one.fix is None and one.name in all_lints() for one in found):
+        # the network and a lint of files may find the same; the lint's has the fix
+        alone = {one: one for one in lint_source(source, rules, problems, config)}
+        found = [alone.get(one, one) for one in found]
     return [one for one in (_here(one, source, rules) for one in found) if one is not None]
 
 

@@ -14,7 +14,7 @@ from ..source import Span
 from .completion import STATEMENTS, VALUES, call_around
 from .known import Known, shape_and_fans
 from .outline import Declaration, outline
-from .pieces import Colour, Piece, coloured, cut, read
+from .pieces import Colour, Piece, coloured, read
 
 __all__ = ["counts", "definition", "hover"]
 
@@ -49,7 +49,7 @@ def hover(text: str, offset: int, known: Known) -> tuple[Span, str] | None:
             matches = known.selected(found, outer, selector, text[span.start : span.end], number)
             if matches is None:
                 return None
-            tensors = known.tensors(matches)
+            tensors = known.tensors(matches, rule)
             lines = [f"**{_count(len(tensors))}**"]
             if tensors:
                 lines.append("")
@@ -127,7 +127,7 @@ def counts(text: str, start: int, end: int, known: Known) -> list[tuple[int, str
             span = Span(target.span.start + shift, target.span.end + shift)
             matches = known.selected(found, piece.outer, target, text[span.start : span.end], number)
             if matches is not None:
-                shown.append((span.end, _count(len(known.tensors(matches)))))
+                shown.append((span.end, _count(len(known.tensors(matches, rule)))))
     return shown
 
 
@@ -172,8 +172,3 @@ def _used(used: str, path: str, known: Known) -> str | None:
     root = folder if known.config.root is None else known.config.folder / known.config.root
     place = inside_root(used, folder, root)
     return str(place) if place is not None and place.is_file() else None
-
-
-def pieces_between(text: str, start: int, end: int) -> list[Piece]:
-    """The pieces that touch the characters from `start` to `end`."""
-    return [piece for piece in cut(text).pieces if piece.end >= start and piece.start <= end]

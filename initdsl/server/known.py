@@ -16,7 +16,7 @@ from ..expressions import EvalError
 from ..initializers import ArgumentError, Registry, default_registry, fans
 from ..names import Lets, Variable
 from ..network import Network, TensorInfo
-from ..nodes import Block, Let, Selector
+from ..nodes import Assign, Block, Let, Name, Rule, Selector, walk
 from ..resolution import Resolution
 from ..rules import RuleSet
 from ..selectors import Frame, Match
@@ -100,13 +100,15 @@ class Known:
         except (EvalError, InitDSLError, RecursionError):
             return None
 
-    def tensors(self, matches: list[Match]) -> list[TensorInfo]:
-        """The parameters of matches, those of modules at any depth, each once."""
+    def tensors(self, matches: list[Match], rule: Rule) -> list[TensorInfo]:
+        """The parameters a statement takes of its matches, each once: those of modules at any depth, but for `~` and `=`."""
         assert self.network is not None
         found: dict[int, None] = {}
         for match in matches:
             if match.tensor is not None:
                 found.setdefault(match.tensor)
+                continue
+            if isinstance(rule, Assign):
                 continue
             for index in self.network.reachable(match.module):
                 found.update(dict.fromkeys(self.network.modules[index].parameters.values()))
@@ -114,8 +116,6 @@ class Known:
 
 
 def _computes(selector: Selector) -> bool:
-    from ..nodes import Name, walk
-
     return any(isinstance(node, Name) for node in walk(selector))
 
 

@@ -13,7 +13,7 @@ from ..initializers import default_registry
 from ..nodes import Call, Let, Name, Rule, Use
 from ..source import Span
 from ..syntax import keywords
-from .pieces import Piece, Pieces, coloured, cut, read, rule_of
+from .pieces import Piece, Pieces, coloured, cut, rule_of
 
 __all__ = ["Declaration", "Outline", "Refused", "Symbol", "outline", "renamed", "symbols"]
 
@@ -250,8 +250,3 @@ def _symbol(piece: Piece) -> tuple[str, str, Span]:
         if word == "use":
             return shown, "use", named
     return shown if len(shown) <= 80 else f"{shown[:77]}...", "statement", whole
-
-
-def statement(found: Outline, number: int) -> Rule | None:
-    """The statement of a piece, if it parses."""
-    return read(found.pieces.pieces[number])[0] if number >= 0 else None

@@ -7,6 +7,7 @@ that does not parse it is a guess that keeps a mistake to its own statement.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +49,18 @@ class Pieces(NamedTuple):
                 high = middle
         return low - 1 if low and offset <= self.pieces[low - 1].end else -1
 
+    def typed(self, text: str, offset: int) -> tuple[Piece | None, int]:
+        """The statement that what is typed at an offset goes on with, and its number; or `None`, and the next number."""
+        number = bisect_left(self.pieces, offset, key=lambda piece: piece.start) - 1
+        if number >= 0 and self.pieces[number].kind != "close":
+            piece = self.pieces[number]
+            if text[piece.start : offset].count("\n") <= LONGEST:
+                # a letter more, and it is still one statement
+                again = cut.__wrapped__(f"{text[piece.start : offset]}x").pieces
+                if len(again) == 1 and again[0].kind == "statement":
+                    return piece, number
+        return None, number + 1
+
     def enclosing(self, offset: int) -> int:
         """The head of the innermost block an offset lies in, or -1."""
         open_ = -1
@@ -76,6 +89,8 @@ BEHIND = re.compile(COMMON)
 GOES_ON = re.compile(r"(?:,|(?<!\w)(?:in|not|and|or))$")
 EXPRESSION_GOES_ON = re.compile(r"(?:[-+*/%<>,]|[=!<>]=|(?<!\w)(?:in|not|and|or))$")
 BLANK = re.compile(r"(?:\s|#[^\n]*)*+")
+# a statement of more lines is not one that is typed
+LONGEST = 500
 # this many brackets that are never closed are looked for to the end of the text
 PATIENCE = 8
 

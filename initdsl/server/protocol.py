@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from urllib.request import pathname2url, url2pathname
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from ..diagnostic import Diagnostic, Edit, InitDSLError
 from ..formatter import format_range
@@ -97,11 +98,24 @@ def _range(text: Text, span: Span) -> lsp.Range:
     return lsp.Range(lsp.Position(*start), lsp.Position(*end))
 
 
+class Protocol(LanguageServerProtocol):
+    """pygls' own copy of a text breaks lines where LSP doesn't: only ours is kept up to date."""
+
+    @lsp_method(lsp.TEXT_DOCUMENT_DID_CHANGE)
+    def lsp_text_document__did_change(self, params: lsp.DidChangeTextDocumentParams) -> Iterator[Any]:
+        handler = self.fm.features.get(lsp.TEXT_DOCUMENT_DID_CHANGE)
+        if handler is not None:
+            yield handler, (params,), None
+
+
 class Server(LanguageServer):
     """The open files, each kept up to date change by change."""
 
     def __init__(self) -> None:
-        super().__init__("initdsl", metadata.version("initdsl"), text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental)
+        super().__init__(
+            "initdsl", metadata.version("initdsl"), protocol_cls=Protocol,
+            text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental,
+        )  # fmt: skip
         self.documents: dict[str, Document] = {}
 
     def open(self, uri: str, text: str, version: int | None) -> Document:

@@ -1,0 +1,180 @@
+"""Expressions over numbers against Python, over tensors against torch, and the shapes a plan predicts against both."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nets import Tensors, Tower, mlp, names_of
+from torch import nn
+
+import initdsl
+
+
+def value(text: str, **tensors: torch.Tensor) -> torch.Tensor:
+    """What `text` gives a 3 x 4 double."""
+    net = Tensors(w=torch.ones(3, 4, dtype=torch.float64), **tensors)
+    initdsl.apply(net, f"net.w = {text}")
+    return net.w.detach()
+
+
+# ---- numbers: every tree is printed with and without the brackets Python needs, and must give what Python gives
+
+leaves = st.one_of(
+    st.integers(0, 9).map(str), st.sampled_from(["0.5", "1e-3", "2.5", "1_0", "pi", "true", "false"]),
+)  # fmt: skip
+BINARY = ["+", "-", "*", "/", "//", "%", "**", "<", "<=", ">", ">=", "==", "!=", "and", "or"]
+
+
+def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.tuples(inner, st.sampled_from(BINARY), inner).map(lambda t: f"{t[0]} {t[1]} {t[2]}"),
+        st.tuples(inner, st.sampled_from(["+", "-", "*"]), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
+        inner.map(lambda x: f"-{x}"), inner.map(lambda x: f"+{x}"), inner.map(lambda x: f"({x})"), inner.map(lambda x: f"not {x}"),
+        st.tuples(st.sampled_from(["abs", "floor", "ceil", "round", "exp", "tanh", "sign"]), inner).map(lambda t: f"{t[0]}({t[1]})"),
+        st.tuples(inner, inner).map(lambda t: f"min({t[0]}, {t[1]})"),
+    )  # fmt: skip
+
+
+def python(text: str) -> object:
+    known = {
+        "true": True, "false": False, "pi": math.pi, "abs": abs, "floor": math.floor, "ceil": math.ceil, "round": round,
+        "exp": math.exp, "tanh": math.tanh, "sign": lambda x: (x > 0) - (x < 0), "min": min,
+    }  # fmt: skip
+    return eval(text, {"__builtins__": {}}, known)
+
+
+COMPARISON = ("<", "<=", ">", ">=", "==", "!=")
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.recursive(leaves, grown, max_leaves=7))
+def test_numbers_are_pythons(text: str) -> None:
+    try:
+        expected = python(text)
+    except (ZeroDivisionError, OverflowError, SyntaxError):
+        expected = None
+    except TypeError:  # a comparison of complex numbers
+        expected = None
+    result, refused = None, None
+    try:
+        result = value(text)[0, 0].item()
+    except initdsl.InitDSLError as error:
+        refused = error
+    if refused is not None:
+        names = set(names_of(refused))
+        assert names <= {"division-by-zero", "overflow", "bad-expression", "chained-comparison", "bad-number", "unexpected-token"}, text
+        if "unexpected-token" in names or "chained-comparison" in names:  # `not` stands for a whole comparison, chains are Python's
+            assert "not" in text or sum(f" {c} " in f" {text} " for c in COMPARISON) or text.count("=") > 1
+        elif expected is not None:
+            unbounded = isinstance(expected, complex) or abs(expected) >= 2**63 or "**" in text or "exp" in text
+            assert unbounded, f"{text} is {expected} in Python, refused here: {refused}"
+    elif expected is not None and not isinstance(expected, complex):
+        assert result == pytest.approx(float(expected), rel=1e-12, abs=1e-300), text
+    else:
+        raise AssertionError(f"{text} gives {result} here and an error in Python")
+
+
+# ---- tensors against torch
+
+A = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(3, 4)
+B = torch.tensor([0.5, -1.0, 2.0, 3.0], dtype=torch.float64)
+C = torch.tensor([[1.0], [-2.0], [0.25]], dtype=torch.float64)
+AGAINST = [
+    ("a + b", A + B), ("a - c * 2", A - C * 2), ("a / b", A / B), ("a // c", A // C), ("a % b", A % B), ("abs(a) ** 0.5", A.abs() ** 0.5),
+    ("2 ** a", 2**A), ("-a ** 2", -(A**2)), ("a < b", (A < B).double()), ("a >= 0 and b > 0", ((A >= 0) & (B > 0)).double()),
+    ("a > 1 or not c > 0", ((A > 1) | ~(C > 0)).double()), ("not a", (A == 0).double()), ("a == a", torch.ones_like(A)), ("a != b", (A != B).double()),
+    ("(a > 0) + (b > 0)", (A > 0).double() + (B > 0).double()), ("-(a > 0)", -(A > 0).double()),
+    ("sqrt(abs(a))", A.abs().sqrt()), ("exp(a)", A.exp()), ("expm1(a)", A.expm1()), ("log(abs(b))", B.abs().log()), ("log1p(abs(a))", A.abs().log1p()),
+    ("sin(a) + cos(b)", A.sin() + B.cos()), ("tanh(a)", A.tanh()), ("sign(c)", C.sign()), ("floor(a)", A.floor()), ("ceil(a)", A.ceil()), ("round(a)", A.round()),
+    ("clip(a, -1, 1)", A.clip(-1, 1)), ("clip(a, c, 5)", torch.minimum(torch.maximum(A, C), torch.tensor(5.0))), ("where(a > 0, a, b)", torch.where(A > 0, A, B)), ("where(a > 0, 1, 0)", (A > 0).double()),
+    ("min(a, b, 0)", torch.minimum(torch.minimum(A, B), torch.tensor(0.0))), ("max(a, 0.5)", A.clamp(min=0.5)),
+    ("min(a)", A.min()), ("max(a, dim=0)", A.amax(0, keepdim=True)), ("sum(a)", A.sum()), ("sum(a, dim=1)", A.sum(1, keepdim=True)), ("sum(a, dim=(0, 1))", A.sum((0, 1), keepdim=True)),
+    ("mean(a, dim=-1)", A.mean(-1, keepdim=True)), ("std(a)", A.std()), ("std(a, dim=0)", A.std(0, keepdim=True)), ("norm(a)", A.norm()), ("norm(a, dim=0)", A.norm(dim=0, keepdim=True)),
+    ("a / norm(a, dim=1)", A / A.norm(dim=1, keepdim=True)), ("index(0) * 10 + index(1)", torch.arange(3.0)[:, None] * 10 + torch.arange(4.0)), ("index(-1) == index(0)", torch.eye(3, 4)),
+    ("linspace(0, 3, 4)", torch.linspace(0, 3, 4)), ("linspace(1, shape[-1], shape[1])", torch.linspace(1, 4, 4)), ("a[1]", A[1]), ("a[:, 0:1]", A[:, 0:1]), ("a[0:3:2][1]", A[2]), ("a[-1, -1]", A[-1, -1]), ("a[..., 2:3]", A[..., 2:3]),
+    ("b[0] * c[2, 0]", B[0] * C[2, 0]), ("[1, 2, 3, 4]", torch.tensor([1.0, 2, 3, 4])), ("[[1], [2], [3]]", torch.tensor([[1.0], [2], [3]])), ("[fan_in, 1 / 2, pi, -1]", torch.tensor([4, 0.5, math.pi, -1], dtype=torch.float64)),
+    ("fan_in(c) + 10 * fan_out(c)", torch.tensor(31.0)), ("net.a[1, 1] + net.b[-1]", A[1, 1] + B[-1]), ("shape[0] * ndim + numel", torch.tensor(18.0)),
+    ("(1, 2, 3)[-1] + len(net.*)", torch.tensor(3.0 + 4)), ("it * 3", torch.full((3, 4), 3.0)), ("sum(it) + sum(w)", torch.tensor(24.0)), ("max((1, 5, 3)) + min([2, 4])", torch.tensor(7.0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), AGAINST, ids=[t for t, _ in AGAINST])
+def test_tensors_are_torchs(text: str, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(value(text, a=A.clone(), b=B.clone(), c=C.clone()), expected.double().expand(3, 4), rtol=1e-12, atol=1e-12)
+
+
+def test_sinusoids_of_the_documentation() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.d = 8
+            self.pe = nn.Parameter(torch.zeros(10, 8))
+
+    net = Positions()
+    rules = "Positions.pe[:, 0::2] = sin(index(0) * 10000 ** (-2 * index(1) / d)); Positions.pe[:, 1::2] = cos(index(0) / 10000 ** (2 * index(1) / d))"
+    initdsl.apply(net, rules)
+    position = torch.arange(10.0)[:, None]
+    div = torch.exp(torch.arange(0, 8, 2) * (-math.log(10000.0) / 8))
+    expected = torch.zeros(10, 8)
+    expected[:, 0::2], expected[:, 1::2] = torch.sin(position * div), torch.cos(position * div)
+    torch.testing.assert_close(net.pe.detach(), expected)
+
+
+def test_len() -> None:
+    cases = {"len(net.layers)": 3, "len(Block)": 3, "len(net.layers[*])": 3, "len(*.bias)": 9, "len(Linear+)": 7, "len(LayerNorm in net.layers[0])": 1, "len(net.layers[1:])": 2}
+    for text, expected in cases.items():
+        net = Tower()
+        initdsl.apply(net, f"net.scale = {text}")
+        assert net.scale[0] == expected, text
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_where_statements_end(newline: str) -> None:
+    text = newline.join([
+        "Linear.weight = (1 +", "  2)", "Linear.bias = 1 +", "", "  # a comment", "  1; net[0].bias = [", " 1, 2,", " 3, 4]",
+        "net[2].weight,", "  net[4].weight", "{", "}", "net[2].bias in", " net = 7", "net", "{ .**.weight = 5 }",
+    ])  # fmt: skip
+    text = text.replace(f"net[2].weight,{newline}  net[4].weight{newline}{{{newline}}}{newline}", "")
+    net = mlp()
+    initdsl.apply(net, text)
+    assert (net[0].weight == 5).all()
+    assert (net[4].bias == 2).all()
+    assert net[0].bias.tolist() == [1, 2, 3, 4]
+    assert (net[2].bias == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("net.w*=2", 14), ("net.w *= 2", 14), ("net.w /= 2 / 4", 14), ("net.w-=1", 6), ("net.w+=1", 8), ("net.w=-1", -1), ("net.w=+1", 1),
+        ("net.* = 3", 3), ("net.w* = 3", 3), ("net.w = 3;", 3), ("net.w = 3 # ; net.w = 4", 3), ("net.w=3;net.w+=1", 4), ("net.w = -2 ** 2", -4), ("net.w = 2 ** -1", 0.5),
+        ("net.w = 2 ** 3 ** 2 / 2 ** 9", 1), ("net.w = 7 - 2 - 1", 4), ("net.w = 12 / 3 / 2", 2), ("net.w = not 1 == 2", 1), ("net.w = 1 or 1 / 0", 1), ("net.w = 0 and 1 / 0", 0), ("net.w = 2 + 3 * 4 % 5", 4),
+    ],
+)  # fmt: skip
+def test_operators_and_spaces(text: str, left: float) -> None:
+    net = Tensors(w=torch.full((2,), 7.0))
+    initdsl.apply(net, text)
+    assert net.w.tolist() == [left, left]
+
+
+def test_names_that_double_each_other_take_no_time() -> None:
+    text = "let a0 = fan_in\n" + "\n".join(f"let a{i + 1} = a{i} + a{i}" for i in range(40)) + "\nnet.w = a40 / 2.0 ** 40"
+    net = Tensors(w=torch.zeros(2, 3))
+    initdsl.apply(net, text)
+    assert (net.w == 3).all()
+    drawn = "let a0 = normal()\n" + "\n".join(f"let a{i + 1} = a{i} + a{i}" for i in range(40)) + "\nnet.w ~ a40"
+    with pytest.raises(initdsl.InitDSLError) as caught:
+        initdsl.apply(net, drawn)
+    assert names_of(caught.value) == ["too-many-draws"]
+
+
+def test_a_formula_that_draws_draws_at_each_use() -> None:
+    net = Tensors(w=torch.zeros(50, 50))
+    torch.manual_seed(0)
+    initdsl.apply(net, "let d = uniform(); net.w ~ d - d")
+    torch.manual_seed(0)
+    assert torch.equal(net.w.detach(), torch.empty(50, 50).uniform_() - torch.empty(50, 50).uniform_())
