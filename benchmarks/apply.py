@@ -87,7 +87,9 @@ def unseeded(rounds: int) -> list[Row]:
         mine, other, ratio = compare(
             lambda net=net, rules=rules: initdsl.apply(net, rules), lambda net=net, f=by_hand: net.apply(f), rounds
         )
-        rows.append(Row(f"unseeded apply, {name} shapes / hand-written", mine, other, "at most 1.03", ratio, ratio <= 1.03))
+        rows.append(
+            Row(f"unseeded apply, {name} shapes / hand-written", mine, other, "at most 1.03", ratio, ratio <= 1.03)
+        )
     return rows
 
 
@@ -95,7 +97,16 @@ def small(rounds: int) -> list[Row]:
     net = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(64, 64), nn.ReLU())))
     rules = initdsl.parse("Linear.weight ~ normal(0, 0.02); Linear.bias = 0")
     mine, other, ratio = compare(lambda: initdsl.apply(net, rules), lambda: net.apply(gpt_by_hand), 20 * rounds)
-    return [Row("plan + apply of a 4-layer MLP, above hand-written", mine, other, "under 1 ms above", ratio, mine - other < 1e-3)]
+    return [
+        Row(
+            "plan + apply of a 4-layer MLP, above hand-written",
+            mine,
+            other,
+            "under 1 ms above",
+            ratio,
+            mine - other < 1e-3,
+        )
+    ]
 
 
 def resolver() -> list[Row]:
@@ -119,7 +130,9 @@ def resolver() -> list[Row]:
 
 
 def parser() -> list[Row]:
-    text = "Linear.weight ~ normal(0, 0.01)\nnet[2].weight = 42\ntie net[2] net[4]\nBlock.attn.proj.weight *= 0.5\n" * 2500
+    text = (
+        "Linear.weight ~ normal(0, 0.01)\nnet[2].weight = 42\ntie net[2] net[4]\nBlock.attn.proj.weight *= 0.5\n" * 2500
+    )
     took = min(seconds(lambda: initdsl.parse(text)) for _ in range(3))
     return [Row("parse 10 000 rules", took, 0, "under 2 s", 0, took < 2)]
 

@@ -38,7 +38,13 @@ def text() -> str:
     """Rules for 200 blocks, five lines each."""
     rules = []
     for i in range(LINES // 5):
-        rules += [f"let std{i} = 0.02 / {i + 1}", f"net[{i}] {{", f"  .up.weight ~ normal(0, std{i})", "  Linear.bias = 0", "}"]
+        rules += [
+            f"let std{i} = 0.02 / {i + 1}",
+            f"net[{i}] {{",
+            f"  .up.weight ~ normal(0, std{i})",
+            "  Linear.bias = 0",
+            "}",
+        ]
     return "\n".join(rules) + "\n"
 
 

@@ -50,7 +50,9 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         other = "" if row.theirs == 0 else f"{_time(row.theirs)}"
         ratio = "" if row.theirs == 0 else f"{row.ratio:.3f}"
-        lines.append(f"| {row.case} | {_time(row.ours)} | {other} | {ratio} | {row.target} | {'yes' if row.met else '**no**'} |")
+        lines.append(
+            f"| {row.case} | {_time(row.ours)} | {other} | {ratio} | {row.target} | {'yes' if row.met else '**no**'} |"
+        )
     return "\n".join(lines)
 
 

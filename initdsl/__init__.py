@@ -30,8 +30,8 @@ from .rules import RuleSet, load, parse
 if TYPE_CHECKING:
     from .api import apply, plan
     from .formatter import format
-    from .materializing import materialize
     from .linter import lint
+    from .materializing import materialize
     from .network import Network, describe
     from .plans import Plan, PlanEntry
     from .report import Report

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .syntax import grammar_text
 
@@ -128,7 +128,10 @@ def table() -> dict[str, tuple[Match | Region, ...]]:
             ("operator",),
         ),
     ]
-    return {"selectors": tuple(selectors), "expression": tuple(expression)}
+    return {
+        "selectors": tuple(cast("list[Match | Region]", selectors)),
+        "expression": tuple(cast("list[Match | Region]", expression)),
+    }
 
 
 # ---- TextMate

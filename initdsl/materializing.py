@@ -345,7 +345,12 @@ def _meta_buffers(plan: Plan) -> tuple[list[Place], list[Place]]:
                 refused.append(name)
         computed_here = {getattr(hook, "name", None) for hook in module._forward_pre_hooks.values()}
         for local, value in vars(module).items():
-            if isinstance(value, torch.Tensor) and value.is_meta and local not in computed_here and id(value) not in own:
+            if (
+                isinstance(value, torch.Tensor)
+                and value.is_meta
+                and local not in computed_here
+                and id(value) not in own
+            ):
                 refused.append(f"{info.name}.{local}" if info.name else local)
     if refused:
         raise ResolveError(

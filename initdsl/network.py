@@ -567,7 +567,9 @@ class _Tensors:
         dtype = _dtype_name(tensor.dtype)
         lazy, sharded = _tensor_class(type(tensor))
         shape = () if lazy else tuple(tensor.shape)
-        problem = "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
+        problem = (
+            "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
+        )
         if problem is None and _layout_name(tensor.layout) != "strided":
             problem = "sparse"
         self.tensors.append(

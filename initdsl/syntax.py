@@ -892,6 +892,6 @@ def accepted(text: str, limits: Limits = DEFAULT_LIMITS) -> frozenset[str]:
         cursor = parser().parse_interactive(text)
         for _ in cursor.iter_parse():
             pass
-        return frozenset(cursor.accepts())
+        return frozenset(cursor.accepts())  # type: ignore[no-untyped-call]
     except (UnexpectedInput, TooDeep):
         return frozenset()

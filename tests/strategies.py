@@ -77,7 +77,9 @@ def expressions(depth: int = 3) -> st.SearchStrategy[Text]:
     if depth == 0:
         return atoms
     inner = st.deferred(lambda: expressions(depth - 1))
-    argument = st.one_of(inner, st.tuples(words(["mode", "a", "std"]), inner).map(lambda p: join(p[0], GO_ON, "=", GO_ON, p[1])))
+    argument = st.one_of(
+        inner, st.tuples(words(["mode", "a", "std"]), inner).map(lambda p: join(p[0], GO_ON, "=", GO_ON, p[1]))
+    )
     pair = st.tuples(words(STRINGS), inner).map(lambda p: join(p[0], GO_ON, ":", GO_ON, p[1]))
     parenthesised = inner.map(lambda e: bracketed("(", [e], ")"))
     symbols = ["+", "-", "*", "/", "//", "%", "**"]

@@ -87,7 +87,9 @@ class TestReport:
         assert report.unmatched == ["Conv2d"]
         assert report.tied == [("head.weight", "embed.weight")]
         assert set(report.partial) == {f"layers.{i}.proj.weight" for i in range(3)}
-        uncovered = {f"layers.{i}.proj.bias" for i in range(3)} | {f"layers.{i}.norm.{p}" for i in (1, 2) for p in ("weight", "bias")}
+        uncovered = {f"layers.{i}.proj.bias" for i in range(3)} | {
+            f"layers.{i}.norm.{p}" for i in (1, 2) for p in ("weight", "bias")
+        }
         assert set(report.uncovered) == uncovered
 
     def test_to_dict_is_json_and_versioned(self, report: initdsl.Report) -> None:
@@ -107,14 +109,21 @@ class TestReport:
         page = report._repr_html_()
         assert page.startswith("<table>")
         assert "&lt;rules&gt;:2" in page
-        assert "<script" not in initdsl.apply(Tensors(w=torch.ones(2)), 'let a = "<script>"\nnet.w = 1 # <script>')._repr_html_()
+        assert (
+            "<script"
+            not in initdsl.apply(Tensors(w=torch.ones(2)), 'let a = "<script>"\nnet.w = 1 # <script>')._repr_html_()
+        )
         assert "Report" in repr(report)
 
 
 def test_strict() -> None:
     net = filled(mlp())
     before = snapshot(net)
-    for rules, label in (("Linear.weight = 0", "net[0].bias"), ("*.* = 0; net[0].weight = 1; tie net[0] net[2]", None), ("Linear.bias = 0; Linear.weight[0] = 1", "net[0].weight")):
+    for rules, label in (
+        ("Linear.weight = 0", "net[0].bias"),
+        ("*.* = 0; net[0].weight = 1; tie net[0] net[2]", None),
+        ("Linear.bias = 0; Linear.weight[0] = 1", "net[0].weight"),
+    ):
         if label is None:
             continue
         with pytest.raises(initdsl.ResolveError) as caught:
@@ -145,7 +154,9 @@ def test_a_plan_touches_nothing_and_works_on_meta() -> None:
     same(before, snapshot(net))
     with torch.device("meta"):
         ghost = Tower()
-    twin = initdsl.plan(ghost, "*.*(ndim>=2) ~ xavier_uniform(); tie net.head.weight net.embed.weight; default LayerNorm")
+    twin = initdsl.plan(
+        ghost, "*.*(ndim>=2) ~ xavier_uniform(); tie net.head.weight net.embed.weight; default LayerNorm"
+    )
     assert str(plan) == str(twin)
     torch.manual_seed(4)
     report = plan.apply()
@@ -175,7 +186,11 @@ class TestRuleSets:
 
     def test_pickle_copy_json(self) -> None:
         rules = initdsl.parse(self.TEXT)
-        for other in (pickle.loads(pickle.dumps(rules)), copy.deepcopy(rules), initdsl.RuleSet.model_validate_json(rules.model_dump_json())):
+        for other in (
+            pickle.loads(pickle.dumps(rules)),
+            copy.deepcopy(rules),
+            initdsl.RuleSet.model_validate_json(rules.model_dump_json()),
+        ):
             assert other == rules
             assert hash(other) == hash(rules)
             assert [r.source for r in other.walk()] == [r.source for r in rules.walk()]
@@ -214,7 +229,11 @@ def test_registered_initializers() -> None:
     initdsl.apply(net, 'Linear.weight = test_api_shift(3); Linear.bias = test_api_shift(by=2, mode="down")')
     assert (net[0].weight == 3).all()
     assert (net[0].bias == -2).all()
-    for rules, name in (("Linear.weight ~ test_api_shift()", None), ("Linear.weight = test_api_shift(bz=1)", "unknown-argument"), ('Linear.weight = test_api_shift("a")', "bad-argument")):
+    for rules, name in (
+        ("Linear.weight ~ test_api_shift()", None),
+        ("Linear.weight = test_api_shift(bz=1)", "unknown-argument"),
+        ('Linear.weight = test_api_shift("a")', "bad-argument"),
+    ):
         if name is None:
             initdsl.apply(net, rules)  # deterministic after `~`: accepted, and the linter speaks of it
             continue
@@ -241,7 +260,9 @@ def test_a_function_may_return_a_tensor() -> None:
 
 
 def test_explain_names_the_winner_and_why() -> None:
-    plan = initdsl.plan(mlp(), "Linear.weight ~ normal(0, 1)\nnet[0].weight = 1\nnet[0].weight[0] = 2\nnet[2].weight = 3")
+    plan = initdsl.plan(
+        mlp(), "Linear.weight ~ normal(0, 1)\nnet[0].weight = 1\nnet[0].weight[0] = 2\nnet[2].weight = 3"
+    )
     said = plan.explain("0.weight")
     assert [t.role for t in said.touches] == ["superseded", "base", "slice"]
     assert "<rules>:2" in said.touches[0].reason

@@ -105,7 +105,21 @@ def faults() -> dict[str, Callable[[torch.Tensor], object]]:
 
 
 @pytest.mark.parametrize("name", sorted(faults()))
-@pytest.mark.parametrize("place", ["net.a.weight", "net.wn.weight", "net.old.weight", "net.sn.weight", "net.last.bias", "net.rnn[1].weight_hh_l0", "net.halves", "net.norm.running_var", "net.last.weight[1]", "net.block.norm.weight"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "net.a.weight",
+        "net.wn.weight",
+        "net.old.weight",
+        "net.sn.weight",
+        "net.last.bias",
+        "net.rnn[1].weight_hh_l0",
+        "net.halves",
+        "net.norm.running_var",
+        "net.last.weight[1]",
+        "net.block.norm.weight",
+    ],
+)
 def test_a_function_that_fails(name: str, place: str) -> None:
     torch.manual_seed(0)
     net = Net()
@@ -146,7 +160,11 @@ def test_failing_at_the_nth_call() -> None:
 def test_values_that_turn_out_wrong() -> None:
     net = Net()
     before = snapshot(net)
-    for rule in ("net.last.bias = 1 / (net.a.bias - net.a.bias)", "net.halves = exp(index(0) * 10000)", "net.frozen *= 1e38; net.frozen *= 10"):
+    for rule in (
+        "net.last.bias = 1 / (net.a.bias - net.a.bias)",
+        "net.halves = exp(index(0) * 10000)",
+        "net.frozen *= 1e38; net.frozen *= 10",
+    ):
         with pytest.raises(initdsl.ApplyError) as caught:
             initdsl.apply(net, f"{RULES}\n{rule}")
         assert names_of(caught.value) == ["not-finite"]
@@ -259,7 +277,10 @@ INTERRUPTED = """
 
 @pytest.mark.parametrize(
     "act",
-    ["os.kill(os.getpid(), signal.SIGINT)", "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start(); time.sleep(0.6)"],
+    [
+        "os.kill(os.getpid(), signal.SIGINT)",
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start(); time.sleep(0.6)",
+    ],
     ids=["from within", "from outside"],
 )
 def test_a_real_interrupt(act: str) -> None:

@@ -16,7 +16,9 @@ from torch import nn
 import initdsl
 from initdsl import ApplyError, ParseError, ResolveError, RuleError
 
-WORDS_OF_OTHERS = re.compile(r"lark|pydantic|Traceback|VisitError|NoneType|validation error|Unexpected(Token|Char)|\.py\b|object at 0x|initdsl\.\w+\.")
+WORDS_OF_OTHERS = re.compile(
+    r"lark|pydantic|Traceback|VisitError|NoneType|validation error|Unexpected(Token|Char)|\.py\b|object at 0x|initdsl\.\w+\."
+)
 
 # rules, class of the error, name of the finding, line:column, what the hint says
 MISTAKES = [
@@ -201,7 +203,12 @@ def test_one_error_a_cause() -> None:
 
 
 def test_a_losing_rule_is_checked_too() -> None:
-    for rule in ("Linear.weight ~ normal(0, -1)", "Linear.bias ~ xavier_normal()", "net[0].weight = [1, 2, 3]", "Linear.weight = wieght"):
+    for rule in (
+        "Linear.weight ~ normal(0, -1)",
+        "Linear.bias ~ xavier_normal()",
+        "net[0].weight = [1, 2, 3]",
+        "Linear.weight = wieght",
+    ):
         with pytest.raises(initdsl.InitDSLError):
             initdsl.apply(mlp(), f"{rule}\n*.* = 0")
 
@@ -390,7 +397,11 @@ HOSTILE = """
 
 
 def test_hostile_files() -> None:
-    said = dict(line.rsplit(" ", 2)[::2] if not line.endswith(" ok") else (line[:-3], "ok") for line in run(HOSTILE, 90).splitlines() if "Warning" not in line)
+    said = dict(
+        line.rsplit(" ", 2)[::2] if not line.endswith(" ok") else (line[:-3], "ok")
+        for line in run(HOSTILE, 90).splitlines()
+        if "Warning" not in line
+    )
     expected = {
         "brackets": "too-deep", "open brackets": "too-deep", "blocks": "too-deep", "closing": "unexpected-token", "big": "file-too-large",
         "minus": "too-deep", "not": "too-deep", "power": "too-deep", "tower": "overflow", "products": "overflow", "big line": "too-deep",

@@ -72,8 +72,14 @@ class TestBitForBit:
             ("xavier_uniform(gain=2)", lambda w: nn.init.xavier_uniform_(w, 2)),
             ("xavier_normal()", nn.init.xavier_normal_),
             ("kaiming_uniform(sqrt(5))", lambda w: nn.init.kaiming_uniform_(w, 5**0.5)),
-            ("kaiming_normal(mode=fan_out, nonlinearity=relu)", lambda w: nn.init.kaiming_normal_(w, 0, "fan_out", "relu")),
-            ('kaiming_normal(mode="fan_out", nonlinearity="tanh")', lambda w: nn.init.kaiming_normal_(w, 0, "fan_out", "tanh")),
+            (
+                "kaiming_normal(mode=fan_out, nonlinearity=relu)",
+                lambda w: nn.init.kaiming_normal_(w, 0, "fan_out", "relu"),
+            ),
+            (
+                'kaiming_normal(mode="fan_out", nonlinearity="tanh")',
+                lambda w: nn.init.kaiming_normal_(w, 0, "fan_out", "tanh"),
+            ),
             ("orthogonal(gain=0.5)", lambda w: nn.init.orthogonal_(w, 0.5)),
             ("sparse(0.5, std=2)", lambda w: nn.init.sparse_(w, 0.5, 2)),
             ("eye()", nn.init.eye_),
@@ -89,7 +95,11 @@ class TestBitForBit:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     def test_dtypes(self, dtype: torch.dtype) -> None:
         net = nn.Linear(6, 5).to(dtype)
-        twice(net, "net.weight ~ normal(0, 0.5); net.bias ~ uniform(-1, 1)", lambda n: (n.weight.normal_(0, 0.5), n.bias.uniform_(-1, 1)))
+        twice(
+            net,
+            "net.weight ~ normal(0, 0.5); net.bias ~ uniform(-1, 1)",
+            lambda n: (n.weight.normal_(0, 0.5), n.bias.uniform_(-1, 1)),
+        )
 
     def test_dirac(self) -> None:
         twice(nn.Conv2d(6, 6, 3), "Conv2d.weight = dirac(groups=2)", lambda n: nn.init.dirac_(n.weight, 2))
@@ -99,7 +109,9 @@ class TestBitForBit:
         twice(mlp(), rules, lambda n: ([nn.init.zeros_(p) for p in n.parameters()], n[2].weight.normal_()))
 
     def test_drawn_edits_in_file_order(self) -> None:
-        rules = "net.weight ~ normal(0, 1); net.weight += normal(0, 0.01); net.weight *= uniform(1, 2); net.weight -= 0.5"
+        rules = (
+            "net.weight ~ normal(0, 1); net.weight += normal(0, 0.01); net.weight *= uniform(1, 2); net.weight -= 0.5"
+        )
 
         def by_hand(n: nn.Linear) -> None:
             n.weight.normal_(0, 1)
@@ -166,7 +178,9 @@ class TestCascade:
             assert initdsl.apply(net, f"net[0].weight = {own} * 2").partial == ["0.weight"]
 
     def test_fans_of_itself_are_no_values(self) -> None:
-        report = initdsl.apply(mlp(), "Linear.weight = 3; Linear.weight ~ normal(0, 1 / fan_in(weight)); Linear.bias = fan_in(weight)")
+        report = initdsl.apply(
+            mlp(), "Linear.weight = 3; Linear.weight ~ normal(0, 1 / fan_in(weight)); Linear.bias = fan_in(weight)"
+        )
         assert len(report["0.weight"].statements) == 1
         assert report.partial == []
 
@@ -218,7 +232,10 @@ class TestReaders:
 
     def test_paths_at_their_final_value(self) -> None:
         net = filled(mlp())
-        initdsl.apply(net, "net[0].weight = net[2].weight + 1; net[2].weight = net[4].weight * 2; net[4].weight = 5; net[4].weight += 1")
+        initdsl.apply(
+            net,
+            "net[0].weight = net[2].weight + 1; net[2].weight = net[4].weight * 2; net[4].weight = 5; net[4].weight += 1",
+        )
         assert (net[2].weight == 12).all()
         assert (net[0].weight == 13).all()
 
@@ -263,7 +280,12 @@ class TestDefault:
         twice(filled(net), "default net", lambda n: n.reset_parameters())
 
     def test_is_what_a_fresh_module_has(self) -> None:
-        for make in (lambda: nn.Linear(5, 3), lambda: nn.MultiheadAttention(8, 2), mlp, lambda: nn.MultiheadAttention(8, 2, kdim=4, vdim=6)):
+        for make in (
+            lambda: nn.Linear(5, 3),
+            lambda: nn.MultiheadAttention(8, 2),
+            mlp,
+            lambda: nn.MultiheadAttention(8, 2, kdim=4, vdim=6),
+        ):
             torch.manual_seed(2)
             fresh = make()
             net = copy.deepcopy(filled(copy.deepcopy(fresh)))
@@ -291,7 +313,10 @@ class TestDefault:
         net = nn.Transformer(8, 2, 1, 1, 16)
         other = copy.deepcopy(net)
         torch.manual_seed(0)
-        initdsl.apply(net, "default net; net.encoder.layers[0].linear1.weight *= 2; net.decoder.norm.bias = net.encoder.layers[0].linear1.weight[0, 0]")
+        initdsl.apply(
+            net,
+            "default net; net.encoder.layers[0].linear1.weight *= 2; net.decoder.norm.bias = net.encoder.layers[0].linear1.weight[0, 0]",
+        )
         torch.manual_seed(0)
         initdsl.apply(other, "default net")
         assert torch.equal(net.encoder.layers[0].linear1.weight, other.encoder.layers[0].linear1.weight * 2)
@@ -299,7 +324,9 @@ class TestDefault:
 
     def test_of_one_parameter_leaves_the_others(self) -> None:
         net = filled(mlp())
-        initdsl.apply(net, "default net[0].bias; default net[2].weight; net[2].bias = 3; net[4].* = 1; default net[4].bias")
+        initdsl.apply(
+            net, "default net[0].bias; default net[2].weight; net[2].bias = 3; net[4].* = 1; default net[4].bias"
+        )
         assert (net[0].weight == 7).all()
         assert (net[0].bias != 7).all()
         assert (net[2].bias == 3).all()
@@ -312,7 +339,6 @@ class TestDefault:
         initdsl.apply(net, "default Embedding")
         assert not net.embed.weight[2].any()
 
-
     def test_where_there_is_none(self) -> None:
         with pytest.raises(initdsl.ResolveError) as caught:
             initdsl.apply(Tensors(w=torch.ones(2)), "default net.w")
@@ -322,12 +348,13 @@ class TestDefault:
         assert (net.w == 3).all()
 
 
-
-
 class TestCopy:
     def test_modules_by_relative_name(self) -> None:
         net = filled(Tower())
-        initdsl.apply(net, "net.layers[0].** ~ normal(); copy net.layers[0] net.layers[1] net.layers[2]; net.layers[2].proj.bias = 0")
+        initdsl.apply(
+            net,
+            "net.layers[0].** ~ normal(); copy net.layers[0] net.layers[1] net.layers[2]; net.layers[2].proj.bias = 0",
+        )
         for name, parameter in net.layers[0].named_parameters():
             other = dict(net.layers[1].named_parameters())[name]
             assert torch.equal(parameter, other)
@@ -368,7 +395,11 @@ class TestCopy:
 class TestLoad:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        tensors = {"w": torch.arange(16.0).reshape(4, 4), "half": torch.ones(4, dtype=torch.float16), "0.weight": torch.full((4, 4), 2.0)}
+        tensors = {
+            "w": torch.arange(16.0).reshape(4, 4),
+            "half": torch.ones(4, dtype=torch.float16),
+            "0.weight": torch.full((4, 4), 2.0),
+        }
         tensors |= {f"old.{n}": torch.full_like(p, 3.0) for n, p in mlp().named_parameters()}
         save_file({k: v.contiguous() for k, v in tensors.items()}, tmp_path / "x.safetensors")
         (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 32)
@@ -384,7 +415,9 @@ class TestLoad:
         assert torch.equal(net[0].weight.detach(), torch.arange(16.0).reshape(4, 4))
         assert (net[0].bias == 1).all()
         assert (net[2].weight == 3).all()
-        initdsl.apply(net, 'net = load("x.safetensors", prefix="old."); net[0].weight = load("x.safetensors")', root=folder)
+        initdsl.apply(
+            net, 'net = load("x.safetensors", prefix="old."); net[0].weight = load("x.safetensors")', root=folder
+        )
         assert (net[4].bias == 3).all()
         assert (net[0].weight == 2).all()
 
@@ -423,13 +456,17 @@ class TestLoad:
 class TestLetVarsUse:
     def test_let_is_a_formula_evaluated_where_used(self) -> None:
         net = Tower()
-        initdsl.apply(net, "let s = fan_in + 100 * in_features; let t = s + k; let k = i; net.layers[i].proj.weight = t")
+        initdsl.apply(
+            net, "let s = fan_in + 100 * in_features; let t = s + k; let k = i; net.layers[i].proj.weight = t"
+        )
         for i, layer in enumerate(net.layers):
             assert (layer.proj.weight == 404 + i).all()
 
     def test_scope_of_a_block(self) -> None:
         net = filled(mlp())
-        initdsl.apply(net, "let s = 1; net[0] { let s = 2; .weight = s }; net[2].weight = s; let s = 3; net[4].weight = s")
+        initdsl.apply(
+            net, "let s = 1; net[0] { let s = 2; .weight = s }; net[2].weight = s; let s = 3; net[4].weight = s"
+        )
         assert [net[k].weight[0, 0].item() for k in (0, 2, 4)] == [2, 1, 3]
 
     def test_vars_override_every_let(self) -> None:
@@ -457,7 +494,14 @@ class TestLetVarsUse:
         with pytest.raises(initdsl.RuleError, match="did you mean `std`"):
             initdsl.apply(mlp(), "let std = 1; Linear.weight = std", vars={"sdt": 1})
 
-    @pytest.mark.parametrize("rules", ["let a = a + 1; Linear.weight = a", "let a = b; let b = a; Linear.weight = b", "let a = b; let b = c; let c = a * 2; Linear.weight ~ normal(0, a)"])
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            "let a = a + 1; Linear.weight = a",
+            "let a = b; let b = a; Linear.weight = b",
+            "let a = b; let b = c; let c = a * 2; Linear.weight ~ normal(0, a)",
+        ],
+    )
     def test_circles(self, rules: str) -> None:
         with pytest.raises(initdsl.RuleError) as caught:
             initdsl.apply(mlp(), rules)
@@ -465,7 +509,7 @@ class TestLetVarsUse:
 
     def test_use(self, tmp_path: Path) -> None:
         (tmp_path / "sub").mkdir()
-        (tmp_path / "base.init").write_text("let s = 1\nLinear.weight = s\nuse \"sub/more.init\"\n")
+        (tmp_path / "base.init").write_text('let s = 1\nLinear.weight = s\nuse "sub/more.init"\n')
         (tmp_path / "sub" / "more.init").write_text("Linear.bias = s + 1\n")
         net = filled(mlp())
         report = initdsl.apply(net, 'use "base.init"; net[2].weight = s * 10', root=tmp_path)
@@ -512,7 +556,9 @@ class TestLetVarsUse:
             value(make(), "net.inner.w = only")
 
     def test_an_enumeration_takes_its_word_before_a_fact(self) -> None:
-        report = initdsl.apply(nn.Linear(4, 9), "Linear.weight ~ kaiming_normal(mode=fan_out); Linear.bias = fan_out(weight)")
+        report = initdsl.apply(
+            nn.Linear(4, 9), "Linear.weight ~ kaiming_normal(mode=fan_out); Linear.bias = fan_out(weight)"
+        )
         assert report.plan["weight"].distribution.std == pytest.approx((2 / 9) ** 0.5)
 
 
@@ -533,15 +579,36 @@ class TestNumbers:
         assert torch.equal(net.w.detach(), torch.ones(3, dtype=torch.float64) / 3 + 1e-12)
 
     def test_integers(self) -> None:
-        net = Tensors(i=torch.zeros(3, dtype=torch.int64), b=torch.zeros(2, dtype=torch.bool), u=torch.zeros(2, dtype=torch.uint8))
+        net = Tensors(
+            i=torch.zeros(3, dtype=torch.int64), b=torch.zeros(2, dtype=torch.bool), u=torch.zeros(2, dtype=torch.uint8)
+        )
         initdsl.apply(net, "net.i = 5; net.i[0] += 2; net.i *= 3; net.b = true; net.u = [0, 255]")
         assert net.i.tolist() == [21, 15, 15]
         assert net.b.all()
         assert net.u.tolist() == [0, 255]
 
-    @pytest.mark.parametrize("rule", ["net.u = 256", "net.u = -1", "net.u = [1, 256]", "net.u = 0.5", "net.u /= 2", "net.u ~ normal()", "net.u = [0.5, 1]", "net.b = 2", "net.u = it", "net.i = inf"])
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            "net.u = 256",
+            "net.u = -1",
+            "net.u = [1, 256]",
+            "net.u = 0.5",
+            "net.u /= 2",
+            "net.u ~ normal()",
+            "net.u = [0.5, 1]",
+            "net.b = 2",
+            "net.u = it",
+            "net.i = inf",
+        ],
+    )
     def test_what_integers_cannot_hold(self, rule: str) -> None:
-        net = Tensors(f=torch.ones(2), u=torch.zeros(2, dtype=torch.uint8), b=torch.zeros(2, dtype=torch.bool), i=torch.zeros(2, dtype=torch.int64))
+        net = Tensors(
+            f=torch.ones(2),
+            u=torch.zeros(2, dtype=torch.uint8),
+            b=torch.zeros(2, dtype=torch.bool),
+            i=torch.zeros(2, dtype=torch.int64),
+        )
         with pytest.raises(initdsl.ResolveError) as caught:
             initdsl.apply(net, f"net.f = 5; {rule}")
         assert names_of(caught.value) == ["bad-dtype"]
@@ -549,7 +616,10 @@ class TestNumbers:
 
     def test_scalars_and_empty_tensors(self) -> None:
         net = Tensors(s=torch.tensor(1.0), e=torch.zeros(0, 3), o=torch.zeros(3, 0))
-        initdsl.apply(net, "net.s = 4; net.s *= 2; net.s[...] += 1; net.e ~ kaiming_normal(); net.o ~ normal(); net.o = it * 2 + 1")
+        initdsl.apply(
+            net,
+            "net.s = 4; net.s *= 2; net.s[...] += 1; net.e ~ kaiming_normal(); net.o ~ normal(); net.o = it * 2 + 1",
+        )
         assert net.s == 9
         initdsl.apply(net, "net.s ~ uniform(3, 4)")
         assert 3 <= net.s < 4

@@ -38,7 +38,9 @@ def said(rules: str) -> str:
     chosen = re.match(r"# net: (\w+)", rules)
     try:
         if chosen is None:
-            return "\n".join(f"{type(rule).__name__} {rule.span.start}:{rule.span.end}" for rule in initdsl.parse(rules).walk())
+            return "\n".join(
+                f"{type(rule).__name__} {rule.span.start}:{rule.span.end}" for rule in initdsl.parse(rules).walk()
+            )
         torch.manual_seed(0)
         return str(initdsl.plan(NETS[chosen[1]](), rules))
     except initdsl.InitDSLError as error:

@@ -66,8 +66,17 @@ def test_numbers_are_pythons(text: str) -> None:
         refused = error
     if refused is not None:
         names = set(names_of(refused))
-        assert names <= {"division-by-zero", "overflow", "bad-expression", "chained-comparison", "bad-number", "unexpected-token"}, text
-        if "unexpected-token" in names or "chained-comparison" in names:  # `not` stands for a whole comparison, chains are Python's
+        assert names <= {
+            "division-by-zero",
+            "overflow",
+            "bad-expression",
+            "chained-comparison",
+            "bad-number",
+            "unexpected-token",
+        }, text
+        if (
+            "unexpected-token" in names or "chained-comparison" in names
+        ):  # `not` stands for a whole comparison, chains are Python's
             assert "not" in text or sum(f" {c} " in f" {text} " for c in COMPARISON) or text.count("=") > 1
         elif expected is not None:
             unbounded = isinstance(expected, complex) or abs(expected) >= 2**63 or "**" in text or "exp" in text
@@ -104,7 +113,9 @@ AGAINST = [
 
 @pytest.mark.parametrize(("text", "expected"), AGAINST, ids=[t for t, _ in AGAINST])
 def test_tensors_are_torchs(text: str, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(value(text, a=A.clone(), b=B.clone(), c=C.clone()), expected.double().expand(3, 4), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        value(text, a=A.clone(), b=B.clone(), c=C.clone()), expected.double().expand(3, 4), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_sinusoids_of_the_documentation() -> None:
@@ -125,7 +136,15 @@ def test_sinusoids_of_the_documentation() -> None:
 
 
 def test_len() -> None:
-    cases = {"len(net.layers)": 3, "len(Block)": 3, "len(net.layers[*])": 3, "len(*.bias)": 9, "len(Linear+)": 7, "len(LayerNorm in net.layers[0])": 1, "len(net.layers[1:])": 2}
+    cases = {
+        "len(net.layers)": 3,
+        "len(Block)": 3,
+        "len(net.layers[*])": 3,
+        "len(*.bias)": 9,
+        "len(Linear+)": 7,
+        "len(LayerNorm in net.layers[0])": 1,
+        "len(net.layers[1:])": 2,
+    }
     for text, expected in cases.items():
         net = Tower()
         initdsl.apply(net, f"net.scale = {text}")
@@ -162,7 +181,9 @@ def test_operators_and_spaces(text: str, left: float) -> None:
 
 
 def test_names_that_double_each_other_take_no_time() -> None:
-    text = "let a0 = fan_in\n" + "\n".join(f"let a{i + 1} = a{i} + a{i}" for i in range(40)) + "\nnet.w = a40 / 2.0 ** 40"
+    text = (
+        "let a0 = fan_in\n" + "\n".join(f"let a{i + 1} = a{i} + a{i}" for i in range(40)) + "\nnet.w = a40 / 2.0 ** 40"
+    )
     net = Tensors(w=torch.zeros(2, 3))
     initdsl.apply(net, text)
     assert (net.w == 3).all()

@@ -88,7 +88,13 @@ def test_check_and_diff_write_nothing(folder: Path, options: list[str]) -> None:
     assert identity(ugly) == before
     assert result.stderr == "1 file would be reformatted, 1 file already formatted\n"
     if "--diff" in options:
-        assert result.stdout.splitlines()[:5] == ["--- a.init", "+++ a.init", "@@ -1 +1,4 @@", f"-{UGLY}".strip(), "+Linear {"]
+        assert result.stdout.splitlines()[:5] == [
+            "--- a.init",
+            "+++ a.init",
+            "@@ -1 +1,4 @@",
+            f"-{UGLY}".strip(),
+            "+Linear {",
+        ]
     else:
         assert result.stdout == "would reformat a.init\n"
     assert run(*options, nice).exit_code == 0

@@ -89,7 +89,10 @@ def test_a_range_leaves_the_blanks_before_it() -> None:
 
 
 def test_the_lines_of_a_range_keep_crlf() -> None:
-    assert applied("A.w=1;B.w=2\r\nC.w=3\r\n", format_range("A.w=1;B.w=2\r\nC.w=3\r\n", 1, 1)) == "A.w = 1\r\nB.w = 2\r\nC.w=3\r\n"
+    assert (
+        applied("A.w=1;B.w=2\r\nC.w=3\r\n", format_range("A.w=1;B.w=2\r\nC.w=3\r\n", 1, 1))
+        == "A.w = 1\r\nB.w = 2\r\nC.w=3\r\n"
+    )
 
 
 # ---- refusals and edges

@@ -83,7 +83,9 @@ def test_findings_are_written_as_errors_are(name: str) -> None:
 
 
 def test_the_page_is_current() -> None:
-    assert (ROOT / "docs" / "lints.md").read_text("utf-8") == page(), "run `python -m initdsl.linter.page > docs/lints.md`"
+    assert (ROOT / "docs" / "lints.md").read_text("utf-8") == page(), (
+        "run `python -m initdsl.linter.page > docs/lints.md`"
+    )
 
 
 # ---- cases: `finds: name` stands on the line of every finding
@@ -201,7 +203,9 @@ def test_a_suppression_silences_its_line_alone() -> None:
 
 
 def test_a_suppression_of_the_file() -> None:
-    assert names(f"# initdsl: ignore-file[drawn-constant, zero-std]\n{FOUND}\nConv2d.bias ~ zeros()") == ["unused-suppression"]
+    assert names(f"# initdsl: ignore-file[drawn-constant, zero-std]\n{FOUND}\nConv2d.bias ~ zeros()") == [
+        "unused-suppression"
+    ]
 
 
 def test_a_suppression_reaches_a_statement_over_several_lines() -> None:
@@ -243,7 +247,9 @@ def test_a_resolver_adds_its_findings() -> None:
 def test_lint_against_a_module(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     path = tmp_path / "a.init"
-    path.write_text("Linear.weight ~ kaimin()\nnet[0].bias = 0\nnet[7].bias = 0\nlinear.bias = 0\nLinear.bias ~ zeros()\n")
+    path.write_text(
+        "Linear.weight ~ kaimin()\nnet[0].bias = 0\nnet[7].bias = 0\nlinear.bias = 0\nLinear.bias ~ zeros()\n"
+    )
     net = torch.nn.Sequential(torch.nn.Linear(2, 3))
     alone = [(f.name, f.line) for f in initdsl.lint(path)]
     assert alone == [("unknown-initializer", 1), ("drawn-constant", 5)]
@@ -274,7 +280,9 @@ def test_a_syntax_error_is_a_finding_beside_the_others() -> None:
     assert names("Linear.bias ~ zeros()\nLinear.weight ~\n") == ["drawn-constant", "unexpected-token"]
 
 
-@pytest.mark.parametrize("text", ["", "\n", "#", "{", "}" * 100, "(" * 1000, "\0", "let a = a", "a" * 10_000, "x ~ " + "-" * 90 + "1"])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "#", "{", "}" * 100, "(" * 1000, "\0", "let a = a", "a" * 10_000, "x ~ " + "-" * 90 + "1"]
+)
 def test_no_text_breaks_the_linter(text: str) -> None:
     findings(text)
 

@@ -169,7 +169,9 @@ def test_a_baseline_knows_old_findings_wherever_they_moved(folder: Path) -> None
 def test_a_baseline_counts(folder: Path) -> None:
     (folder / "a.init").write_text("net.a { .bias ~ zeros()\n}\n")
     lint("--write-baseline", "base.json", code=0)
-    (folder / "a.init").write_text("net.a { .bias ~ zeros()\n}\nnet.b {\n.bias ~ zeros()\n}\nnet.a { .bias ~ zeros()\n}\n")
+    (folder / "a.init").write_text(
+        "net.a { .bias ~ zeros()\n}\nnet.b {\n.bias ~ zeros()\n}\nnet.a { .bias ~ zeros()\n}\n"
+    )
     found = json.loads(lint("--baseline", "base.json", "--output-format", "json", code=1).stdout)
     assert [entry["start"]["line"] for entry in found if entry["name"] == "drawn-constant"] == [4, 6]
 
@@ -185,7 +187,9 @@ def test_what_is_no_baseline_is_refused(folder: Path, text: str) -> None:
 
 
 def outputs(folder: Path, form: str) -> str:
-    (folder / "a b.init").write_text('Linear.bias ~ zeros()\nLinear.weight ~ trunc_normal(\n  0, 0.02)\n# é %0A::\nnet["é<&"].w ~ kaimin()\n')
+    (folder / "a b.init").write_text(
+        'Linear.bias ~ zeros()\nLinear.weight ~ trunc_normal(\n  0, 0.02)\n# é %0A::\nnet["é<&"].w ~ kaimin()\n'
+    )
     return lint("--output-format", form, code=1).stdout
 
 
@@ -217,7 +221,9 @@ def test_concise_is_a_line_each(folder: Path) -> None:
 def test_github_escapes(folder: Path) -> None:
     lines = outputs(folder, "github").splitlines()
     assert len(lines) == 3
-    assert lines[1].startswith("::warning title=initdsl never-truncates,file=a b.init,line=2,col=17,endLine=3,endColumn=11::")
+    assert lines[1].startswith(
+        "::warning title=initdsl never-truncates,file=a b.init,line=2,col=17,endLine=3,endColumn=11::"
+    )
     assert lines[2].startswith("::error ")
 
 

@@ -135,7 +135,9 @@ def test_a_varied_network() -> None:
 
 def test_ties_of_rules_survive() -> None:
     made = initdsl.materialize(
-        lambda: nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}), "tie net.a net.b; Linear.* ~ normal()", seed=0
+        lambda: nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}),
+        "tie net.a net.b; Linear.* ~ normal()",
+        seed=0,
     )
     assert made["a"].weight is made["b"].weight
 
@@ -184,7 +186,9 @@ def test_parametrized_weights(kind: str) -> None:
         assert torch.allclose(net.eval()(x), plain(x), atol=1e-3)
     default = initdsl.materialize(build, "", seed=0) if kind in ("weight", "old weight") else None
     if default is not None:
-        assert torch.allclose(default(x), initdsl.materialize(lambda: nn.Sequential(nn.Linear(6, 6)), "", seed=0)(x), atol=1e-6)
+        assert torch.allclose(
+            default(x), initdsl.materialize(lambda: nn.Sequential(nn.Linear(6, 6)), "", seed=0)(x), atol=1e-6
+        )
 
 
 # ---- nothing twice
@@ -353,7 +357,9 @@ class Viewing(nn.Module):
 )
 def test_what_needs_values_is_refused(factory: Any, said: str) -> None:
     with pytest.raises(initdsl.ResolveError) as caught:
-        initdsl.materialize(factory, "", seed=0) if said == "weight" else initdsl.materialize(factory, "/./ = 0", seed=0)
+        initdsl.materialize(factory, "", seed=0) if said == "weight" else initdsl.materialize(
+            factory, "/./ = 0", seed=0
+        )
     assert said in str(caught.value)
 
 

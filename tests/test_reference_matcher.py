@@ -54,25 +54,47 @@ def build(shape: object) -> nn.Module:
 
 shapes = st.recursive(
     st.sampled_from(sorted(LEAVES)),
-    lambda inner: st.tuples(st.sampled_from(["seq", "list", "dict", "named", "pair"]), st.lists(inner, min_size=1, max_size=3)),
+    lambda inner: st.tuples(
+        st.sampled_from(["seq", "list", "dict", "named", "pair"]), st.lists(inner, min_size=1, max_size=3)
+    ),
     max_leaves=7,
 )
 
-CLASS_NAMES = ["Linear", "FancyLinear", "*Linear", "LayerNorm", "*Norm*", "Batch*", "Pair", "*", "nn.Linear", "Sequential", "ModuleList"]
+CLASS_NAMES = [
+    "Linear",
+    "FancyLinear",
+    "*Linear",
+    "LayerNorm",
+    "*Norm*",
+    "Batch*",
+    "Pair",
+    "*",
+    "nn.Linear",
+    "Sequential",
+    "ModuleList",
+]
 STEP_NAMES = ["weight", "bias", "left", "right", "*", "**", "w*", "*a*", "gain", "k0", "0", "3", "running_mean"]
 INDICES = ["0", "-1", "1", "3", "4", "*", ":", "1:", ":2", "::2", "3:5", "i"]
 
-steps = st.one_of(st.sampled_from(STEP_NAMES).map(lambda n: ("." + n, n)), st.sampled_from(INDICES).map(lambda i: (f"[{i}]", [i])))
+steps = st.one_of(
+    st.sampled_from(STEP_NAMES).map(lambda n: ("." + n, n)), st.sampled_from(INDICES).map(lambda i: (f"[{i}]", [i]))
+)
 roots = st.one_of(
     st.just(("net", None)),
     st.tuples(st.sampled_from(CLASS_NAMES), st.booleans()).map(lambda p: (p[0] + "+" * p[1], p)),
 )
-paths = st.tuples(roots, st.lists(steps, max_size=3)).map(lambda p: (p[0][0] + "".join(s for s, _ in p[1]), ("path", p[0][1], [s for _, s in p[1]])))
-regexes = st.sampled_from(["weight", r"\.0\.", "^left", "[35]", "a$", r"(left|right)\.gain"]).map(lambda r: (f"/{r}/", ("regex", r)))
+paths = st.tuples(roots, st.lists(steps, max_size=3)).map(
+    lambda p: (p[0][0] + "".join(s for s, _ in p[1]), ("path", p[0][1], [s for _, s in p[1]]))
+)
+regexes = st.sampled_from(["weight", r"\.0\.", "^left", "[35]", "a$", r"(left|right)\.gain"]).map(
+    lambda r: (f"/{r}/", ("regex", r))
+)
 units = st.one_of(paths, paths, paths, regexes)
 selectors = st.one_of(
     units,
-    st.tuples(units, st.booleans(), units).map(lambda t: (f"{t[0][0]} {'not ' * t[1]}in {t[2][0]}", ("in", t[0][1], t[1], t[2][1]))),
+    st.tuples(units, st.booleans(), units).map(
+        lambda t: (f"{t[0][0]} {'not ' * t[1]}in {t[2][0]}", ("in", t[0][1], t[1], t[2][1]))
+    ),
     st.tuples(units, units).map(lambda t: (f"({t[0][0]}, {t[1][0]})", ("or", t[0][1], t[1][1]))),
 )
 
@@ -159,7 +181,9 @@ def select(net: nn.Module, selector: tuple, modules: bool = False) -> list[tuple
         return select(net, selector[1], modules) + select(net, selector[2], modules)
     if kind == "in":
         _, inner, negated, container = selector
-        inside = {n for name, m in select(net, container, True) if isinstance(m, nn.Module) for n, _ in modules_below(name, m)}
+        inside = {
+            n for name, m in select(net, container, True) if isinstance(m, nn.Module) for n, _ in modules_below(name, m)
+        }
         found = []
         for name, thing in select(net, inner):
             owner = name if isinstance(thing, nn.Module) else name.rpartition(".")[0]
@@ -167,7 +191,9 @@ def select(net: nn.Module, selector: tuple, modules: bool = False) -> list[tuple
                 found.append((name, thing))
         return found
     _, root, path = selector
-    things: list[tuple[str, object]] = [("", net)] if root is None else [t for t in net.named_modules() if is_class(t[1], *root)]
+    things: list[tuple[str, object]] = (
+        [("", net)] if root is None else [t for t in net.named_modules() if is_class(t[1], *root)]
+    )
     bound = sum(step == ["i"] for step in path)
     for number, step in enumerate(path):
         things = [t for thing in things for t in after(thing, step, number == len(path) - 1)]
@@ -198,7 +224,9 @@ def test_the_resolver_reads_selectors_as_the_reference_does(shape: object, selec
         refused = error
     if refused is not None:
         names = {d.name for d in refused.diagnostics}
-        assert names <= {"unmatched-selector", "unmatched-path", "subclass-left-out", "needs-module", "bad-index"}, refused
+        assert names <= {"unmatched-selector", "unmatched-path", "subclass-left-out", "needs-module", "bad-index"}, (
+            refused
+        )
         if "needs-module" in names:
             assert container_holds_no_modules
         elif "bad-index" not in names:

@@ -255,7 +255,9 @@ def test_draws_that_stack_are_independent(rules: str) -> None:
 
 def test_an_edit_that_draws_nothing_moves_no_stream() -> None:
     a = filled("net.w ~ normal(); net.w += uniform()", 30, 30)
-    b = filled("net.w ~ normal(); net.w *= 2; net.w /= 2; net.w[0] = 5; net.w[0] ~ normal(); net.w += uniform()", 30, 30)
+    b = filled(
+        "net.w ~ normal(); net.w *= 2; net.w /= 2; net.w[0] = 5; net.w[0] ~ normal(); net.w += uniform()", 30, 30
+    )
     assert torch.equal(a, b)
 
 
@@ -306,7 +308,14 @@ Linear.weight += uniform(0, 0.1)
 
 def varied() -> nn.Module:
     return nn.ModuleList(
-        [nn.Linear(6, 5), nn.Conv2d(3, 4, 3), nn.Embedding(7, 6), nn.LayerNorm(5), nn.MultiheadAttention(8, 2), Careless()]
+        [
+            nn.Linear(6, 5),
+            nn.Conv2d(3, 4, 3),
+            nn.Embedding(7, 6),
+            nn.LayerNorm(5),
+            nn.MultiheadAttention(8, 2),
+            Careless(),
+        ]
     )
 
 
@@ -344,7 +353,9 @@ def test_default_of_an_arranging_module() -> None:
     initdsl.apply(net, "default net", seed=1)
     initdsl.apply(other, "default net", seed=1)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
-    assert float(net.encoder.layers[0].linear1.weight.detach().abs().max()) > (6 / 48) ** 0.5 * 0.97  # xavier, not kaiming(a=sqrt 5)
+    assert (
+        float(net.encoder.layers[0].linear1.weight.detach().abs().max()) > (6 / 48) ** 0.5 * 0.97
+    )  # xavier, not kaiming(a=sqrt 5)
 
 
 # ---- functions of one's own

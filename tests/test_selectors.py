@@ -318,7 +318,9 @@ class TestPieces:
 
     def test_facts_are_the_pieces(self) -> None:
         net = Tensors(w=torch.zeros(6, 5))
-        initdsl.apply(net, "net.w as (2, 3, 5)[*] = fan_in + 10 * fan_out + 100 * ndim + 1000 * numel + 100000 * shape[0]")
+        initdsl.apply(
+            net, "net.w as (2, 3, 5)[*] = fan_in + 10 * fan_out + 100 * ndim + 1000 * numel + 100000 * shape[0]"
+        )
         assert (net.w == 5 + 30 + 200 + 15000 + 300000).all()
         initdsl.apply(net, "net.w[0:2] = fan_out; net.w[2] = numel")
         assert (net.w[:2] == 2).all()

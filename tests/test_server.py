@@ -115,7 +115,7 @@ def test_pieces_are_the_statements(path: Path) -> None:
     assert [rule for rule in whole if rule.kind != "block"] == [rule for rule in alone if rule and rule.kind != "block"]
 
 
-@pytest.mark.parametrize("text,pieces", [
+@pytest.mark.parametrize(("text", "pieces"), [
     ("a.w = 1; b.w = 2", ["a.w = 1", "b.w = 2"]),
     ("a.w ~ normal(0,\n 1) # c\nb.w = 2", ["a.w ~ normal(0,\n 1)", "b.w = 2"]),
     ("A,\nB.w = 1 +\n 2", ["A,\nB.w = 1 +\n 2"]),
@@ -138,7 +138,11 @@ def everything(text: str, at: int, known: Known, path: str = "x.init") -> None:
     span, _ = completions(text, at, known)
     assert 0 <= span.start <= span.end <= len(text)
     for found in (hover(text, at, known), definition(text, at, path, known)):
-        assert found is None or 0 <= found[-1 if found[0] is None else 0 if not isinstance(found[0], str) else 1][0] if found else True
+        assert (
+            found is None or found[-1 if found[0] is None else 0 if not isinstance(found[0], str) else 1][0] >= 0
+            if found
+            else True
+        )
     for offset, label in counts(text, 0, len(text), known):
         assert 0 <= offset <= len(text)
         assert label.endswith(("parameter", "parameters"))
@@ -177,7 +181,34 @@ def test_every_prefix_is_unharmed(known: Known) -> None:
 
 def test_random_edits_are_unharmed(known: Known, folder: Path) -> None:
     dice = random.Random(7)
-    parts = ["{", "}", "(", ")", "[", "]", '"', "/", "#", "\n", ";", ".", ",", "=", "~", "*=", "let ", "in ", "\r", "\0", "\ufeff", "😀", "\u2028", "\ud800", "**", "?"]
+    parts = [
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        '"',
+        "/",
+        "#",
+        "\n",
+        ";",
+        ".",
+        ",",
+        "=",
+        "~",
+        "*=",
+        "let ",
+        "in ",
+        "\r",
+        "\0",
+        "\ufeff",
+        "😀",
+        "\u2028",
+        "\ud800",
+        "**",
+        "?",
+    ]
     text = WHOLE
     for step in range(400):
         at, end = sorted((dice.randrange(len(text) + 1), min(len(text), dice.randrange(len(text) + 1))))
@@ -190,7 +221,9 @@ def test_random_edits_are_unharmed(known: Known, folder: Path) -> None:
             text = WHOLE
 
 
-@pytest.mark.parametrize("text", ["{" * 5000, "(" * 5000, "a(\n" * 3000, "}" * 3000, "net" + "[0]" * 2000, '"' * 3001, "let x = x\n" * 500])
+@pytest.mark.parametrize(
+    "text", ["{" * 5000, "(" * 5000, "a(\n" * 3000, "}" * 3000, "net" + "[0]" * 2000, '"' * 3001, "let x = x\n" * 500]
+)
 def test_hostile_texts_end(text: str, known: Known) -> None:
     everything(text, len(text), known)
 
@@ -198,7 +231,7 @@ def test_hostile_texts_end(text: str, known: Known) -> None:
 # ---- completion
 
 
-@pytest.mark.parametrize("text,there,not_there", [
+@pytest.mark.parametrize(("text", "there", "not_there"), [
     ("|", ["let", "tie", "net", "Linear", "Block"], ["normal", "in"]),
     ("Lin|", ["Linear"], ["Block", "normal"]),
     ("Linear.weight ~ |", ["normal", "kaiming_normal", "fan_in"], ["Linear", "let"]),
@@ -269,7 +302,7 @@ def test_hover_shows_what_a_selector_matches_with_torchs_fans(known: Known) -> N
     assert "**4 parameters**" in found[1]
 
 
-@pytest.mark.parametrize("selector,test", [
+@pytest.mark.parametrize(("selector", "test"), [
     ("net", lambda n: True),
     ("Linear.weight", lambda n: n.endswith(("up.weight", "head.weight"))),
     ("net.blocks[i].up.*", lambda n: ".up." in n),
@@ -297,7 +330,7 @@ def test_definition(known: Known, folder: Path) -> None:
     assert definition(text, at, path, known) is None
 
 
-@pytest.mark.parametrize("text,expected", [
+@pytest.mark.parametrize(("text", "expected"), [
     ("let |a = 1\nA.w = a + a * b\n", "let Z = 1\nA.w = Z + Z * b\n"),
     ("let a = 1\nB { let a = 2; .w = |a }\nA.w = a", "let a = 1\nB { let Z = 2; .w = Z }\nA.w = a"),
     ("let a = 1\nB { let a = 2; .w = a }\nA.w = |a", "let Z = 1\nB { let a = 2; .w = a }\nA.w = Z"),
@@ -343,7 +376,9 @@ def test_outline_sees_lets_of_its_blocks_only() -> None:
 
 
 @pytest_lsp.fixture(
-    config=pytest_lsp.ClientServerConfig(server_command=[sys.executable, "-c", "from initdsl.cli import main; main()", "lsp"]),
+    config=pytest_lsp.ClientServerConfig(
+        server_command=[sys.executable, "-c", "from initdsl.cli import main; main()", "lsp"]
+    ),
     scope="module",
 )
 async def client(lsp_client: pytest_lsp.LanguageClient) -> AsyncIterator[None]:
@@ -450,7 +485,23 @@ async def test_questions(editor: Any, client: Any) -> None:
     hints = await client.text_document_inlay_hint_async(lsp.InlayHintParams(file.id, lsp.Range(at(0, 0), at(4, 0))))
     assert [(hint.position, hint.label) for hint in hints] == [(at(1, 5), "12 parameters"), (at(2, 10), "3 parameters")]
     tokens = await client.text_document_semantic_tokens_full_async(lsp.SemanticTokensParams(file.id))
-    assert list(tokens.data[:15]) == [0, 0, 3, LEGEND.index("keyword"), 0, 0, 4, 3, LEGEND.index("variable"), 3, 0, 4, 1, LEGEND.index("operator"), 0]
+    assert list(tokens.data[:15]) == [
+        0,
+        0,
+        3,
+        LEGEND.index("keyword"),
+        0,
+        0,
+        4,
+        3,
+        LEGEND.index("variable"),
+        3,
+        0,
+        4,
+        1,
+        LEGEND.index("operator"),
+        0,
+    ]
 
 
 from initdsl.server.protocol import LEGEND  # noqa: E402
@@ -464,8 +515,12 @@ async def test_formatting_is_that_of_fmt(editor: Any, client: Any) -> None:
     edits = await client.text_document_formatting_async(lsp.DocumentFormattingParams(file.id, options))
     assert edited(text, edits) == initdsl.format(text)
     place = lsp.Range(at(3, 0), at(4, 0))
-    edits = await client.text_document_range_formatting_async(lsp.DocumentRangeFormattingParams(file.id, place, options))
-    assert edited(text, edits) == "Block{\n.up.weight~normal(0,1)\n}\nlet x = 1 # 😀\n".replace(" # ", "  # " if "  #" in initdsl.format(text) else " # ")
+    edits = await client.text_document_range_formatting_async(
+        lsp.DocumentRangeFormattingParams(file.id, place, options)
+    )
+    assert edited(text, edits) == "Block{\n.up.weight~normal(0,1)\n}\nlet x = 1 # 😀\n".replace(
+        " # ", "  # " if "  #" in initdsl.format(text) else " # "
+    )
     file.type(at(0, 0), at(0, 0), "(")
     assert not await client.text_document_formatting_async(lsp.DocumentFormattingParams(file.id, options))
 

@@ -49,7 +49,9 @@ class Outcome(NamedTuple):
 @click.option("--output-format", type=click.Choice(list(FORMATS)), default="text", help="How findings are written.")
 @click.option("--select", multiple=True, metavar="NAMES", help="Run these lints alone (commas between names).")
 @click.option("--ignore", multiple=True, metavar="NAMES", help="Leave these findings out.")
-@click.option("--model", metavar="M:F", help="Lint against this network: package.module:attribute or file.py:attribute.")
+@click.option(
+    "--model", metavar="M:F", help="Lint against this network: package.module:attribute or file.py:attribute."
+)
 @click.option("--manifest", metavar="FILE", help="Lint against the network this file describes (`initdsl manifest`).")
 @click.option("--fix", is_flag=True, help="Make the fixes that leave the plan as it is.")
 @click.option("--unsafe-fixes", is_flag=True, help="Make the other fixes too; look at what they did.")
@@ -83,7 +85,9 @@ def command(
             files = find_files(paths or (".",))
             if not files:
                 click.echo("no `*.init` files here", err=True)
-            outcomes = list(_run([Job(file, chosen, left_out, fixing, unsafe_fixes, model, manifest) for file in files]))
+            outcomes = list(
+                _run([Job(file, chosen, left_out, fixing, unsafe_fixes, model, manifest) for file in files])
+            )
             fixing_here = False
     except ConfigError as error:
         show(error.diagnostics, file=sys.stderr)

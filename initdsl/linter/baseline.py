@@ -31,7 +31,8 @@ def baseline_text(findings: Iterable[Diagnostic], folder: Path) -> str:
     """The baseline that knows these findings, as JSON; files relative to `folder`."""
     counted = Counter(key(found, folder) for found in findings)
     entries = [
-        {"file": file, "name": name, "line": line, "count": count} for (file, name, line), count in sorted(counted.items())
+        {"file": file, "name": name, "line": line, "count": count}
+        for (file, name, line), count in sorted(counted.items())
     ]
     return json.dumps({"version": 1, "findings": entries}, indent=1, ensure_ascii=False) + "\n"
 

@@ -132,11 +132,19 @@ class File:
             placed = Placed(rule, blocks, order, scope, source, here, outer if blocks else None)
             yield placed
             if isinstance(rule, Use) and rule.rules:
-                yield from self._place(rule.rules, blocks, scope, False, outer, count, order if used_at is None else used_at)
+                yield from self._place(
+                    rule.rules, blocks, scope, False, outer, count, order if used_at is None else used_at
+                )
             elif isinstance(rule, Block):
                 inner = targets_of(rule.targets, outer if blocks else None)
                 yield from self._place(
-                    rule.rules, (*blocks, rule), Scope(scope), here, inner if inner is not None else continued, count, None
+                    rule.rules,
+                    (*blocks, rule),
+                    Scope(scope),
+                    here,
+                    inner if inner is not None else continued,
+                    count,
+                    None,
                 )
 
     @cached_property

@@ -102,7 +102,7 @@ def junit(findings: Sequence[Diagnostic], colour: bool) -> str:
         file = printable(found.file or "")
         place = f"{file}:{line}:{column} to {end_line}:{end_column}"
         cases.append(
-            f"    <testcase name={quoteattr(found.name)} classname={quoteattr(file)} file={quoteattr(file)} line=\"{line}\">\n"
+            f'    <testcase name={quoteattr(found.name)} classname={quoteattr(file)} file={quoteattr(file)} line="{line}">\n'
             f"      <failure type={quoteattr(found.name)} message={quoteattr(printable(found.message))}>"
             f"{escape(f'{place}: {_sentence(found)}')}</failure>\n"
             "    </testcase>\n"
@@ -183,7 +183,8 @@ def _sarif_region(source: Source, span: Span) -> dict[str, int]:
 
 def _sarif_fix(source: Source, fix: Fix) -> dict[str, Any]:
     replacements = [
-        {"deletedRegion": _sarif_region(source, edit.span), "insertedContent": {"text": edit.text}} for edit in fix.edits
+        {"deletedRegion": _sarif_region(source, edit.span), "insertedContent": {"text": edit.text}}
+        for edit in fix.edits
     ]
     change = {"artifactLocation": {"uri": _uri(source.name)}, "replacements": replacements}
     return {"description": {"text": fix.title}, "artifactChanges": [change]}

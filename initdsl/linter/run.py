@@ -47,13 +47,17 @@ def lint_source(
     found = list(problems)
     complete = not found
     off = frozenset(config.ignore) | config.ignored_in(source.name)
-    enabled = frozenset(name for name in all_lints() if (not config.select or name in config.select) and name not in off)
+    enabled = frozenset(
+        name for name in all_lints() if (not config.select or name in config.select) and name not in off
+    )
     known = frozenset(all_lints()) | RESOLVER_NAMES
     unseen = RESOLVER_NAMES if network is None else frozenset(off & RESOLVER_NAMES)
     looked = frozenset(n for n in enabled if network is not None or all_lints()[n].needs != "network")
     suppressions = _suppressions(source, looked | (RESOLVER_NAMES - unseen), known)
     whole = rules if isinstance(rules, RuleSet) else RuleSet(rules=tuple(rules), sources={source.name: source.text})
-    file = File(source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers))
+    file = File(
+        source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers)
+    )
     plan = None
     if network is not None:
         plan, resolved = network(whole)
@@ -89,7 +93,9 @@ def _suppressions(source: Source, enabled: frozenset[str], known: frozenset[str]
     return read_suppressions(source, enabled, known)
 
 
-def lint_file(path: str | os.PathLike[str], text: str | None = None, config: Config | None = None, network: Resolve | None = None) -> list[Diagnostic]:
+def lint_file(
+    path: str | os.PathLike[str], text: str | None = None, config: Config | None = None, network: Resolve | None = None
+) -> list[Diagnostic]:
     """Every finding about one file, or about `text` in its place. A file that can't be read is a finding too.
 
     Raises ConfigError where the settings for it can't be right.
@@ -155,7 +161,9 @@ class Fixed:
     left: list[Diagnostic]
 
 
-def fixed(path: str | os.PathLike[str], text: str, config: Config, unsafe: bool = False, network: Resolve | None = None) -> Fixed:
+def fixed(
+    path: str | os.PathLike[str], text: str, config: Config, unsafe: bool = False, network: Resolve | None = None
+) -> Fixed:
     """A text with its findings fixed as far as they can be; a text that does not parse is left as it is.
 
     Only safe fixes, which leave the plan as it was, unless `unsafe`. The result parses: a round of fixes that would

@@ -86,13 +86,16 @@ def read_suppressions(source: Source, enabled: frozenset[str], known: frozenset[
         names: tuple[Named, ...] = ()
         if mark["names"]:
             base = at + mark.start("names")
-            names = tuple(
-                Named(m[0], Span(base + m.start(), base + m.end())) for m in NAME.finditer(mark["names"])
-            )
+            names = tuple(Named(m[0], Span(base + m.start(), base + m.end())) for m in NAME.finditer(mark["names"]))
         form = mark["form"]
         found.append(
             Suppression(
-                span, source.position(at).line, form == "ignore-file", names, not names, form in ("ignore", "ignore-file")
+                span,
+                source.position(at).line,
+                form == "ignore-file",
+                names,
+                not names,
+                form in ("ignore", "ignore-file"),
             )
         )
     return Suppressions(tuple(found), enabled, known)

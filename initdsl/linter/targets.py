@@ -112,7 +112,9 @@ def _last_step(path: Path) -> Step | None:
 
 def is_piece(base: Path | Regex) -> bool:
     """Whether a path ends in an index or a view: a slice of a parameter (or a child by number)."""
-    return isinstance(base, Path) and (base.view is not None or (bool(base.steps) and isinstance(base.steps[-1], Index)))
+    return isinstance(base, Path) and (
+        base.view is not None or (bool(base.steps) and isinstance(base.steps[-1], Index))
+    )
 
 
 def whole(target: Target) -> Target | None:

@@ -39,7 +39,9 @@ def _resolving(network: Network, known: Known) -> Any:
     def resolve(rules: RuleSet) -> tuple[Any, Iterable[Diagnostic]]:
         resolver = Resolver(rules, network, known.registry, {})
         plan = resolver.plan(None, None, False)
-        found = [one for one in (*resolver.problems, *resolver.warnings, *resolver.notes) if not _registered(one, known)]
+        found = [
+            one for one in (*resolver.problems, *resolver.warnings, *resolver.notes) if not _registered(one, known)
+        ]
         return (None if resolver.problems else plan), found
 
     return resolve

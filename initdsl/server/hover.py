@@ -34,7 +34,11 @@ def hover(text: str, offset: int, known: Known) -> tuple[Span, str] | None:
         said = _word(text, piece, colour, known)
         if said is None and colour.kind in ("name", "definition"):
             declared = found.name_at(offset)
-            meant = declared if isinstance(declared, Declaration) else found.declaration(text[span.start : span.end], number)
+            meant = (
+                declared
+                if isinstance(declared, Declaration)
+                else found.declaration(text[span.start : span.end], number)
+            )
             if meant is not None:
                 said = _code(found.pieces.pieces[meant.piece].text)
         if said is not None:

@@ -229,7 +229,9 @@ class Colour(NamedTuple):
 @lru_cache(maxsize=1)
 def _compiled() -> dict[str, list[tuple[re.Pattern[str], Match | Region]]]:
     return {
-        context: [(re.compile(rule.pattern if isinstance(rule, Match) else rule.begin, re.MULTILINE), rule) for rule in rules]
+        context: [
+            (re.compile(rule.pattern if isinstance(rule, Match) else rule.begin, re.MULTILINE), rule) for rule in rules
+        ]
         for context, rules in table().items()
     }
 

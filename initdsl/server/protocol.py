@@ -319,7 +319,9 @@ def _fixes(server: Server, params: lsp.CodeActionParams) -> list[lsp.CodeAction]
         return None
     asked = document.span(params.range)
     only = params.context.only
-    if only and not any(lsp.CodeActionKind.QuickFix.value.startswith(str(getattr(kind, "value", kind))) for kind in only):
+    if only and not any(
+        lsp.CodeActionKind.QuickFix.value.startswith(str(getattr(kind, "value", kind))) for kind in only
+    ):
         return []
     return [
         lsp.CodeAction(

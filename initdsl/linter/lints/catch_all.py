@@ -71,6 +71,8 @@ def _takes_all(target: Target) -> bool:
         return False
     if isinstance(base.root, ClassPattern):
         return base.root.name == "*" and not base.root.predicates and len(base.steps) == 1
-    return base.root == "net" and all(isinstance(s, Step) and s.name == "**" and not s.predicates for s in base.steps[:-1]) and (
-        len(base.steps) > 1 or last.name == "**"
+    return (
+        base.root == "net"
+        and all(isinstance(s, Step) and s.name == "**" and not s.predicates for s in base.steps[:-1])
+        and (len(base.steps) > 1 or last.name == "**")
     )

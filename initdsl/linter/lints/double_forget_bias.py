@@ -49,7 +49,9 @@ def check(file: File) -> Iterator[Diagnostic]:
         name = _name(target)
         if name is not None and "*" in name and all(fnmatchcase(part, name) for part in PARTS):
             yield file.finding(
-                placed.rule, "this sets the bias in `bias_ih` and in `bias_hh`, which are added", "select `bias_ih_l*` alone"
+                placed.rule,
+                "this sets the bias in `bias_ih` and in `bias_hh`, which are added",
+                "select `bias_ih_l*` alone",
             )
         elif name is not None and name.startswith(("bias_ih", "bias_hh")):
             other = name.replace("bias_ih", "bias_?h") if "ih" in name[:7] else name.replace("bias_hh", "bias_?h")

@@ -42,5 +42,9 @@ def check(file: File) -> Iterator[Diagnostic]:
                     between = file.source.text[part.left.span.end : part.right.span.start]
                     at = part.left.span.end + between.find("/")
                     span = type(part.span)(at, at + 1)
-                    fix = file.replacement(span, "//", "write `//`", safe=True) if "/" in between and "#" not in between else None
+                    fix = (
+                        file.replacement(span, "//", "write `//`", safe=True)
+                        if "/" in between and "#" not in between
+                        else None
+                    )
                     yield file.finding(part, "`/` gives a float, and an index is an integer", "divide with `//`", fix)

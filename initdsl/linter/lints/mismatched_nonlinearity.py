@@ -44,5 +44,7 @@ def check(file: File) -> Iterator[Diagnostic]:
             yield file.finding(given or one.call, f"kaiming's rule is not for `{word}`", f"use `{better}({gain})`")
         elif isinstance(word, str) and word != "leaky_relu" and "a" in one.given and one.get("a") != 0:
             yield file.finding(
-                one.given["a"], f"`{word}` has no slope: `a` is ignored", "write `nonlinearity=leaky_relu`, or leave `a` out"
+                one.given["a"],
+                f"`{word}` has no slope: `a` is ignored",
+                "write `nonlinearity=leaky_relu`, or leave `a` out",
             )

@@ -53,5 +53,9 @@ def check(file: File) -> Iterator[Diagnostic]:
             if one.initializer.name == "trunc_normal" and not {"a", "b"} & set(one.given):
                 end = one.call.span.end - 1
                 text = f", a={low:g}, b={high:g}" if one.given else f"a={low:g}, b={high:g}"
-                fix = file.replacement(type(one.call.span)(end, end), text, "cut at two standard deviations", safe=False)
-            yield file.finding(one.call, f"the bounds lie {nearest:g} standard deviations away and never cut", hint, fix)
+                fix = file.replacement(
+                    type(one.call.span)(end, end), text, "cut at two standard deviations", safe=False
+                )
+            yield file.finding(
+                one.call, f"the bounds lie {nearest:g} standard deviations away and never cut", hint, fix
+            )

@@ -37,4 +37,6 @@ def check(file: File) -> Iterator[Diagnostic]:
         if isinstance(node, Index):
             for item in node.items:
                 if isinstance(item, Word) and item.word == "none":
-                    yield file.finding(item, "an index that is `none` selects nothing", "name the row, as in `[padding_idx]`")
+                    yield file.finding(
+                        item, "an index that is `none` selects nothing", "name the row, as in `[padding_idx]`"
+                    )

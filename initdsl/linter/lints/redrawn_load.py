@@ -51,7 +51,10 @@ def check(file: File) -> Iterator[Diagnostic]:
 
 
 def _of_the_root(placed: Placed) -> bool:
-    return all(isinstance(t.base, Path) and t.base.root == "net" and t.name not in ("weight", "bias") for t in placed.targets or ())
+    return all(
+        isinstance(t.base, Path) and t.base.root == "net" and t.name not in ("weight", "bias")
+        for t in placed.targets or ()
+    )
 
 
 def _of_any_module(target: object) -> bool:

@@ -42,4 +42,6 @@ def check(file: File) -> Iterator[Diagnostic]:
             steps = match[1].split("\\.")
             path = "net" + "".join(f'["{s}"]' if s[0].isdigit() else f".{s}" for s in steps)
             fix = file.replacement(node, path, f"write `{path}`", safe=False)
-            yield file.finding(node, "this regular expression matches one name, which a path selects", f"write `{path}`", fix)
+            yield file.finding(
+                node, "this regular expression matches one name, which a path selects", f"write `{path}`", fix
+            )

@@ -40,4 +40,6 @@ def check(file: File) -> Iterator[Diagnostic]:
         if argument.name is None and isinstance(mean, int | float) and 0 < abs(mean) < 1:
             shown = file.text(argument)
             fix = file.replacement(argument, f"std={shown}", f"write `std={shown}`", safe=False)
-            yield file.finding(argument, f"{mean:g} is the mean here, and the standard deviation is 1", f"write `std={shown}`", fix)
+            yield file.finding(
+                argument, f"{mean:g} is the mean here, and the standard deviation is 1", f"write `std={shown}`", fix
+            )

@@ -47,7 +47,12 @@ def check(file: File) -> Iterator[Diagnostic]:
         for placed in rules:
             if not any(_inside(_one(placed), operand) for operand in operands):
                 continue
-            if last is not None and last.here and _one(last) != _one(placed) and _name(last, operands) == _name(placed, operands):
+            if (
+                last is not None
+                and last.here
+                and _one(last) != _one(placed)
+                and _name(last, operands) == _name(placed, operands)
+            ):
                 yield file.finding(
                     last.rule, "this parameter is tied to one that a later rule fills", "keep one of the two rules",
                     labels=(label(placed, "this one wins"), label(tie, "tied here")),

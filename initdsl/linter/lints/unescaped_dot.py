@@ -47,5 +47,8 @@ def check(file: File) -> Iterator[Diagnostic]:
             edits = tuple(Edit(Span(at, at + 1), "\\.") for at in places)
             first = Span(places[0], places[0] + 1)
             yield file.finding(
-                first, "this dot matches any character", "a dot of a name is written `\\.`", Fix("escape it", edits, safe=False)
+                first,
+                "this dot matches any character",
+                "a dot of a name is written `\\.`",
+                Fix("escape it", edits, safe=False),
             )

@@ -39,10 +39,14 @@ def check(file: File, suppressions: Suppressions) -> Iterator[Diagnostic]:
     for suppression in suppressions.all:
         if not suppression.known_form:
             yield file.finding(
-                suppression.span, "this is no suppression", "write `# initdsl: ignore[name]` or `# initdsl: ignore-file[name]`"
+                suppression.span,
+                "this is no suppression",
+                "write `# initdsl: ignore[name]` or `# initdsl: ignore-file[name]`",
             )
         elif suppression.blanket:
-            yield file.finding(suppression.span, "a suppression names the lints it silences", "as in `ignore[shadowed-rule]`")
+            yield file.finding(
+                suppression.span, "a suppression names the lints it silences", "as in `ignore[shadowed-rule]`"
+            )
         for named in suppression.names if suppression.known_form else ():
             if named.name not in suppressions.known:
                 near = get_close_matches(named.name, suppressions.known, 1)

@@ -38,6 +38,10 @@ NEUTRAL = {"+=": 0, "-=": 0, "*=": 1, "/=": 1}
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.statements:
         rule = placed.rule
-        if isinstance(rule, Assign) and isinstance(rule.value, Number) and rule.value.value == NEUTRAL.get(rule.operator):
+        if (
+            isinstance(rule, Assign)
+            and isinstance(rule.value, Number)
+            and rule.value.value == NEUTRAL.get(rule.operator)
+        ):
             fix = Fix("delete it", (removal(file.source, rule.span),), safe=False)
             yield file.finding(rule, f"`{rule.operator} {file.text(rule.value)}` changes nothing", "delete it", fix)

@@ -54,5 +54,7 @@ def _is_variance(value: Expr) -> bool:
         return False
     below = value.right
     if isinstance(below, Binary) and below.operator == "+":
-        return value.left.value in (2, 6) and all(isinstance(s, Name) and s.name in FANS for s in (below.left, below.right))
+        return value.left.value in (2, 6) and all(
+            isinstance(s, Name) and s.name in FANS for s in (below.left, below.right)
+        )
     return value.left.value in (2, 3) and isinstance(below, Name) and below.name in FANS

@@ -39,4 +39,6 @@ def check(file: File) -> Iterator[Diagnostic]:
         made = drawn(one)
         if (made is not None and made.std == 0) or one.get("gain") == 0:
             what = "gain" if made is None else "width" if made.kind == "uniform" else "standard deviation"
-            yield file.finding(one.call, f"this draws with {what} 0: all elements are equal", "a constant is set with `=`")
+            yield file.finding(
+                one.call, f"this draws with {what} 0: all elements are equal", "a constant is set with `=`"
+            )
