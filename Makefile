@@ -32,7 +32,8 @@ docs: $(STAMP)-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_architecture.py
 
 bench: $(STAMP)-test
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/apply.py
+	$(BIN)/python benchmarks/streams.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
