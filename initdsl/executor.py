@@ -308,9 +308,7 @@ class Execution:
         if returned.data_ptr() != piece.data_ptr() or returned.stride() != piece.stride():
             piece.copy_(returned)
 
-    def express(
-        self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Expression, env: Values
-    ) -> None:
+    def express(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Expression, env: Values) -> None:
         """Evaluate an expression and write it to a piece."""
         work = env.work
         call = payload.expr
