@@ -31,7 +31,6 @@ from .report import Report
 
 if TYPE_CHECKING:
     from .network import ModuleInfo
-    from .parts import Place
 
 __all__ = ["execute"]
 
@@ -43,7 +42,7 @@ def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: b
             Diagnostic("no-network", "this plan was made from a description, there is no network to fill")
         )
     _refuse_meta(plan)
-    return Execution(plan, on_init, fresh).run()
+    return _Execution(plan, on_init, fresh).run()
 
 
 def _refuse_meta(plan: Plan) -> None:
@@ -71,7 +70,7 @@ class StepFailed(Exception):
         self.cause = cause
 
 
-class Execution:
+class _Execution:
     """One run over one network."""
 
     def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, fresh: bool = False):
@@ -209,11 +208,21 @@ class Execution:
 
     def _actions(self, entry: PlanEntry, tensor: torch.Tensor) -> None:
         for action in entry.actions:
-            if not isinstance(action.payload, Kept | Reset):
-                with failed(self, entry, action):
-                    self._act(entry, tensor, action)
+            if isinstance(action.payload, Kept | Reset):
+                continue
+            try:
+                self._act(entry, tensor, action)
+            except EvalError as error:
+                raise StepFailed(
+                    self._diagnostic(action, error.name, error.message, error.hint, error), error
+                ) from error
+            except StepFailed:
+                raise
+            except Exception as error:
+                what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
+                raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
 
-    def diagnostic(
+    def _diagnostic(
         self, action: Action, name: str, message: str, hint: str | None = None, error: Any = None
     ) -> Diagnostic:
         rule = action.clause.rule
@@ -232,14 +241,13 @@ class Execution:
             return
         payload = action.payload
         if isinstance(payload, Value):
-            self.set_value(entry, piece, action, payload)
+            self._value(entry, piece, action, payload)
         elif isinstance(payload, Normal | Uniform | TruncatedNormal | Constant):
             self.distribute(entry, piece, payload, action)
         elif isinstance(payload, Draw):
             self.draw(entry, piece, payload.initializer, payload.arguments, action)
         elif isinstance(payload, Expression):
-            work = torch.float64 if piece.dtype == torch.float64 else torch.float32
-            self.express(entry, piece, action, payload, Values(self, entry, action, tensor, piece, work))
+            self._expression(entry, tensor, piece, action, payload)
         elif isinstance(payload, CopyFrom):
             piece.copy_(self._read(payload.tensor))
         elif isinstance(payload, Load):
@@ -247,7 +255,7 @@ class Execution:
         if write_back is not None:
             write_back()
 
-    def set_value(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Value) -> None:
+    def _value(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Value) -> None:
         operator, value = action.operator, payload.value
         if operator in ("=", "~"):
             piece.fill_(value)
@@ -264,18 +272,14 @@ class Execution:
         if not bool(torch.isfinite(values).all()):
             hint = "where that is meant, write `inf` or `nan`"
             message = f"the result for `{entry.label}` is not finite"
-            raise StepFailed(self.diagnostic(action, "not-finite", message, hint), ValueError(message))
+            raise StepFailed(self._diagnostic(action, "not-finite", message, hint), ValueError(message))
 
     def distribute(
-        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int = 0,
-        place: Place | None = None,
-    ) -> None:  # fmt: skip
-        """Fill a piece from a distribution: torch's generator, or the element's own stream.
-
-        `place` says where the piece lies, if it is not all that the action writes.
-        """
+        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int = 0
+    ) -> None:
+        """Fill a piece from a distribution: torch's generator, or the element's own stream."""
         if self.seeded is not None and not isinstance(what, Constant):
-            self.seeded.fill(entry, piece, what, action, nth, place)
+            self.seeded.fill(entry, piece, what, action, nth)
         else:
             fill(piece, what)
 
@@ -308,17 +312,18 @@ class Execution:
         if returned.data_ptr() != piece.data_ptr() or returned.stride() != piece.stride():
             piece.copy_(returned)
 
-    def express(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Expression, env: Values) -> None:
-        """Evaluate an expression and write it to a piece."""
-        work = env.work
+    def _expression(
+        self, entry: PlanEntry, tensor: torch.Tensor, piece: torch.Tensor, action: Action, payload: Expression
+    ) -> None:  # fmt: skip
+        work = torch.float64 if piece.dtype == torch.float64 else torch.float32
+        env = _Values(self, entry, action, tensor, piece, work)
         call = payload.expr
         if isinstance(call, Call) and action.operator in ("~", "=") and call.function in env.registry:
             from .names import bind_call
 
             initializer, arguments = bind_call(call, env.registry, env)
             if initializer.elementwise:
-                what = initializer.distribution(action.shape, arguments)
-                self.distribute(entry, piece, what, action, place=env.place)
+                self.distribute(entry, piece, initializer.distribution(action.shape, arguments), action)
             else:
                 self.draw(entry, piece, initializer, arguments, action)
             return
@@ -372,7 +377,7 @@ class Execution:
         except Exception as error:
             rule = entry.actions[-1]
             what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
-            raise StepFailed(self.diagnostic(rule, "fill-failed", what), error) from error
+            raise StepFailed(self._diagnostic(rule, "fill-failed", what), error) from error
 
     # ---- defaults
 
@@ -411,14 +416,13 @@ class Execution:
                 tensor.detach().copy_(made[id(tensor)].detach())
 
 
-class Values(Names):
+class _Values(Names):
     """Names with the values of tensors, in the dtype expressions are computed in."""
 
     draws_anew = True
-    place: Place | None = None  # where the piece lies, if it is not all that the action writes
 
     def __init__(
-        self, run: Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
+        self, run: _Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
         work: torch.dtype,
     ):  # fmt: skip
         plan = run.plan
@@ -453,24 +457,10 @@ class Values(Names):
         nth, self._draws = self._draws, self._draws + 1
         if initializer.elementwise:
             what = initializer.distribution(self.action.shape, arguments)
-            self.run.distribute(self.entry, fresh, what, self.action, nth, self.place)
+            self.run.distribute(self.entry, fresh, what, self.action, nth)
         else:
             self.run.draw(self.entry, fresh, initializer, arguments, self.action, nth)
         return fresh
-
-
-@contextmanager
-def failed(run: Execution, entry: PlanEntry, action: Action) -> Iterator[None]:
-    """Say of what goes wrong which rule it was, and for which tensor."""
-    try:
-        yield
-    except EvalError as error:
-        raise StepFailed(run.diagnostic(action, error.name, error.message, error.hint, error), error) from error
-    except StepFailed:
-        raise
-    except Exception as error:
-        what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
-        raise StepFailed(run.diagnostic(action, "fill-failed", what), error) from error
 
 
 def fill(piece: torch.Tensor, what: Distribution) -> None:

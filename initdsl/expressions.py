@@ -305,12 +305,9 @@ def _index(call: Call, env: Environment, d: Any) -> Any:
         raise EvalError(
             f"{describe_value(d)} is not a dimension of shape {list(shape)}", call.arguments[0].span, name="bad-index"
         )
-    d %= len(shape)
-    extent = getattr(env, "extent", None)  # where only a part of the target is computed
-    counted = range(shape[d]) if extent is None else extent(d, shape[d])
     dims = [1] * len(shape)
-    dims[d] = len(counted)
-    made = env.tensor(counted)
+    dims[d] = shape[d]
+    made = env.tensor(range(shape[d]))
     return Shape(tuple(dims)) if isinstance(made, Shape) else made.reshape(dims)
 
 
@@ -674,5 +671,5 @@ def torch_tensor(values: Any, dtype: torch.dtype, device: Any) -> torch.Tensor:
     import torch
 
     if isinstance(values, range):
-        return torch.arange(values.start, values.stop, dtype=dtype, device=device)
+        return torch.arange(len(values), dtype=dtype, device=device)
     return torch.tensor(values, dtype=dtype, device=device)

@@ -14,17 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from . import streams
 from .initializers import Distribution, Normal, TruncatedNormal, Uniform
 from .nodes import Call, Name, walk
 from .plans import Action, Draw, Expression
 
 if TYPE_CHECKING:
+    import torch
+
     from .initializers import Initializer
     from .nodes import Expr
-    from .parts import Place
     from .plans import Plan, PlanEntry
 
 __all__ = ["Draws", "Seeded", "row_major", "window"]
@@ -134,20 +133,9 @@ class Seeded:
 
     # ---- filling
 
-    def fill(
-        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int,
-        place: Place | None = None,
-    ) -> None:  # fmt: skip
-        """Fill what an action's index selects, or the part of it at `place`, every element from its own place."""
-        if piece.dtype.itemsize == 1:  # streams have no 8-bit floats: those are rounded, too
-            wide = piece.new_empty(piece.shape, dtype=torch.float32)
-            self.fill(entry, wide, what, action, nth, place)
-            piece.copy_(wide)
-            return
-        if place is not None:
-            offset, strides = place.offset, place.strides
-        else:
-            offset, strides = window(action.view or entry.tensor.shape, action.index)
+    def fill(self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int) -> None:
+        """Fill what an action's index selects, every element from its own place."""
+        offset, strides = window(action.view or entry.tensor.shape, action.index)
         streams.fill(piece, what, self.key(entry, action, nth), offset=offset, strides=strides)
 
     def run(
@@ -180,6 +168,8 @@ class Seeded:
 
 def states() -> list[tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any, Any], bool]]]:
     """`(read, write, equal)` for the state of every global generator of the CPU: torch, Python, numpy if it is there."""
+    import torch
+
     found: list[Any] = [
         (torch.random.get_rng_state, torch.random.set_rng_state, torch.equal),
         (random.getstate, random.setstate, lambda a, b: a == b),
@@ -196,6 +186,8 @@ def states() -> list[tuple[Callable[[], Any], Callable[[Any], Any], Callable[[An
 @contextmanager
 def isolated(key: streams.StreamKey | None) -> Iterator[None]:
     """Seed the global generators from a key (or leave them running), and put them back afterwards."""
+    import torch
+
     saved = [(write, read()) for read, write, _ in states()]
     try:
         if key is not None:

@@ -750,8 +750,6 @@ def _explain(
             Span(at, at + 3),
             "put a space before `*=` to multiply what `*` selects",
         )
-    if rest.startswith("//="):
-        return "bad-operator", "`//=` is not an operator", Span(at, at + 3), "edits are `+=`, `-=`, `*=` and `/=`"
     if token is None:
         if found == '"':
             end = rest.find("\n")
@@ -800,7 +798,7 @@ def _explain(
     word = re.match(r"\w+", rest)
     if token is not None and word and word[0] == "expect":
         return "reserved-word", "`expect` is reserved", span, None
-    if word and "SET" in accepts and "DRAW" in accepts:
+    if word and "SET" in accepts and "DRAW" in accepts and previous == "CLASS":
         near = difflib.get_close_matches(_last_word(text, at), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7)
         if near:
             return (
