@@ -68,10 +68,13 @@ def _default(parameter: Any) -> str:
 
 
 def schema() -> str:
-    """The JSON schema of a rule set."""
+    """The JSON schema of a rule set; closed everywhere, which only pydantic 2.14 and later says by itself."""
     from initdsl import RuleSet
 
     made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **RuleSet.model_json_schema()}
+    for definition in made["$defs"].values():
+        if "properties" in definition:
+            definition["additionalProperties"] = False
     return json.dumps(made, indent=1, sort_keys=True) + "\n"
 
 
