@@ -95,7 +95,9 @@ CONTINUING = frozenset(
 )  # fmt: skip
 BINARY = frozenset(["PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR"])
 
-
+# the version of the language, and the line by which a file may say which one it is written in
+VERSION = 1
+VERSION_LINE = re.compile(r"^#![ \t]*initdsl\b([^\n]*)", re.MULTILINE)
 GAP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*+")
 
 
@@ -584,6 +586,8 @@ def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[
     if problems:
         return [], problems
     session = _local.session = Session(limits, text)
+    if not _version(text, session):
+        return [], [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
     statements: list[Rule] = []
     try:
         statements = cast(Any, parser()).parse(text, on_error=lambda e: _recover(e, text, session))
@@ -594,6 +598,30 @@ def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[
     named = [replace(statement, source=source.name) for statement in _checked(statements, session, source.name)]
     found = [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
     return cast("list[Rule]", named), in_order(found)
+
+
+def _version(text: str, session: Session) -> bool:
+    """Whether this parser knows the version a text says it is written in; a line astray is reported too."""
+    for line in VERSION_LINE.finditer(text):
+        span = Span(line.start(), line.end())
+        word = line[1].strip()
+        number = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else None
+        if number is None or number < 1:
+            message = f"a version line names one version, a whole number from 1, not `{_short(word)}`" if word else (
+                "a version line names the version"
+            )  # fmt: skip
+            session.report("version-line", message, span, f"write `#! initdsl {VERSION}`")
+        elif line.start() > 0:
+            session.report("version-line", "a version line is the first line of its file", span, "move it to line 1")
+        elif number > VERSION:
+            session.report(
+                "newer-language",
+                f"this file is written in version {number} of the language; this initdsl reads version {VERSION}",
+                span,
+                "upgrade initdsl",
+            )
+            return False
+    return True
 
 
 def _forbidden(character: str) -> str:
