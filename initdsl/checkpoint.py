@@ -1,45 +1,212 @@
-"""Networks to files: whole or not at all, whatever happens meanwhile."""
+"""Networks to safetensors files: whole or not at all, whatever happens meanwhile, and the same bytes every time."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from . import streams
+from .materializing import DEFAULTS
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["save"]
+    from .plans import Plan
+
+__all__ = ["Place", "distinct", "header", "provenance", "replacing", "rules_sha256", "save", "write_tensor"]
+
+# https://huggingface.co/docs/safetensors/index#format
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint64: "U64", torch.uint32: "U32",
+    torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL", torch.complex64: "C64",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+
+# bytes handed to the system at a time
+PIECE = 1 << 26
 
 
-def save(net: nn.Module, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
+# ---- where a file comes from
+
+
+def rules_sha256(plan: Plan) -> str:
+    """The SHA-256 of a plan's rule text, in hexadecimal: what `sha256sum rules.init` prints for a file without `use`.
+
+    The files a rule file uses count too: their texts follow its own, each behind a NUL.
+    """
+    texts = [text for name, text in plan.rules.sources.items() if name != DEFAULTS.name]
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def provenance(plan: Plan) -> dict[str, str]:
+    """What a file says of how its values came about, as safetensors metadata.
+
+    `initdsl.rules_sha256` (see `rules_sha256`), `initdsl.network` (a hash of names, classes, shapes, dtypes and ties),
+    `initdsl.version`, `torch.version`; under a seed `initdsl.seed` and `initdsl.stream` (`v1`); and, where `let`s were
+    overridden, `initdsl.vars` as JSON.
+    """
+    found = {
+        "initdsl.rules_sha256": rules_sha256(plan),
+        "initdsl.network": plan.network.fingerprint(),
+        "initdsl.version": metadata.version("initdsl"),
+        "torch.version": str(torch.__version__),
+    }
+    if plan.seed is not None:
+        found["initdsl.seed"] = str(plan.seed)
+        found["initdsl.stream"] = streams.VERSION.rpartition(" ")[2]
+    if plan.resolver.variables:
+        found["initdsl.vars"] = json.dumps(plan.resolver.variables, sort_keys=True, default=str)
+    return found
+
+
+# ---- the format
+
+
+class Place(NamedTuple):
+    """One tensor of a file: its name there, what it is, and where its bytes start, counted from the file's first."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.dtype.itemsize * torch.Size(self.shape).numel()
+
+
+def header(
+    tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> tuple[bytes, list[Place], int]:
+    """The first bytes of a safetensors file, where each tensor goes, and the file's size.
+
+    Wide dtypes come first, so that every tensor is aligned; otherwise the order is the given one.
+    Raises ValueError for a dtype the format has no name for.
+    """
+    described: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    offset = 0
+    ordered = sorted(tensors, key=lambda tensor: -tensor[1].itemsize)
+    offsets = []
+    for name, dtype, shape in ordered:
+        if dtype not in DTYPES:
+            raise ValueError(f"safetensors has no {str(dtype).removeprefix('torch.')} for `{name}`")
+        size = dtype.itemsize * torch.Size(shape).numel()
+        described[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offsets.append(offset)
+        offset += size
+    text = json.dumps(described, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    start = 8 + len(text)
+    places = [Place(*tensor, start + at) for tensor, at in zip(ordered, offsets, strict=True)]
+    return len(text).to_bytes(8, "little") + text, places, start + offset
+
+
+def write_tensor(descriptor: int, tensor: torch.Tensor, start: int) -> None:
+    """Write a tensor's bytes, row-major, from `start` on in an open file. Raises OSError."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    if flat.numel():
+        write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
+
+
+def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
+    """Write all of `data` from `start` on in an open file; the system may take it in several parts. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(descriptor, left[:PIECE], start)
+        left, start = left[done:], start + done
+
+
+def distinct(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A state without repetitions: of the names of one tensor the first stays, the others are told with it.
+
+    Raises ValueError for what is no tensor, has no memory, or is sparse.
+    """
+    kept: dict[str, torch.Tensor] = {}
+    others: dict[str, str] = {}
+    known: dict[object, str] = {}
+    for name, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"`{name}` is {type(tensor).__name__}, not a tensor; a safetensors file can't hold it")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise ValueError(f"`{name}` {'has no memory' if tensor.is_meta else 'is sparse'}; it can't be saved")
+        same = (tensor.device, tensor.dtype, tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        first = known.setdefault(same, name) if tensor.numel() else name
+        if first == name:
+            kept[name] = tensor
+        else:
+            others[name] = first
+    return kept, others
+
+
+# ---- files
+
+
+@contextmanager
+def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
+    """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
+
+    Written beside its place, under `temporary` if given. Raises OSError; then nothing is left of it.
+    """
+    folder = os.path.dirname(target)
+    if temporary is None:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
+    else:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)
+        _sync(folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _sync(folder: str) -> None:
+    """Put a folder's entries on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def save(net: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
     """Write a network's state to a safetensors file.
 
     The file is written beside its place under another name, and renamed once it is whole. Of the names of a shared
-    tensor one is kept, and the metadata says which, as `safetensors.torch.load_model` expects.
-    Raises OSError where the disk is full or the place can't be written to; then no file is left.
+    tensor the first is kept, and the metadata says which it stands for, as in `safetensors.torch.save_model`.
+    Raises OSError where the disk is full or the place can't be written to, ValueError for a state that the format
+    can't hold; then no file is left.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_model
-
     from .network import unwrap
 
     target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    if not os.path.isdir(folder):
-        raise OSError(f"there is no folder `{folder}`")
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
-    os.close(descriptor)
+    if not os.path.isdir(os.path.dirname(target)):
+        raise OSError(f"there is no folder `{os.path.dirname(target)}`")
+    tensors, others = distinct(unwrap(net).state_dict())
+    described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
+    first, places, _ = header(described, {"format": "pt", **others, **(metadata or {})})
     try:
-        save_model(unwrap(net), temporary, metadata={"format": "pt", **(metadata or {})})
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
-    except SafetensorError as error:
-        raise OSError(f"can't write `{path}`: {error}") from None
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        with replacing(target) as descriptor:
+            write_bytes(descriptor, first, 0)
+            for place in places:
+                write_tensor(descriptor, tensors[place.name], place.start)
+    except OSError as error:
+        raise OSError(f"can't write `{path}`: {(error.strerror or str(error)).lower()}") from None

@@ -34,9 +34,9 @@ def command(
     net = load_model(model, meta=False)
     made = reported(lambda: apply(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root)).plan
     if output is not None:
-        from ..checkpoint import save
+        from ..checkpoint import provenance, save
 
-        reported(lambda: save(net, output))
+        reported(lambda: save(net, output, provenance(made)))
     if quiet:
         return
     click.echo(json.dumps(_report(made), indent=2) if form == "json" else plan_text(made))
