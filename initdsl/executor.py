@@ -32,7 +32,7 @@ from .report import Report
 if TYPE_CHECKING:
     from .network import ModuleInfo
 
-__all__ = ["execute"]
+__all__ = ["Execution", "StepFailed", "execute"]
 
 
 def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: bool = False) -> Report:
@@ -42,7 +42,7 @@ def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: b
             Diagnostic("no-network", "this plan was made from a description, there is no network to fill")
         )
     _refuse_meta(plan)
-    return _Execution(plan, on_init, fresh).run()
+    return Execution(plan, on_init, fresh).run()
 
 
 def _refuse_meta(plan: Plan) -> None:
@@ -70,7 +70,7 @@ class StepFailed(Exception):
         self.cause = cause
 
 
-class _Execution:
+class Execution:
     """One run over one network."""
 
     def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, fresh: bool = False):
@@ -208,19 +208,22 @@ class _Execution:
 
     def _actions(self, entry: PlanEntry, tensor: torch.Tensor) -> None:
         for action in entry.actions:
-            if isinstance(action.payload, Kept | Reset):
-                continue
-            try:
-                self._act(entry, tensor, action)
-            except EvalError as error:
-                raise StepFailed(
-                    self._diagnostic(action, error.name, error.message, error.hint, error), error
-                ) from error
-            except StepFailed:
-                raise
-            except Exception as error:
-                what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
-                raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
+            if not isinstance(action.payload, Kept | Reset):
+                with self.blaming(entry, action):
+                    self._act(entry, tensor, action)
+
+    @contextmanager
+    def blaming(self, entry: PlanEntry, action: Action) -> Iterator[None]:
+        """What goes wrong in the block is said of this action's rule: StepFailed."""
+        try:
+            yield
+        except EvalError as error:
+            raise StepFailed(self._diagnostic(action, error.name, error.message, error.hint, error), error) from error
+        except StepFailed:
+            raise
+        except Exception as error:
+            what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
+            raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
 
     def _diagnostic(
         self, action: Action, name: str, message: str, hint: str | None = None, error: Any = None
@@ -241,7 +244,7 @@ class _Execution:
             return
         payload = action.payload
         if isinstance(payload, Value):
-            self._value(entry, piece, action, payload)
+            self.assign(entry, piece, action, payload)
         elif isinstance(payload, Normal | Uniform | TruncatedNormal | Constant):
             self.distribute(entry, piece, payload, action)
         elif isinstance(payload, Draw):
@@ -255,7 +258,8 @@ class _Execution:
         if write_back is not None:
             write_back()
 
-    def _value(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Value) -> None:
+    def assign(self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Value) -> None:
+        """Set a piece to one number, or edit it by one."""
         operator, value = action.operator, payload.value
         if operator in ("=", "~"):
             piece.fill_(value)
@@ -422,7 +426,7 @@ class _Values(Names):
     draws_anew = True
 
     def __init__(
-        self, run: _Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
+        self, run: Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
         work: torch.dtype,
     ):  # fmt: skip
         plan = run.plan

@@ -21,7 +21,7 @@ from .source import Span
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["Action", "Clause", "Plan", "PlanEntry"]
+__all__ = ["Action", "Clause", "Plan", "PlanEntry", "extents"]
 
 PLAN_FORMAT = "initdsl-plan"
 PLAN_VERSION = 1
@@ -244,7 +244,7 @@ def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
     if not pieces or len(views) > 1:
         return False
     shape = next(iter(views)) or tensor.shape
-    boxes = [_box(a.index or (), shape) for a in pieces]
+    boxes = [extents(a.index or (), shape) for a in pieces]
     cells: list[list[int]] = []  # the first coordinate of each cell, by dimension
     for d, size in enumerate(shape):
         cuts = {0}
@@ -263,7 +263,7 @@ def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
     return not wanted
 
 
-def _box(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
+def extents(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
     """The coordinates basic indexing selects, by dimension."""
     count = sum(item is not ... for item in index)
     items: list[Any] = []
