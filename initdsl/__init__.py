@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .network import Network, describe
     from .plans import Plan, PlanEntry
     from .report import Report
+    from .streaming import stream
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "materialize",
     "parse",
     "plan",
+    "stream",
 ]
 
 _LATE = {
@@ -74,6 +76,7 @@ _LATE = {
     "lint": ".linter",
     "materialize": ".materializing",
     "plan": ".api",
+    "stream": ".streaming",
 }
 
 

@@ -403,8 +403,15 @@ class Execution:
             parameter.copy_(values)
 
     def _call_reset(self, info: ModuleInfo, module: nn.Module) -> None:
+        # a reset that looks at a computed weight moves spectral norm's vectors, to those of what is not its weight yet
+        vectors = []
+        if self.seeded is not None or self.fresh:
+            chains = (m for m in module.modules() if type(m).__name__ == "ParametrizationList")
+            vectors = [(buffer, buffer.clone()) for chain in chains for buffer in chain.buffers()]
         try:
             getattr(module, info.reset or "")()
+            for buffer, values in vectors:
+                buffer.copy_(values)
         except Exception as error:
             what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {_said(error)}"
             raise StepFailed(Diagnostic("fill-failed", what), error) from error

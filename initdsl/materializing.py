@@ -32,7 +32,9 @@ from .syntax import DEFAULT_LIMITS, parse_source
 if TYPE_CHECKING:
     from .api import Rules
 
-__all__ = ["materialize", "unallocated", "with_defaults"]
+__all__ = [
+    "construct", "left_unset", "like", "materialize", "meta_buffers", "settle_buffers", "unallocated", "warn", "with_defaults",
+]  # fmt: skip
 
 DEFAULTS = Source("<defaults>", "default net")
 
@@ -61,20 +63,18 @@ def materialize(
     from .api import _check_seed, plan
 
     _check_seed(seed)
-    net = _construct(factory, seed)
+    net = construct(factory, seed)
     made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
     with_defaults(made)
-    spectral, computed = _meta_buffers(made)
+    without_values = meta_buffers(made)
     where = torch.device(device)
     assert made.live is not None
     _allocate(made.network, made.live, where)
-    _start_vectors(spectral, where, seed)
-    _recompute(computed, seed)
-    _settle_buffers(made.network, made.live, where)
+    settle_buffers(made, without_values, where)
     for _, tensor in _by_default(made):
         tensor.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
     _fill(made, on_init)
-    _warn(made)
+    warn(made)
     return net
 
 
@@ -88,12 +88,17 @@ def _fill(plan: Plan, on_init: Callable[[PlanEntry], Any] | None) -> None:
             follow(module)
     bad = [e.label for e, tensor in _by_default(plan) if not e.edits and bool(tensor.isnan().any())]
     if bad:
-        raise ApplyError(
-            Diagnostic(
-                "no-default", f"the reset of their modules leaves these unset: {listed(bad, 12)}",
-                hint="give them rules of their own",
-            )
-        )  # fmt: skip
+        raise left_unset(bad)
+
+
+def left_unset(labels: list[str]) -> ApplyError:
+    """The error for parameters that their modules' own resets should have set, and did not."""
+    return ApplyError(
+        Diagnostic(
+            "no-default", f"the reset of their modules leaves these unset: {listed(labels, 12)}",
+            hint="give them rules of their own",
+        )
+    )  # fmt: skip
 
 
 def _by_default(plan: Plan) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
@@ -106,7 +111,8 @@ def _by_default(plan: Plan) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
             yield entry, tensor.detach()
 
 
-def _warn(made: Plan) -> None:
+def warn(made: Plan) -> None:
+    """Warn of rules that select nothing, on behalf of the caller's caller."""
     from .diagnostic import UnmatchedRuleWarning
 
     for finding in made.warnings:
@@ -117,7 +123,8 @@ def _warn(made: Plan) -> None:
 # ---- building
 
 
-def _construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
+def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
+    """What a factory builds, its parameters on the meta device. Raises TypeError or ResolveError, see `materialize`."""
     from .seeded import isolated
 
     if isinstance(factory, nn.Module) or not callable(factory):
@@ -177,10 +184,10 @@ def _replaceable(parameter: nn.Parameter) -> bool:
 
 def _without_memory(parameter: nn.Parameter) -> nn.Parameter:
     empty = torch.empty_strided(parameter.size(), parameter.stride(), dtype=parameter.dtype, device="meta")
-    return _like(parameter, empty)
+    return like(parameter, empty)
 
 
-def _like(parameter: nn.Parameter, tensor: torch.Tensor) -> nn.Parameter:
+def like(parameter: nn.Parameter, tensor: torch.Tensor) -> nn.Parameter:
     """A parameter on `tensor` with the class and the attributes of another."""
     made = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
     made.__dict__.update(parameter.__dict__)
@@ -192,10 +199,10 @@ def _like(parameter: nn.Parameter, tensor: torch.Tensor) -> nn.Parameter:
 # ---- what is not covered
 
 
-def with_defaults(plan: Plan) -> None:
+def with_defaults(plan: Plan, *, keep: bool = False) -> None:
     """Give every parameter of a plan that no rule sets (or that `keep` names) its module's own default.
 
-    Raises ResolveError that names the parameters without one.
+    With `keep`, only those without memory. Raises ResolveError that names the parameters without one.
     """
     rules, problems = parse_source(DEFAULTS, DEFAULT_LIMITS)
     rule = rules[0]
@@ -209,6 +216,8 @@ def with_defaults(plan: Plan) -> None:
     changed = False
     for entry in plan.entries:
         if entry.tensor.kind == "buffer" or (entry.base is not None and not isinstance(entry.base.payload, Kept)):
+            continue
+        if keep and entry.tensor.device != "meta":
             continue
         owners = [owner for owner, _ in entry.tensor.owners]
         owner = next((o for o in owners if modules[o].reset is not None), None)
@@ -321,7 +330,7 @@ def _unset(plan: Plan, known: set[int]) -> list[PlanEntry]:
 Place = tuple[str, nn.Module, str]
 
 
-def _meta_buffers(plan: Plan) -> tuple[list[Place], list[Place]]:
+def meta_buffers(plan: Plan) -> tuple[list[Place], list[Place]]:
     """Buffers computed from parameters: spectral norm's vectors, which follow the weight, and those that a module's
     own `init_non_persistent_buffers` (a convention of timm) computes anew. Any other is refused.
     """
@@ -402,7 +411,7 @@ def _allocate(network: Network, live: Live, device: torch.device) -> None:
         if tensor.is_meta:
             assert isinstance(tensor, nn.Parameter)
             memory = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
-            made = _like(tensor, memory)
+            made = like(tensor, memory)
             try:
                 torch.utils.swap_tensors(tensor, made)  # type: ignore[no-untyped-call]
             except RuntimeError:  # something else refers to it: the modules at least get the same new object
@@ -415,8 +424,13 @@ def _allocate(network: Network, live: Live, device: torch.device) -> None:
         module._init_flat_weights()  # type: ignore[operator]
 
 
-def _settle_buffers(network: Network, live: Live, device: torch.device) -> None:
-    """Buffers on the device; those that a rule fills get their memory."""
+def settle_buffers(plan: Plan, without_values: tuple[list[Place], list[Place]], device: torch.device) -> None:
+    """Buffers with their values, on the device; those that a rule fills get their memory."""
+    assert plan.live is not None
+    network, live = plan.network, plan.live
+    spectral, computed = without_values
+    _start_vectors(spectral, device, plan.seed)
+    _recompute(computed, plan.seed)
     moved: dict[int, torch.Tensor] = {}
     for module in live.modules:
         for local, buffer in module._buffers.items():

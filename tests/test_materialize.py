@@ -191,6 +191,15 @@ def test_parametrized_weights(kind: str) -> None:
         )
 
 
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_default_beside_a_spectral_norm_leaves_its_vectors(seed: int | None) -> None:
+    def build() -> nn.Module:
+        return nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
+
+    made = initdsl.materialize(build, "Linear.weight ~ orthogonal()", seed=seed)  # the bias is its default
+    assert torch.allclose(torch.linalg.matrix_norm(made.eval().weight, 2), torch.ones(()), atol=1e-3)
+
+
 # ---- nothing twice
 
 

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .model import load_model, reported, rule_options, variables
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..plans import Plan
+
 
 @click.command("apply")
 @click.argument("rules", type=click.Path())
 @rule_options
-@click.option("-o", "--output", type=click.Path(), help="Save to this .safetensors file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="Save to this .safetensors file; or stream to this folder, never having the network in memory.",
+)
+@click.option("--max-shard-size", metavar="SIZE", help="How much goes to one file of a folder; 5GB by default.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def command(
     rules: str, model: str | None, settings: tuple[str, ...], seed: int | None, strict: bool, root: str | None,
-    output: str | None, form: str, quiet: bool,
+    output: str | None, max_shard_size: str | None, form: str, quiet: bool,
 ) -> None:  # fmt: skip
-    """Fill a network by the rule file RULES, print what was done, and save it with -o."""
+    """Fill a network by the rule file RULES, print what was done, and save it with -o.
+
+    `-o out/` writes a network that may be larger than memory, as safetensors shards that transformers reads.
+    """
     from pathlib import Path
 
     from ..api import apply
@@ -29,17 +44,59 @@ def command(
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
         return
-    if output is not None and not output.endswith(".safetensors"):
-        fail(f"`{output}` is not a .safetensors file", "write `-o out.safetensors`")
-    net = load_model(model, meta=False)
-    made = reported(lambda: apply(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root)).plan
-    if output is not None:
-        from ..checkpoint import provenance, save
+    common: dict[str, Any] = {"seed": seed, "vars": variables(settings), "strict": strict, "root": root}
+    if output is not None and _is_folder(output, max_shard_size):
+        if seed is None:
+            fail(
+                "a network is streamed to a folder from a seed",
+                "add `--seed 0`, or save to one file: `-o out.safetensors`",
+            )
+        made = _stream(model, Path(rules), output, max_shard_size or "5GB", common)
+    else:
+        net = load_model(model, meta=False)
+        made = reported(lambda: apply(net, Path(rules), **common)).plan
+        if output is not None:
+            from ..checkpoint import provenance, save
 
-        reported(lambda: save(net, output, provenance(made)))
+            reported(lambda: save(net, output, provenance(made)))
     if quiet:
         return
     click.echo(json.dumps(_report(made), indent=2) if form == "json" else plan_text(made))
+
+
+def _is_folder(output: str, max_shard_size: str | None) -> bool:
+    """Whether the output is a folder of shards; a file of another kind than safetensors ends the program."""
+    import os
+
+    from .console import fail
+
+    if output.endswith(".safetensors") and not os.path.isdir(output):
+        if max_shard_size is not None:
+            fail(f"`{output}` is one file; --max-shard-size is for a folder", "write `-o out/`")
+        return False
+    if output.endswith(os.sep) or os.path.isdir(output):
+        return True
+    if os.path.splitext(output)[1] or os.path.exists(output):
+        fail(
+            f"`{output}` is not a .safetensors file", "write `-o out.safetensors`, or `-o out/` for a folder of shards"
+        )
+    return True
+
+
+def _stream(model: str, rules: Path, folder: str, max_shard_size: str, common: dict[str, Any]) -> Plan:
+    import torch
+
+    from ..streaming import size_in_bytes, stream
+    from .console import progress
+    from .model import called, find_model
+
+    most = reported(lambda: size_in_bytes(max_shard_size))
+    found = find_model(model)
+    network = found if isinstance(found, torch.nn.Module) else called(model, found)
+    with progress("writing") as tell:
+        report = reported(lambda: stream(network, rules, folder, max_shard_size=most, on_progress=tell, **common))
+    plan: Plan = report.plan
+    return plan
 
 
 def _report(made: object) -> dict[str, object]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, NoReturn
 
 import click
 
 from ..diagnostic import Diagnostic
 
-__all__ = ["coloured", "fail", "show", "write_atomically"]
+__all__ = ["coloured", "fail", "progress", "show", "write_atomically"]
 
 
 def coloured(file: IO[str]) -> bool:
@@ -30,6 +31,21 @@ def fail(message: str, hint: str | None = None) -> NoReturn:
     """Could not run: say why on standard error, exit 2."""
     show([Diagnostic("usage", message, hint=hint)], file=sys.stderr)
     raise SystemExit(2)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left on standard error, where that is a terminal; yields `tell(bytes done, in all)`."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..network import Network
 
-__all__ = ["load_model", "network_of", "reported", "rule_options", "variables"]
+__all__ = ["called", "find_model", "load_model", "network_of", "reported", "rule_options", "variables"]
 
 
 def load_model(spec: str, meta: bool) -> nn.Module:
@@ -29,6 +29,35 @@ def load_model(spec: str, meta: bool) -> nn.Module:
     A callable is called on the meta device with `meta`. Anything that goes wrong ends the program with exit code 2.
     """
     import torch
+
+    device = "meta" if meta else "cpu"
+    found = find_model(spec)
+
+    def build() -> Any:
+        with torch.device(device):
+            return found()
+
+    return called(spec, build)() if not isinstance(found, torch.nn.Module) else found
+
+
+def called(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Module]:
+    """A function that calls `build` and returns its network; what goes wrong in it ends the program with exit code 2."""
+    from torch import nn
+
+    def checked() -> nn.Module:
+        try:
+            made = build()
+        except Exception as error:
+            fail(f"`{spec}` raised {type(error).__name__}: {error}")
+        if not isinstance(made, nn.Module):
+            fail(f"`{spec}` returned {type(made).__name__}, not an nn.Module")
+        return made
+
+    return checked
+
+
+def find_model(spec: str) -> nn.Module | Callable[[], Any]:
+    """The network or the callable that a `package.module:attribute` or `path/to/file.py:attribute` names."""
     from torch import nn
 
     place, colon, attribute = spec.rpartition(":")
@@ -43,18 +72,10 @@ def load_model(spec: str, meta: bool) -> nn.Module:
             from ..selectors import near
 
             fail(f"`{place}` has no `{part}`", near(part, [n for n in dir(found) if not n.startswith("_")]))
-    if not isinstance(found, nn.Module):
-        if not callable(found):
-            fail(f"`{spec}` is {type(found).__name__}, neither an nn.Module nor a callable that returns one")
-        try:
-            with torch.device("meta" if meta else "cpu"):
-                found = found()
-        except Exception as error:
-            fail(f"`{spec}` raised {type(error).__name__}: {error}")
-        if not isinstance(found, nn.Module):
-            fail(f"`{spec}` returned {type(found).__name__}, not an nn.Module")
-    assert isinstance(found, nn.Module)
-    return found
+    if not isinstance(found, nn.Module) and not callable(found):
+        fail(f"`{spec}` is {type(found).__name__}, neither an nn.Module nor a callable that returns one")
+    result: nn.Module | Callable[[], Any] = found
+    return result
 
 
 def _import(place: str) -> Any:
