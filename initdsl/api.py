@@ -79,11 +79,12 @@ def apply(
     if isinstance(net, Network):
         raise TypeError("a described network has nothing to fill; `plan` takes it")
     made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-    _warn(made)  # first: where a warning is made an error, nothing has changed
+    warn_of(made)  # first: where a warning is made an error, nothing has changed
     return made.apply(on_init)
 
 
-def _warn(made: Plan) -> None:
+def warn_of(made: Plan) -> None:
+    """Warn of rules that select nothing and of parameters that no rule reaches."""
     for finding in made.warnings:
         hint = f"; {finding.hint}" if finding.hint else ""
         warnings.warn(f"{finding.message}{hint} ({finding.location})", UnmatchedRuleWarning, stacklevel=3)

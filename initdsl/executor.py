@@ -61,6 +61,10 @@ def _keeps(entry: PlanEntry) -> bool:
     return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
 
 
+# do it, whether it can fail, the tensors it touches
+Step = tuple[Callable[[], None], bool, Callable[[], list[Any]]]
+
+
 class StepFailed(Exception):
     """A step failed; carries what is said of it."""
 
@@ -90,16 +94,20 @@ class Execution:
     # ---- the run
 
     def run(self) -> Report:
-        plan = self.plan
-        steps = self._steps()
+        self.take(self.steps())
+        return Report(self.plan)
+
+    def take(self, steps: list[Step], ties: bool = True) -> None:
+        """Take steps, and the plan's ties before them; if one fails, all is put back."""
         last = max((i for i, (_, fallible, _) in enumerate(steps) if fallible), default=-1)
         with torch.no_grad(), held_interrupt() as interrupted:
             try:
-                if last >= 0 or plan.ties:
+                if last >= 0 or (ties and self.plan.ties):
                     self.backup.random_states()
                 for _, _, touched in () if self.fresh else steps[: last + 1]:
                     self.backup.save(touched())
-                self._tie()
+                if ties:
+                    self._tie()
                 for number, (step, _, _) in enumerate(steps):
                     step()
                     if interrupted() and number <= last:
@@ -111,16 +119,15 @@ class Execution:
                 raise
             if interrupted():
                 raise KeyboardInterrupt
-        return Report(plan)
 
-    def _steps(self) -> list[tuple[Callable[[], None], bool, Callable[[], list[Any]]]]:
+    def steps(self) -> list[Step]:
         """`(do it, whether it can fail, what it touches)` in the order of the writes."""
-        steps: list[tuple[Callable[[], None], bool, Callable[[], list[Any]]]] = []
+        steps: list[Step] = []
         resets = dict(self.plan.resets)
         waiting = {e.tensor.index: e for e in self.plan.order}
         if not resets:
             for entry in self.plan.order:
-                steps.append(self._entry_step(entry))
+                steps.append(self.entry_step(entry))
             return steps
         # a module's own reset comes when `net.apply` would reach it, before the rules for its tensors, and before what
         # builds on or reads the values it gives
@@ -134,7 +141,7 @@ class Execution:
             first = min(place[owner] for owner, _ in entry.tensor.owners)
             needs = {entry.tensor.index} if entry.edits else set()
             for action in entry.actions:
-                needs |= _read_by(action)
+                needs |= read_by(action)
             where.append((max([first, *(settled.get(t, -1) for t in needs)]), number + 1, entry))
         reset_places = sorted((place[index], 0, index) for index in resets)
         merged: list[Any] = []
@@ -147,17 +154,20 @@ class Execution:
         merged += [index for _, _, index in reset_places[cursor:]]
         for item in merged:
             if isinstance(item, PlanEntry):
-                steps.append(self._entry_step(item))
+                steps.append(self.entry_step(item))
             else:
-                steps.append((lambda i=item: self._reset(i, resets[i]), True, lambda i=item: self._below(i)))  # type: ignore[misc]
+                steps.append(self.reset_step(item, resets[item]))
         assert len(waiting) == len(self.plan.order)
         return steps
 
-    def _entry_step(self, entry: PlanEntry) -> tuple[Callable[[], None], bool, Callable[[], list[Any]]]:
+    def entry_step(self, entry: PlanEntry) -> Step:
         fallible = self.on_init is not None or entry.tensor.kind == "parametrized"
         fallible = fallible or any(not _infallible(a) for a in entry.actions)
         fallible = fallible or not _ordinary(self.live.tensors[entry.tensor.index])
         return (lambda: self._fill(entry), fallible, lambda: self._touched(entry))
+
+    def reset_step(self, module: int, tensors: tuple[int, ...]) -> Step:
+        return (lambda: self._reset(module, tensors), True, lambda: self._below(module))
 
     def _touched(self, entry: PlanEntry) -> list[Any]:
         tensor = self.live.tensors[entry.tensor.index]
@@ -393,8 +403,7 @@ class Execution:
             if not mine:
                 return
         if self.seeded is not None:
-            with self.seeded.resetting(info.name):
-                self._reset_seeded(info, module, mine)
+            self.reset_beside(index, mine)
             return
         own = {id(self.live.tensors[t]) for t in mine}
         saved = [(p, p.detach().clone()) for p in module.parameters() if id(p) not in own]
@@ -416,12 +425,17 @@ class Execution:
             what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {_said(error)}"
             raise StepFailed(Diagnostic("fill-failed", what), error) from error
 
-    def _reset_seeded(self, info: ModuleInfo, module: nn.Module, mine: tuple[int, ...]) -> None:
-        """The module's own reset on plain float32 stand-ins: dtype, layout and sharding must not show in the values."""
+    def reset_beside(self, index: int, mine: tuple[int, ...]) -> None:
+        """What a module's own reset gives tensors, run on plain float32 stand-ins for all of its parameters.
+
+        Under a seed, dtype, layout and sharding must not show in the values; and nothing else is written to.
+        """
+        info, module = self.network.modules[index], self.live.modules[index]
         made: dict[int, nn.Parameter] = {}
-        self._call_reset(info, shell_of(module, made))
-        for index in mine:
-            tensor = self.live.tensors[index]
+        with self.seeded.resetting(info.name) if self.seeded is not None else nullcontext():
+            self._call_reset(info, shell_of(module, made))
+        for each in mine:
+            tensor = self.live.tensors[each]
             assert tensor is not None
             if id(tensor) in made:
                 tensor.detach().copy_(made[id(tensor)].detach())
@@ -533,7 +547,7 @@ def _ordinary(tensor: torch.Tensor | None) -> bool:
     return tensor.layout == torch.strided and not tensor.is_inference() and 0 not in tensor.stride()
 
 
-def _read_by(action: Action) -> set[int]:
+def read_by(action: Action) -> set[int]:
     if isinstance(action.payload, Expression):
         return set(action.payload.reads)
     return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .api import Rules
 
 __all__ = [
-    "construct", "left_unset", "like", "materialize", "meta_buffers", "settle_buffers", "unallocated", "warn", "with_defaults",
+    "construct", "give_memory", "left_unset", "like", "materialize", "meta_buffers", "settle_buffers", "unallocated", "warn", "with_defaults",
 ]  # fmt: skip
 
 DEFAULTS = Source("<defaults>", "default net")
@@ -409,19 +409,24 @@ def _allocate(network: Network, live: Live, device: torch.device) -> None:
         if tensor is None:
             continue
         if tensor.is_meta:
-            assert isinstance(tensor, nn.Parameter)
-            memory = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
-            made = like(tensor, memory)
-            try:
-                torch.utils.swap_tensors(tensor, made)  # type: ignore[no-untyped-call]
-            except RuntimeError:  # something else refers to it: the modules at least get the same new object
-                live.tensors[info.index] = made
-                for owner, local in info.owners:
-                    live.modules[owner]._parameters[local] = made
+            give_memory(network, live, info.index, device)
         elif tensor.device != device:
             tensor.data = tensor.data.to(device)
     for module in recurrent:
         module._init_flat_weights()  # type: ignore[operator]
+
+
+def give_memory(network: Network, live: Live, index: int, device: torch.device) -> None:
+    """Memory for a parameter on the meta device, the object staying the one it is wherever torch can do that."""
+    tensor = live.tensors[index]
+    assert isinstance(tensor, nn.Parameter)
+    made = like(tensor, torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device))
+    try:
+        torch.utils.swap_tensors(tensor, made)  # type: ignore[no-untyped-call]
+    except RuntimeError:  # something else refers to it: the modules at least get the same new object
+        live.tensors[index] = made
+        for owner, local in network.tensors[index].owners:
+            live.modules[owner]._parameters[local] = made
 
 
 def settle_buffers(plan: Plan, without_values: tuple[list[Place], list[Place]], device: torch.device) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,9 @@ from .diagnostic import Diagnostic, ParseError, RuleError, in_order
 from .nodes import Block, Rule, Use
 from .source import Source, Span, read_source
 from .syntax import DEFAULT_LIMITS, Limits, parse_source
+
+if TYPE_CHECKING:
+    from .init_fn import InitFn
 
 __all__ = ["RuleSet", "coerce", "followed", "inside_root", "load", "packaged_recipes", "parse", "read_rules"]
 
@@ -62,6 +65,25 @@ class RuleSet(BaseModel):
     def location(self, source: str, span: Span) -> str:
         """`file:line` of a span."""
         return f"{source}:{self.source(source).position(span.start).line}"
+
+    def as_init_fn(self, net: Any, **options: Any) -> InitFn:
+        """A function for `net.apply` or FSDP's `param_init_fn`: fills a module's own parameters by these rules.
+
+        The rules are resolved against the whole of `net` now; each call fills the parameters (and the buffers that
+        rules name) of the module it is given, and of no other. The options are `seed`, `vars`, `strict`, `on_init`,
+        `initializers`, `root`, which are those of `initdsl.apply`, and `device`: there a module's own parameters get
+        memory first if they are on the meta device.
+
+        Raises what `initdsl.plan` raises, and ResolveError where a rule reads another module's values.
+
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> net.apply(parse("Linear.weight ~ normal(0, 0.01); Linear.bias = 0").as_init_fn(net))[2].bias.tolist()
+        [0.0, 0.0]
+        """
+        from .init_fn import as_init_fn
+
+        return as_init_fn(net, self, **options)
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
