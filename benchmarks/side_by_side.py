@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Row", "compare", "table"]
+__all__ = ["Row", "compare", "faster", "seconds", "table"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: medians in seconds, and what their ratio should be."""
+    """One line of the table: medians in seconds, the figure that has a target, and whether it is met (None: no target)."""
 
     case: str
     ours: float
     theirs: float
     target: str
-    ratio: float
-    met: bool
+    figure: str
+    met: bool | None
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -44,17 +44,25 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs), ratio
 
 
+def faster(
+    case: str, ours: Callable[[], object], theirs: Callable[[], object], least: float | None, rounds: int
+) -> Row:
+    """A row of how many times as fast as the other it is, `theirs / ours`."""
+    mine, other, ratio = compare(ours, theirs, rounds)
+    target = "" if least is None else f"at least {least:g}"
+    return Row(case, mine, other, target, f"{1 / ratio:.2f} x", None if least is None else 1 / ratio >= least)
+
+
 def table(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| case | initdsl | other | ratio | target | met |", "|---|---|---|---|---|---|"]
+    lines = ["| case | initdsl | other | figure | target | met |", "|---|---|---|---|---|---|"]
     for row in rows:
-        other = "" if row.theirs == 0 else f"{_time(row.theirs)}"
-        ratio = "" if row.theirs == 0 else f"{row.ratio:.3f}"
-        lines.append(
-            f"| {row.case} | {_time(row.ours)} | {other} | {ratio} | {row.target} | {'yes' if row.met else '**no**'} |"
-        )
+        met = "" if row.met is None else "yes" if row.met else "**no**"
+        lines.append(f"| {row.case} | {_time(row.ours)} | {_time(row.theirs)} | {row.figure} | {row.target} | {met} |")
     return "\n".join(lines)
 
 
 def _time(value: float) -> str:
+    if value == 0:
+        return ""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.2f} ms"

@@ -465,8 +465,11 @@ def _fill_file(descriptor: int, file: Shard, source: _Source, progress: _Progres
         shape = [len(extent) for extent in job.box.extents]
         flat = room[dtype][: torch.Size(shape).numel()]
         source.fill(job.entry, job.grid, job.box, flat.view(shape))
-        write_bytes(descriptor, flat.view(torch.uint8).numpy().data, job.place.start + job.box.start * dtype.itemsize)
-        progress.add(flat.numel() * dtype.itemsize)
+        start, size = job.place.start + job.box.start * dtype.itemsize, flat.numel() * dtype.itemsize
+        write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
+        if hasattr(os, "posix_fadvise"):  # to the disk now, while the next chunk is filled, and not all at the end
+            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
+        progress.add(size)
 
     _share(jobs, work)
 
