@@ -32,8 +32,7 @@ docs: $(STAMP)-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_architecture.py
 
 bench: $(STAMP)-test
-	$(BIN)/python benchmarks/apply.py
-	$(BIN)/python benchmarks/streams.py
+	$(BIN)/python benchmarks/run.py $(if $(wildcard .venv-jax/bin/python),--jax .venv-jax/bin/python)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
