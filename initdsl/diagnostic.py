@@ -22,6 +22,9 @@ __all__ = [
     "UnmatchedRuleWarning",
 ]
 
+# an error with more findings names the first of them; `.diagnostics` has all
+MOST_SHOWN = 100
+
 Severity = Literal["error", "warning", "note"]
 
 
@@ -191,7 +194,9 @@ class InitDSLError(Exception):
         super().__init__(found)
 
     def __str__(self) -> str:
-        return "\n\n".join(diagnostic.render() for diagnostic in self.diagnostics)
+        shown = [diagnostic.render() for diagnostic in self.diagnostics[:MOST_SHOWN]]
+        left = len(self.diagnostics) - len(shown)
+        return "\n\n".join([*shown, f"and {left} more like these"] if left else shown)
 
 
 class ParseError(InitDSLError):

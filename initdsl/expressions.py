@@ -593,7 +593,9 @@ def index_item(item: nodes.Item, env: Environment) -> Any:
             "`*` stands in the index of a selector only", item.span, "all of a dimension is `:`", "bad-index"
         )
     if isinstance(item, Slice):
-        return slice(*(None if part is None else _bound(part, env) for part in (item.start, item.stop, item.step)))
+        start, stop, step = (None if part is None else _bound(part, env) for part in (item.start, item.stop, item.step))
+        # a step past the end takes the first element; times a stride it must not need more than 64 bits
+        return slice(start, stop, step if step is None else min(step, 1 << 31))
     value = evaluate(item, env)
     if value is None:
         return None

@@ -146,16 +146,20 @@ class Network:
                 stack.pop()
         return order
 
-    def reachable(self, start: int) -> list[int]:
-        """A module and everything below it, in pre-order, each once."""
-        order, seen, stack = [], {start}, [start]
+    def reachable(self, *starts: int) -> list[int]:
+        """Modules and everything below them, in pre-order, each once."""
+        order: list[int] = []
+        seen: set[int] = set()
         modules = self.modules
-        while stack:
-            index = stack.pop()
-            order.append(index)
-            children = [c for c in modules[index].children.values() if c not in seen]
-            seen.update(children)
-            stack.extend(reversed(children))
+        for start in starts:
+            stack = [start] if start not in seen else []
+            seen.add(start)
+            while stack:
+                index = stack.pop()
+                order.append(index)
+                children = [c for c in modules[index].children.values() if c not in seen]
+                seen.update(children)
+                stack.extend(reversed(children))
         return order
 
     def names(self, tensor: TensorInfo, most: int = 16) -> list[str]:
@@ -173,7 +177,7 @@ class Network:
 
     def _paths(self, index: int, most: int) -> list[str]:
         module = self.modules[index]
-        if all(len(self.modules[i].parents) <= 1 for i in self._ancestors(index)):
+        if all(len(self.modules[i].parents) <= 1 for i in self.ancestors(index)):
             return [module.name]
         paths: list[str] = []
         stack: list[tuple[int, str, frozenset[int]]] = [(index, "", frozenset())]
@@ -187,7 +191,8 @@ class Network:
                     stack.append((parent, f"{name}.{suffix}" if suffix else name, seen | {current}))
         return paths or [module.name]
 
-    def _ancestors(self, index: int) -> Iterator[int]:
+    def ancestors(self, index: int) -> Iterator[int]:
+        """A module and every module it lies in, each once."""
         seen, stack = set(), [index]
         while stack:
             current = stack.pop()

@@ -181,6 +181,9 @@ class _Loader:
         self.problems: list[Diagnostic] = []
         self.parsed: dict[str, tuple[Rule, ...]] = {}
         self.count = 0
+        self.total = 0  # statements, were every `use` written out
+        self.weights: dict[str, int] = {}
+        self.refused = False
 
     def statements(self, source: Source, folder: FilePath, chain: tuple[str, ...]) -> tuple[Rule, ...]:
         self.sources[source.name] = source
@@ -203,12 +206,21 @@ class _Loader:
         self.problems.append(Diagnostic(name, message, self.sources[rule.source], rule.path_span, hint))
         return ()
 
+    def refuse(self, rule: Use, message: str) -> tuple[Rule, ...]:
+        """Report that files use too much, once: what follows has the same cause."""
+        if not self.refused:
+            self.report(rule, "too-many-uses", message)
+        self.refused = True
+        return ()
+
     def used(self, rule: Use, folder: FilePath, chain: tuple[str, ...]) -> tuple[Rule, ...]:
+        if self.refused:
+            return ()
         if len(chain) >= self.limits.uses:
             return self.report(rule, "too-many-uses", f"files use each other more than {self.limits.uses} deep")
         self.count += 1
         if self.count > 64 * self.limits.uses:
-            return self.report(rule, "too-many-uses", f"more than {64 * self.limits.uses} files are used")
+            return self.refuse(rule, f"more than {64 * self.limits.uses} files are used")
         if rule.path.startswith("initdsl:"):
             return self.recipe(rule, chain)
         place = inside_root(rule.path, folder, self.root)
@@ -240,12 +252,20 @@ class _Loader:
     ) -> tuple[Rule, ...]:
         name = shown or place
         if name in self.sources and name in self.parsed:
+            self.total += self.weights[name]
+            if self.total > self.limits.statements:
+                return self.refuse(
+                    rule, f"written out, these files have more than {self.limits.statements:,} statements"
+                )
             return self.parsed[name]
         source = read_source(place, self.limits.file_bytes)
         if isinstance(source, tuple):
             problem, message = source
             return self.report(rule, problem, message)
+        before = self.total
         self.parsed[name] = self.statements(Source(name, source.text), folder, chain)
+        self.total += len(self.parsed[name])
+        self.weights[name] = self.total - before
         return self.parsed[name]
 
 

@@ -59,15 +59,19 @@ class Frame:
     def __init__(self, network: Network, matches: list[Match]):
         self.network = network
         self.matches = matches
-        self._inside: dict[int, list[Match]] | None = None
+        self._places: dict[int, list[int]] = {}
+        self._inside: dict[int, list[Match]] = {}
+        for place, match in enumerate(matches):
+            self._places.setdefault(match.module, []).append(place)
 
     def inside(self, module: int) -> list[Match]:
-        if self._inside is None:
-            self._inside = {}
-            for match in self.matches:
-                for index in self.network.reachable(match.module):
-                    self._inside.setdefault(index, []).append(match)
-        return self._inside.get(module, [])
+        """The block's matches that a module lies in, in their order."""
+        found = self._inside.get(module)
+        if found is None:
+            above = self.network.ancestors(module)
+            places = sorted(place for index in above for place in self._places.get(index, ()))
+            found = self._inside[module] = [self.matches[place] for place in places]
+        return found
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,9 @@ class Matcher:
 
     def _step(self, states: list[_State], step: nodes.PathStep, last: bool) -> list[_State]:
         found: list[_State] = []
+        if isinstance(step, Step) and step.name == "**":
+            found = self._below(states, last)
+            states = []
         for state in states:
             if state.tensor is not None:
                 if isinstance(step, Index) and state.index is None:
@@ -237,13 +244,6 @@ class Matcher:
         network = self.network
         module = network.modules[state.module]
         out: list[_State] = []
-        if name == "**":
-            below = network.reachable(state.module)
-            out = [self._at(state, index) for index in below]
-            if last:
-                for index in below:
-                    out += [self._at(state, index, t) for t in network.modules[index].parameters.values()]
-            return out
         if "*" in name:
             compiled = glob(name)
             out = [self._at(state, child) for key, child in module.children.items() if compiled.match(key)]
@@ -254,6 +254,21 @@ class Matcher:
             return [self._at(state, module.index, tensor)]
         child = module.children.get(name)
         return [] if child is None else [self._at(state, child)]
+
+    def _below(self, states: list[_State], last: bool) -> list[_State]:
+        """Everything below, each once however many ways lead to it: `**.**` on a deep net would have very many."""
+        alike: dict[Any, list[_State]] = {}
+        for state in states:
+            if state.tensor is None:
+                alike.setdefault((state.bindings, state.root, id(state.frame)), []).append(state)
+        out: list[_State] = []
+        for group in alike.values():
+            below = self.network.reachable(*(state.module for state in group))
+            out += [self._at(group[0], index) for index in below]
+            if last:
+                for index in below:
+                    out += [self._at(group[0], index, t) for t in self.network.modules[index].parameters.values()]
+        return out
 
     def _at(self, state: _State, module: int, tensor: int | None = None) -> _State:
         return _State(module, tensor, state.bindings, state.root, state.frame)
@@ -503,7 +518,7 @@ class Matcher:
         container = self.container(node.container, frame)
         self._needs_modules(container, node.container)
         if node.negated:
-            outside = {index for match in container for index in self.network.reachable(match.module)}
+            outside = set(self.network.reachable(*(match.module for match in container)))
             return [match for match in inner if match.module not in outside]
         around = Frame(self.network, [match for match in container if match.tensor is None])
         found = []

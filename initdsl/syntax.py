@@ -72,16 +72,20 @@ __all__ = ["Limits", "accepted", "grammar_text", "keywords", "parse_source", "to
 class Limits:
     """What a loader accepts; each one exceeded is a clear error.
 
-    `file_bytes` a file, `nesting` blocks and brackets within each other, `uses` files that use files,
-    `literal_elements` in one list literal, `errors` reported before giving up, `depth` of one expression.
+    `file_bytes` a file, `nesting` blocks and brackets within each other, `uses` files that use files, `statements` of
+    all files together with every `use` written out, `literal_elements` in one list literal, `errors` reported before
+    giving up, `depth` of one expression, `steps` of one path, `wildcards` among them.
     """
 
     file_bytes: int = 1 << 20
     nesting: int = 64
     uses: int = 16
+    statements: int = 200_000
     literal_elements: int = 10_000
     errors: int = 100
     depth: int = 100
+    steps: int = 1000
+    wildcards: int = 64
 
 
 DEFAULT_LIMITS = Limits()
@@ -662,6 +666,8 @@ def _check_nodes(statement: Any, inside: bool, session: Session) -> bool:
                 "too-deep", f"this expression is nested more than {deepest} deep", statement.span, "split it with `let`"
             )
             return False
+        if isinstance(current, Path) and not _short_enough(current, session):
+            return False
         if isinstance(current, Path) and current.root is None and not inside:
             if isinstance(current.steps[0], Index):
                 session.report(
@@ -676,6 +682,25 @@ def _check_nodes(statement: Any, inside: bool, session: Session) -> bool:
             fine = False
         stack.extend((child, depth + 1) for child in nodes.children(current))
     return fine
+
+
+def _short_enough(path: Path, session: Session) -> bool:
+    """Whether a path has no more steps, and no more wildcards among them, than the limits allow."""
+    limits = session.limits
+    if len(path.steps) > limits.steps:
+        session.report(
+            "too-deep", f"this path has more than {limits.steps:,} steps", path.span, "`**` is any number of steps"
+        )
+        return False
+    if sum(isinstance(step, Step) and "*" in step.name for step in path.steps) > limits.wildcards:
+        session.report(
+            "too-deep",
+            f"this path has more than {limits.wildcards} wildcards",
+            path.span,
+            "`**` is any number of steps",
+        )
+        return False
+    return True
 
 
 # ---- errors

@@ -23,7 +23,7 @@ from .expressions import (
     index_shape,
     nested_shape,
 )  # fmt: skip
-from .initializers import ArgumentError, Constant
+from .initializers import ArgumentError, Constant, Uniform
 from .names import Lets, Names, bind_call, check_shape, unknown_call
 from .network import TensorInfo
 from .nodes import Assign, Call, Copy, Default, Every, Keep, Name, Word
@@ -376,9 +376,14 @@ class Values:
         if not math.prod(shape):
             return Constant(0.0)
         try:
-            return initializer.distribution(shape, arguments)
+            found = initializer.distribution(shape, arguments)
         except ArgumentError as error:
             raise EvalError(str(error), call.span, error.hint, error.name) from None
+        dtype = self.at.network.tensors[index].dtype
+        spread = found.high - found.low if isinstance(found, Uniform) else found.std
+        if max(abs(found.mean), spread) > LARGEST.get(dtype, math.inf):
+            raise EvalError(f"`{found}` draws values too large for {dtype}", call.span, name="overflow")
+        return found
 
     def _load(
         self, clause: Clause, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]

@@ -47,25 +47,26 @@ class Suppressions:
     all: tuple[Suppression, ...] = ()
     enabled: frozenset[str] = frozenset()
     known: frozenset[str] = frozenset()
-    by_line: dict[int, list[Named]] = field(default_factory=dict)
-    for_file: list[Named] = field(default_factory=list)
+    by_line: dict[tuple[int, str], list[Named]] = field(default_factory=dict)
+    for_file: dict[str, list[Named]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for suppression in self.all:
             if not suppression.known_form:
                 continue
-            if suppression.whole_file:
-                self.for_file += suppression.names
-            else:
-                self.by_line.setdefault(suppression.line, []).extend(suppression.names)
+            for named in suppression.names:
+                if suppression.whole_file:
+                    self.for_file.setdefault(named.name, []).append(named)
+                else:
+                    self.by_line.setdefault((suppression.line, named.name), []).append(named)
 
     def silences(self, found: Diagnostic) -> bool:
         """Whether a comment silences a finding; remembers which."""
         if found.source is None or found.span is None:
             return False
         lines = {found.line, found.source.position(max(found.span.start, found.span.end - 1)).line}
-        here = [named for line in lines for named in self.by_line.get(line, ())]
-        silencing = [named for named in (*here, *self.for_file) if named.name == found.name]
+        here = [named for line in lines for named in self.by_line.get((line, found.name), ())]
+        silencing = [*here, *self.for_file.get(found.name, ())]
         for named in silencing:
             named.used = True
         return bool(silencing)
