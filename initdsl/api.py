@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from .diagnostic import UncoveredParameterWarning, UnmatchedRuleWarning
@@ -39,7 +41,7 @@ def plan(
     >>> print(plan(nn.Linear(2, 3), "Linear.weight = 0; Linear.bias = 1")["weight"])
     Init net.weight [3, 2] = 0
     """
-    _check_seed(seed)
+    check_seed(seed)
     compiled = coerce(rules, root)
     registry: Registry = default_registry()
     if initializers:
@@ -48,6 +50,10 @@ def plan(
     with no_collection(len(network.modules) >= MANY):
         made = resolve(compiled, network, live=live, registry=registry, variables=vars, strict=strict, seed=seed)
     made.net = net
+    if live is not None and any(tensor.sharded for tensor in network.tensors):
+        from .sharded import review
+
+        review(made)
     return made
 
 
@@ -78,9 +84,19 @@ def apply(
     """
     if isinstance(net, Network):
         raise TypeError("a described network has nothing to fill; `plan` takes it")
-    made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-    warn_of(made)  # first: where a warning is made an error, nothing has changed
+    with agreed(net):
+        made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
+        warn_of(made)  # first: where a warning is made an error, nothing has changed
     return made.apply(on_init)
+
+
+def agreed(net: Any) -> AbstractContextManager[Any]:
+    """What goes wrong in the block is told to the ranks that hold other shards of the network, if it has any."""
+    if "torch.distributed.tensor" not in sys.modules:
+        return nullcontext()
+    from . import sharded
+
+    return sharded.agreed(net)
 
 
 def warn_of(made: Plan) -> None:
@@ -99,7 +115,7 @@ def warn_of(made: Plan) -> None:
         )
 
 
-def _check_seed(seed: Any) -> None:
+def check_seed(seed: Any) -> None:
     if seed is None:
         return
     if isinstance(seed, bool) or not isinstance(seed, int):

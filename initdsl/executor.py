@@ -9,6 +9,7 @@ held until the state is whole again: put back where there is a backup, else comp
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import sys
@@ -25,14 +26,17 @@ from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .expressions import EvalError, combine, evaluate, torch_tensor
 from .initializers import Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
 from .names import Names
+from .network import is_sharded
 from .nodes import Assign, Call
+from .parts import memory_of
 from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEntry, Reset, Value
 from .report import Report
 
 if TYPE_CHECKING:
     from .network import ModuleInfo
+    from .parts import Place
 
-__all__ = ["Execution", "StepFailed", "execute"]
+__all__ = ["Execution", "StepFailed", "Values", "execute"]
 
 
 def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: bool = False) -> Report:
@@ -41,11 +45,15 @@ def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: b
         raise ResolveError(
             Diagnostic("no-network", "this plan was made from a description, there is no network to fill")
         )
-    _refuse_meta(plan)
+    if any(tensor.sharded for tensor in plan.network.tensors):
+        from .sharded import ShardedExecution
+
+        return ShardedExecution(plan, on_init, fresh).run()
+    refuse_meta(plan)
     return Execution(plan, on_init, fresh).run()
 
 
-def _refuse_meta(plan: Plan) -> None:
+def refuse_meta(plan: Plan) -> None:
     written = [e for e in plan.order if e.tensor.device == "meta" and not _keeps(e)]
     if written:
         raise ResolveError(
@@ -99,8 +107,9 @@ class Execution:
 
     def take(self, steps: list[Step], ties: bool = True) -> None:
         """Take steps, and the plan's ties before them; if one fails, all is put back."""
-        last = max((i for i, (_, fallible, _) in enumerate(steps) if fallible), default=-1)
+        last = self.begin(max((i for i, (_, fallible, _) in enumerate(steps) if fallible), default=-1))
         with torch.no_grad(), held_interrupt() as interrupted:
+            failure: BaseException | None = None
             try:
                 if last >= 0 or (ties and self.plan.ties):
                     self.backup.random_states()
@@ -113,12 +122,25 @@ class Execution:
                     if interrupted() and number <= last:
                         raise KeyboardInterrupt
             except BaseException as error:
+                failure = error
+            try:
+                self.end(failure, last)
+            except BaseException as error:
                 self.backup.restore()
                 if isinstance(error, StepFailed):
                     raise ApplyError(error.diagnostic) from error.cause
                 raise
             if interrupted():
                 raise KeyboardInterrupt
+
+    def begin(self, last: int) -> int:
+        """Called before anything changes; returns the last step that can fail."""
+        return last
+
+    def end(self, failure: BaseException | None, last: int) -> None:
+        """Called when all is done, or something failed; raises what ended the fill."""
+        if failure is not None:
+            raise failure
 
     def steps(self) -> list[Step]:
         """`(do it, whether it can fail, what it touches)` in the order of the writes."""
@@ -260,9 +282,10 @@ class Execution:
         elif isinstance(payload, Draw):
             self.draw(entry, piece, payload.initializer, payload.arguments, action)
         elif isinstance(payload, Expression):
-            self._expression(entry, tensor, piece, action, payload)
+            work = torch.float64 if piece.dtype == torch.float64 else torch.float32
+            self.express(entry, piece, action, payload, Values(self, entry, action, tensor, piece, work))
         elif isinstance(payload, CopyFrom):
-            piece.copy_(self._read(payload.tensor))
+            piece.copy_(self.read(payload.tensor))
         elif isinstance(payload, Load):
             self._load(piece, payload)
         if write_back is not None:
@@ -289,11 +312,15 @@ class Execution:
             raise StepFailed(self._diagnostic(action, "not-finite", message, hint), ValueError(message))
 
     def distribute(
-        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int = 0
-    ) -> None:
-        """Fill a piece from a distribution: torch's generator, or the element's own stream."""
+        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int = 0,
+        place: Place | None = None,
+    ) -> None:  # fmt: skip
+        """Fill a piece from a distribution: torch's generator, or the element's own stream.
+
+        `place` says where the piece lies, if it is not all that the action writes.
+        """
         if self.seeded is not None and not isinstance(what, Constant):
-            self.seeded.fill(entry, piece, what, action, nth)
+            self.seeded.fill(entry, piece, what, action, nth, place)
         else:
             fill(piece, what)
 
@@ -326,18 +353,19 @@ class Execution:
         if returned.data_ptr() != piece.data_ptr() or returned.stride() != piece.stride():
             piece.copy_(returned)
 
-    def _expression(
-        self, entry: PlanEntry, tensor: torch.Tensor, piece: torch.Tensor, action: Action, payload: Expression
+    def express(
+        self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Expression, env: Values
     ) -> None:  # fmt: skip
-        work = torch.float64 if piece.dtype == torch.float64 else torch.float32
-        env = _Values(self, entry, action, tensor, piece, work)
+        """Evaluate an expression and write it to a piece."""
+        work = env.work
         call = payload.expr
         if isinstance(call, Call) and action.operator in ("~", "=") and call.function in env.registry:
             from .names import bind_call
 
             initializer, arguments = bind_call(call, env.registry, env)
             if initializer.elementwise:
-                self.distribute(entry, piece, initializer.distribution(action.shape, arguments), action)
+                what = initializer.distribution(action.shape, arguments)
+                self.distribute(entry, piece, what, action, place=env.place)
             else:
                 self.draw(entry, piece, initializer, arguments, action)
             return
@@ -354,7 +382,7 @@ class Execution:
             value = value.clone()  # a part of the target itself: `it[0]`
         piece.copy_(value)
 
-    def _read(self, tensor: int) -> torch.Tensor:
+    def read(self, tensor: int) -> torch.Tensor:
         """The values of a tensor as they are now."""
         found = self.live.tensors[tensor]
         if found is not None:
@@ -441,10 +469,11 @@ class Execution:
                 tensor.detach().copy_(made[id(tensor)].detach())
 
 
-class _Values(Names):
+class Values(Names):
     """Names with the values of tensors, in the dtype expressions are computed in."""
 
     draws_anew = True
+    place: Place | None = None  # where the piece lies, if it is not all that the action writes
 
     def __init__(
         self, run: Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
@@ -462,7 +491,7 @@ class _Values(Names):
         self._tensor_now, self._piece_now, self.work = tensor, piece, work
 
     def read(self, tensor: int) -> Any:
-        return self._steadied(self.run._read(tensor).to(device=self._piece_now.device, dtype=self.work))
+        return self._steadied(self.run.read(tensor).to(device=self._piece_now.device, dtype=self.work))
 
     def whole(self) -> Any:
         return self._steadied(self._tensor_now.to(self.work))
@@ -482,7 +511,7 @@ class _Values(Names):
         nth, self._draws = self._draws, self._draws + 1
         if initializer.elementwise:
             what = initializer.distribution(self.action.shape, arguments)
-            self.run.distribute(self.entry, fresh, what, self.action, nth)
+            self.run.distribute(self.entry, fresh, what, self.action, nth, self.place)
         else:
             self.run.draw(self.entry, fresh, initializer, arguments, self.action, nth)
         return fresh
@@ -542,7 +571,10 @@ ORDINARY = frozenset([
 
 def _ordinary(tensor: torch.Tensor | None) -> bool:
     """Whether writing numbers to a tensor can't fail: plain memory, every element with its own."""
-    if tensor is None or type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.dtype not in ORDINARY:
+    if tensor is None:
+        return False
+    tensor = memory_of(tensor)
+    if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.dtype not in ORDINARY:
         return False
     return tensor.layout == torch.strided and not tensor.is_inference() and 0 not in tensor.stride()
 
@@ -650,7 +682,9 @@ def shell_of(module: nn.Module, made: dict[int, nn.Parameter], device: str = "cp
                 dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
                 dtype = dtype if value.is_floating_point() else value.dtype
                 values = torch.empty(value.shape, dtype=dtype, device=device)
-                if not values.is_meta and not value.is_meta:
+                if is_sharded(value):  # what no rank holds whole: a reset that builds on it is found out
+                    values.fill_(math.nan if values.is_floating_point() else 0)
+                elif not values.is_meta and not value.is_meta:
                     values.copy_(value.detach())
                 made[id(value)] = nn.Parameter(values, requires_grad=False)
             shell._parameters[name] = made[id(value)]
@@ -716,7 +750,7 @@ class Backup:
     def save(self, tensors: list[torch.Tensor]) -> None:
         for tensor in tensors:
             if id(tensor) not in self.values:
-                place = tensor.detach()
+                place = memory_of(tensor)
                 self.values[id(tensor)] = (tensor, place, _distinct(place).clone(), tensor.requires_grad)
 
     def objects(self, root: nn.Module) -> None:
@@ -739,7 +773,7 @@ class Backup:
         with torch.no_grad():
             for tensor, place, values, requires_grad in self.values.values():
                 _distinct(place).copy_(values)
-                if tensor.shape != place.shape or tensor.data_ptr() != place.data_ptr():
+                if (now := memory_of(tensor)).shape != place.shape or now.data_ptr() != place.data_ptr():
                     tensor.set_(place)  # type: ignore[call-overload]
                 if tensor.requires_grad != requires_grad:
                     tensor.requires_grad_(requires_grad)

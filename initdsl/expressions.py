@@ -79,8 +79,11 @@ class Environment(Protocol):
     def target_shape(self, node: nodes.Expr) -> tuple[int, ...]:
         """The shape `index(d)` counts in."""
 
+    def extent(self, d: int, size: int) -> range:
+        """The coordinates along dimension `d` that are computed; all of `size`, but where it is a part's turn."""
+
     def tensor(self, values: Any) -> Any:
-        """Nested lists of numbers as a tensor."""
+        """Nested lists of numbers, or a range, as a tensor."""
 
 
 def is_tensor(value: Any) -> bool:
@@ -305,9 +308,10 @@ def _index(call: Call, env: Environment, d: Any) -> Any:
         raise EvalError(
             f"{describe_value(d)} is not a dimension of shape {list(shape)}", call.arguments[0].span, name="bad-index"
         )
+    extent = env.extent(d % len(shape), shape[d])
     dims = [1] * len(shape)
-    dims[d] = shape[d]
-    made = env.tensor(range(shape[d]))
+    dims[d] = len(extent)
+    made = env.tensor(extent)
     return Shape(tuple(dims)) if isinstance(made, Shape) else made.reshape(dims)
 
 
@@ -673,5 +677,5 @@ def torch_tensor(values: Any, dtype: torch.dtype, device: Any) -> torch.Tensor:
     import torch
 
     if isinstance(values, range):
-        return torch.arange(len(values), dtype=dtype, device=device)
+        return torch.arange(values.start, values.stop, values.step, dtype=dtype, device=device)
     return torch.tensor(values, dtype=dtype, device=device)

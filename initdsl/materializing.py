@@ -22,8 +22,9 @@ from . import streams
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .initializers import Normal
 from .names import Lets
-from .network import Live, Network
+from .network import Live, Network, is_sharded
 from .nodes import Default
+from .parts import memory_of
 from .plans import Action, Clause, Kept, Plan, PlanEntry, Reset
 from .selectors import Match, listed
 from .source import Source
@@ -60,13 +61,18 @@ def materialize(
     >>> net[0].weight.device, net[1].weight.tolist()[:2]
     (device(type='cpu'), [1.0, 1.0])
     """
-    from .api import _check_seed, plan
+    from .api import agreed, check_seed, plan
 
-    _check_seed(seed)
+    check_seed(seed)
     net = construct(factory, seed)
-    made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-    with_defaults(made)
-    without_values = meta_buffers(made)
+    with agreed(net):
+        made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
+        with_defaults(made)
+        if any(tensor.sharded for tensor in made.network.tensors):
+            from .sharded import review
+
+            review(made)
+        without_values = meta_buffers(made)
     where = torch.device(device)
     assert made.live is not None
     _allocate(made.network, made.live, where)
@@ -108,7 +114,7 @@ def _by_default(plan: Plan) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
         tensor = plan.live.tensors[entry.tensor.index]
         default = entry.base is not None and isinstance(entry.base.payload, Reset)
         if default and tensor is not None and tensor.is_floating_point():
-            yield entry, tensor.detach()
+            yield entry, memory_of(tensor)
 
 
 def warn(made: Plan) -> None:
@@ -190,6 +196,8 @@ def _without_memory(parameter: nn.Parameter) -> nn.Parameter:
 def like(parameter: nn.Parameter, tensor: torch.Tensor) -> nn.Parameter:
     """A parameter on `tensor` with the class and the attributes of another."""
     made = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
+    if is_sharded(parameter):
+        return made
     made.__dict__.update(parameter.__dict__)
     if type(parameter) is not type(made):
         made.__class__ = type(parameter)
@@ -414,13 +422,29 @@ def _allocate(network: Network, live: Live, device: torch.device) -> None:
             tensor.data = tensor.data.to(device)
     for module in recurrent:
         module._init_flat_weights()  # type: ignore[operator]
+    for module in live.modules:
+        if callable(getattr(module, "_get_fsdp_state", None)):  # it keeps the memory of its shards: this shows it anew
+            module._apply(lambda tensor: tensor, recurse=False)  # type: ignore[no-untyped-call]
+
+
+def _memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Memory for a tensor without; of a sharded one, for the part that this rank holds."""
+    if is_sharded(tensor):
+        from torch.distributed.tensor import DTensor
+
+        shard: Any = tensor
+        return DTensor.from_local(
+            _memory(memory_of(tensor), device), shard.device_mesh, shard.placements, run_check=False,
+            shape=tensor.size(), stride=tensor.stride(),
+        )  # fmt: skip
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
 
 
 def give_memory(network: Network, live: Live, index: int, device: torch.device) -> None:
     """Memory for a parameter on the meta device, the object staying the one it is wherever torch can do that."""
     tensor = live.tensors[index]
     assert isinstance(tensor, nn.Parameter)
-    made = like(tensor, torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device))
+    made = like(tensor, _memory(tensor, device))
     try:
         torch.utils.swap_tensors(tensor, made)  # type: ignore[no-untyped-call]
     except RuntimeError:  # something else refers to it: the modules at least get the same new object

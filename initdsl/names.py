@@ -99,6 +99,9 @@ class Names:
         self._draws += 1
         return Shape(self.target_shape(node))
 
+    def extent(self, d: int, size: int) -> range:
+        return range(size)
+
     def tensor(self, values: Any) -> Any:
         from .expressions import nested_shape
 

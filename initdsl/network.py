@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from .diagnostic import Diagnostic, ResolveError
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["MISSING", "ClassInfo", "Live", "ModuleInfo", "Network", "TensorInfo", "describe"]
+__all__ = ["MISSING", "ClassInfo", "Live", "ModuleInfo", "Network", "TensorInfo", "describe", "is_sharded"]
 
 MANIFEST_FORMAT = "initdsl-manifest"
 MANIFEST_VERSION = 1
@@ -96,6 +98,7 @@ class TensorInfo:
     device: str = "cpu"
     problem: str | None = None
     sharded: bool = False
+    part: str = ""  # of a sharded one, what this rank holds, as one indexes it
     owners: list[tuple[int, str]] = field(default_factory=list)
 
     @property
@@ -368,15 +371,50 @@ PARALLEL = ("DistributedDataParallel", "DataParallel")
 def unwrap(module: nn.Module) -> nn.Module:
     """The module inside `torch.compile`, DDP, FSDP and activation-checkpoint wrappers."""
     for _ in range(32):
-        children = object.__getattribute__(module, "__dict__").get("_modules", {})
-        inner = None
-        if len(children) == 1:
-            ((name, child),) = children.items()
-            parallel = name == "module" and any(c.__name__ in PARALLEL for c in type(module).__mro__)
-            inner = child if name in WRAPPED or parallel else None
+        inner = _inside(module)
         if inner is None:
             return module
         module = inner
+    return module
+
+
+def _inside(module: nn.Module) -> nn.Module | None:
+    """What a wrapper wraps."""
+    children = object.__getattribute__(module, "__dict__").get("_modules", {})
+    if len(children) != 1:
+        return None
+    ((name, child),) = children.items()
+    parallel = name == "module" and any(c.__name__ in PARALLEL for c in type(module).__mro__)
+    return child if name in WRAPPED or parallel else None
+
+
+def _opened(module: nn.Module) -> nn.Module:
+    """As `unwrap`; raises ResolveError where FSDP holds the parameters in another form than the module does."""
+    for _ in range(32):
+        inner = _inside(module)
+        if inner is None:
+            break
+        handle = object.__getattribute__(module, "__dict__").get("_handle")
+        flat = getattr(handle, "flat_param", None)  # FSDP1's
+        for info, shape in zip(getattr(flat, "_param_infos", ()), getattr(flat, "_shapes", ()), strict=False):
+            parameter = info.module._parameters.get(info.param_name)
+            if parameter is None or parameter.shape != shape:
+                raise ResolveError(
+                    Diagnostic(
+                        "flat-parameters", "FSDP1 keeps the parameters of this network in flat vectors, which no rule can name",
+                        hint="apply the rules before wrapping, within `FullyShardedDataParallel.summon_full_params(net)`, or shard with `fully_shard`",
+                    )
+                )  # fmt: skip
+        module = inner
+    if any(base.__name__ == "FSDPModule" for base in type(module).__mro__[:4]):
+        state = module._get_fsdp_state()  # type: ignore[operator]
+        if not all(getattr(group, "is_sharded", True) for group in getattr(state, "_fsdp_param_groups", ())):
+            raise ResolveError(
+                Diagnostic(
+                    "gathered-parameters", "parameters of this network are gathered for computing, and what is written to them is lost",
+                    hint="call `reshard()` of its FSDP modules first",
+                )
+            )  # fmt: skip
     return module
 
 
@@ -428,7 +466,7 @@ def no_collection(wanted: bool = True) -> Iterator[None]:
 def describe(net: nn.Module) -> tuple[Network, Live]:
     """A network's description, and the objects behind it. Runs none of its code, changes nothing.
 
-    Raises TypeError for anything but an `nn.Module`.
+    Raises TypeError for anything but an `nn.Module`, ResolveError where FSDP holds its parameters in another form.
     """
     from torch import nn
 
@@ -443,7 +481,7 @@ def _describe(net: nn.Module) -> tuple[Network, Live]:
     live = Live([], [])
     seen: dict[int, int] = {}
     # pre-order, with an explicit stack: (module, parent index, name in parent)
-    stack: list[tuple[nn.Module, int, str]] = [(unwrap(net), -1, "")]
+    stack: list[tuple[nn.Module, int, str]] = [(_opened(net), -1, "")]
     while stack:
         module, parent, name = stack.pop()
         known = seen.get(id(module))
@@ -467,7 +505,7 @@ def _describe(net: nn.Module) -> tuple[Network, Live]:
             info.parents.append((parent, name))
         modules.append(info)
         live.modules.append(module)
-        children = [(unwrap(child), index, key) for key, child in inside["_modules"].items() if child is not None]
+        children = [(_opened(child), index, key) for key, child in inside["_modules"].items() if child is not None]
         stack.extend(reversed(children))
     tensors = _Tensors(modules, live)
     for info in modules:  # children were met in the order of the stack: give them the order of registration
@@ -522,6 +560,12 @@ def _layout_name(layout: Any) -> str:
 def _tensor_class(cls: type) -> tuple[bool, bool]:
     """Whether tensors of a class have no shape yet, and whether they are shards."""
     return "Uninitialized" in cls.__name__, hasattr(cls, "placements") and hasattr(cls, "device_mesh")
+
+
+def is_sharded(tensor: Any) -> bool:
+    """Whether a tensor is one rank's view of a tensor spread over a device mesh (a DTensor)."""
+    cls: Any = type(tensor)
+    return _tensor_class(cls)[1]
 
 
 class _Tensors:
@@ -580,7 +624,7 @@ class _Tensors:
         self.tensors.append(
             TensorInfo(
                 index, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded,
-                [(info.index, local)],
+                owners=[(info.index, local)],
             )
         )  # fmt: skip
         self.live.tensors.append(tensor)
@@ -596,6 +640,9 @@ class _Tensors:
         for part in chain:
             if not hasattr(part, "right_inverse"):
                 problem = f"no-right-inverse:{type(part).__name__}"
+        if any(map(is_sharded, originals)):
+            largest = max(originals, key=lambda p: p.numel())  # computing it would communicate
+            return self.virtual(info, local, tuple(largest.shape), largest, "computed-from-shards")
         # the shape the parametrization gives, without moving its buffers (spectral norm's, in training) or any values
         training = {m: m.training for m in chain.modules()}  # type: ignore[union-attr]
         try:
@@ -614,7 +661,8 @@ class _Tensors:
         inside = object.__getattribute__(module, "__dict__")
         source = inside["_parameters"].get(f"{local}_orig")
         source = source if source is not None else inside["_parameters"].get(f"{local}_v")
-        return self.virtual(info, local, tuple(source.shape), source, None)
+        problem = "computed-from-shards" if is_sharded(source) else None
+        return self.virtual(info, local, tuple(source.shape), source, problem)
 
     def virtual(
         self, info: ModuleInfo, local: str, shape: tuple[int, ...], like: torch.Tensor, problem: str | None
@@ -632,8 +680,7 @@ class _Tensors:
                 like.requires_grad,
                 like.device.type,
                 problem,
-                False,
-                [(info.index, local)],
+                owners=[(info.index, local)],
             )
         )
         self.live.tensors.append(None)

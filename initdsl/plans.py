@@ -212,6 +212,7 @@ class PlanEntry:
             "numel": self.numel, "kind": self.tensor.kind, "status": self.status, "effect": self.effect,
             "values": [v for i, v in enumerate(values) if v is not None and v not in values[:i]],
             "statements": [{"text": text, "location": place} for text, place in self.statements],
+            **({"part": self.tensor.part} if self.tensor.part else {}),
         }  # fmt: skip
 
     def __str__(self) -> str:

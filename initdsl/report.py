@@ -185,7 +185,10 @@ def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
         place = ", ".join(dict.fromkeys(shown_place(p) for _, p in entry.statements))
         values = list(dict.fromkeys(resolved(member) for member in members))
         shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
-        rows.append((shown, "x".join(map(str, entry.shape)) or "scalar", effect, shown_values, place))
+        size = "x".join(map(str, entry.shape)) or "scalar"
+        if entry.tensor.part:
+            size += f", here {entry.tensor.part}"
+        rows.append((shown, size, effect, shown_values, place))
     return rows
 
 

@@ -303,6 +303,11 @@ class Resolver(Resolution):
             raise EvalError(f"`{tensor.name}` is sparse and can't be filled", span, name="bad-dtype")
         if tensor.problem == "complex":
             raise EvalError(f"`{tensor.name}` is {tensor.dtype}: rules fill real tensors only", span, name="bad-dtype")
+        if tensor.problem == "computed-from-shards":
+            raise EvalError(
+                f"`{tensor.name}` is computed from parameters that are sharded", span,
+                "write to those, or apply these rules before sharding", "needs-shards",
+            )  # fmt: skip
         if tensor.problem is not None and tensor.problem.startswith("no-right-inverse:"):
             kind = tensor.problem.partition(":")[2]
             raise EvalError(

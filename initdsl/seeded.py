@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .initializers import Initializer
     from .nodes import Expr
+    from .parts import Place
     from .plans import Plan, PlanEntry
 
 __all__ = ["Draws", "Seeded", "row_major", "window"]
@@ -77,6 +78,17 @@ def nodes_of(expr: Expr, lets: Any) -> Iterator[Any]:
                     stack.append(lets[node.name].expr)
 
 
+def draws(plan: Plan, action: Action) -> bool:
+    """Whether an action takes random numbers, its module's own default left aside."""
+    if not isinstance(action.payload, Expression):
+        if isinstance(action.payload, Draw):
+            return action.payload.initializer.draws
+        return isinstance(action.payload, Normal | Uniform | TruncatedNormal)
+    registry = plan.resolver.registry
+    calls = (n.function for n in nodes_of(action.payload.expr, action.clause.lets) if isinstance(n, Call))
+    return any(name in registry and registry[name].draws for name in calls)
+
+
 class Draws:
     """What the package's whole-tensor initializers draw from under a seed: streams of one piece, each used once."""
 
@@ -110,7 +122,7 @@ class Seeded:
             clauses: dict[int, int] = {}
             for each in entry.actions:
                 number = each.clause.number
-                if number not in clauses and self._stacks(each) and self._draws(each):
+                if number not in clauses and self._stacks(each) and draws(self.plan, each):
                     clauses[number] = len(clauses) + 1
             known = self._numbers[id(entry)] = (entry, clauses)
         return known[1].get(action.clause.number, 0) * PER_EDIT + nth
@@ -121,21 +133,20 @@ class Seeded:
             return True
         return isinstance(action.payload, Expression) and action.payload.reads_itself
 
-    def _draws(self, action: Action) -> bool:
-        if not isinstance(action.payload, Expression):
-            return isinstance(action.payload, Draw | Normal | Uniform | TruncatedNormal)
-        registry = self.plan.resolver.registry
-        calls = (n.function for n in nodes_of(action.payload.expr, action.clause.lets) if isinstance(n, Call))
-        return any(name in registry and registry[name].draws for name in calls)
-
     def key(self, entry: PlanEntry, action: Action, nth: int) -> streams.StreamKey:
         return streams.key(self.seed, entry.name, self.number(entry, action, nth))
 
     # ---- filling
 
-    def fill(self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int) -> None:
-        """Fill what an action's index selects, every element from its own place."""
-        offset, strides = window(action.view or entry.tensor.shape, action.index)
+    def fill(
+        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int,
+        place: Place | None = None,
+    ) -> None:  # fmt: skip
+        """Fill what an action's index selects, or the part of it at `place`, every element from its own place."""
+        if place is not None:
+            offset, strides = place.offset, place.strides
+        else:
+            offset, strides = window(action.view or entry.tensor.shape, action.index)
         streams.fill(piece, what, self.key(entry, action, nth), offset=offset, strides=strides)
 
     def run(

@@ -94,11 +94,11 @@ def stream(
     ...     sorted(os.listdir(folder))
     ['model.safetensors', 'model.safetensors.index.json']
     """
-    from .api import _check_seed, plan
+    from .api import check_seed, plan
 
     if seed is None:
         raise ValueError("a network is streamed from a seed, from which it can be gone on with; give one, such as 0")
-    _check_seed(seed)
+    check_seed(seed)
     most = size_in_bytes(max_shard_size)
     given = isinstance(network, nn.Module)
     net = network if isinstance(network, nn.Module) else construct(network, seed)

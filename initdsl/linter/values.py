@@ -56,6 +56,9 @@ class _Text:
     def target_shape(self, node: Expr) -> tuple[int, ...]:
         raise Unknown
 
+    def extent(self, d: int, size: int) -> range:
+        raise Unknown
+
     def tensor(self, values: Any) -> Any:
         raise Unknown
 
