@@ -99,12 +99,12 @@ def agreed(net: Any) -> AbstractContextManager[Any]:
     return sharded.agreed(net)
 
 
-def warn_of(made: Plan) -> None:
-    """Warn of rules that select nothing and of parameters that no rule reaches."""
+def warn_of(made: Plan, uncovered: bool = True) -> None:
+    """Warn of rules that select nothing and, if `uncovered`, of parameters that no rule reaches."""
     for finding in made.warnings:
         hint = f"; {finding.hint}" if finding.hint else ""
         warnings.warn(f"{finding.message}{hint} ({finding.location})", UnmatchedRuleWarning, stacklevel=3)
-    left = made.uncovered
+    left = made.uncovered if uncovered else []
     if left:
         names = listed([entry.label for entry in left])
         count = f"{len(left)} parameter{'s' * (len(left) > 1)} and keep{'s' * (len(left) == 1)} {'its' if len(left) == 1 else 'their'} values"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import let_torchvision_import
 from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page, says
 
 import initdsl
@@ -29,7 +30,12 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_blocks_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
-    ran = run_page(page.name, page.read_text("utf-8"), tmp_path)
+    text = page.read_text("utf-8")
+    for needed in re.findall(r"\A<!-- needs: (.*?) -->", text):
+        let_torchvision_import()
+        for library in needed.split():
+            pytest.importorskip(library)
+    ran = run_page(page.name, text, tmp_path)
     assert not ran.differences, "\n\n".join(map(str, ran.differences))
 
 
