@@ -20,6 +20,41 @@ initializers` shows the same for what is installed, functions that Python code r
 A call takes its arguments by position or by name, and enumerations as bare words: `kaiming_normal(mode=fan_out)`.
 Fans are torch's: dimension 0 of a weight counts the outputs, dimension 1 the inputs, and what follows is the receptive
 field. What *draws* stands after `~`, what *sets* after `=`.
+
+## Fans
+
+Fans are torch's, read off the shape. Some layers compute with others; there `fan_in=` and `fan_out=` say which, in every
+initializer that reads fans. They are expressions, so they may use the shape's own fans and the module's attributes:
+
+| tensor | the shape's | the layer's | written |
+|---|---|---|---|
+| `Linear`, `Conv1d`, `Conv2d`, `Conv3d` | `fan_in` | the same | |
+| | `fan_out` | the same for stride 1 | `fan_out=fan_out / (stride[0] * stride[1])` |
+| grouped and depthwise convolutions | `fan_in` | the same | |
+| | `fan_out`: all groups | one group | `fan_out=fan_out // groups` |
+| `ConvTranspose2d` | swapped: `fan_in` counts outputs | inputs of one group that meet in an output | `fan_in=in_channels // groups * kernel_size[0] * kernel_size[1] / (stride[0] * stride[1])` |
+| transformers' `Conv1D`, stored (in, out) | swapped | `fan_in` is dimension 0 | `fan_in=fan_out, fan_out=fan_in` |
+| `Embedding` | `fan_in`: the width | 1: a look-up adds nothing up | `fan_in=1` |
+| q, k and v in one matrix | `fan_in` | the same | |
+| | `fan_out`: all three | one matrix's | `fan_out=fan_out / 3`, or a view: `as (3, embed_dim, -1)[*]` |
+| gates of an `LSTM` in one matrix | `fan_out`: all four | one gate's | `as (4, hidden_size, -1)[*]` |
+| experts in one tensor (E, out, in) | read as a convolution | each matrix's | `[*]` |
+
+A plan notes where the shape's fans are known to be wrong. JAX's and Keras's `he_normal` and `glorot_normal` are
+truncated, and torch's Kaiming and Xavier are not: here `he_*` and `glorot_*` are other names of torch's, and the
+truncated ones are `variance_scaling(2)` and `variance_scaling(mode=fan_avg)`.
+
+## Said with an expression
+
+What a view or an expression says has no name of its own:
+
+| | |
+|---|---|
+| an orthogonal matrix a gate | `LSTM.weight_hh_l* as (4, hidden_size, -1)[*] ~ orthogonal()` |
+| an orthogonal matrix a head, along the inputs | `net.out.weight as (embed_dim, num_heads, -1)[:, *] ~ orthogonal()` |
+| identity with noise | `~ eye() + normal(0, 0.01)`, `~ dirac() + normal(0, 0.01)` |
+| sub-pixel (ICNR) form of any draw | `X.weight as (out_channels // 4, 4, -1) = it[:, 0:1]` after it |
+| a gain from `torch.nn.init` | `~ xavier_uniform(gain=calculate_gain(tanh))` |
 """
 
 SHAPE = (256, 128)

@@ -13,7 +13,7 @@ import numpy as np
 
 from initdsl.streams import _DROP, _SHIFT
 
-__all__ = ["affine", "lines"]
+__all__ = ["affine", "choice", "lines"]
 
 _BLOCK = 2048  # elements: the words of a block stay in the first-level cache
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
@@ -52,6 +52,22 @@ def _affine(out: Any, skip: Any, start: Any, gamma: Any, step: Any, middle: Any,
         skip = 0
 
 
+@numba.njit("void(f4[::1], i8, u8, u8, i8, f4, f4)", nogil=True, fastmath=False, error_model="numpy")
+def _choice(out: Any, skip: Any, start: Any, gamma: Any, last: Any, low: Any, high: Any) -> None:
+    block = np.empty(_BLOCK // 2, np.uint64)
+    lanes = block.view(np.int32)
+    done = 0
+    while done < out.shape[0]:
+        _words(block, start, gamma)
+        start += np.uint64(_BLOCK // 2) * gamma
+        count = min(_BLOCK - skip, out.shape[0] - done)
+        source, target = lanes[skip : skip + count], out[done : done + count]
+        for k in range(count):
+            target[k] = high if np.int64(source[k]) <= last else low
+        done += count
+        skip = 0
+
+
 @numba.njit("void(f4[::1], i8, u8, u8, f4[::1], f4[::1], f4, f4)", nogil=True, fastmath=False, error_model="numpy")
 def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes: Any, low: Any, high: Any) -> None:
     bounded = not (np.isinf(low) and np.isinf(high))
@@ -86,6 +102,12 @@ def affine(out: Any, offset: int, state: int, gamma: int, step: float, middle: f
     """Uniform numbers into a contiguous float32 array whose first element has the logical index `offset`."""
     first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
     _affine(out, offset & 1, first, np.uint64(gamma), *map(np.float32, (step, middle, low, high)))
+
+
+def choice(out: Any, offset: int, state: int, gamma: int, last: int, low: float, high: float) -> None:
+    """Two values, likewise."""
+    first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
+    _choice(out, offset & 1, first, np.uint64(gamma), np.int64(last), np.float32(low), np.float32(high))
 
 
 def lines(out: Any, offset: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float) -> None:

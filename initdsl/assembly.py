@@ -241,13 +241,9 @@ class Assembly:
 
 
 def _uses_fans(initializer: Initializer | None, call: Call) -> bool:
-    if (
-        initializer is None
-        or not initializer.elementwise
-        or (initializer.min_ndim < 2 and initializer.name != "variance_scaling")
-    ):
+    if initializer is None or not initializer.elementwise or initializer.parameter("fan_in") is None:
         return False
-    return not any(a.name == "fan" for a in call.arguments)
+    return not any(a.name in ("fan", "fan_in", "fan_out") for a in call.arguments)
 
 
 CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
@@ -262,17 +258,17 @@ def wrong_fan(cls: Any, module: Any, action: Action) -> tuple[str, str] | None:
     if ndim == 2 and cls.name == "Conv1D":
         return (
             "its layer stores (in, out), so fan_in and fan_out are swapped",
-            "`variance_scaling(fan=shape[0])` takes the true fan_in",
+            "write `fan_in=fan_out, fan_out=fan_in`",
         )
     convolution = any(name in names for name in CONVOLUTIONS)
     if ndim == 3 and not convolution:
         return "a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself"
     if convolution and "Transpose" in cls.name:
-        return "a transposed convolution has its fans swapped", "`variance_scaling(fan=...)` takes the fan outright"
+        return "a transposed convolution has its fans swapped", "write `fan_in=...` and `fan_out=...`"
     groups = module.attribute("groups")
     if convolution and isinstance(groups, int) and groups > 1:
         return (
             "fan_out of a grouped convolution counts all groups",
-            "`variance_scaling(fan=fan_out // groups)` counts one",
+            "`fan_out=fan_out // groups` counts one",
         )
     return None

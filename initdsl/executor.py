@@ -14,7 +14,6 @@ import random
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from torch import nn
 
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .expressions import EvalError, combine, evaluate, torch_tensor
-from .initializers import Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
+from .initializers import Bernoulli, Constant, Distribution, Initializer, Normal, Uniform, fill
 from .names import Names
 from .network import is_sharded
 from .nodes import Assign, Call
@@ -277,7 +276,7 @@ class Execution:
         payload = action.payload
         if isinstance(payload, Value):
             self.assign(entry, piece, action, payload)
-        elif isinstance(payload, Normal | Uniform | TruncatedNormal | Constant):
+        elif isinstance(payload, Distribution):
             self.distribute(entry, piece, payload, action)
         elif isinstance(payload, Draw):
             self.draw(entry, piece, payload.initializer, payload.arguments, action)
@@ -517,26 +516,6 @@ class Values(Names):
         return fresh
 
 
-def fill(piece: torch.Tensor, what: Distribution) -> None:
-    """Fill a tensor from torch's global generator, by the very calls of `torch.nn.init`."""
-    if piece.dtype.itemsize == 1 and not isinstance(what, Constant):  # torch draws no 8-bit floats
-        wide = torch.empty(piece.shape, dtype=torch.float32, device=piece.device)
-        fill(wide, what)
-        piece.copy_(wide)
-        return
-    match what:
-        case Constant():
-            piece.fill_(what.value)
-        case Normal():
-            piece.normal_(what.mean, what.std)
-        case Uniform():
-            piece.uniform_(what.low, what.high)
-        case TruncatedNormal():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                nn.init.trunc_normal_(piece, what.loc, what.scale, what.low, what.high)
-
-
 def piece_of(tensor: torch.Tensor, action: Action) -> tuple[torch.Tensor, Callable[[], Any] | None]:
     """The view an action writes to; and, where no view can be had, how to write its copy back."""
     if action.view is None:
@@ -560,7 +539,7 @@ def _infallible(action: Action) -> bool:
         return False
     if isinstance(action.payload, Value):
         return action.operator in ("=", "~")
-    return isinstance(action.payload, Constant | Normal | Uniform | Kept)
+    return isinstance(action.payload, Constant | Normal | Uniform | Bernoulli | Kept)
 
 
 ORDINARY = frozenset([

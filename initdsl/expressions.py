@@ -10,9 +10,10 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from . import nodes
+from .initializers.fans import Nonlinearity, gain
 from .nodes import (
     Binary,
     Call,
@@ -332,6 +333,20 @@ def _round(x: float) -> int:
     return round(x)
 
 
+def _gain(call: Call, env: Environment, nonlinearity: Any, param: Any = None) -> float:
+    if nonlinearity not in NONLINEARITIES:
+        words = ", ".join(f"`{word}`" for word in NONLINEARITIES)
+        got = f"`{nonlinearity}`" if isinstance(nonlinearity, str) else describe_value(nonlinearity)
+        raise EvalError(
+            f"`nonlinearity` must be one of {words}, got {got}", call.arguments[0].span, name="bad-argument"
+        )
+    if param is None:
+        return gain(nonlinearity)
+    if is_tensor(param) or isinstance(param, bool) or not isinstance(param, int | float):
+        raise EvalError(f"`param` must be a number, this is {describe_value(param)}", call.arguments[1].span)
+    return gain(nonlinearity, param)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": _elementwise(abs, "abs"),
     "sqrt": _elementwise(math.sqrt, "sqrt"),
@@ -356,13 +371,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "norm": _reduction("norm"),
     "index": _index,
     "linspace": _linspace,
+    "calculate_gain": _gain,
 }
 # handled by the environment: they look at the network
 FANS = ("fan_in", "fan_out")
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "clip": ("x", "lo", "hi"), "where": ("c", "x", "y"), "linspace": ("a", "b", "n"), "index": ("d",),
-    "fan_in": ("x",), "fan_out": ("x",),
+    "fan_in": ("x",), "fan_out": ("x",), "calculate_gain": ("nonlinearity", "param"),
 }  # fmt: skip
+OPTIONAL = {"calculate_gain": 1}  # arguments that may be left out
+NONLINEARITIES: tuple[str, ...] = get_args(Nonlinearity)
 
 
 # ---- evaluation
@@ -544,7 +562,10 @@ def _call(node: Call, env: Environment) -> Any:
     args: list[Any] = []
     keywords: dict[str, Any] = {}
     for argument in node.arguments:
-        value = evaluate(argument.value, env)
+        if function is _gain and not args and isinstance(argument.value, Name):
+            value: Any = argument.value.name  # a word, as in the arguments of initializers
+        else:
+            value = evaluate(argument.value, env)
         if argument.name is None:
             args.append(value)
         elif reduction and argument.name == "dim":
@@ -557,11 +578,11 @@ def _call(node: Call, env: Environment) -> Any:
                 f"`{node.function}` has no argument `{argument.name}` here", argument.span, f"it takes {allowed}",
                 "unknown-argument",
             )  # fmt: skip
-    if not reduction and len(args) != len(names):
-        plural = "argument" if len(names) == 1 else "arguments"
-        raise EvalError(
-            f"`{node.function}` takes {len(names)} {plural}, got {len(args)}", node.span, name="bad-argument"
-        )
+    if not reduction and not len(names) - OPTIONAL.get(node.function, 0) <= len(args) <= len(names):
+        fewest = len(names) - OPTIONAL.get(node.function, 0)
+        count = f"{fewest} or {len(names)}" if fewest < len(names) else str(len(names))
+        plural = "argument" if count == "1" else "arguments"
+        raise EvalError(f"`{node.function}` takes {count} {plural}, got {len(args)}", node.span, name="bad-argument")
     return function(node, env, *args, **keywords)
 
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from .diagnostic import Diagnostic
-from .initializers import Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
+from .initializers import Bernoulli, Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
 from .initializers.distributions import number
 from .network import Live, Network, TensorInfo
 from .nodes import Assign, Copy, Default, Expr, Keep
@@ -228,7 +228,7 @@ def _json(payload: Payload) -> dict[str, Any] | None:
             found = {"kind": payload.initializer.name, **payload.arguments}
         case Load():
             found = {"kind": "load", "path": payload.path, "key": payload.key}
-        case Constant() | Uniform() | Normal() | TruncatedNormal():
+        case Constant() | Uniform() | Normal() | TruncatedNormal() | Bernoulli():
             found = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
         case _:
             return None

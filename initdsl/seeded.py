@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import streams
-from .initializers import Distribution, Normal, TruncatedNormal, Uniform
+from .initializers import Distribution, Random, Uniform
 from .nodes import Call, Name, walk
 from .plans import Action, Draw, Expression
 
@@ -83,7 +83,7 @@ def draws(plan: Plan, action: Action) -> bool:
     if not isinstance(action.payload, Expression):
         if isinstance(action.payload, Draw):
             return action.payload.initializer.draws
-        return isinstance(action.payload, Normal | Uniform | TruncatedNormal)
+        return isinstance(action.payload, Random)
     registry = plan.resolver.registry
     calls = (n.function for n in nodes_of(action.payload.expr, action.clause.lets) if isinstance(n, Call))
     return any(name in registry and registry[name].draws for name in calls)

@@ -22,7 +22,7 @@ from torch import nn
 from .diagnostic import Diagnostic, InitDSLError, ResolveError
 from .executor import Execution, StepFailed, Values, refuse_meta, shell_of
 from .expressions import combine
-from .initializers import Constant, Normal, TruncatedNormal, Uniform
+from .initializers import Constant, Random
 from .network import is_sharded
 from .parts import Part, Place, Scope, Span, boxes, chunk, memory_of, scope, selected, strung, viewed
 from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEntry, Reset, Value
@@ -279,7 +279,7 @@ class ShardedExecution(Execution):
             self._write(entry, piece, action, values[place.index])
         elif isinstance(payload, Value):
             self.assign(entry, piece, action, payload)
-        elif isinstance(payload, Normal | Uniform | TruncatedNormal | Constant):
+        elif isinstance(payload, Random | Constant):
             self.distribute(entry, piece, payload, action, place=place)
         elif isinstance(payload, CopyFrom):
             piece.copy_(self.share(payload.tensor, part))
@@ -299,7 +299,7 @@ class ShardedExecution(Execution):
                 piece = memory[here]
                 self._write(entry, piece, action, values[tuple(at.to(values.device) for at in coordinates)])
                 memory[here] = piece
-            elif isinstance(payload, Normal | Uniform | TruncatedNormal):
+            elif isinstance(payload, Random):
                 # a view counts the elements as the whole does
                 place = Place(*_numbering(box, entry.shape), ())
                 drawn = memory if here is None else torch.empty_like(memory)

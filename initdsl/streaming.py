@@ -38,7 +38,7 @@ from .checkpoint import (
 )
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .executor import Execution, StepFailed, execute, follow
-from .initializers import Constant, Normal, TruncatedNormal, Uniform
+from .initializers import Constant, Random
 from .materializing import construct, left_unset, like, meta_buffers, settle_buffers, warn, with_defaults
 from .network import unwrap
 from .plans import CopyFrom, Expression, Kept, Load, Plan, PlanEntry, Reset, Value, extents
@@ -260,7 +260,7 @@ class _Source:
 
     def parts(self, entry: PlanEntry) -> tuple[int, ...] | None:
         """The shape in which an entry can be filled box by box; None if it can't be."""
-        numbers = (Value, Constant, Normal, Uniform, TruncatedNormal)
+        numbers = Value | Constant | Random
         views = {action.view for action in entry.actions if action.view is not None}
         if entry.tensor.index in self.groups or len(views) > 1 or (entry.base is None and entry.status != "set"):
             return None
@@ -292,7 +292,7 @@ class _Source:
                 else:
                     offset = sum(f.start * s for f, s in zip(found, strides, strict=True))
                     steps = [f.step * s for f, s in zip(found, strides, strict=True)]
-                    assert isinstance(payload, Normal | Uniform | TruncatedNormal)
+                    assert isinstance(payload, Random)
                     key = self.run.seeded.key(entry, action, 0)
                     streams.fill(piece, payload, key, offset=offset, strides=steps)
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from initdsl.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
 __all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "words"]
 
@@ -207,7 +207,15 @@ class _Quantile(NamedTuple):
     beta: float
 
 
-_Recipe = _Affine | _Quantile
+class _Choice(NamedTuple):
+    """Two values: `high` in lanes up to `last`, else `low`."""
+
+    last: int
+    low: float
+    high: float
+
+
+_Recipe = _Affine | _Quantile | _Choice
 
 
 @lru_cache(maxsize=1024)
@@ -220,6 +228,11 @@ def _recipe(distribution: Distribution, dtype: torch.dtype) -> _Recipe:
         bits = 64 if dtype == torch.float64 else 32
         step, middle = (math.ldexp(high, -bits) - math.ldexp(low, -bits)), low / 2 + high / 2
         return _Affine(_working(step, dtype), _working(middle, dtype), *inside)
+    if isinstance(distribution, Bernoulli):
+        p, low, high = (float(x) for x in (distribution.p, distribution.low, distribution.high))
+        if not (0 <= p <= 1 and math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"a choice needs a probability between 0 and 1 and two finite values, not {distribution}")
+        return _Choice(round(p * 2**32) - 2**31 - 1, low, high)
     if isinstance(distribution, Normal):
         loc, scale = float(distribution.mean), float(distribution.std)
         alpha, beta, low, high = -math.inf, math.inf, -math.inf, math.inf
@@ -569,6 +582,9 @@ class _Filler:
             return
         recipe = self.recipe
         lane = self.lanes(lengths, steps, offset, self.key.state)
+        if isinstance(recipe, _Choice):
+            self.choose(out, lane, recipe)
+            return
         out.copy_(lane)
         if isinstance(recipe, _Affine):
             out.mul_(recipe.step)
@@ -594,6 +610,9 @@ class _Filler:
 
     def write_double(self, out: Tensor, lengths: list[int], steps: list[int], offset: int) -> None:
         recipe = self.recipe
+        if isinstance(recipe, _Choice):
+            self.choose(out, self.lanes(lengths, steps, offset, self.key.state), recipe)
+            return
         coarse = self.lanes(lengths, steps, offset, self.key.state).to(torch.int64)
         fine = self.lanes(lengths, steps, offset, self.key.fine).to(torch.int64)
         position = (coarse << 32) | (fine & 0xFFFFFFFF)
@@ -607,6 +626,14 @@ class _Filler:
         if not math.isinf(recipe.low) or not math.isinf(recipe.high):
             out.clamp_(recipe.low, recipe.high)
 
+    def choose(self, out: Tensor, lane: Tensor, recipe: _Choice) -> None:
+        if recipe.last < -(2**31):  # below every lane, and no number of 32 bits
+            out.fill_(recipe.low)
+            return
+        chosen = torch.le(lane, recipe.last)
+        out.fill_(recipe.low)
+        out.masked_fill_(chosen, recipe.high)
+
     # -- the compiled kernel
 
     def compiled(self, out: Tensor, offset: int) -> None:
@@ -614,11 +641,13 @@ class _Filler:
         kernel, recipe, key = self.kernel, self.recipe, self.key
         array = out.numpy()
         torch.autograd.graph.increment_version(self.tensor)  # a write through numpy is not seen by autograd
-        tables = () if isinstance(recipe, _Affine) else tuple(part.numpy() for part in _lines(recipe, self.device))
+        tables = tuple(part.numpy() for part in _lines(recipe, self.device)) if isinstance(recipe, _Quantile) else ()
 
         def part(a: int, b: int) -> None:
             if isinstance(recipe, _Affine):
                 kernel.affine(array[a:b], offset + a, key.state, key.gamma, *recipe)
+            elif isinstance(recipe, _Choice):
+                kernel.choice(array[a:b], offset + a, key.state, key.gamma, *recipe)
             else:
                 kernel.lines(array[a:b], offset + a, key.state, key.gamma, *tables, recipe.low, recipe.high)
 

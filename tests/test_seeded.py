@@ -30,7 +30,10 @@ CALLS = {
     "lecun_uniform": "lecun_uniform()",
     "orthogonal": "orthogonal(gain=1.5)",
     "sparse": "sparse(0.3)",
+    "bernoulli": "bernoulli(0.3)",
+    "rademacher": "rademacher(0.25)",
 }
+CONVOLUTIONS = {"delta_orthogonal": "delta_orthogonal(1.5)", "icnr": "icnr()"}
 drawn = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 ELEMENTWISE = [call for name, call in CALLS.items() if default_registry()[name].elementwise]
 
@@ -56,7 +59,22 @@ def threads():
 
 def test_every_builtin_that_draws_is_tried() -> None:
     registry = default_registry()
-    assert {registry[name].name for name in registry if registry[name].builtin and registry[name].draws} == set(CALLS)
+    assert {registry[name].name for name in registry if registry[name].builtin and registry[name].draws} == {
+        *CALLS,
+        *CONVOLUTIONS,
+    }
+
+
+@pytest.mark.parametrize("call", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_kernels_don_t_depend_on_dtype_and_layout(call: str) -> None:
+    expected = filled(f"net.w ~ {call}", 8, 4, 3, 3)
+    state = torch.get_rng_state()
+    assert torch.equal(filled(f"net.w ~ {call}", 8, 4, 3, 3, dtype=torch.bfloat16), expected.bfloat16())
+    net = one(8, 4, 3, 3).to(memory_format=torch.channels_last)
+    initdsl.apply(net, f"net.w ~ {call}", seed=7)
+    assert torch.equal(net.w, expected)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(filled(f"net.w ~ {call}", 8, 4, 3, 3, seed=8), expected)
 
 
 # ---- what the values don't depend on
@@ -139,6 +157,7 @@ def test_half_types_are_rounded_float32(call: str, dtype: torch.dtype) -> None:
     what = initdsl.plan(one(90, 70, dtype=dtype), rules)["w"].distribution
     low, high = what.bounds if what is not None else (-math.inf, math.inf)
     outside = (rounded.double() < low) | (rounded.double() >= high)  # there the next number inside is taken
+    outside &= what is None or what.kind != "bernoulli"  # its two values are the bounds
     assert torch.equal(half[~outside], rounded[~outside])
     assert int(outside.sum()) < 60
     assert bool(((half.double() >= low) & (half.double() <= high)).all())
@@ -186,7 +205,8 @@ def test_a_slice_is_that_slice_of_the_whole(call: str, index: str) -> None:
     plan = initdsl.plan(one(41, 33), f"net.w ~ {call}")
     what = plan["w"].base.payload
     written = {"uniform": "uniform({low!r}, {high!r})", "normal": "normal({mean!r}, {std!r})",
-               "truncated_normal": "trunc_normal({loc!r}, {scale!r}, {low!r}, {high!r})"}[what.kind]  # fmt: skip
+               "truncated_normal": "trunc_normal({loc!r}, {scale!r}, {low!r}, {high!r})",
+               "bernoulli": call}[what.kind]  # fmt: skip
     text = written.format(**{name: float(getattr(what, name)) for name in type(what).__slots__})
     whole = filled(f"net.w ~ {text}", 41, 33)
     part = filled(f"net.w = 99; net.w[{index}] ~ {text}", 41, 33)

@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from initdsl import streams
-from initdsl.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.initializers.distributions import (
+    Bernoulli,
+    Constant,
+    Distribution,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+)
 
 DOCS = Path(__file__).parents[1] / "docs" / "streams.md"
 KEY = streams.key(7, "encoder.layers.0.weight")
@@ -31,6 +38,8 @@ DISTRIBUTIONS: list[Distribution] = [
     TruncatedNormal(0, 0.02, -2, 2),
     TruncatedNormal(1, 2, 3, math.inf),
     TruncatedNormal(0, 1, 8, 9),
+    Bernoulli(0.3),
+    Bernoulli(0.5, -0.25, 0.25),
 ]
 named = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 
@@ -152,6 +161,11 @@ def test_vectors_agree_with_the_reference_and_the_code() -> None:
             assert (
                 ref_normal(lane, 0, 1, -2, 2) == float(expected) == float(filled(TruncatedNormal(0, 1, -2, 2), **place))
             )
+        elif what in ("bernoulli(0.3)", "rademacher(1)"):
+            p, low, high = (0.3, 0, 1) if what == "bernoulli(0.3)" else (0.5, -1, 1)
+            assert float(expected) == (high if lane + 2**31 < round(p * 2**32) else low)
+            for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+                assert float(filled(Bernoulli(p, low, high), dtype=dtype, **place)) == float(expected)
         elif what == "normal64(0,1)":
             position = (lane << 32 | ref_lane(fine, gamma, i) & 0xFFFFFFFF) + 0.5
             z = math.copysign(statistics.NormalDist().inv_cdf(abs(position) / 2**64), -position)
@@ -159,7 +173,7 @@ def test_vectors_agree_with_the_reference_and_the_code() -> None:
             assert float(filled(Normal(0, 1), dtype=torch.float64, **place)) == float(expected)
         else:
             pytest.fail(f"no reference for {what}")
-    assert len(kinds) == 7
+    assert len(kinds) == 9
 
 
 @pytest.mark.parametrize(("what", "values"), [
@@ -301,6 +315,9 @@ def test_half_types_are_the_rounded_float32_values(distribution: Distribution, k
 def test_float64_refines_float32(distribution: Distribution) -> None:
     double, single = filled(distribution, 5000, dtype=torch.float64), filled(distribution, 5000)
     assert (double - single).abs().max() < 3e-6
+    if isinstance(distribution, Bernoulli):
+        assert torch.equal(double, single.double())
+        return
     assert double.unique().numel() == 5000
     assert not torch.equal(double, double.float().double())
 
@@ -547,3 +564,13 @@ def test_cuda_gives_the_same_bits(distribution: Distribution, dtype: torch.dtype
         there = torch.empty(shape, dtype=dtype, device="cuda")
         streams.fill(there, distribution, KEY, **place)
         assert same(there.cpu(), here)
+
+
+@pytest.mark.parametrize("p", [0.0, 2.0**-40, 2.0**-32, 0.25, 1 - 2.0**-32, 1 - 2.0**-40, 1.0])
+def test_a_choice_has_its_probability(p: float, kernel: str) -> None:
+    """The lanes below `p * 2**32` are chosen: all of them at 1, none at 0."""
+    made = filled(Bernoulli(p), 100_000)
+    lanes = streams.words(KEY, 0, 50_000).view(torch.int32).to(torch.int64) + 2**31
+    assert torch.equal(made, (lanes < round(p * 2**32)).float())
+    with pytest.raises(ValueError, match="a choice needs a probability between 0 and 1"):
+        filled(Bernoulli(1.5), 3)

@@ -1,22 +1,26 @@
 """The initializers a rule file may call: one decorated function each, collected in one registry."""
 
 from . import elementwise, whole
-from .distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
+from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
 from .fans import fans
+from .filling import fill
 from .registry import ArgumentError, Initializer, Registry, default_registry, initializer
 
 __all__ = [
     "ArgumentError",
+    "Bernoulli",
     "Constant",
     "Distribution",
     "Initializer",
     "Normal",
+    "Random",
     "Registry",
     "TruncatedNormal",
     "Uniform",
     "default_registry",
     "elementwise",
     "fans",
+    "fill",
     "initializer",
     "whole",
 ]

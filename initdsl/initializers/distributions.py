@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["Constant", "Distribution", "Normal", "TruncatedNormal", "Uniform"]
+__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform"]
 
 
 def number(value: float) -> str:
@@ -134,4 +134,34 @@ class TruncatedNormal:
         return f"trunc_normal({number(self.loc)}, {number(self.scale)}, {number(self.low)}, {number(self.high)})"
 
 
-Distribution = Constant | Uniform | Normal | TruncatedNormal
+@dataclass(frozen=True, slots=True)
+class Bernoulli:
+    """`high` with probability `p`, else `low`."""
+
+    kind: ClassVar[str] = "bernoulli"
+    p: float
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def mean(self) -> float:
+        return self.low + (self.high - self.low) * self.p
+
+    @property
+    def std(self) -> float:
+        return abs(self.high - self.low) * math.sqrt(self.p * (1 - self.p))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (min(self.low, self.high), max(self.low, self.high))
+
+    def __str__(self) -> str:
+        if (self.low, self.high) == (0, 1):
+            return f"bernoulli({number(self.p)})"
+        if self.p == 0.5 and self.low == -self.high:
+            return f"rademacher({number(self.high)})"
+        return f"bernoulli({number(self.p)}, {number(self.low)}, {number(self.high)})"
+
+
+Random = Uniform | Normal | TruncatedNormal | Bernoulli
+Distribution = Constant | Random

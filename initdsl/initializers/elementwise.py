@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from .distributions import Constant, Normal, TruncatedNormal, Uniform
-from .fans import Nonlinearity, fans, gain
-from .registry import ArgumentError, FanMode, Finite, NonNegative, Positive, builtin
+from .distributions import Bernoulli, Constant, Normal, TruncatedNormal, Uniform
+from .fans import Mode, Nonlinearity, fan_of, gain
+from .registry import ArgumentError, FanMode, Finite, NonNegative, Positive, Probability, builtin
 
 # the standard deviation of a standard normal truncated to [-2, 2]
 TRUNCATED_STD = 0.87962566103423978
@@ -38,9 +38,7 @@ def _truncatable_sd(shape: object, mean: float, std: float, a: float, b: float) 
     _truncatable(shape, 0.0, 1.0, a, b)
 
 
-def _scaled(shape: object, **arguments: object) -> None:
-    if shape is not None and arguments.get("fan") is None:
-        fans(shape)  # type: ignore[arg-type]
+Kind = Literal["truncated_normal", "normal", "uniform"]
 
 
 @builtin(check=_ordered)
@@ -112,84 +110,96 @@ def ones(shape: tuple[int, ...]) -> Constant:
     return Constant(1.0)
 
 
-@builtin(min_ndim=2, aliases=("glorot_uniform",))
-def xavier_uniform(shape: tuple[int, ...], gain: NonNegative = 1.0) -> Uniform:
+@builtin()
+def bernoulli(shape: tuple[int, ...], p: Probability = 0.5) -> Bernoulli:
+    """1 with probability `p`, else 0.
+
+    A mask or a binary weight. Any shape. Source: `torch.Tensor.bernoulli_`, `jax.random.bernoulli`.
+    """
+    return Bernoulli(p)
+
+
+@builtin()
+def rademacher(shape: tuple[int, ...], scale: Finite = 1.0) -> Bernoulli:
+    """+`scale` or -`scale`, each with probability one half.
+
+    Mean 0, standard deviation `scale`. Any shape. Source: `jax.random.rademacher`.
+    """
+    return Bernoulli(0.5, -scale, scale)
+
+
+@builtin(aliases=("glorot_uniform",))
+def xavier_uniform(
+    shape: tuple[int, ...],
+    gain: NonNegative = 1.0,
+    *,
+    fan_in: Positive | None = None,
+    fan_out: Positive | None = None,
+) -> Uniform:
     """Uniform on ±gain · sqrt(6 / (fan_in + fan_out)).
 
-    At least 2 dimensions. Source: Glorot & Bengio 2010; `torch.nn.init.xavier_uniform_`.
+    At least 2 dimensions, any where both fans are given. Source: Glorot & Bengio 2010;
+    `torch.nn.init.xavier_uniform_`.
     """
-    fan_in, fan_out = fans(shape)
-    bound = math.sqrt(3.0) * (gain * math.sqrt(2.0 / float(fan_in + fan_out)))
+    bound = math.sqrt(3.0) * (gain * math.sqrt(1.0 / fan_of(shape, "fan_avg", fan_in, fan_out)))
     return Uniform(-bound, bound)
 
 
-@builtin(min_ndim=2, aliases=("glorot_normal",))
-def xavier_normal(shape: tuple[int, ...], gain: NonNegative = 1.0) -> Normal:
+@builtin(aliases=("glorot_normal",))
+def xavier_normal(
+    shape: tuple[int, ...],
+    gain: NonNegative = 1.0,
+    *,
+    fan_in: Positive | None = None,
+    fan_out: Positive | None = None,
+) -> Normal:
     """Normal with standard deviation gain · sqrt(2 / (fan_in + fan_out)).
 
-    At least 2 dimensions. Source: Glorot & Bengio 2010; `torch.nn.init.xavier_normal_`.
+    At least 2 dimensions, any where both fans are given. `glorot_normal` of JAX and Keras is truncated:
+    `variance_scaling(mode=fan_avg)`. Source: Glorot & Bengio 2010; `torch.nn.init.xavier_normal_`.
     """
-    fan_in, fan_out = fans(shape)
-    return Normal(0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)))
+    return Normal(0.0, gain * math.sqrt(1.0 / fan_of(shape, "fan_avg", fan_in, fan_out)))
 
 
-def _kaiming_std(shape: tuple[int, ...], a: float, mode: FanMode, nonlinearity: Nonlinearity) -> float:
-    fan_in, fan_out = fans(shape)
-    return gain(nonlinearity, a) / math.sqrt(fan_in if mode == "fan_in" else fan_out)
-
-
-@builtin(min_ndim=2, aliases=("he_uniform",))
+@builtin(aliases=("he_uniform",))
 def kaiming_uniform(
-    shape: tuple[int, ...], a: Finite = 0.0, mode: FanMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
+    shape: tuple[int, ...],
+    a: Finite = 0.0,
+    mode: FanMode = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
+    *,
+    fan_in: Positive | None = None,
+    fan_out: Positive | None = None,
 ) -> Uniform:
     """Uniform on ±gain · sqrt(3 / fan).
 
-    `a` is the negative slope of `leaky_relu`; `mode` chooses the fan. At least 2 dimensions.
-    Source: He et al. 2015; `torch.nn.init.kaiming_uniform_`.
+    `a` is the negative slope of `leaky_relu`; `mode` chooses the fan. At least 2 dimensions, any where that fan is
+    given. Source: He et al. 2015; `torch.nn.init.kaiming_uniform_`.
     """
-    bound = math.sqrt(3.0) * _kaiming_std(shape, a, mode, nonlinearity)
+    bound = math.sqrt(3.0) * (gain(nonlinearity, a) / math.sqrt(fan_of(shape, mode, fan_in, fan_out)))
     return Uniform(-bound, bound)
 
 
-@builtin(min_ndim=2, aliases=("he_normal",))
+@builtin(aliases=("he_normal",))
 def kaiming_normal(
-    shape: tuple[int, ...], a: Finite = 0.0, mode: FanMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
+    shape: tuple[int, ...],
+    a: Finite = 0.0,
+    mode: FanMode = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
+    *,
+    fan_in: Positive | None = None,
+    fan_out: Positive | None = None,
 ) -> Normal:
     """Normal with standard deviation gain / sqrt(fan).
 
-    `a` is the negative slope of `leaky_relu`; `mode` chooses the fan. At least 2 dimensions.
+    `a` is the negative slope of `leaky_relu`; `mode` chooses the fan. At least 2 dimensions, any where that fan is
+    given. `he_normal` of JAX and Keras is truncated: `variance_scaling(2)`.
     Source: He et al. 2015; `torch.nn.init.kaiming_normal_`.
     """
-    return Normal(0, _kaiming_std(shape, a, mode, nonlinearity))
+    return Normal(0, gain(nonlinearity, a) / math.sqrt(fan_of(shape, mode, fan_in, fan_out)))
 
 
-@builtin(check=_scaled)
-def variance_scaling(
-    shape: tuple[int, ...],
-    scale: Positive = 1.0,
-    mode: Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"] = "fan_in",
-    distribution: Literal["truncated_normal", "normal", "uniform"] = "truncated_normal",
-    fan: Positive | None = None,
-) -> Normal | TruncatedNormal | Uniform:
-    """A distribution with variance `scale / fan`: the general form behind lecun, xavier and kaiming.
-
-    `mode` chooses the fan (`fan_avg` the arithmetic, `fan_geo_avg` the geometric mean of both); `fan` gives it
-    outright where the tensor's own is not what its layer computes with. The truncated normal is cut at two standard
-    deviations and widened, so that its variance is the one asked for. At least 2 dimensions, any with `fan`.
-    Source: `jax.nn.initializers.variance_scaling`.
-    """
-    if fan is None:
-        fan_in, fan_out = fans(shape)
-        match mode:
-            case "fan_in":
-                fan = fan_in
-            case "fan_out":
-                fan = fan_out
-            case "fan_avg":
-                fan = (fan_in + fan_out) / 2
-            case "fan_geo_avg":
-                fan = math.sqrt(fan_in * fan_out)
-    variance = scale / fan
+def _of_variance(variance: float, distribution: Kind) -> Normal | TruncatedNormal | Uniform:
     match distribution:
         case "truncated_normal":
             std = math.sqrt(variance) / TRUNCATED_STD
@@ -201,23 +211,44 @@ def variance_scaling(
             return Uniform(-bound, bound)
 
 
-@builtin(min_ndim=2)
-def lecun_normal(shape: tuple[int, ...]) -> TruncatedNormal:
+@builtin()
+def variance_scaling(
+    shape: tuple[int, ...],
+    scale: Positive = 1.0,
+    mode: Mode = "fan_in",
+    distribution: Kind = "truncated_normal",
+    fan: Positive | None = None,
+    *,
+    fan_in: Positive | None = None,
+    fan_out: Positive | None = None,
+) -> Normal | TruncatedNormal | Uniform:
+    """A distribution with variance `scale / fan`: the general form behind lecun, xavier and kaiming.
+
+    `mode` chooses the fan (`fan_avg` the arithmetic, `fan_geo_avg` the geometric mean of both); `fan` gives it
+    outright where the tensor's own is not what its layer computes with. The truncated normal is cut at two standard
+    deviations and widened, so that its variance is the one asked for. At least 2 dimensions, any where the fan is
+    given. Source: `jax.nn.initializers.variance_scaling`.
+    """
+    return _of_variance(scale / (fan_of(shape, mode, fan_in, fan_out) if fan is None else fan), distribution)
+
+
+@builtin()
+def lecun_normal(shape: tuple[int, ...], *, fan_in: Positive | None = None) -> TruncatedNormal:
     """Truncated normal with variance 1 / fan_in: `variance_scaling(1, fan_in, truncated_normal)`.
 
-    At least 2 dimensions. Source: LeCun et al. 1998; `jax.nn.initializers.lecun_normal`.
+    At least 2 dimensions, any where the fan is given. Source: LeCun et al. 1998; `jax.nn.initializers.lecun_normal`.
     """
-    drawn = variance_scaling(shape, 1.0, "fan_in", "truncated_normal")
+    drawn = _of_variance(1 / fan_of(shape, "fan_in", fan_in), "truncated_normal")
     assert isinstance(drawn, TruncatedNormal)
     return drawn
 
 
-@builtin(min_ndim=2)
-def lecun_uniform(shape: tuple[int, ...]) -> Uniform:
+@builtin()
+def lecun_uniform(shape: tuple[int, ...], *, fan_in: Positive | None = None) -> Uniform:
     """Uniform with variance 1 / fan_in: `variance_scaling(1, fan_in, uniform)`.
 
-    At least 2 dimensions. Source: LeCun et al. 1998; `jax.nn.initializers.lecun_uniform`.
+    At least 2 dimensions, any where the fan is given. Source: LeCun et al. 1998; `jax.nn.initializers.lecun_uniform`.
     """
-    drawn = variance_scaling(shape, 1.0, "fan_in", "uniform")
+    drawn = _of_variance(1 / fan_of(shape, "fan_in", fan_in), "uniform")
     assert isinstance(drawn, Uniform)
     return drawn

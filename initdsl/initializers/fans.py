@@ -7,7 +7,9 @@ from typing import Literal
 
 from .registry import ArgumentError
 
-__all__ = ["Nonlinearity", "fans", "gain"]
+__all__ = ["Mode", "Nonlinearity", "fan_of", "fans", "gain"]
+
+Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 
 Nonlinearity = Literal[
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
@@ -27,6 +29,26 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
         )
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
+
+
+def fan_of(shape: tuple[int, ...], mode: Mode, fan_in: float | None = None, fan_out: float | None = None) -> float:
+    """The fan that `mode` asks for: of the shape, or the one given in its place.
+
+    `fan_avg` is the arithmetic, `fan_geo_avg` the geometric mean of both. Raises ArgumentError where a fan that is
+    needed is neither given nor defined.
+    """
+    if fan_in is None and mode != "fan_out":
+        fan_in = fans(shape)[0]
+    if fan_out is None and mode != "fan_in":
+        fan_out = fans(shape)[1]
+    if mode == "fan_in":
+        assert fan_in is not None
+        return fan_in
+    assert fan_out is not None
+    if mode == "fan_out":
+        return fan_out
+    assert fan_in is not None
+    return (fan_in + fan_out) / 2 if mode == "fan_avg" else math.sqrt(fan_in * fan_out)
 
 
 def gain(nonlinearity: Nonlinearity, param: float = 0.01) -> float:

@@ -34,6 +34,7 @@ __all__ = [
     "Initializer",
     "NonNegative",
     "Positive",
+    "Probability",
     "Registry",
     "builtin",
     "default_registry",
@@ -43,6 +44,7 @@ __all__ = [
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 FanMode = Literal["fan_in", "fan_out"]
 
@@ -178,7 +180,13 @@ class Initializer:
     def distribution(self, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> Distribution:
         """What an element-wise initializer draws for a tensor of this shape."""
         self.check_shape(shape, arguments)
-        return typing.cast(Distribution, self.function(shape, **arguments))
+        try:
+            return typing.cast(Distribution, self.function(shape, **arguments))
+        except ArgumentError as error:
+            if error.name == "undefined-fan":
+                what = f"`{self.name}` needs a tensor of at least 2 dimensions, not shape {list(shape)}"
+                raise ArgumentError(what, name=error.name) from None
+            raise
 
     def _explain(self, error: pydantic.ValidationError, values: Mapping[str, Any]) -> ArgumentError:
         problem = error.errors(include_url=False)[0]

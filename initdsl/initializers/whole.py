@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from .distributions import Normal
-from .registry import ArgumentError, Count, Finite, NonNegative, builtin
+from .elementwise import Kind, variance_scaling
+from .fans import Mode
+from .filling import fill
+from .registry import ArgumentError, Count, Finite, NonNegative, Positive, builtin
 
 if TYPE_CHECKING:
     import torch
 
     from initdsl.seeded import Draws
 
-    Generator: TypeAlias = torch.Generator | Draws | None
+    from .filling import Generator
 
 
 def _divisible(shape: tuple[int, ...] | None, groups: int) -> None:
@@ -26,7 +30,7 @@ def _divisible(shape: tuple[int, ...] | None, groups: int) -> None:
 def eye(tensor: torch.Tensor) -> None:
     """Ones on the diagonal, zeros elsewhere.
 
-    2 dimensions. Source: `torch.nn.init.eye_`.
+    2 dimensions. With noise it is a draw: `~ eye() + normal(0, 0.01)`. Source: `torch.nn.init.eye_`.
     """
     from torch.nn import init
 
@@ -48,8 +52,8 @@ def dirac(tensor: torch.Tensor, groups: Count = 1) -> None:
 def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: Generator = None) -> None:
     """A random (semi-)orthogonal matrix times `gain`; dimensions past the first are flattened.
 
-    At least 2 dimensions. Half-precision tensors are computed in float32 and rounded.
-    Source: Saxe et al. 2013; `torch.nn.init.orthogonal_`.
+    At least 2 dimensions. Half-precision tensors are computed in float32 and rounded. A view makes one matrix a gate or
+    a head: `LSTM.weight_hh_l0 as (4, hidden_size, -1)[*] ~ orthogonal()`. Source: Saxe et al. 2013; `torch.nn.init.orthogonal_`.
     """
     import torch
     from torch.nn import init
@@ -98,8 +102,6 @@ def sparse(
     2 dimensions. Source: Martens 2010; `torch.nn.init.sparse_`, whose choice of rows this follows, and which draws it
     from the global generator even when given another one: this one does not.
     """
-    import math
-
     import torch
     from torch.nn import init
 
@@ -116,3 +118,102 @@ def sparse(
     tensor.normal_(0, std, generator=generator)
     for column in range(columns):
         tensor[torch.randperm(rows, generator=generator, device=generator.device)[:zeroed], column] = 0
+
+
+def _widening(shape: tuple[int, ...] | None, gain: float) -> None:
+    if shape is not None and shape[1] > shape[0]:
+        raise ArgumentError(
+            f"an orthogonal map from {shape[1]} channels needs at least as many outputs, this has {shape[0]}",
+            hint="`orthogonal()` has orthogonal rows where there are fewer outputs",
+            name="bad-shape",
+        )
+
+
+@builtin(min_ndim=3, max_ndim=5, check=_widening)
+def delta_orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: Generator = None) -> None:
+    """The convolution that applies one random orthogonal map at every place: it in the middle of the kernel, else 0.
+
+    3 to 5 dimensions, with at most as many inputs as outputs. The middle of an even kernel is the place before its half.
+    Norms are kept where padding takes nothing away. Source: Xiao et al. 2018; `jax.nn.initializers.delta_orthogonal`.
+    """
+    import torch
+
+    matrix = torch.empty(tensor.shape[:2], dtype=tensor.dtype, device=tensor.device)
+    orthogonal(matrix, gain, generator=generator)
+    tensor.zero_()
+    middle = tensor
+    for size in reversed(tensor.shape[2:]):
+        middle = middle[..., (size - 1) // 2]
+    middle.copy_(matrix)
+
+
+def _sub_pixels(shape: tuple[int, ...] | None, upscale_factor: int, **_: object) -> None:
+    if shape is None:
+        return
+    copies = upscale_factor ** (len(shape) - 2)
+    if shape[0] % copies:
+        raise ArgumentError(
+            f"dimension 0 ({shape[0]}) is not divisible by {copies}, the sub-pixels of upscale_factor {upscale_factor}",
+            "upscale_factor",
+        )
+
+
+@builtin(min_ndim=3, max_ndim=5, check=_sub_pixels)
+def icnr(
+    tensor: torch.Tensor,
+    upscale_factor: Count = 2,
+    scale: Positive = 2.0,
+    mode: Mode = "fan_in",
+    distribution: Kind = "normal",
+    *,
+    generator: Generator = None,
+) -> None:
+    """A convolution before `PixelShuffle` that starts as one before nearest-neighbour upsampling: no checkerboard.
+
+    The kernels of one upscaled pixel are equal, drawn by `variance_scaling(scale, mode, distribution)`. 3 to 5
+    dimensions, dimension 0 divisible by `upscale_factor` to the power of the spatial ones. Any other draw is made so by
+    `X.weight as (out_channels // 4, 4, -1) = it[:, 0:1]` after it. Source: Aitken et al. 2017.
+    """
+    import torch
+
+    copies = upscale_factor ** (tensor.ndim - 2)
+    kernels = torch.empty((tensor.shape[0] // copies, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+    fill(kernels, variance_scaling(tuple(kernels.shape), scale, mode, distribution), generator)
+    tensor.copy_(kernels.repeat_interleave(copies, dim=0))
+
+
+def _paired(shape: tuple[int, ...] | None, **_: object) -> None:
+    if shape is not None and shape[-1] < 2:
+        raise ArgumentError(f"a table of sines and cosines needs 2 columns, this has {shape[-1]}", name="bad-shape")
+
+
+@builtin(min_ndim=2, check=_paired)
+def sinusoidal(
+    tensor: torch.Tensor,
+    base: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 10000.0,
+    layout: Literal["interleaved", "halves"] = "interleaved",
+    endpoint: bool = False,
+) -> None:
+    """Sines and cosines of the position: wavelengths grow geometrically from 2π to `base` · 2π along the last dimension.
+
+    At least 2 dimensions, positions along the last but one, the same for every index before it. `interleaved`: sine and
+    cosine of a wavelength are neighbours, as in the paper; `halves`: first all sines, then all cosines. With `endpoint`
+    the longest wavelength is `base` · 2π itself, as in tensor2tensor and Whisper; else it stops one step before, as
+    in the paper. Source: Vaswani et al. 2017.
+    """
+    import torch
+
+    positions, width = tensor.shape[-2:]
+    sines = width // 2 if endpoint else (width + 1) // 2
+    steps = max(1, width // 2 - 1) if endpoint else width / 2
+    number = torch.arange(sines, dtype=torch.float64, device=tensor.device)
+    angle = torch.arange(positions, dtype=torch.float64, device=tensor.device)[:, None] / base ** (number / steps)
+    cosines = width // 2
+    table = torch.zeros(positions, width, dtype=torch.float64, device=tensor.device)
+    if layout == "interleaved":
+        table[:, 0 : 2 * sines : 2] = angle.sin()
+        table[:, 1 : 2 * cosines : 2] = angle[:, :cosines].cos()
+    else:
+        table[:, :sines] = angle.sin()
+        table[:, sines : sines + cosines] = angle[:, :cosines].cos()
+    tensor.copy_(table.expand(tensor.shape))

@@ -8,12 +8,12 @@ The file can't be applied.
 
 ## Example
 ```init
-Linear.weight ~ kaiming_normal(fan=fan_in)
+Linear.weight ~ normal(0, stdev=0.02)
 ```
 
 ## Use instead
 ```init
-Linear.weight ~ kaiming_normal(mode=fan_in)
+Linear.weight ~ normal(0, std=0.02)
 ```
 
 ## Source
