@@ -117,7 +117,8 @@ class Session:
     gap: tuple[int, bool] = (-1, False)
 
     def report(self, name: str, message: str, span: Span, hint: str | None = None) -> None:
-        self.problems.append((name, message, span, hint))
+        length = len(self.text)
+        self.problems.append((name, message, Span(min(span.start, length), min(span.end, length)), hint))
 
     def brace_follows(self, at: int) -> bool:
         """Whether nothing but blanks, newlines and comments stands between `at` and a `{`.
