@@ -170,6 +170,10 @@ class InitFn:
             return
         self._refuse_meta(entries)
         execution = Execution(self.plan, self._on_init)
+        if any(entry.tensor.sharded for entry in entries):
+            from .sharded import LoneExecution
+
+            execution = LoneExecution(self.plan, self._on_init, entries)
         execution.take(self._steps(execution, index, entries), ties=False)
         for entry in entries:
             tensor = self._live.tensors[entry.tensor.index]

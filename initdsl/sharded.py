@@ -31,7 +31,7 @@ from .seeded import draws, row_major
 if TYPE_CHECKING:
     from .network import ModuleInfo
 
-__all__ = ["ShardedExecution", "agreed", "review", "spans"]
+__all__ = ["LoneExecution", "ShardedExecution", "agreed", "review", "spans"]
 
 
 # ---- which part of a tensor this rank holds
@@ -79,29 +79,23 @@ def review(plan: Plan) -> None:
     Raises ResolveError for what a rank can't know: unseeded draws, values that other ranks hold, a part that is a sum.
     """
     assert plan.live is not None
-    view = _View(plan)
-    problems: list[Diagnostic] = []
-    whole: dict[int, list[str]] = {}
+    unknown = []
     for info, tensor in zip(plan.network.tensors, plan.live.tensors, strict=True):
         if info.sharded:
             try:
                 info.part = _shown(spans(tensor))
             except ValueError as error:
-                problems.append(Diagnostic("unknown-shards", f"`{info.name}` can't be filled by parts: {error}"))
-    for entry in () if problems else plan.order:
+                unknown.append(Diagnostic("unknown-shards", f"`{info.name}` can't be filled by parts: {error}"))
+    if unknown:
+        raise ResolveError(unknown)
+    view = _View(plan)
+    view.check(plan.order)
+    plan.notes = [note for note in plan.notes if note.name != "whole-on-every-rank"]
+    whole: dict[int, list[str]] = {}
+    for entry in plan.order:
         for action in entry.actions:
-            problem = view.problem(entry, action)
-            if problem is not None:
-                rule = action.clause.rule
-                span = getattr(rule, "value", rule).span
-                message, hint = problem
-                problems.append(Diagnostic("needs-shards", message, plan.rules.source(rule.source), span, hint))
-                break
             if view.looks_whole(entry, action):
                 whole.setdefault(action.clause.number, []).append(entry.label)
-    if problems:
-        raise ResolveError(problems)
-    plan.notes = [note for note in plan.notes if note.name != "whole-on-every-rank"]
     for number, labels in whole.items():
         rule = plan.clauses[number].rule
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
@@ -148,6 +142,21 @@ class _View:
         if isinstance(action.payload, Kept) or not entry.tensor.sharded:
             return any(self.plan.network.tensors[t].sharded for t in reads(action))
         return isinstance(action.payload, Reset) or self.scope(entry, action) != Scope.ELEMENT
+
+    def check(self, entries: list[PlanEntry]) -> None:
+        """Raises ResolveError for what this rank can't know."""
+        problems = []
+        for entry in entries:
+            found = ((action, self.problem(entry, action)) for action in entry.actions)
+            action, problem = next(((a, problem) for a, problem in found if problem is not None), (None, None))
+            if action is not None and problem is not None:
+                rule = action.clause.rule
+                span = getattr(rule, "value", rule).span
+                problems.append(
+                    Diagnostic("needs-shards", problem[0], self.plan.rules.source(rule.source), span, problem[1])
+                )
+        if problems:
+            raise ResolveError(problems)
 
     def problem(self, entry: PlanEntry, action: Action) -> tuple[str, str] | None:
         """Why a rank can't carry an action out, and what to do."""
@@ -216,7 +225,11 @@ class ShardedExecution(Execution):
 
     # ---- with the other ranks
 
+    alone = False  # whether this rank fills without a word to the others
+
     def begin(self, last: int) -> int:
+        if self.alone:
+            return last
         groups = list(_groups([t for t in self.live.tensors if t is not None]))
         try:
             refuse_meta(self.plan)
@@ -230,7 +243,7 @@ class ShardedExecution(Execution):
         return both.last
 
     def end(self, failure: BaseException | None, last: int) -> None:
-        if last >= 0:
+        if last >= 0 and not self.alone:
             groups = list(_groups([t for t in self.live.tensors if t is not None]))
             mine = _Record() if failure is None else _failure(failure)
             try:
@@ -416,15 +429,25 @@ class ShardedExecution(Execution):
                 )
         return found
 
-    def _reset(self, index: int, mine: tuple[int, ...]) -> None:
+    def reset_beside(self, index: int, mine: tuple[int, ...]) -> None:
         if not any(self.network.tensors[t].sharded for t in mine):
-            super()._reset(index, mine)
+            super().reset_beside(index, mine)
             return
         for tensor, values in self._stand_ins(self.network.modules[index], mine).items():
             if self.network.tensors[tensor].sharded:
                 self._keep(tensor, values)
             else:
                 memory_of(self.live.tensors[tensor]).copy_(values)  # type: ignore[arg-type]
+
+
+class LoneExecution(ShardedExecution):
+    """One rank's fill of some entries, at a time of its own: a call of an init function."""
+
+    alone = True
+
+    def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, entries: list[PlanEntry]):
+        super().__init__(plan, on_init)
+        self.view.check(entries)
 
 
 class _PartValues(Values):

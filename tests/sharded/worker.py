@@ -363,7 +363,7 @@ def edits_of_what_is_there() -> None:
     net.layers[0].up.weight = where(index(1) > 3, it, 0)
     net.experts[1:, 0] = 4
     net.layers[1].up.bias = net.layers[0].up.bias + it
-    net.layers[1].attn.qkv.weight as (3, dim, -1)[1] = 0
+    net.layers[1].attn.qkv.weight as (3, in_features, -1)[1] = 0
     copy net.layers[0].attn.proj net.layers[1].attn.proj
     """
     for other in (net, reference):
@@ -380,7 +380,7 @@ def loaded() -> None:
         save_file(values, FOLDER / "w.safetensors")
     dist.barrier()
     rules = 'net.layers[0].up.weight = load("w.safetensors", key="w")\n'
-    rules += 'net.layers[1].attn.qkv.weight as (3, dim, -1)[1] = load("w.safetensors", key="q")'
+    rules += 'net.layers[1].attn.qkv.weight as (3, in_features, -1)[1] = load("w.safetensors", key="q")'
     net, reference = sharded(Net()), Net()
     for other in (net, reference):
         initdsl.apply(other, "*.* = 0\n" + rules, root=FOLDER)
@@ -411,6 +411,23 @@ def checkpoint_read() -> None:
     dcp.load(alone, checkpoint_id=FOLDER / "checkpoint", no_dist=True)
     for name, values in reference.state_dict().items():
         assert torch.equal(alone["net"][name], values), name
+
+
+@case
+def init_function() -> None:
+    """Rules as a function of one module, for `net.apply` on shards."""
+    rules = "*.*(ndim>1) ~ normal(0, 1)\n*.*(ndim<2) = index(0)\nnet.layers[0].up.weight ~ orthogonal()\ndefault net.layers[1].down"
+    net, reference = Net(), Net()
+    initialise = initdsl.parse(rules).as_init_fn(net, seed=4)
+    sharded(net)
+    net.apply(initialise)
+    initdsl.apply(reference, rules, seed=4)
+    compare(net, reference)
+    unseeded = Net()
+    initialise = initdsl.parse(rules).as_init_fn(unseeded)
+    sharded(unseeded)
+    with refused(initdsl.ResolveError, "give `seed=`"):
+        unseeded.apply(initialise)
 
 
 # ---- what goes wrong
