@@ -42,9 +42,9 @@ def _affine(out: Any, skip: Any, start: Any, gamma: Any, step: Any, middle: Any,
     lanes = block.view(np.int32)
     done = 0
     while done < out.shape[0]:
-        _words(block, start, gamma)
-        start += np.uint64(_BLOCK // 2) * gamma
         count = min(_BLOCK - skip, out.shape[0] - done)
+        _words(block[: (count + skip + 1) // 2], start, gamma)
+        start += np.uint64(_BLOCK // 2) * gamma
         source, target = lanes[skip : skip + count], out[done : done + count]
         for k in range(count):
             target[k] = _held(np.float32(source[k]) * step + middle, low, high)
@@ -58,9 +58,9 @@ def _choice(out: Any, skip: Any, start: Any, gamma: Any, last: Any, low: Any, hi
     lanes = block.view(np.int32)
     done = 0
     while done < out.shape[0]:
-        _words(block, start, gamma)
-        start += np.uint64(_BLOCK // 2) * gamma
         count = min(_BLOCK - skip, out.shape[0] - done)
+        _words(block[: (count + skip + 1) // 2], start, gamma)
+        start += np.uint64(_BLOCK // 2) * gamma
         source, target = lanes[skip : skip + count], out[done : done + count]
         for k in range(count):
             target[k] = high if np.int64(source[k]) <= last else low
@@ -79,14 +79,14 @@ def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes:
     half, drop, shift = np.float32(0.5), np.int32(_DROP), np.int32(_SHIFT)
     done = 0
     while done < out.shape[0]:
-        _words(block, start, gamma)
-        start += np.uint64(_BLOCK // 2) * gamma
-        # Loops of one kind each: the compiler makes vectors of all but the look-up.
-        for k in range(_BLOCK):
-            position[k] = np.float32(lanes[k]) + half
-        for k in range(_BLOCK):
-            index[k] = np.uint32((shape[k] >> drop) + shift)
         count = min(_BLOCK - skip, out.shape[0] - done)
+        _words(block[: (count + skip + 1) // 2], start, gamma)
+        start += np.uint64(_BLOCK // 2) * gamma
+        # Loops of one kind each, from 0: the compiler makes vectors of all but the look-up.
+        for k in range(skip + count):
+            position[k] = np.float32(lanes[k]) + half
+        for k in range(skip + count):
+            index[k] = np.uint32((shape[k] >> drop) + shift)
         source, number, target = position[skip : skip + count], index[skip : skip + count], out[done : done + count]
         for k in range(count):
             at = np.uint64(number[k])
@@ -98,19 +98,56 @@ def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes:
         skip = 0
 
 
-def affine(out: Any, offset: int, state: int, gamma: int, step: float, middle: float, low: float, high: float) -> None:
-    """Uniform numbers into a contiguous float32 array whose first element has the logical index `offset`."""
-    first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
-    _affine(out, offset & 1, first, np.uint64(gamma), *map(np.float32, (step, middle, low, high)))
+@numba.njit("void(f4[:, ::1], i8, i8, u8, u8, f4, f4, f4, f4)", nogil=True, fastmath=False, error_model="numpy")
+def _affine_rows(
+    out: Any, offset: Any, step: Any, state: Any, gamma: Any, scale: Any, middle: Any, low: Any, high: Any
+) -> None:
+    for row in range(out.shape[0]):
+        first = state + np.uint64(offset >> 1) * gamma
+        _affine(out[row], offset & 1, first, gamma, scale, middle, low, high)
+        offset += step
 
 
-def choice(out: Any, offset: int, state: int, gamma: int, last: int, low: float, high: float) -> None:
+@numba.njit("void(f4[:, ::1], i8, i8, u8, u8, i8, f4, f4)", nogil=True, fastmath=False, error_model="numpy")
+def _choice_rows(out: Any, offset: Any, step: Any, state: Any, gamma: Any, last: Any, low: Any, high: Any) -> None:
+    for row in range(out.shape[0]):
+        first = state + np.uint64(offset >> 1) * gamma
+        _choice(out[row], offset & 1, first, gamma, last, low, high)
+        offset += step
+
+
+@numba.njit(
+    "void(f4[:, ::1], i8, i8, u8, u8, f4[::1], f4[::1], f4, f4)", nogil=True, fastmath=False, error_model="numpy"
+)
+def _lines_rows(
+    out: Any, offset: Any, step: Any, state: Any, gamma: Any, intercepts: Any, slopes: Any, low: Any, high: Any
+) -> None:
+    for row in range(out.shape[0]):
+        first = state + np.uint64(offset >> 1) * gamma
+        _lines(out[row], offset & 1, first, gamma, intercepts, slopes, low, high)
+        offset += step
+
+
+def affine(
+    out: Any, offset: int, step: int, state: int, gamma: int, scale: float, middle: float, low: float, high: float
+) -> None:
+    """Uniform numbers into the rows of a contiguous float32 array.
+
+    The first element has the logical index `offset`, that of each further row `step` more than of the one before.
+    """
+    words = np.uint64(state & _MASK64), np.uint64(gamma)
+    _affine_rows(out, offset, step, *words, *map(np.float32, (scale, middle, low, high)))
+
+
+def choice(out: Any, offset: int, step: int, state: int, gamma: int, last: int, low: float, high: float) -> None:
     """Two values, likewise."""
-    first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
-    _choice(out, offset & 1, first, np.uint64(gamma), np.int64(last), np.float32(low), np.float32(high))
+    words = np.uint64(state & _MASK64), np.uint64(gamma)
+    _choice_rows(out, offset, step, *words, np.int64(last), np.float32(low), np.float32(high))
 
 
-def lines(out: Any, offset: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float) -> None:
+def lines(
+    out: Any, offset: int, step: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float
+) -> None:
     """Numbers from a quantile function of line segments, likewise."""
-    first = np.uint64((state + (offset >> 1) * gamma) & _MASK64)
-    _lines(out, offset & 1, first, np.uint64(gamma), intercepts, slopes, np.float32(low), np.float32(high))
+    words = np.uint64(state & _MASK64), np.uint64(gamma)
+    _lines_rows(out, offset, step, *words, intercepts, slopes, np.float32(low), np.float32(high))

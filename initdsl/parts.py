@@ -14,6 +14,8 @@ from enum import IntEnum
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from .expressions import FANS, FUNCTIONS, EvalError, Shape, as_path, evaluate
 from .names import Names
 from .network import is_sharded
@@ -22,8 +24,6 @@ from .plans import Action, CopyFrom, Draw, Expression, Load, PlanEntry, extents
 from .seeded import nodes_of, row_major
 
 if TYPE_CHECKING:
-    import torch
-
     from .plans import Plan
 
 __all__ = ["Part", "Place", "Scope", "Span", "boxes", "chunk", "memory_of", "scope", "selected", "viewed"]
@@ -31,10 +31,11 @@ __all__ = ["Part", "Place", "Scope", "Span", "boxes", "chunk", "memory_of", "sco
 
 def memory_of(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor's own memory here: of a sharded one, the part that this rank holds."""
-    found: Any = tensor.detach()
-    if is_sharded(found):
-        found = found.to_local()
-    return found  # type: ignore[no-any-return]
+    if is_sharded(tensor):
+        shard: Any = tensor
+        with torch.no_grad():
+            tensor = shard.to_local()
+    return tensor.detach()
 
 
 # ---- boxes
@@ -162,8 +163,8 @@ def viewed(part: Part, shape: tuple[int, ...], action: Action) -> Iterator[Viewe
     last = sum(r[-1] * s for r, s in zip(chosen, steps, strict=True))
     if high < first or low > last or part.memory.numel() == 0:
         return
-    constant = not isinstance(action.payload, Expression | Draw | CopyFrom | Load)
-    if constant and first <= low and high <= last and last - first + 1 == math.prod(map(len, chosen)):
+    simple = not isinstance(action.payload, Expression | Draw | CopyFrom | Load)
+    if simple and first <= low and high <= last and last - first + 1 == math.prod(map(len, chosen)):
         yield part, None, []
     elif part.memory.numel() > LOOKED_AT:
         d = next(d for d, n in enumerate(sizes) if n > 1)
@@ -178,8 +179,6 @@ def viewed(part: Part, shape: tuple[int, ...], action: Action) -> Iterator[Viewe
 def _masked(
     part: Part, low: int, strides: tuple[int, ...], chosen: list[range], action: Action
 ) -> Iterator[Viewed]:  # fmt: skip
-    import torch
-
     assert action.view is not None
     sizes = part.memory.shape
     numbers = torch.full((), low, dtype=torch.int64)

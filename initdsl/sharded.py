@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,12 +42,22 @@ def spans(tensor: Any) -> list[list[Span]]:
 
     Raises ValueError for a placement that is no `Shard` or `Replicate` (a `Partial` is a sum not taken yet).
     """
-    mesh = tensor.device_mesh
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    held = _held(tensor.device_mesh, tensor.placements, tuple(tensor.shape), rank)
+    sizes = [sum(span.length for span in row) for row in held]
+    local = list(memory_of(tensor).shape)
+    if sizes != local and tensor.device_mesh.get_coordinate() is not None:
+        raise ValueError(f"its placements {tensor.placements} mean a part of shape {sizes} here, and it has {local}")
+    return held
+
+
+@lru_cache(maxsize=1024)
+def _held(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], rank: int) -> list[list[Span]]:
     coordinate = mesh.get_coordinate()
-    held = [[Span(0, 0, n)] if n else [] for n in tensor.shape]
+    held = [[Span(0, 0, n)] if n else [] for n in shape]
     if coordinate is None:
-        return [[] for _ in held] or [[]]
-    for d, placement in enumerate(tensor.placements):
+        return [[] for _ in held]
+    for d, placement in enumerate(placements):
         if placement.is_replicate():
             continue
         dim = getattr(placement, "dim", None)
@@ -55,12 +65,7 @@ def spans(tensor: Any) -> list[list[Span]]:
             raise ValueError(f"its placement {placement} is neither `Shard` nor `Replicate`")
         split = int(getattr(placement, "split_factor", 1))
         pieces = [chunk(held[dim], split, j) for j in range(split)]
-        rows = (chunk(strung([piece]), mesh.size(d), coordinate[d]) for piece in pieces)
-        held[dim] = strung(rows)
-    sizes = [sum(span.length for span in row) for row in held]
-    local = list(memory_of(tensor).shape)
-    if sizes != local:
-        raise ValueError(f"its placements {tensor.placements} mean a part of shape {sizes} here, and it has {local}")
+        held[dim] = strung(chunk(strung([piece]), mesh.size(d), coordinate[d]) for piece in pieces)
     return held
 
 
@@ -595,7 +600,7 @@ def _exchange(groups: list[Any], mine: _Record) -> _Both:
         except RuntimeError as error:
             message = f"another rank can't be reached: {(str(error).splitlines() or [''])[0][:200]}"
             raise ResolveError(Diagnostic("rank-lost", message)) from error
-        both = _joined([_read(bytes(one.cpu().tolist())) for one in received])
+        both = _joined([_read(one.cpu().numpy().tobytes()) for one in received])
     return both
 
 

@@ -523,8 +523,8 @@ class _Filler:
         self.block(view, [step for step, _, _ in merged], offset)
 
     def block(self, view: Tensor, steps: list[int], offset: int) -> None:
-        if self.kernel is not None and steps == [1] and view.is_contiguous() and view.dtype == torch.float32:
-            self.compiled(view, offset)
+        if self.kernel is not None and view.is_contiguous() and view.dtype == torch.float32 and _rows(steps):
+            self.compiled(view, offset, steps)
             return
         if view.numel() <= self.chunk:
             self.leaf(view, steps, offset)
@@ -539,8 +539,8 @@ class _Filler:
         direct = view.dtype == self.precision and view.is_contiguous()
         out = view.view(-1) if direct else self.buffer("out", view.numel(), self.precision)
         lengths, steps = _merge(list(view.shape), steps)
-        if self.kernel is not None and steps == [1]:
-            self.compiled(out, offset)
+        if self.kernel is not None and _rows(steps):
+            self.compiled(out.view(lengths), offset, steps)
         else:
             self.write(out, lengths, steps, offset)
         if not direct:
@@ -565,6 +565,8 @@ class _Filler:
             z = self.buffer("words", m, torch.int64)
             torch.add(self.steps[:m], _signed(state + first * self.key.gamma), out=z)
             return _mix(z, self.buffer("spare", m, torch.int64)).view(torch.int32)[skip : skip + count]
+        if len(steps) == 2 and steps[1] == 1 and not steps[0] & 1 and lengths[1] >= 8:
+            return self.rows_of_lanes(lengths, steps[0], offset, state)
         index = torch.full((), offset, dtype=torch.int64, device=self.device)
         for n, step in zip(lengths, steps, strict=True):
             index = index.unsqueeze(-1) + torch.arange(n, dtype=torch.int64, device=self.device) * step
@@ -573,6 +575,20 @@ class _Filler:
         _mix(z, self.buffer("spare", count, torch.int64))
         halves = z.view(torch.int32).view(count, 2)
         return torch.where((index & 1).bool(), halves[:, 1], halves[:, 0])
+
+    def rows_of_lanes(self, lengths: list[int], step: int, offset: int, state: int) -> Tensor:
+        """The lanes of rows that begin an even number of elements apart: within each, words count on."""
+        rows, count = lengths
+        first, skip = offset >> 1, offset & 1
+        m = (count + skip + 1) >> 1
+        gamma = self.key.gamma
+        starts = torch.arange(rows, dtype=torch.int64, device=self.device).mul_(_signed((step >> 1) * gamma))
+        starts.add_(_signed(state + first * gamma))
+        along = torch.arange(m, dtype=torch.int64, device=self.device).mul_(_signed(gamma))
+        z = self.buffer("words", rows * m, torch.int64)
+        torch.add(starts[:, None], along, out=z.view(rows, m))
+        _mix(z, self.buffer("spare", rows * m, torch.int64))
+        return z.view(torch.int32).view(rows, 2 * m)[:, skip : skip + count].reshape(-1)
 
     # -- values
 
@@ -636,22 +652,26 @@ class _Filler:
 
     # -- the compiled kernel
 
-    def compiled(self, out: Tensor, offset: int) -> None:
+    def compiled(self, out: Tensor, offset: int, steps: list[int]) -> None:
+        """Fill contiguous memory of one dimension or two, within whose rows elements count on."""
         assert self.kernel is not None
         kernel, recipe, key = self.kernel, self.recipe, self.key
+        row = steps[0] if len(steps) == 2 else 1
         array = out.numpy()
         torch.autograd.graph.increment_version(self.tensor)  # a write through numpy is not seen by autograd
         tables = tuple(part.numpy() for part in _lines(recipe, self.device)) if isinstance(recipe, _Quantile) else ()
 
         def part(a: int, b: int) -> None:
+            rows = array[a:b] if array.ndim == 2 else array[None, a:b]
+            where = rows, offset + a * row, row, key.state, key.gamma
             if isinstance(recipe, _Affine):
-                kernel.affine(array[a:b], offset + a, key.state, key.gamma, *recipe)
+                kernel.affine(*where, *recipe)
             elif isinstance(recipe, _Choice):
-                kernel.choice(array[a:b], offset + a, key.state, key.gamma, *recipe)
+                kernel.choice(*where, *recipe)
             else:
-                kernel.lines(array[a:b], offset + a, key.state, key.gamma, *tables, recipe.low, recipe.high)
+                kernel.lines(*where, *tables, recipe.low, recipe.high)
 
-        _spread(part, out.numel())
+        _spread(part, len(array), out.numel())
 
 
 def _merge(lengths: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
@@ -667,9 +687,14 @@ def _merge(lengths: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
     return ([n for n, _ in merged], [step for _, step in merged]) if merged else ([1], [1])
 
 
-def _spread(call: Callable[[int, int], None], count: int) -> None:
+def _rows(steps: list[int]) -> bool:
+    """Whether elements count on along the last dimension, of one or two."""
+    return 1 <= len(steps) <= 2 and steps[-1] == 1
+
+
+def _spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
     """Run `call(start, stop)` over `range(count)` on torch's number of threads; the kernel holds no lock."""
-    workers = min(torch.get_num_threads(), max(1, count // _THREAD_FROM))
+    workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
     if workers == 1:
         call(0, count)
         return

@@ -116,6 +116,8 @@ net.experts[*] ~ orthogonal()
 net.experts[1] ~ xavier_normal()
 net.conv.weight ~ dirac()
 net.conv.weight += uniform(-0.01, 0.01)
+net.conv.weight[1:, ..., 0] ~ rademacher(scale=0.5)
+net.layers[0].attn.qkv.weight as (4, -1, 4)[1:3, ::2] ~ bernoulli(p=0.25)
 net.conv.bias = 0
 net.embed.weight[0] = 0
 copy net.layers[0].attn.qkv net.layers[1].attn.qkv
