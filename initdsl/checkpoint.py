@@ -6,9 +6,8 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +15,7 @@ import torch
 
 from . import streams
 from .diagnostic import ApplyError, Diagnostic
+from .files import replacing, write_bytes
 from .materializing import DEFAULTS
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ DTYPES = {
     torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL", torch.complex64: "C64",
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
-
-# bytes handed to the system at a time
-PIECE = 1 << 26
 
 
 # ---- where a file comes from
@@ -120,14 +117,6 @@ def write_tensor(descriptor: int, tensor: torch.Tensor, start: int) -> None:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     if flat.numel():
         write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
-
-
-def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
-    """Write all of `data` from `start` on in an open file; the system may take it in several parts. Raises OSError."""
-    left = memoryview(data)
-    while left:
-        done = os.pwrite(descriptor, left[:PIECE], start)
-        left, start = left[done:], start + done
 
 
 def distinct(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -288,44 +277,6 @@ def alone(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
-    """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
-
-    Written beside its place, under `temporary` (which is cut off, if there) if given. Raises OSError; then nothing is
-    left of it.
-    """
-    folder = os.path.dirname(target)
-    if temporary is None:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
-    else:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        try:
-            yield descriptor
-            os.fsync(descriptor)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, target)
-        _sync(folder)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-
-
-def _sync(folder: str) -> None:
-    """Put a folder's entries on the disk, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def save(net: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -431,10 +432,24 @@ class Plan:
             "totals": totals(self.entries),
         }  # fmt: skip
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
+
+        Raises ValueError for another suffix, OSError where the file can't be written.
+        """
+        from .saving import save
+
+        save(self, path)
+
     def __str__(self) -> str:
         from .report import plan_text
 
         return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from .report import table
+
+        return table(self)
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a plan belongs to the network it was made for; pickle the rules, or `plan.to_dict()`")

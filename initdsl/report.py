@@ -14,7 +14,7 @@ from .plans import Value
 if TYPE_CHECKING:
     from .plans import Action, Plan, PlanEntry
 
-__all__ = ["Report", "grouped", "page", "plan_text", "totals"]
+__all__ = ["Report", "grouped", "plan_text", "summary", "table", "totals"]
 
 REPORT_FORMAT = "initdsl-report"
 REPORT_VERSION = 1
@@ -92,13 +92,18 @@ class Report:
     def __repr__(self) -> str:
         return f"<Report: {summary(self.plan)}>"
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
+
+        The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
+        the file can't be written; then what was there before still is.
+        """
+        from .saving import save
+
+        save(self, path)
+
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in _rows(self.plan, group=True)
-        )
-        head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in HEADINGS)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{escape(summary(self.plan))}</p>"
+        return table(self.plan)
 
 
 HEADINGS = ("parameter", "shape", "how", "values", "rule")
@@ -237,28 +242,33 @@ def plan_text(plan: Plan, group: bool = True) -> str:
     return "\n".join(lines)
 
 
-STYLE = """
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
-body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); padding: .3rem .6rem; text-align: left; }
-td { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
-.uncovered td { background: color-mix(in srgb, orange 20%, transparent); }
-"""
+STYLE = """.initdsl { border-collapse: collapse; font-family: ui-monospace, monospace; font-size: 90% }
+.initdsl th, .initdsl td { text-align: left !important; vertical-align: top; padding: .15em .6em; white-space: normal; overflow-wrap: anywhere }
+.initdsl th { border-bottom: 1px solid currentColor } .initdsl .warn { border-left: 3px solid #c98500 }"""
+MOST_ROWS = 200
 
 
-def page(plan: Plan) -> str:
-    """A plan as one self-contained HTML page."""
-    rows = "\n".join(
-        f"<tr{' class=uncovered' if '- uncovered' in row[2] else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for row in _rows(plan, group=True)
-    )
+def table(plan: Plan) -> str:
+    """A plan as an HTML table for notebooks, repeated layers in one row; of very many rows the first are shown.
+
+    Its colours are the notebook's own, dark or light.
+    """
+    rows = _rows(plan, group=True)
+    cells = [
+        "<tr>" + "".join(f"<td{_warns(row)}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[:MOST_ROWS]
+    ]
+    if len(rows) > MOST_ROWS:
+        cells.append(f"<tr><td colspan={len(HEADINGS)}>and {len(rows) - MOST_ROWS:,} more rows</td></tr>")
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in HEADINGS)
-    findings = "".join(f"<pre>{escape(finding.render())}</pre>" for finding in (*plan.warnings, *plan.notes))
-    return (
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>initdsl plan</title><style>{STYLE}</style></head><body><h1>Plan</h1><p>{escape(summary(plan))}</p>\n"
-        f"{findings}\n<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></body></html>"
+    found = "".join(
+        f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
+        for finding in (*plan.warnings, *plan.notes)[:20]
     )
+    return (
+        f"<style>{STYLE}</style><table class=initdsl><thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+        f"{f'<ul>{found}</ul>' if found else ''}<p>{escape(summary(plan))}</p>"
+    )
+
+
+def _warns(row: tuple[str, ...]) -> str:
+    return " class=warn" if row[2] == "- uncovered" else ""

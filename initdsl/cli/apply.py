@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 )
 @click.option("--max-shard-size", metavar="SIZE", help="How much goes to one file of a folder; 5GB by default.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--report", "page", type=click.Path(), help="Save the report to this .html, .json or .txt file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def command(
     rules: str, model: str | None, settings: tuple[str, ...], seed: int | None, strict: bool, root: str | None,
-    output: str | None, max_shard_size: str | None, form: str, quiet: bool,
+    output: str | None, max_shard_size: str | None, form: str, page: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Fill a network by the rule file RULES, print what was done, and save it with -o.
 
@@ -44,6 +45,10 @@ def command(
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
         return
+    if page is not None:
+        from ..saving import suffix
+
+        reported(lambda: suffix(page))  # before anything is filled
     common: dict[str, Any] = {"seed": seed, "vars": variables(settings), "strict": strict, "root": root}
     if output is not None and _is_folder(output, max_shard_size):
         if seed is None:
@@ -59,6 +64,10 @@ def command(
             from ..checkpoint import provenance, save
 
             reported(lambda: save(net, output, provenance(made)))
+    if page is not None:
+        from ..report import Report
+
+        reported(lambda: Report(made).save(page))
     if quiet:
         return
     click.echo(json.dumps(_report(made), indent=2) if form == "json" else plan_text(made))

@@ -17,24 +17,29 @@ PLAN_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 @rule_options
 @click.option("--manifest", type=click.Path(), help="A network description in place of `--model`.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(), help="Save to this .html, .json or .txt file; print nothing.")
 @click.option("--all", "ungrouped", is_flag=True, help="One line a parameter, repeated layers not grouped.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 1 where parameters are uncovered or rules unmatched.")
 def command(
     rules: str, model: str | None, settings: tuple[str, ...], seed: int | None, strict: bool, root: str | None,
-    manifest: str | None, form: str, ungrouped: bool, detailed_exitcode: bool,
+    manifest: str | None, form: str, output: str | None, ungrouped: bool, detailed_exitcode: bool,
 ) -> None:  # fmt: skip
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
     from pathlib import Path
 
     from ..api import plan
-    from ..report import page, plan_text
+    from ..report import plan_text
 
     net = network_of(model, manifest)
     made = reported(lambda: plan(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root))
-    if form == "json":
+    if output is not None:
+        reported(lambda: made.save(output))
+    elif form == "json":
         click.echo(json.dumps(made.to_dict(), indent=2))
     elif form == "html":
-        click.echo(page(made))
+        from ..saving import html
+
+        click.echo(html(made), nl=False)
     else:
         click.echo(_painted(plan_text(made, group=not ungrouped)))
     if detailed_exitcode and (made.uncovered or made.partial or made.warnings):

@@ -1,0 +1,59 @@
+"""Files that appear whole or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["replacing", "write_bytes"]
+
+# bytes handed to the system at a time
+PIECE = 1 << 26
+
+
+def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
+    """Write all of `data` from `start` on in an open file; the system may take it in several parts. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(descriptor, left[:PIECE], start)
+        left, start = left[done:], start + done
+
+
+@contextmanager
+def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
+    """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
+
+    Written beside its place, under `temporary` (which is cut off, if there) if given. Raises OSError; then nothing is
+    left of it.
+    """
+    folder = os.path.dirname(target)
+    if temporary is None:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
+    else:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)
+        _sync(folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _sync(folder: str) -> None:
+    """Put a folder's entries on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

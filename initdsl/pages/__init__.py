@@ -1,0 +1,6 @@
+"""Plans, reports and diagnoses as pages: one self-contained HTML file each, which loads nothing and sends nothing."""
+
+from .plan import plan_page
+from .shell import page
+
+__all__ = ["page", "plan_page"]
