@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-import torch
 import torch.distributed as dist
 from side_by_side import Row, compare, table
 from torch import nn
@@ -47,9 +46,16 @@ def row(case: str, rules: str, make: Callable[[], nn.Module], shard: Callable[[n
     return Row(case, mine, theirs, f"at most {MOST:.4f}", f"{ratio:.4f} of the time", ratio <= MOST)
 
 
-def rows(small: bool = False) -> list[Row]:
-    scale = 4 if small else 1
-    side = 8192 // scale
+def rows(side: int = 8192) -> list[Row]:
+    """Two matrices of `side` by `side` a case."""
+    dist.init_process_group("fake", rank=3, world_size=RANKS, store=FakeStore())  # type: ignore[no-untyped-call]
+    try:
+        return _rows(side)
+    finally:
+        dist.destroy_process_group()
+
+
+def _rows(side: int) -> list[Row]:
 
     def plain() -> nn.Module:
         return matrices(side, side, 2)
@@ -74,12 +80,5 @@ def rows(small: bool = False) -> list[Row]:
     return found
 
 
-def main() -> None:
-    dist.init_process_group("fake", rank=3, world_size=RANKS, store=FakeStore())
-    print(table(rows(os.environ.get("QUICK") == "1")))
-    dist.destroy_process_group()
-
-
 if __name__ == "__main__":
-    torch.set_grad_enabled(False)
-    main()
+    print(table(rows(int(os.environ.get("SIDE", "8192")))))

@@ -24,13 +24,15 @@ WRONG = [
 ]  # fmt: skip
 
 
+def torchrun(ranks: int, script: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
 def launch(ranks: int, folder: Path, cases: list[str], timeout: float = 300) -> None:
     """Run cases on a process group; no rank may fail or hang."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    done = subprocess.run(
-        [*command, str(WORKER), str(folder), *cases], env=environment, capture_output=True, text=True, timeout=timeout
-    )
+    done = torchrun(ranks, [str(WORKER), str(folder), *cases], timeout)
     said = (done.stdout + done.stderr)[-4000:]
     for rank in range(ranks):
         written = folder / f"rank-{ranks}-{rank}.json"
@@ -47,6 +49,18 @@ def test_two_ranks(tmp_path: Path) -> None:
 
 def test_four_ranks_on_meshes_of_two_dimensions(tmp_path: Path) -> None:
     launch(4, tmp_path, ["two_dimensions", "two_dimensions_uneven", "hybrid", "tensor_parallel", "disagreement"])
+
+
+@pytest.mark.slow
+def test_the_example_makes_the_same_network_on_any_number_of_ranks(tmp_path: Path, examples: Path) -> None:
+    sums = {}
+    for ranks in (1, 2, 3):
+        said = torchrun(ranks, [str(examples / "sharded" / "start.py"), str(tmp_path / f"saved-{ranks}")], 120).stdout
+        sums[ranks] = [line.split()[1] for line in said.splitlines() if line.startswith("checksum")]
+        assert len(sums[ranks]) == 1, said
+        assert said.count(" holds ") == ranks
+        assert (tmp_path / f"saved-{ranks}" / ".metadata").exists()
+    assert sums[1] == sums[2] == sums[3]
 
 
 @pytest.mark.slow
