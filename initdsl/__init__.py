@@ -30,6 +30,7 @@ from .rules import RuleSet, load, parse
 if TYPE_CHECKING:
     from .api import apply, plan
     from .formatter import format
+    from .inferring import Inferred, infer
     from .linter import lint
     from .materializing import materialize
     from .network import Network, describe
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ApplyError",
     "Diagnostic",
+    "Inferred",
     "InitDSLError",
     "Network",
     "ParseError",
@@ -56,6 +58,7 @@ __all__ = [
     "apply",
     "describe",
     "format",
+    "infer",
     "initializer",
     "lint",
     "load",
@@ -66,6 +69,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "Inferred": ".inferring",
     "Network": ".network",
     "Plan": ".plans",
     "PlanEntry": ".plans",
@@ -73,6 +77,7 @@ _LATE = {
     "apply": ".api",
     "describe": ".network",
     "format": ".formatter",
+    "infer": ".inferring",
     "lint": ".linter",
     "materialize": ".materializing",
     "plan": ".api",

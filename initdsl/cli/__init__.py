@@ -11,6 +11,7 @@ import click
 COMMANDS = {
     "apply": "fill a network by its rules, and save it",
     "explain": "every rule that touches one parameter, and which won",
+    "infer": "a rule file proposed from a network as its own code starts it",
     "lint": "what is wrong in rule files",
     "fmt": "the one canonical layout; comments kept",
     "list": "the initializers, recipes and lints there are",

@@ -1,0 +1,254 @@
+"""A rule file inferred from a network starts a fresh one as the network's own code does; held against the libraries."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import models
+import pytest
+import torch
+from torch import nn
+
+import initdsl
+from initdsl import cli
+
+RULES = Path(__file__).parent.parent / "examples" / "models"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def reproduced(build: Callable[[], nn.Module], **options: Any) -> initdsl.Inferred:
+    """What is inferred, after a fresh network that holds nothing of its own start was filled by it and compared."""
+    found = initdsl.infer(build, **options)
+    torch.manual_seed(11)
+    theirs, ours = build(), build()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.fill_(77.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        initdsl.apply(ours, found.text, strict=True)
+    assert found.kept == []
+    models.alike(ours, theirs)
+    return found
+
+
+def statements(found: initdsl.Inferred) -> str:
+    """The text in lines without comments and padding."""
+    rules = initdsl.parse(found.text)
+    return "\n".join(" ".join(rules.text(r.source, r.span).split()) for r in rules.rules)
+
+
+# ---- the networks it was made with
+
+
+@pytest.mark.models
+def test_gpt2(torchvision_shim: None) -> None:
+    text = statements(reproduced(models.gpt2, samples=6))
+    assert "tie net.transformer.wte.weight net.lm_head.weight" in text
+    assert "0.02 / sqrt(2 * len(net.transformer.h))" in text
+    assert "GPT2Attention.c_proj.weight, GPT2MLP.c_proj.weight ~" in text
+    assert "LayerNorm.weight = 1" in text
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["bert", "albert", "llama"])
+def test_transformers(name: str, torchvision_shim: None) -> None:
+    text = statements(reproduced(getattr(models, name)))
+    assert "normal(0, 0.02)" in text
+    assert ("[padding_idx] = 0" in text) is (name != "llama")
+
+
+@pytest.mark.models
+def test_resnet(torchvision_shim: None) -> None:
+    found = reproduced(lambda: models.resnet(18, zero_init_residual=True, num_classes=50), samples=2)
+    text = statements(found)
+    assert "Conv2d.weight ~ kaiming_normal(mode=fan_out, nonlinearity=relu)" in text
+    assert "BasicBlock.bn2.weight" in text
+    assert "default Linear.weight, Linear.bias" in text
+    assert found.unsure == []
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"weight_init": "jax"}, ["lecun_normal()", "xavier_uniform()", "net.head.weight = 0", "normal(0, 1e-6)"]),
+        ({"weight_init": "moco"}, ["Attention.qkv.weight ~"]),
+        ({"fix_init": True}, ["net.blocks[i].attn.proj.weight ~ normal(0, 0.02 / sqrt(2 * (i + 1)))", "net.blocks[i].mlp.fc2"]),
+    ],
+)  # fmt: skip
+def test_vit(arguments: dict[str, Any], said: list[str], torchvision_shim: None) -> None:
+    found = reproduced(lambda: models.vit(img_size=32, depth=3, embed_dim=96, num_heads=4, **arguments), samples=6)
+    for text in said:
+        assert text in statements(found)
+
+
+def lstm() -> nn.Module:
+    net = nn.ModuleDict({"rnn": nn.LSTM(16, 24, 2)})
+    initdsl.apply(net, RULES / "lstm.init")
+    return net
+
+
+def test_gates() -> None:
+    found = initdsl.infer(lstm)
+    text = statements(found)
+    assert "LSTM.weight_hh_l0 as (4, -1, 24)[*] ~ orthogonal()" in text
+    assert "[24:48] = 1" in text
+    net = nn.ModuleDict({"rnn": nn.LSTM(16, 24, 2)})
+    initdsl.apply(net, found.text, strict=True)
+    for gate in net.rnn.weight_hh_l1.chunk(4):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(24), atol=1e-4, rtol=0)
+    assert net.rnn.bias_ih_l0.view(4, 24).mean(1).tolist() == [0, 1, 0, 0]
+
+
+# ---- networks of one's own
+
+
+def test_numbers_off_centre_truncated_and_identities() -> None:
+    def build() -> nn.Module:
+        net = nn.ModuleDict({
+            "far": nn.Linear(30, 40), "cut": nn.Linear(64, 48), "eye": nn.Linear(7, 7), "dirac": nn.Conv2d(4, 4, 3),
+            "wide": nn.Embedding(40, 32), "grid": nn.PReLU(50),
+        })  # fmt: skip
+        initdsl.apply(
+            net,
+            """
+            *.bias = 0.25
+            net.far.weight ~ normal(1, 0.02)
+            net.cut.weight ~ trunc_normal_sd(0, 0.05)
+            net.eye.weight = eye()
+            net.dirac.weight = dirac()
+            net.wide.weight ~ uniform(0, 3)
+            net.grid.weight = log(index(0) + 1)
+            """,
+        )
+        return net
+
+    text = statements(initdsl.infer(build))
+    for said in [
+        "= 0.25", "net.far.weight ~ normal(1, 0.02)", "net.cut.weight ~ trunc_normal_sd(0, 0.05)",
+        "net.eye.weight = eye()", "Conv2d.weight = dirac()", "Embedding.weight ~ uniform(0, 3)",
+        "PReLU.weight = log(index(0) + 1)",
+    ]:  # fmt: skip
+        assert said in text
+
+
+def test_what_is_not_understood_is_kept_and_said_to_be() -> None:
+    def build() -> nn.Module:
+        net = nn.Sequential(nn.Linear(40, 40))
+        with torch.no_grad():
+            net[0].weight.exponential_()
+            net[0].bias.copy_(torch.arange(40.0) ** 2 % 7)
+        return net
+
+    found = initdsl.infer(build)
+    assert sorted(found.kept) == ["net[0].bias", "net[0].weight"]
+    assert "keep" in statements(found)
+    assert "# not understood" in found.text
+    net = build()
+    before = net[0].weight.clone()
+    initdsl.apply(net, found.text, strict=True)
+    assert torch.equal(net[0].weight, before)
+
+
+def test_copied_layers_are_noted_and_random_states_stay() -> None:
+    state = torch.get_rng_state()
+    found = initdsl.infer(lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 2, 48), 2), samples=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "start equal, as copies" in found.text
+
+
+def test_few_elements_are_a_guess() -> None:
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.randn(2) * 0.3)
+
+    found = initdsl.infer(Tiny, samples=2)
+    assert found.unsure == ["net.scale"]
+    assert "# guess" in found.text
+
+
+def test_refused() -> None:
+    with pytest.raises(TypeError, match="factory"):
+        initdsl.infer(nn.Linear(2, 2))
+    widths = iter(range(2, 100))
+    with pytest.raises(initdsl.ResolveError, match="another network"):
+        initdsl.infer(lambda: nn.Linear(2, next(widths)))
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(
+        "from torch import nn\ndef build():\n    net = nn.Sequential(nn.Linear(40, 30))\n"
+        "    nn.init.normal_(net[0].weight, 0, 0.05)\n    return net\nbuilt = build()\n"
+    )
+    cli.group(["infer", "--model", "model.py:build", "-o", "model.init"], standalone_mode=False)
+    text = Path("model.init").read_text()
+    assert text.startswith("# proposed by `initdsl infer --model model.py:build`\n")
+    assert "Linear.weight ~ normal(0, 0.05)" in text
+    assert initdsl.format(text) == text
+    with pytest.raises(SystemExit) as caught:
+        cli.group(["infer", "--model", "model.py:built"], standalone_mode=False)
+    assert caught.value.code == 2
+    assert "built already" in capsys.readouterr().err
+
+
+# ---- held out: networks it was not made with
+
+
+def held_out(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import timm
+        import torchvision
+        import transformers as t
+
+        small = {
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "vocab_size": 90,
+        }
+        match name:
+            case "densenet":
+                return torchvision.models.DenseNet(8, (2, 2), 16, num_classes=5)
+            case "regnet":
+                return timm.create_model("regnetx_002", num_classes=5)
+            case "deit":
+                return timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=2, num_classes=5)
+            case "roberta":
+                return t.RobertaForMaskedLM(t.RobertaConfig(**small))
+            case "qwen":
+                return t.Qwen2ForCausalLM(t.Qwen2Config(**small, num_key_value_heads=2))
+            case "opt":
+                return t.OPTForCausalLM(
+                    t.OPTConfig(
+                        hidden_size=48,
+                        word_embed_proj_dim=48,
+                        ffn_dim=64,
+                        num_hidden_layers=2,
+                        num_attention_heads=4,
+                        vocab_size=90,
+                    )
+                )
+        raise AssertionError(name)
+
+    return build
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["densenet", "regnet", "deit", "roberta", "qwen", "opt"])
+def test_held_out(name: str, torchvision_shim: None) -> None:
+    found = reproduced(held_out(name), samples=4 if name in ("regnet", "deit") else None)
+    assert len(initdsl.parse(found.text).rules) <= 12
