@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from ..initializers import default_registry
 from .sampling import Moments, Sampled
 
 __all__ = ["Fit", "Tensor", "fit", "number"]
@@ -329,7 +330,7 @@ def _fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
     values = [t.sampled.first for t in tensors]
     if all(v.ndim == 2 and torch.equal(v, torch.eye(*v.shape)) for v in values):
         return Fit("=", "eye()", count=count)
-    if all(3 <= v.ndim <= 5 and torch.equal(v, torch.nn.init.dirac_(torch.empty_like(v))) for v in values):
+    if all(3 <= v.ndim <= 5 and torch.equal(v, _dirac(v)) for v in values):
         return Fit("=", "dirac()", count=count)
     for d in range(max(v.ndim for v in values)):
         if all(v.ndim > d and torch.allclose(v, torch.log(_index(v, d) + 1).expand_as(v), rtol=1e-5) for v in values):
@@ -345,6 +346,12 @@ def _fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
         slices = tuple(f"[{start}:{end}] = {number(value)}" for start, end, value in runs if value != common)
         return Fit("=", number(common), count=count, after=slices)
     return None
+
+
+def _dirac(like: torch.Tensor) -> torch.Tensor:
+    made = torch.empty_like(like)
+    default_registry()["dirac"].function(made, groups=1)
+    return made
 
 
 def _index(values: torch.Tensor, d: int) -> torch.Tensor:
