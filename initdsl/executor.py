@@ -24,6 +24,7 @@ from torch import nn
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .expressions import EvalError, combine, evaluate, torch_tensor
 from .initializers import Bernoulli, Constant, Distribution, Initializer, Normal, Uniform, fill
+from .loading import Reader
 from .names import Names
 from .network import is_sharded
 from .nodes import Assign, Call
@@ -92,6 +93,7 @@ class Execution:
         self.on_init = on_init
         self.fresh = fresh
         self.backup = Backup()
+        self.reader = Reader()
         self.seeded: Any = None
         if plan.seed is not None:
             from .seeded import Seeded
@@ -286,7 +288,7 @@ class Execution:
         elif isinstance(payload, CopyFrom):
             piece.copy_(self.read(payload.tensor))
         elif isinstance(payload, Load):
-            self._load(piece, payload)
+            piece.copy_(self.reader.tensor(payload))
         if write_back is not None:
             write_back()
 
@@ -391,12 +393,6 @@ class Execution:
         assert isinstance(value, torch.Tensor)
         return value.detach()
 
-    def _load(self, piece: torch.Tensor, payload: Load) -> None:
-        from safetensors import safe_open
-
-        with safe_open(payload.path, framework="pt") as file:
-            piece.copy_(file.get_tensor(payload.key))
-
     # ---- tensors that are computed from others
 
     def _fill_computed(self, entry: PlanEntry) -> None:
@@ -486,6 +482,7 @@ class Values(Names):
             action.shape, plan.canonical,
         )  # fmt: skip
         self.run, self.entry, self.action = run, entry, action
+        self.files, self.source = resolver.files, action.clause.rule.source
         self.steady = run.seeded is not None
         self._tensor_now, self._piece_now, self.work = tensor, piece, work
 
@@ -497,6 +494,9 @@ class Values(Names):
 
     def piece(self) -> Any:
         return self._steadied(self._piece_now.to(self.work))
+
+    def loaded(self, what: Load) -> Any:
+        return self._steadied(self.run.reader.tensor(what).to(device=self._piece_now.device, dtype=self.work))
 
     def tensor(self, values: Any) -> Any:
         return torch_tensor(values, self.work, self._piece_now.device)

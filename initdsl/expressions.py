@@ -190,18 +190,17 @@ def _tensors(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(v if is_tensor(v) else torch.tensor(v, dtype=dtype, device=like.device) for v in values)
 
 
-def _where(call: Call, env: Environment, condition: Any, x: Any, y: Any) -> Any:
-    values = _many(call, (condition, x, y))
+def _where(call: Call, env: Environment, c: Any, x: Any, y: Any) -> Any:
+    values = _many(call, (c, x, y))
     if not any(is_tensor(v) for v in values):
-        return x if condition else y
+        return x if c else y
     shape = _common(call, values)
     if any(isinstance(v, Shape) for v in values):
         return Shape(shape)
     import torch
 
-    c, a, b = _tensors(values)
-    a, b = _float(a), _float(b)
-    return torch.where(c != 0, a, b)
+    condition, a, b = _tensors(values)
+    return torch.where(condition != 0, _float(a), _float(b))
 
 
 def _clip(call: Call, env: Environment, x: Any, lo: Any, hi: Any) -> Any:
@@ -333,6 +332,81 @@ def _round(x: float) -> int:
     return round(x)
 
 
+def _table(call: Call, env: Environment, x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of a table and of the one it is to be: as many dimensions, all but the rows the same."""
+    if not is_tensor(x):
+        raise EvalError(f"`{call.function}` needs a tensor, this is {describe_value(x)}", call.arguments[0].span)
+    return shape_of(x), env.target_shape(call)
+
+
+def _resize_rows(call: Call, env: Environment, x: Any) -> Any:
+    old, new = _table(call, env, x)
+    if not old or len(old) != len(new) or old[1:] != new[1:] or not old[0]:
+        raise EvalError(
+            f"a tensor of shape {list(old)} can't be given the rows of shape {list(new)}: only dimension 0 may differ",
+            call.span, name="bad-shape",
+        )  # fmt: skip
+    if isinstance(x, Shape):
+        return Shape(new)
+    import torch
+
+    x = _float(x)
+    if new[0] <= old[0]:
+        return x[: new[0]]
+    mean = x.double().mean(dim=0, keepdim=True).to(x.dtype)
+    return torch.cat([x, mean.expand(new[0] - old[0], *new[1:])])
+
+
+INTERPOLATIONS = ("bicubic", "bilinear", "area", "nearest")
+
+
+def _resize_grid(
+    call: Call, env: Environment, x: Any, prefix: Any = 0, mode: Any = "bicubic", antialias: Any = True,
+    grid: Any = None, old_grid: Any = None,
+) -> Any:  # fmt: skip
+    old, new = _table(call, env, x)
+    if mode not in INTERPOLATIONS:
+        words = ", ".join(f"`{word}`" for word in INTERPOLATIONS)
+        raise EvalError(f"`mode` must be one of {words}, got {mode}", call.span, name="bad-argument")
+    if isinstance(prefix, bool) or not isinstance(prefix, int) or prefix < 0:
+        raise EvalError("`prefix` must be an integer, at least 0", call.span, name="bad-argument")
+    if len(old) < 2 or len(old) != len(new) or (*old[:-2], old[-1]) != (*new[:-2], new[-1]):
+        raise EvalError(
+            f"a tensor of shape {list(old)} can't be given the grid of shape {list(new)}: only the last dimension but one "
+            "may differ", call.span, name="bad-shape",
+        )  # fmt: skip
+    sizes = [
+        _grid(call, count - prefix, given, name)
+        for count, given, name in ((old[-2], old_grid, "old_grid"), (new[-2], grid, "grid"))
+    ]
+    if isinstance(x, Shape):
+        return Shape(new)
+    import torch
+
+    x = _float(x)
+    if sizes[0] == sizes[1]:
+        return x
+    kept, table = x[..., :prefix, :], x[..., prefix:, :]
+    images = table.reshape(-1, *sizes[0], old[-1]).permute(0, 3, 1, 2)
+    smooth = {"antialias": bool(antialias)} if mode in ("bicubic", "bilinear") else {}
+    images = torch.nn.functional.interpolate(images, size=sizes[1], mode=mode, **smooth)
+    return torch.cat([kept, images.permute(0, 2, 3, 1).reshape(*new[:-2], -1, new[-1])], dim=-2)
+
+
+def _grid(call: Call, count: int, given: Any, name: str) -> tuple[int, int]:
+    """Rows of a table as the places of a grid: the one given, or a square."""
+    if given is None:
+        side = math.isqrt(max(0, count))
+        if count < 1 or side * side != count:
+            hint = f"`prefix=` leaves rows before it out, and `{name}=(h, w)` says another grid"
+            raise EvalError(f"{count} rows are no square grid", call.span, hint, "bad-shape")
+        return side, side
+    sides = given if isinstance(given, tuple | list) else ()
+    if len(sides) != 2 or not all(isinstance(n, int) and n > 0 for n in sides) or sides[0] * sides[1] != count:
+        raise EvalError(f"`{name}` must be two sizes whose product is {count}", call.span, name="bad-shape")
+    return sides[0], sides[1]
+
+
 def _gain(call: Call, env: Environment, nonlinearity: Any, param: Any = None) -> float:
     if nonlinearity not in NONLINEARITIES:
         words = ", ".join(f"`{word}`" for word in NONLINEARITIES)
@@ -372,15 +446,21 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "index": _index,
     "linspace": _linspace,
     "calculate_gain": _gain,
+    "resize_rows": _resize_rows,
+    "resize_grid": _resize_grid,
 }
 # handled by the environment: they look at the network
 FANS = ("fan_in", "fan_out")
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "clip": ("x", "lo", "hi"), "where": ("c", "x", "y"), "linspace": ("a", "b", "n"), "index": ("d",),
     "fan_in": ("x",), "fan_out": ("x",), "calculate_gain": ("nonlinearity", "param"),
+    "resize_grid": ("x", "prefix", "mode", "antialias", "grid", "old_grid"),
 }  # fmt: skip
-OPTIONAL = {"calculate_gain": 1}  # arguments that may be left out
+# of functions that may be called with fewer: how many they need
+FEWEST = {"calculate_gain": 1, "resize_grid": 1}
+# arguments that are bare words
 NONLINEARITIES: tuple[str, ...] = get_args(Nonlinearity)
+WORDED = {"calculate_gain": "nonlinearity", "resize_grid": "mode"}
 
 
 # ---- evaluation
@@ -562,27 +642,39 @@ def _call(node: Call, env: Environment) -> Any:
     args: list[Any] = []
     keywords: dict[str, Any] = {}
     for argument in node.arguments:
-        if function is _gain and not args and isinstance(argument.value, Name):
-            value: Any = argument.value.name  # a word, as in the arguments of initializers
-        else:
-            value = evaluate(argument.value, env)
+        word = WORDED.get(node.function)
+        meant = argument.name or (names[len(args)] if len(args) < len(names) else None)
+        worded = word is not None and meant == word and isinstance(argument.value, Name)
+        value = argument.value.name if worded else evaluate(argument.value, env)  # type: ignore[union-attr]
+        if argument.name is None and keywords:
+            raise EvalError("a positional argument stands before those by name", argument.span, name="bad-argument")
         if argument.name is None:
             args.append(value)
-        elif reduction and argument.name == "dim":
-            keywords["dim"] = value
-        elif not reduction and argument.name in names and names.index(argument.name) == len(args):
-            args.append(value)
+        elif argument.name not in keywords and (
+            argument.name == "dim" if reduction else argument.name in names[len(args) :]
+        ):
+            keywords[argument.name] = value
         else:
             allowed = "`dim`" if reduction else ", ".join(f"`{n}`" for n in names)
             raise EvalError(
                 f"`{node.function}` has no argument `{argument.name}` here", argument.span, f"it takes {allowed}",
                 "unknown-argument",
             )  # fmt: skip
-    if not reduction and not len(names) - OPTIONAL.get(node.function, 0) <= len(args) <= len(names):
-        fewest = len(names) - OPTIONAL.get(node.function, 0)
-        count = f"{fewest} or {len(names)}" if fewest < len(names) else str(len(names))
-        plural = "argument" if count == "1" else "arguments"
-        raise EvalError(f"`{node.function}` takes {count} {plural}, got {len(args)}", node.span, name="bad-argument")
+    if not reduction:
+        fewest = FEWEST.get(node.function, len(names))
+        missing = [name for name in names[:fewest] if name not in names[: len(args)] and name not in keywords]
+        if missing or len(args) > len(names):
+            count = (
+                f"{fewest} {'or' if fewest + 1 == len(names) else 'to'} {len(names)}"
+                if fewest < len(names)
+                else str(len(names))
+            )
+            plural = "argument" if count == "1" else "arguments"
+            raise EvalError(
+                f"`{node.function}` takes {count} {plural}, got {len(args) + len(keywords)}",
+                node.span,
+                name="bad-argument",
+            )
     return function(node, env, *args, **keywords)
 
 

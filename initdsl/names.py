@@ -57,6 +57,9 @@ class Names:
     The executor derives from it to give tensors their values.
     """
 
+    files: Any = None  # what `load` looks into, from
+    source = ""  # this rule file
+
     draws_anew = False  # whether a formula that draws is evaluated at each of its uses
 
     def __init__(
@@ -101,6 +104,18 @@ class Names:
 
     def extent(self, d: int, size: int) -> range:
         return range(size)
+
+    def loaded(self, what: Any) -> Any:
+        """A tensor of a file."""
+        return Shape(what.shape)
+
+    def loadable(self) -> list[str]:
+        """The names a file may have the target under: below the module that the rule selects first, then in full."""
+        assert self.target is not None
+        names = self.network.names(self.network.tensors[self.target])
+        outer = self.match.scope[0] if self.match.scope else None
+        base = f"{self.network.modules[outer].name}." if outer is not None else "."
+        return [n.removeprefix(base) for n in names] + names
 
     def tensor(self, values: Any) -> Any:
         from .expressions import nested_shape
@@ -275,6 +290,12 @@ class Names:
             if not isinstance(value, Shape) and not hasattr(value, "dtype"):
                 raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)
             return self._fan(node.function, shape, node)
+        if node.function == "load" and self.files is not None:
+            found = self.files.find(node, self, self.source, self.loadable())
+            if found is None:
+                raise EvalError("`missing=skip` needs `load` alone on the right of `=`", node.span, name="bad-load")
+            self.dynamic = True
+            return self.loaded(found)
         initializer, arguments = bind_call(node, self.registry, self)
         shape = self.target_shape(node)
         if math.prod(shape):

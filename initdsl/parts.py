@@ -216,7 +216,7 @@ class Scope(IntEnum):
     TENSOR = 2  # the whole tensor as it is at its turn
 
 
-REDUCTIONS = ("sum", "mean", "std", "norm", "linspace")
+REDUCTIONS = ("sum", "mean", "std", "norm", "linspace", "resize_rows", "resize_grid", "load")
 
 
 def scope(plan: Plan, entry: PlanEntry, action: Action, shares: Callable[[int], bool]) -> Scope:

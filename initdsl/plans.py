@@ -82,10 +82,11 @@ class Expression:
 
 @dataclass(slots=True)
 class Load:
-    """A tensor of a safetensors file."""
+    """A tensor of a file, of the shape it had when the plan was made."""
 
     path: str
     key: str
+    shape: tuple[int, ...]
 
     def __str__(self) -> str:
         return f'load("{self.path}", key="{self.key}")'

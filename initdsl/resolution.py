@@ -9,6 +9,7 @@ from . import nodes
 from .diagnostic import Diagnostic
 from .expressions import EvalError
 from .initializers import Registry
+from .loading import Files
 from .names import Lets, Names
 from .network import Network, child_label
 from .nodes import Selector, Tie
@@ -30,6 +31,7 @@ class Resolution:
         self.network = network
         self.registry = registry
         self.variables = dict(variables)
+        self.files = Files(rules)
         self.seed: int | None = None
         self.problems: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []

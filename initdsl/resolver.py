@@ -235,18 +235,25 @@ class Resolver(Resolution):
                 continue
             alive = selection.alive(remaining)
             clause.hits = len(alive)
+            acts = not alive or info is None or info.call is None or info.call.function != "load"
             for index in alive:
                 try:
                     actions = self.values.actions(clause, info, index, selection.by_tensor[index])
                 except EvalError as error:
                     self.report(error, clause.rule.source)
                     break
+                acts = acts or bool(actions)
                 for action in reversed(actions):
                     if index in remaining and self._is_base(info, action):
                         bases[index] = action
                         remaining.discard(index)
                         break
                     edits.setdefault(index, []).append(action)
+            else:
+                if not acts:
+                    assert isinstance(clause.rule, Assign)
+                    what = "the file has nothing of what this selects"
+                    self.report(EvalError(what, clause.rule.value.span, name="bad-load"), clause.rule.source)
         return {
             index: (bases.get(index), edits.get(index, [])[::-1]) for index in {**bases, **edits}
         }  # fmt: skip

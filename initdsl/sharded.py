@@ -302,7 +302,7 @@ class ShardedExecution(Execution):
         elif isinstance(payload, CopyFrom):
             piece.copy_(self.share(payload.tensor, part))
         elif isinstance(payload, Load):
-            _load(piece, payload, place)
+            piece.copy_(self.reader.tensor(payload, place.index))
         else:
             assert isinstance(payload, Expression)
             self.express(entry, piece, action, payload, _PartValues(self, entry, action, piece, part, place))
@@ -358,7 +358,7 @@ class ShardedExecution(Execution):
         if isinstance(payload, Draw):
             self.draw(entry, made, payload.initializer, payload.arguments, action)
         elif isinstance(payload, Load):
-            self._load(made, payload)
+            made.copy_(self.reader.tensor(payload))
         else:
             assert isinstance(payload, Expression)
             if edits:
@@ -477,13 +477,6 @@ class _PartValues(Values):
 def _numbering(part: Part, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     strides = row_major(shape)
     return sum(start * stride for start, stride in zip(part.starts, strides, strict=True)), strides
-
-
-def _load(piece: torch.Tensor, payload: Load, place: Place) -> None:
-    from safetensors import safe_open
-
-    with safe_open(payload.path, framework="pt") as file:
-        piece.copy_(file.get_slice(payload.key)[place.index])
 
 
 # ---- with the other ranks

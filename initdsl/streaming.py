@@ -41,7 +41,7 @@ from .executor import Execution, StepFailed, execute, follow
 from .initializers import Constant, Random
 from .materializing import construct, left_unset, like, meta_buffers, settle_buffers, warn, with_defaults
 from .network import unwrap
-from .plans import CopyFrom, Expression, Kept, Load, Plan, PlanEntry, Reset, Value, extents
+from .plans import CopyFrom, Expression, Kept, Plan, PlanEntry, Reset, Value, extents
 from .report import Report
 from .seeded import row_major
 from .selectors import listed
@@ -160,8 +160,8 @@ def _state(plan: Plan, net: nn.Module) -> tuple[dict[str, torch.Tensor], dict[st
 
 def _loaded(plan: Plan) -> dict[str, str]:
     """Of files that rules load: size and time, so that a run is not gone on with after they changed."""
-    paths = {a.payload.path for e in plan.entries for a in e.actions if isinstance(a.payload, Load)}
-    seen = [(os.path.basename(path), os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in sorted(paths)]
+    paths = plan.resolver.files.paths
+    seen = [(os.path.basename(path), os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
     return {"initdsl.loaded": str(seen)} if seen else {}
 
 

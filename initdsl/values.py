@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path as FilePath
 from typing import Any
 
 from . import nodes
@@ -29,7 +27,6 @@ from .network import TensorInfo
 from .nodes import Assign, Call, Copy, Default, Every, Keep, Name, Word
 from .plans import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
 from .resolution import Resolution
-from .rules import inside_root
 from .selectors import Match, describe_tensor, near
 
 __all__ = ["Info", "Values"]
@@ -49,7 +46,7 @@ class Info:
     finite: bool
     constant: bool
     call: Call | None = None  # where the value is one initializer
-    cache: dict[Any, Payload] = field(default_factory=dict)
+    cache: dict[Any, Payload | None] = field(default_factory=dict)
 
 
 class Values:
@@ -58,7 +55,6 @@ class Values:
     def __init__(self, resolution: Resolution):
         self.at = resolution
         self.infos: dict[int, Info] = {}
-        self._headers: dict[str, Any] = {}
 
     def info(self, clause: Clause) -> Info | None:
         """What the right-hand side says by itself; raises EvalError for what can't be right on any network."""
@@ -98,9 +94,7 @@ class Values:
         draws = False
         for call in calls:
             if call.function == "load":
-                if call is not expr:
-                    raise EvalError("`load` stands alone on the right of `=`", call.span, name="bad-load")
-                if rule.operator != "=":
+                if call is expr and rule.operator == "~":
                     raise EvalError(
                         f"a file's values are set with `=`, not `{rule.operator}`", rule.operator_span, name="bad-load"
                     )
@@ -133,8 +127,11 @@ class Values:
                 "a draw is written `~`",
                 "unexpected-draw",
             )
-        constant = not lengths and all(
-            (n in lets and lets[n].expr is None) or n in opened or self._is_choice(n, calls) for n in names
+        loads = any(call.function == "load" for call in calls)  # each parameter its own tensor
+        constant = (
+            not lengths
+            and not loads
+            and all((n in lets and lets[n].expr is None) or n in opened or self._is_choice(n, calls) for n in names)
         )
         info = Info(expr, lets, not ({"inf", "nan"} & words), constant, single)
         if info.constant and single is not None and single.function != "load":
@@ -182,14 +179,18 @@ class Values:
         assert info is not None
         if match.index is None and match.view is None and info.constant:
             key = (tensor.shape, tensor.dtype)
-            payload = info.cache.get(key)
-            if payload is None:
-                payload = info.cache[key] = self._payload(clause, info, index, match, tensor.shape)
-            return [Action(clause, rule.operator, payload, match, tensor.shape)]
-        return [
-            Action(clause, rule.operator, self._payload(clause, info, index, match, shape), match, shape, view, items)
+            if key not in info.cache:
+                info.cache[key] = self._payload(clause, info, index, match, tensor.shape)
+            payload = info.cache[key]
+            return [] if payload is None else [Action(clause, rule.operator, payload, match, tensor.shape)]
+        pieces = (
+            (self._payload(clause, info, index, match, shape), view, items, shape)
             for view, items, shape in self._pieces(clause, match, index)
-        ]
+        )
+        return [
+            Action(clause, rule.operator, payload, match, shape, view, items)
+            for payload, view, items, shape in pieces if payload is not None
+        ]  # fmt: skip
 
     def _no_piece(self, match: Match, word: str) -> None:
         piece = match.index or match.view
@@ -197,9 +198,11 @@ class Values:
             raise EvalError(f"`{word}` takes whole parameters, not slices", piece.span, name="bad-index")
 
     def _env(self, clause: Clause, match: Match, target: int, shape: tuple[int, ...] | None) -> Names:
-        return Names(
+        env = Names(
             self.at.network, self.at.matcher, self.at.registry, clause.lets, match, target, shape, self.at.canonical
         )
+        env.files, env.source = self.at.files, clause.rule.source
+        return env
 
     def _pieces(self, clause: Clause, match: Match, index: int) -> Iterator[tuple[Any, Any, tuple[int, ...]]]:
         """`(view, index, shape)` of every piece a match means; none where an index is `none`."""
@@ -287,8 +290,8 @@ class Values:
             )
         return self.at.canonical.get(found, found)
 
-    def _payload(self, clause: Clause, info: Info, index: int, match: Match, shape: tuple[int, ...]) -> Payload:
-        """What one piece gets, checked: ranges, shapes, fans, broadcasting."""
+    def _payload(self, clause: Clause, info: Info, index: int, match: Match, shape: tuple[int, ...]) -> Payload | None:
+        """What one piece gets, checked: ranges, shapes, fans, broadcasting; None where the rule leaves it to others."""
         rule = clause.rule
         assert isinstance(rule, Assign)
         self.at.lets = clause.lets
@@ -296,7 +299,7 @@ class Values:
         env = self._env(clause, match, index, shape)
         call = info.call
         try:
-            if call is not None and call.function == "load":
+            if call is not None and call.function == "load" and rule.operator == "=":
                 return self._load(clause, call, env, index, match, shape)
             if call is not None and rule.operator in ("=", "~"):
                 return self._called(call, env, shape, info, index)
@@ -387,64 +390,22 @@ class Values:
 
     def _load(
         self, clause: Clause, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]
-    ) -> Payload:
-        given: dict[str, Any] = {}
-        for place, argument in enumerate(call.arguments):
-            name = argument.name or ("path" if place == 0 else None)
-            if name not in ("path", "key", "prefix") or name in given:
-                raise EvalError(
-                    "`load` takes a path, and `key=` or `prefix=`",
-                    argument.span,
-                    'as in `load("x.safetensors", key="head.weight")`',
-                    "bad-load",
-                )
-            value = evaluate(argument.value, env)
-            if not isinstance(value, str):
-                raise EvalError(f"`{name}` must be a string", argument.span, name="bad-load")
-            given[name] = value
-        if "path" not in given:
-            raise EvalError("`load` needs a path", call.span, name="bad-load")
-        source = clause.rule.source
-        folder = (
-            os.path.dirname(source)
-            if source in self.at.rules.sources and os.path.exists(source)
-            else self.at.rules.root or os.getcwd()
-        )
-        root = self.at.rules.root or os.getcwd()
-        place_ = inside_root(given["path"], FilePath(folder or "."), FilePath(root))
-        if place_ is None:
-            raise EvalError(f"`{given['path']}` lies outside the root folder", call.span, name="outside-root")
-        header = self._header(str(place_), call)
-        key = given.get("key")
-        if key is None:
-            prefix = given.get("prefix", "")
-            names = self.at.network.names(self.at.network.tensors[index])
-            outer = _outer(match)
-            base = self.at.network.modules[outer].name if outer is not None else ""
-            names = [n.removeprefix(f"{base}.") if base and n.startswith(f"{base}.") else n for n in names] + names
-            key = next((prefix + n for n in names if prefix + n in header), prefix + names[0])
-        if key not in header:
-            raise EvalError(f"`{given['path']}` has no tensor `{key}`", call.span, near(key, header), "bad-load")
-        found = header[key]
-        if tuple(found) != shape:
-            raise EvalError(f"`{key}` has shape {list(found)}, the target {list(shape)}", call.span, name="bad-shape")
-        return Load(str(place_), key)
-
-    def _header(self, path: str, call: Call) -> dict[str, Any]:
-        if path not in self._headers:
-            if not os.path.isfile(path):
-                raise EvalError(f"there is no file `{path}`", call.span, name="unreadable-file")
-            from safetensors import SafetensorError, safe_open
-
-            try:
-                with safe_open(path, framework="pt") as file:
-                    self._headers[path] = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            except (SafetensorError, OSError, ValueError) as error:
-                raise EvalError(
-                    f"`{path}` can't be read as safetensors: {error}", call.span, name="unreadable-file"
-                ) from None
-        found: dict[str, Any] = self._headers[path]
+    ) -> Load | None:
+        """The tensor of a file that one piece is set to; None where the rule leaves it to others."""
+        found = self.at.files.find(call, env, clause.rule.source, env.loadable())
+        if found is not None and found.shape != shape:
+            raise EvalError(
+                f"`{found.key}` has shape {list(found.shape)}, the target {list(shape)}", call.span,
+                _resized(found.shape, shape, match), "bad-shape",
+            )  # fmt: skip
         return found
+
+
+def _resized(found: tuple[int, ...], shape: tuple[int, ...], match: Match) -> str | None:
+    """What to write where a table has other rows."""
+    if match.index is not None or match.view is not None or len(found) != len(shape) or found[-1] != shape[-1]:
+        return None
+    return "`resize_rows(load(...))` or `resize_grid(load(...))` makes its rows fit" if len(shape) in (2, 3) else None
 
 
 def _integers(dtype: str) -> tuple[int, int]:
