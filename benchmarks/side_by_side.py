@@ -33,6 +33,8 @@ def seconds(work: Callable[[], object]) -> float:
 def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float, float]:
     """Medians of both and the median of their ratios, `ours / theirs`, taken in turn."""
     ours(), theirs()
+    gc.collect()
+    gc.freeze()  # what lasts is not looked at again before every turn
     pairs = []
     for number in range(rounds):
         if number % 2:
@@ -40,6 +42,7 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
         else:
             mine, other = seconds(ours), seconds(theirs)
         pairs.append((mine, other))
+    gc.unfreeze()
     ratio = statistics.median(mine / other for mine, other in pairs)
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs), ratio
 

@@ -501,7 +501,8 @@ class _Filler:
         self.precision = torch.float64 if self.double else torch.float32
         on_cpu = self.device.type == "cpu"
         self.chunk = _CPU_CHUNK if on_cpu else _DEVICE_CHUNK
-        self.small = tensor.numel() < _SMALL
+        # scaling single segments is done in float64, which not every accelerator has
+        self.small = tensor.numel() < _SMALL and self.device.type not in ("mps", "xpu")
         compilable = on_cpu and not self.double and not self.small
         self.kernel = _kernel(tensor.numel()) if compilable else None
         self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}

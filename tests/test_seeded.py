@@ -442,3 +442,50 @@ def test_a_seed_out_of_range(seed: int) -> None:
 
 def test_the_ends_of_the_range_are_seeds() -> None:
     assert not torch.equal(filled("net.w ~ normal()", 3, seed=0), filled("net.w ~ normal()", 3, seed=2**64 - 1))
+
+
+# ---- devices
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@cuda
+@drawn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_device_does_not_show(call: str, dtype: torch.dtype) -> None:
+    here, there = one(90, 70, dtype=dtype), one(90, 70, dtype=dtype).cuda()
+    for net in (here, there):
+        initdsl.apply(net, f"net.w ~ {call}; net.w[3:9] += 1", seed=7)
+    if "orthogonal" in call:  # another library's decomposition
+        assert torch.allclose(there.w.cpu().float(), here.w.float(), atol=1e-2)
+    else:
+        assert torch.equal(there.w.cpu(), here.w)
+
+
+@cuda
+def test_a_device_unseeded_is_hand_written() -> None:
+    mine, theirs = nn.Linear(90, 70).cuda(), nn.Linear(90, 70).cuda()
+    torch.manual_seed(3)
+    initdsl.apply(mine, "Linear.weight ~ kaiming_normal(); Linear.bias ~ uniform(-1, 1)")
+    torch.manual_seed(3)
+    nn.init.kaiming_normal_(theirs.weight)
+    nn.init.uniform_(theirs.bias, -1, 1)
+    assert torch.equal(mine.weight, theirs.weight)
+    assert torch.equal(mine.bias, theirs.bias)
+
+
+@cuda
+def test_a_device_s_generator_stays_under_a_seed_and_after_a_failure() -> None:
+    def bad(tensor: torch.Tensor) -> None:
+        tensor.normal_()
+        raise ZeroDivisionError
+
+    net = nn.Linear(90, 70).cuda()
+    before = torch.cuda.get_rng_state()
+    initdsl.apply(net, "Linear.* ~ normal(); default net.bias", seed=1)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    values = net.weight.clone()
+    with pytest.raises(initdsl.ApplyError):
+        initdsl.apply(net, "net.weight ~ normal(); net.bias ~ bad()", initializers={"bad": bad})
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.equal(net.weight, values)

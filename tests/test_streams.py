@@ -552,16 +552,27 @@ def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyP
     assert streams._kernel(1) is not None
 
 
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def accelerators() -> list[object]:
+    """Every kind of accelerator the streams are for, skipped where there is none."""
+    have = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "xpu": torch.xpu.is_available(),
+    }
+    return [
+        pytest.param(n, marks=() if there else pytest.mark.skip(reason=f"no {n} device")) for n, there in have.items()
+    ]
 
 
-@cuda
+@pytest.mark.parametrize("device", accelerators())
 @named
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_cuda_gives_the_same_bits(distribution: Distribution, dtype: torch.dtype) -> None:
+def test_a_device_gives_the_same_bits(distribution: Distribution, dtype: torch.dtype, device: str) -> None:
+    if device == "mps" and dtype == torch.float64:
+        pytest.skip("this device has no float64")
     for shape, place in (((100,), {}), ((1000, 333), {"offset": 5, "strides": (1001, 3)}), ((1 << 21,), {"offset": 1})):
         here = filled(distribution, *shape, dtype=dtype, **place)
-        there = torch.empty(shape, dtype=dtype, device="cuda")
+        there = torch.empty(shape, dtype=dtype, device=device)
         streams.fill(there, distribution, KEY, **place)
         assert same(there.cpu(), here)
 
@@ -574,3 +585,10 @@ def test_a_choice_has_its_probability(p: float, kernel: str) -> None:
     assert torch.equal(made, (lanes < round(p * 2**32)).float())
     with pytest.raises(ValueError, match="a choice needs a probability between 0 and 1"):
         filled(Bernoulli(1.5), 3)
+
+
+@named
+def test_small_fills_need_no_float64(distribution: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = filled(distribution, 500)
+    monkeypatch.setattr(streams, "_SMALL", 0)  # as on devices without it
+    assert same(filled(distribution, 500), expected)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,13 +86,14 @@ def test_words_do_not_collide_across_streams() -> None:
     assert len(np.unique(words)) == len(words) - (1 << 17) // 256
 
 
-def reference(distribution: Distribution) -> Callable[[np.ndarray], np.ndarray]:
+def reference(distribution: Distribution) -> Any:
+    """The distribution in scipy."""
     if isinstance(distribution, Uniform):
-        return stats.uniform(distribution.low, distribution.high - distribution.low).cdf
+        return stats.uniform(distribution.low, distribution.high - distribution.low)
     if isinstance(distribution, TruncatedNormal):
         a, b = ((x - distribution.loc) / distribution.scale for x in (distribution.low, distribution.high))
-        return stats.truncnorm(a, b, distribution.loc, distribution.scale).cdf
-    return stats.norm(distribution.mean, distribution.std).cdf
+        return stats.truncnorm(a, b, distribution.loc, distribution.scale)
+    return stats.norm(distribution.mean, distribution.std)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_distributions(distribution: Distribution, dtype: torch.dtype) -> None:
     tensor = torch.empty(n, dtype=dtype)
     streams.fill(tensor, distribution, streams.key(1, "x"))
     values = tensor.double().numpy()
-    assert stats.ks_1samp(values, reference(distribution), method="asymp").pvalue > TINY
+    assert stats.ks_1samp(values, reference(distribution).cdf, method="asymp").pvalue > TINY
     z = (values - distribution.mean) / distribution.std
     assert abs(z.mean()) < 5 / math.sqrt(n)
     assert abs((z * z).mean() - 1) < 5 * math.sqrt(np.var(z * z) / n)
@@ -121,6 +123,52 @@ def test_the_tail_has_its_share() -> None:
     for count, x in zip(beyond, (4.5, 5.0, 5.5), strict=True):
         mean = (1 << 26) * 2 * stats.norm.sf(x)
         assert stats.poisson.ppf(TINY, mean) <= count <= stats.poisson.isf(TINY, mean), x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "distribution",
+    [Uniform(-1, 1), Normal(0, 1), Normal(0.5, 0.02), TruncatedNormal(0, 1, -2, 2), TruncatedNormal(0, 1, 1, math.inf)],
+    ids=str,
+)
+def test_a_hundred_million(distribution: Distribution) -> None:
+    """Kolmogorov-Smirnov, four moments and the tails at 10**8 elements."""
+    n, part = 10**8, 10**7
+    theirs = reference(distribution)
+
+    def cumulative(x: np.ndarray) -> np.ndarray:
+        if isinstance(distribution, Uniform):
+            return (x - distribution.low) / (distribution.high - distribution.low)
+        place, scale = (
+            (distribution.mean, distribution.std)
+            if isinstance(distribution, Normal)
+            else (distribution.loc, distribution.scale)
+        )
+        low, high = ((edge - place) / scale for edge in distribution.bounds)
+        above = special.ndtr(-low)  # seen from above, where a truncated tail keeps its digits
+        return (above - special.ndtr((place - x) / scale)) / (above - special.ndtr(-high))
+
+    u, tensor, sums, squares, lag = np.empty(n, dtype=np.float32), torch.empty(part), np.zeros(5), np.zeros(5), 0.0
+    for start in range(0, n, part):
+        streams.fill(tensor, distribution, streams.key(0, "hundred"), offset=start)
+        values = tensor.double().numpy()
+        z = (values - distribution.mean) / distribution.std
+        sums += [(z**k).sum() for k in range(5)]
+        squares += [(z ** (2 * k)).sum() for k in range(5)]
+        lag += float((z[1:] * z[:-1]).sum())
+        u[start : start + part] = cumulative(values)
+    skew, kurtosis = theirs.stats("sk")
+    for k, expected in enumerate((1, 0, 1, float(skew), float(kurtosis) + 3)):
+        error = math.sqrt((squares[k] / n - (sums[k] / n) ** 2) / n)
+        assert abs(sums[k] / n - expected) <= 5 * error, k
+    assert abs(lag) / n < 5 / math.sqrt(n)
+    for tail in (1e-3, 1e-5, 1e-6):
+        for count in (int((u < tail).sum()), int((u > 1 - tail).sum())):  # float32 has steps of 6e-8 below 1
+            low, high = stats.poisson.ppf(TINY, n * (tail - 6e-8)), stats.poisson.isf(TINY, n * (tail + 6e-8))
+            assert low <= count <= high, tail
+    u.sort()
+    distance = max(float(np.abs(np.arange(at, at + part) / n - u[at : at + part]).max()) for at in range(0, n, part))
+    assert stats.kstwobign.sf((distance - 7e-8) * math.sqrt(n)) > 1e-4
 
 
 @pytest.fixture(scope="session")
