@@ -9,12 +9,12 @@ say of themselves.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -458,57 +458,24 @@ def _fill_file(descriptor: int, file: Shard, source: _Source, progress: _Progres
     source.release()
     jobs = (Job(*part, box) for part in in_parts for box in boxes(part[2], CHUNK))
 
-    def work(job: Job, room: dict[torch.dtype, torch.Tensor]) -> None:
-        dtype = job.place.dtype
-        if dtype not in room:
-            room[dtype] = torch.empty(CHUNK, dtype=dtype)
-        shape = [len(extent) for extent in job.box.extents]
-        flat = room[dtype][: torch.Size(shape).numel()]
-        source.fill(job.entry, job.grid, job.box, flat.view(shape))
-        start, size = job.place.start + job.box.start * dtype.itemsize, flat.numel() * dtype.itemsize
-        write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
-        if hasattr(os, "posix_fadvise"):  # to the disk now, while the next chunk is filled, and not all at the end
-            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
-        progress.add(size)
-
-    _share(jobs, work)
-
-
-def _share(jobs: Iterator[Job], work: Callable[[Job, dict[torch.dtype, torch.Tensor]], None]) -> None:
-    """Do all jobs on torch's number of threads, each with room of its own. Raises the first error, and stops at it."""
-    threads = torch.get_num_threads()
-    lock = threading.Lock()
-    errors: list[BaseException] = []
-
-    def take() -> Job | None:
-        with lock:
-            return None if errors else next(jobs, None)
-
-    def loop() -> None:
+    def worker() -> Callable[[Job], None]:
         room: dict[torch.dtype, torch.Tensor] = {}
-        try:
-            torch.set_num_threads(1)  # of this thread: the others have their own
-            while (job := take()) is not None:
-                work(job, room)
-        except BaseException as error:  # handed to the caller's thread below
-            errors.append(error)
 
-    workers = [threading.Thread(target=loop) for _ in range(threads)]
-    try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    except BaseException as error:  # an interrupt
-        errors.append(error)
-        for worker in workers:
-            with suppress(RuntimeError):
-                worker.join()
-        raise
-    finally:
-        torch.set_num_threads(threads)
-    if errors:
-        raise errors[0]
+        def work(job: Job) -> None:
+            dtype = job.place.dtype
+            if dtype not in room:
+                room[dtype] = torch.empty(CHUNK, dtype=dtype)
+            flat = room[dtype][: math.prod(map(len, job.box.extents))]
+            source.fill(job.entry, job.grid, job.box, flat.view([len(extent) for extent in job.box.extents]))
+            start, size = job.place.start + job.box.start * dtype.itemsize, flat.numel() * dtype.itemsize
+            write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
+            if hasattr(os, "posix_fadvise"):  # to the disk now, while the next chunk is filled, and not all at the end
+                os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
+            progress.add(size)
+
+        return work
+
+    streams.shared(jobs, worker, torch.get_num_threads())
 
 
 def _bytes(count: int) -> str:

@@ -17,18 +17,19 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
-__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "words"]
+__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "words"]
 
 VERSION = "initdsl stream v1"
 
@@ -42,6 +43,7 @@ _DEVICE_CHUNK = 1 << 24
 # Below this size it is cheaper to scale the segments an element needs than all of them.
 _SMALL = 1 << 15
 _THREAD_FROM = 1 << 17
+_SHARE_FROM = 1 << 20
 # Compiling the kernel takes as long as filling so many elements without it: that many are filled first.
 _COMPILE_AFTER = 1 << 28
 
@@ -491,6 +493,9 @@ def _lines(recipe: _Quantile, device: torch.device) -> _Lines:
 # ----------------------------------------------------------------------------------------------------- filling
 
 
+Leaf = tuple[Tensor, list[int], int]
+
+
 class _Filler:
     """One fill: cuts the tensor into chunks and generates each; owns the buffers, whatever the tensor's size."""
 
@@ -527,14 +532,33 @@ class _Filler:
         if self.kernel is not None and view.is_contiguous() and view.dtype == torch.float32 and _rows(steps):
             self.compiled(view, offset, steps)
             return
+        leaves = self.leaves(view, steps, offset)
+        threads = torch.get_num_threads() if self.device.type == "cpu" and view.numel() >= _SHARE_FROM else 1
+        if threads == 1:
+            for leaf in leaves:
+                self.leaf(*leaf)
+            return
+        # Each thread its own chunks, not all threads on each operation: those would wait for one another after each.
+
+        def worker() -> Callable[[Leaf], None]:
+            filler = copy(self)
+            filler.buffers, filler.steps = {}, None
+            return lambda leaf: filler.leaf(*leaf)
+
+        shared(leaves, worker, min(threads, -(-view.numel() // self.chunk)))
+
+    def leaves(self, view: Tensor, steps: list[int], offset: int) -> Iterator[Leaf]:
+        """The view in parts of at most a chunk, with their logical steps and offsets."""
         if view.numel() <= self.chunk:
-            self.leaf(view, steps, offset)
+            yield view, steps, offset
             return
         inner = view.numel() // view.shape[0]
         rows = max(1, self.chunk // inner)
         for row in range(0, view.shape[0], rows):
-            part = view[row : row + rows] if inner <= self.chunk else view[row]
-            self.block(part, steps if inner <= self.chunk else steps[1:], offset + row * steps[0])
+            if inner <= self.chunk:
+                yield view[row : row + rows], steps, offset + row * steps[0]
+            else:
+                yield from self.leaves(view[row], steps[1:], offset + row * steps[0])
 
     def leaf(self, view: Tensor, steps: list[int], offset: int) -> None:
         direct = view.dtype == self.precision and view.is_contiguous()
@@ -696,26 +720,57 @@ def _rows(steps: list[int]) -> bool:
 def _spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
     """Run `call(start, stop)` over `range(count)` on torch's number of threads; the kernel holds no lock."""
     workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
+    edges = [count * w // workers for w in range(workers + 1)]
     if workers == 1:
         call(0, count)
-        return
-    edges = [count * w // workers for w in range(workers + 1)]
+    else:
+        shared(pairwise(edges), lambda: lambda pair: call(*pair), workers)
+
+
+Job = TypeVar("Job")
+
+
+def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], threads: int) -> None:
+    """Do all jobs on some threads; `worker()` gives each its own function. torch uses one thread in each of them.
+
+    Raises the first error, after the other threads have ended their jobs.
+    """
+    lock = threading.Lock()
     errors: list[BaseException] = []
 
-    def work(a: int, b: int) -> None:
+    def take() -> Any:
+        with lock:
+            return _END if errors else next(jobs, _END)
+
+    def loop() -> None:
         try:
-            call(a, b)
+            torch.set_num_threads(1)  # of this thread: the others keep theirs
+            work = worker()
+            while (job := take()) is not _END:
+                work(job)
         except BaseException as error:  # handed to the caller's thread below
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=pair) for pair in pairwise(edges[1:])]
-    for thread in threads:
-        thread.start()
-    work(edges[0], edges[1])
-    for thread in threads:
-        thread.join()
+    before = torch.get_num_threads()
+    started = [threading.Thread(target=loop) for _ in range(threads)]
+    try:
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+    except BaseException as error:  # an interrupt: let the others end what they are at
+        errors.append(error)
+        for thread in started:
+            if thread.ident is not None:
+                thread.join()
+        raise
+    finally:
+        torch.set_num_threads(before)
     if errors:
         raise errors[0]
+
+
+_END = object()
 
 
 @lru_cache(maxsize=1)
