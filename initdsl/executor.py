@@ -110,7 +110,7 @@ class Execution:
         """Take steps, and the plan's ties before them; if one fails, all is put back."""
         last = self.begin(max((i for i, (_, fallible, _) in enumerate(steps) if fallible), default=-1))
         with torch.no_grad(), held_interrupt() as interrupted:
-            failure: BaseException | None = None
+            settled = last < 0
             try:
                 if last >= 0 or (ties and self.plan.ties):
                     self.backup.random_states()
@@ -122,12 +122,13 @@ class Execution:
                     step()
                     if interrupted() and number <= last:
                         raise KeyboardInterrupt
-            except BaseException as error:
-                failure = error
-            try:
-                self.end(failure, last)
+                    if number == last:
+                        settled = True
+                        self.settle(None)
             except BaseException as error:
                 self.backup.restore()
+                if not settled:
+                    self.settle(error)
                 if isinstance(error, StepFailed):
                     raise ApplyError(error.diagnostic) from error.cause
                 raise
@@ -138,10 +139,8 @@ class Execution:
         """Called before anything changes; returns the last step that can fail."""
         return last
 
-    def end(self, failure: BaseException | None, last: int) -> None:
-        """Called when all is done, or something failed; raises what ended the fill."""
-        if failure is not None:
-            raise failure
+    def settle(self, failure: BaseException | None) -> None:
+        """Called once, when the last step that can fail is done or one of them failed; may raise a failure elsewhere."""
 
     def steps(self) -> list[Step]:
         """`(do it, whether it can fail, what it touches)` in the order of the writes."""

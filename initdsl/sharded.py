@@ -247,17 +247,16 @@ class ShardedExecution(Execution):
             raise ResolveError(difference)
         return both.last
 
-    def end(self, failure: BaseException | None, last: int) -> None:
-        if last >= 0 and not self.alone:
-            groups = list(_groups([t for t in self.live.tensors if t is not None]))
-            mine = _Record() if failure is None else _failure(failure)
-            try:
-                difference = _exchange(groups, mine).difference()
-            except ResolveError as lost:
-                difference = lost.diagnostics[0]
-            if failure is None and difference is not None:
-                raise StepFailed(difference, RuntimeError(difference.message))
-        super().end(failure, last)
+    def settle(self, failure: BaseException | None) -> None:
+        if self.alone:
+            return
+        groups = list(_groups([t for t in self.live.tensors if t is not None]))
+        try:
+            difference = _exchange(groups, _Record() if failure is None else _failure(failure)).difference()
+        except ResolveError as lost:
+            difference = lost.diagnostics[0]
+        if failure is None and difference is not None:
+            raise StepFailed(difference, RuntimeError(difference.message))
 
     # ---- by parts
 
@@ -512,7 +511,7 @@ class _Both:
         if b is None:
             return None
         if b.failed is not None:
-            return Diagnostic("rank-failed", f"rank {b.rank} failed: {b.failed}", hint="no rank has changed anything")
+            return Diagnostic("rank-failed", f"rank {b.rank} failed: {b.failed}", hint="every rank is as it was")
         if a.seed != b.seed:
             said = f"rank {b.rank} has seed {_seed(b.seed)}, rank {a.rank} has {_seed(a.seed)}"
         elif a.rules != b.rules:

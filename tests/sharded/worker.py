@@ -489,6 +489,10 @@ def disagreement() -> None:
 
     with refused(initdsl.ApplyError, "no such disk"):
         initdsl.apply(net, RULES + "\nnet.conv.weight ~ fragile()", seed=7, initializers={"fragile": fragile})
+    # also where what comes after it can't fail
+    with refused(initdsl.ApplyError, "no such disk"):
+        initdsl.apply(net, "*.* = 0; net.embed.weight ~ fragile()", seed=7, initializers={"fragile": fragile})
+    assert all(torch.equal(a, b) for a, b in zip(before, local(net), strict=True))
     # and so does a callback that only one rank has
 
     def broken(entry: Any) -> None:
