@@ -19,7 +19,7 @@ import atheris
 with atheris.instrument_imports(include=["initdsl"]):
     import initdsl
     from initdsl.formatter import format as formatted
-    from initdsl.syntax import keywords, parse_source
+    from initdsl.syntax import keywords
 
 ROOT = Path(__file__).parent.parent
 

@@ -52,6 +52,11 @@ def test_four_ranks_on_meshes_of_two_dimensions(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_lost_rank_is_noticed(tmp_path: Path) -> None:
+    launch(3, tmp_path, ["lost_rank"])
+
+
+@pytest.mark.slow
 def test_the_example_makes_the_same_network_on_any_number_of_ranks(tmp_path: Path, examples: Path) -> None:
     sums = {}
     for ranks in (1, 2, 3):

@@ -598,3 +598,20 @@ def test_small_fills_need_no_float64(distribution: Distribution, monkeypatch: py
     expected = filled(distribution, 500)
     monkeypatch.setattr(streams, "_SMALL", 0)  # as on devices without it
     assert same(filled(distribution, 500), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_columns_alone(dtype: torch.dtype, kernel: str) -> None:
+    """Rows of a stream that begin an even or odd number of elements apart: a shard of columns."""
+    key = streams.key(3, "w")
+    for distribution in (Normal(0, 1), Uniform(-1, 1), Bernoulli(0.3, -1, 1)):
+        for rows, columns in ((700, 96), (301, 97), (40, 4097)):
+            whole = torch.empty(rows, columns, dtype=dtype)
+            streams.fill(whole, distribution, key)
+            for first, last in ((0, columns // 2), (columns // 2, columns), (31, 96), (5, 6)):
+                part = torch.empty(rows - 1, last - first, dtype=dtype)
+                streams.fill(part, distribution, key, offset=columns + first, strides=(columns, 1))
+                assert torch.equal(part, whole[1:, first:last]), (distribution, rows, columns, first)
+                turned = torch.empty(last - first, rows - 1, dtype=dtype).t()
+                streams.fill(turned, distribution, key, offset=columns + first, strides=(columns, 1))
+                assert torch.equal(turned, part)
