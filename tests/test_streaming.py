@@ -302,6 +302,14 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
     assert not seen  # all there
 
 
+def test_what_a_killed_run_left_is_tidied(tmp_path: Path) -> None:
+    done = python("-c", KILLED, str(tmp_path), "3000", MLP)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".initdsl-model-00001-of-00003.safetensors.part"]
+    initdsl.stream(mlp, MLP, tmp_path, seed=1)  # nothing of the other seed was whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "model.safetensors.index.json"]
+
+
 @pytest.mark.parametrize(("change", "said"), [
     ({"seed": 1}, "it has seed 0, not 1"),
     ({"rules": MLP + "\n"}, "it was made with other rules"),
