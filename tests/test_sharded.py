@@ -48,7 +48,7 @@ def test_two_ranks(tmp_path: Path) -> None:
 
 
 def test_four_ranks_on_meshes_of_two_dimensions(tmp_path: Path) -> None:
-    launch(4, tmp_path, ["two_dimensions", "two_dimensions_uneven", "hybrid", "tensor_parallel", "disagreement"])
+    launch(4, tmp_path, ["two_dimensions", "two_dimensions_uneven", "hybrid", "disagreement"])
 
 
 @pytest.mark.slow
