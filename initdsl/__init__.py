@@ -29,6 +29,7 @@ from .rules import RuleSet, load, parse
 
 if TYPE_CHECKING:
     from .api import apply, plan
+    from .converting import convert
     from .formatter import format
     from .inferring import Inferred, infer
     from .linter import lint
@@ -56,6 +57,7 @@ __all__ = [
     "UncoveredParameterWarning",
     "UnmatchedRuleWarning",
     "apply",
+    "convert",
     "describe",
     "format",
     "infer",
@@ -75,6 +77,7 @@ _LATE = {
     "PlanEntry": ".plans",
     "Report": ".report",
     "apply": ".api",
+    "convert": ".converting",
     "describe": ".network",
     "format": ".formatter",
     "infer": ".inferring",
