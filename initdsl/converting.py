@@ -320,6 +320,9 @@ def _class(name: Any) -> str:
     return name
 
 
+LOADED = (".safetensors", ".pt", ".pth", ".bin")
+
+
 def _pretrained(config: Mapping[str, Any], place: str) -> str:
     a = _Arguments("Pretrained", {k: v for k, v in config.items() if k != "type"})
     path, prefix = a.take("checkpoint", None), a.take("prefix", None)
@@ -327,13 +330,13 @@ def _pretrained(config: Mapping[str, Any], place: str) -> str:
     a.done()
     if not isinstance(path, str):
         raise _error("bad-argument", "`Pretrained` needs `checkpoint`")
-    if "://" in path or not path.endswith(".safetensors"):
+    if "://" in path or not path.endswith(LOADED):
         raise _error(
-            "bad-settings", f"`{path}` is no .safetensors file, which is what a rule file can load",
-            "save the checkpoint as safetensors beside the rule file, and name that",
+            "bad-settings", f"`{path}` is no file that a rule file can load: {', '.join(LOADED)}",
+            "save the checkpoint beside the rule file, and name that",
         )  # fmt: skip
     prefix = "" if not prefix else f", prefix={json.dumps(prefix if str(prefix).endswith('.') else f'{prefix}.')}"
-    return f"{place} = load({json.dumps(path)}{prefix})"
+    return f"{place} = load({json.dumps(path)}{prefix}, missing=skip)"
 
 
 # ---- AllenNLP, and lists of regular expressions
