@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .diagnostic import (
     ApplyError,
+    DiagnoseError,
     Diagnostic,
     InitDSLError,
     ParseError,
@@ -30,6 +31,7 @@ from .rules import RuleSet, load, parse
 if TYPE_CHECKING:
     from .api import apply, plan
     from .converting import convert
+    from .diagnosis import Diagnosis, diagnose
     from .formatter import format
     from .inferring import Inferred, infer
     from .linter import lint
@@ -43,6 +45,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ApplyError",
+    "DiagnoseError",
+    "Diagnosis",
     "Diagnostic",
     "Inferred",
     "InitDSLError",
@@ -59,6 +63,7 @@ __all__ = [
     "apply",
     "convert",
     "describe",
+    "diagnose",
     "format",
     "infer",
     "initializer",
@@ -72,6 +77,7 @@ __all__ = [
 
 _LATE = {
     "Inferred": ".inferring",
+    "Diagnosis": ".diagnosis",
     "Network": ".network",
     "Plan": ".plans",
     "PlanEntry": ".plans",
@@ -79,6 +85,7 @@ _LATE = {
     "apply": ".api",
     "convert": ".converting",
     "describe": ".network",
+    "diagnose": ".diagnosis",
     "format": ".formatter",
     "infer": ".inferring",
     "lint": ".linter",

@@ -215,6 +215,10 @@ class ApplyError(InitDSLError):
     """A fill failed; everything was put back as it was."""
 
 
+class DiagnoseError(InitDSLError):
+    """A network can't be run forward and backward to see what its initialization does."""
+
+
 class UnmatchedRuleWarning(UserWarning):
     """A rule selects nothing in this network."""
 

@@ -14,7 +14,7 @@ from .plans import Value
 if TYPE_CHECKING:
     from .plans import Action, Plan, PlanEntry
 
-__all__ = ["Report", "grouped", "plan_text", "summary", "table", "totals"]
+__all__ = ["Report", "grouped", "plan_text", "range_name", "summary", "table", "totals"]
 
 REPORT_FORMAT = "initdsl-report"
 REPORT_VERSION = 1
@@ -140,7 +140,8 @@ def summary(plan: Plan) -> str:
     return ", ".join(parts) or "no parameters"
 
 
-LAYER_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|\Z)|^\d+(?=\.)")
+# a step of a name that is a number; a space ends one too, where something is said of a layer
+LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^. ])")
 
 
 def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
@@ -153,11 +154,11 @@ def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
         groups.setdefault(key, []).append(entry)
     named: list[tuple[str, list[PlanEntry]]] = []
     for key, members in groups.items():
-        named.append((_range_name(key[0], [m.name for m in members]), members))
+        named.append((range_name(key[0], [m.name for m in members]), members))
     return named
 
 
-def _range_name(pattern: str, names: list[str]) -> str:
+def range_name(pattern: str, names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     numbers = [[int(n) for n in LAYER_NUMBER.findall(name)] for name in names]

@@ -11,6 +11,7 @@ import click
 COMMANDS = {
     "apply": "fill a network by its rules, and save it",
     "convert": "other libraries' initialization settings, as a rule file",
+    "diagnose": "how signals and gradients get through the network, before training does",
     "explain": "every rule that touches one parameter, and which won",
     "infer": "a rule file proposed from a network as its own code starts it",
     "lint": "what is wrong in rule files",

@@ -1,0 +1,450 @@
+"""One forward and one backward pass, looked at from hooks: what each layer puts out, and the gradient it gets back.
+
+Only numbers are kept of what passes, so that the memory needed is that of a training step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..diagnostic import DiagnoseError, Diagnostic
+from ..network import class_info, unwrap
+from .inputs import Inputs
+
+__all__ = ["Layer", "passes", "tensors_in"]
+
+# rows of activations that are compared with each other
+MOST_ROWS = 64
+# a saturated unit's slope is below this part of the steepest
+FLAT = 0.05
+# a softmax is saturated where one of its values is above this
+SURE = 0.99
+
+
+@dataclass
+class Layer:
+    """One call of one module: what came out, and the gradient that came back to it.
+
+    `mean`, `std` and `rms` are of all elements of the output, `grad_*` of the loss's gradient with respect to it
+    (nan: no gradient came). `dead` is the share of ReLU units (or of inputs to a weight) that are 0 for every sample,
+    `saturated` the share of values in the flat part of a tanh, sigmoid or softmax. `similarity` is the mean cosine
+    between the outputs for different samples or positions, `rank` the participation ratio of those `rows` outputs.
+    `symmetric` of `units` units have weights and gradients like another one's, so that training keeps them alike.
+    `update_ratio` is the root mean square of the first update over that of the weight. `beyond` names the layer that
+    lets no gradient through, where this one's is that of a second pass which starts before it.
+    """
+
+    name: str
+    cls: str
+    shape: tuple[int, ...] = ()
+    depth: int = 0
+    leaf: bool = True
+    mean: float = math.nan
+    std: float = math.nan
+    rms: float = math.nan
+    grad_mean: float = math.nan
+    grad_std: float = math.nan
+    grad_rms: float = math.nan
+    nonfinite: int = 0
+    grad_nonfinite: int = 0
+    function: str | None = None
+    dead: float | None = None
+    saturated: float | None = None
+    similarity: float | None = None
+    rank: float | None = None
+    rows: int = 0
+    symmetric: int | None = None
+    units: int | None = None
+    update_ratio: float | None = None
+    beyond: str | None = None
+    weighted: bool = field(default=False, repr=False)
+    weights: int = field(default=0, repr=False)
+
+
+# what makes channels the second dimension of what comes out, and what makes them the last
+CHANNELS_SECOND = ("Conv", "BatchNorm", "GroupNorm", "InstanceNorm", "Pool")
+CHANNELS_LAST = ("Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1D")
+RECTIFIERS = ("relu", "relu6", "threshold", "hardtanh")
+
+
+class _Recorder:
+    """The layers of one pass, in the order in which they finish."""
+
+    def __init__(self, net: nn.Module):
+        self.layers: list[Layer] = []
+        self.running: list[tuple[str, nn.Module]] = []
+        self.forward = True
+        self.second = False  # channels are the second dimension
+        self.names = {id(m): name for name, m in net.named_modules()}
+        self.calls: dict[str, int] = {}
+        self.outputs: list[torch.Tensor | None] = []  # one a layer, kept only for a second backward pass
+        self.keep = any(_is_zero(m) for m in net.modules())
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        if self.forward:
+            self.running.append((self.names.get(id(module), ""), module))
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self.forward:  # recomputed for the backward pass by activation checkpointing
+            return
+        name, _ = self.running.pop() if self.running else ("", module)
+        cls = class_info(type(unwrap(module))).name
+        leaf = not any(True for _ in module.children())
+        if leaf:
+            self._orient(cls)
+        tensor = next(tensors_in(output), None)
+        if tensor is None:
+            return
+        call = self.calls[name] = self.calls.get(name, 0) + 1
+        shown = name if call == 1 else f"{name}#{call}"
+        layer = Layer(shown or "net", cls, tuple(tensor.shape), name.count(".") + bool(name), leaf)
+        layer.weights = sum(p.numel() for p in module.parameters())
+        layer.weighted = leaf and any(p.ndim > 1 for p in module.parameters(recurse=False))
+        self._measure(layer, tensor)
+        if layer.weighted and args and isinstance(args[0], torch.Tensor) and args[0].is_floating_point():
+            layer.dead = _dead(args[0].detach(), self._axis(args[0], before=cls))
+        self._add(layer, tensor)
+
+    def _add(self, layer: Layer, tensor: torch.Tensor) -> None:
+        self.layers.append(layer)
+        self.outputs.append(tensor if self.keep and tensor.requires_grad else None)
+
+    def function(self, name: str, output: torch.Tensor) -> None:
+        """An activation function has been called, by a module or in the code of one."""
+        path, module = self.running[-1] if self.running else ("", None)
+        values = output.detach()
+        leaf = module is not None and not any(True for _ in module.children()) and not list(module.parameters())
+        if leaf:  # the module's own row tells of it
+            self.pending = (name, values)
+            return
+        layer = Layer(f"{path or 'net'} ({name})", name, tuple(values.shape), path.count(".") + 1, True)
+        self._measure(layer, output)
+        self._activation(layer, name, values)
+        self._add(layer, output)
+
+    pending: tuple[str, torch.Tensor] | None = None
+
+    def _measure(self, layer: Layer, tensor: torch.Tensor) -> None:
+        values = tensor.detach()
+        layer.mean, layer.std, layer.rms, layer.nonfinite = moments(values)
+        if not layer.nonfinite:
+            layer.similarity, layer.rank, layer.rows = _alike(values, self._axis(values))
+        if self.pending is not None:
+            self._activation(layer, *self.pending)
+            self.pending = None
+        if tensor.requires_grad:
+
+            def hook(gradient: torch.Tensor) -> None:
+                layer.grad_mean, layer.grad_std, layer.grad_rms, layer.grad_nonfinite = moments(gradient.detach())
+
+            tensor.register_hook(hook)  # type: ignore[no-untyped-call]
+
+    def _activation(self, layer: Layer, name: str, values: torch.Tensor) -> None:
+        layer.function = name
+        if name in RECTIFIERS:
+            layer.dead = _dead(values, self._axis(values))
+        elif values.numel():
+            work = values.float()
+            match name:
+                case "tanh":
+                    flat = 1 - work * work < FLAT
+                case "sigmoid":
+                    flat = 4 * work * (1 - work) < FLAT
+                case "softmax":
+                    flat = work.amax(-1) > SURE
+                case _:
+                    return
+            layer.saturated = float(flat.float().mean())
+
+    def _orient(self, cls: str) -> None:
+        if any(cls.startswith(word) or cls.endswith(word) for word in CHANNELS_LAST):
+            self.second = False
+        elif any(word in cls for word in CHANNELS_SECOND):
+            self.second = True
+
+    def _axis(self, tensor: torch.Tensor, before: str | None = None) -> int:
+        """The dimension of the units."""
+        if before is not None:
+            second = "Conv" in before and before != "Conv1D"
+            return 1 if second and tensor.ndim > 2 else -1
+        return 1 if self.second and tensor.ndim > 2 else -1
+
+
+class _Functions(TorchFunctionMode):
+    """Sees the activation functions, wherever they are called."""
+
+    NAMES = frozenset({*RECTIFIERS, "tanh", "sigmoid", "softmax"})
+
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "").rstrip("_")
+        if name in self.NAMES and self.recorder.forward and isinstance(output, torch.Tensor):
+            self.recorder.function(name, output)
+        return output
+
+
+def passes(
+    net: nn.Module, inputs: Inputs, loss: Callable[[Any], torch.Tensor] | None,
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+) -> list[Layer]:  # fmt: skip
+    """One forward and one backward pass and one step of the optimizer; changes the network.
+
+    Without a loss, and where the output has none of its own, the gradient of every output element is a standard normal
+    number over the number of samples. Raises DiagnoseError where a pass fails, and says in which module.
+    """
+    recorder = _Recorder(net)
+    with _hooked(net, recorder):
+        try:
+            with torch.enable_grad(), _Functions(recorder):
+                output = net(*inputs.args, **inputs.kwargs)
+        except Exception as error:
+            raise failed("forward", error, recorder.running, inputs) from error
+        recorder.forward = False
+        try:
+            with torch.enable_grad():
+                _backward(output, loss, recorder.keep)
+                if recorder.keep:
+                    _past_zeros(recorder)
+        except DiagnoseError:
+            raise
+        except Exception as error:
+            raise failed("backward", error, [], inputs) from error
+    _weights(net, recorder.layers, optimizer)
+    return recorder.layers
+
+
+@contextmanager
+def _hooked(net: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    handles = []
+    for module in net.modules():
+        handles.append(module.register_forward_pre_hook(recorder.enter, prepend=True))
+        handles.append(module.register_forward_hook(recorder.leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def failed(which: str, error: BaseException, running: list[tuple[str, nn.Module]], inputs: Inputs) -> DiagnoseError:
+    """The error of a pass: where in the network, and on which input."""
+    where = ""
+    if running:
+        name, module = running[-1]
+        where = f" in `{name or 'net'}` ({type(module).__name__})"
+    said = " ".join(str(error).split())
+    said = f"{said[:300]} ..." if len(said) > 300 else said
+    return DiagnoseError(
+        Diagnostic(
+            f"{which}-failed", f"the {which} pass failed{where} on {inputs}: {type(error).__name__}: {said}",
+            hint=None if inputs.given else "give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
+        )
+    )  # fmt: skip
+
+
+def _is_zero(module: nn.Module) -> bool:
+    """Whether a layer's weight matrix starts at 0, so that no gradient gets through it."""
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.ndim > 1 and not bool(weight.detach().any())
+
+
+def _past_zeros(recorder: _Recorder) -> None:
+    """Where a last layer of zeros has let no gradient through, start anew, with random gradients, before it."""
+    layers = recorder.layers
+    silent = [
+        i for i, layer in enumerate(layers) if layer.leaf and recorder.outputs[i] is not None and not layer.grad_rms > 0
+    ]
+    if not silent:
+        return
+    last = silent[-1]
+    # with a gradient anywhere before, it is no last layer that stops them, but a branch
+    if any(layer.grad_rms > 0 for layer in layers[: last + 1]):
+        return
+    after = next((layer.name for layer in layers[last + 1 :] if layer.weighted), layers[-1].name)
+    end = recorder.outputs[last]
+    assert end is not None
+    torch.autograd.backward([end], [torch.randn_like(end) / max(1, end.shape[0])])
+    for layer in layers[: last + 1]:
+        layer.beyond = after
+
+
+def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: bool) -> None:
+    value: torch.Tensor | None
+    if loss is not None:
+        value = loss(output)
+    else:
+        own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+        value = own if isinstance(own, torch.Tensor) else None
+    if value is not None:
+        value.backward(retain_graph=keep)  # type: ignore[no-untyped-call]
+        return
+    ends = [t for t in tensors_in(output) if t.requires_grad]
+    if not ends:
+        raise DiagnoseError(
+            Diagnostic(
+                "no-gradient", "no output of the network has a gradient",
+                hint="a network whose parameters require none can't be diagnosed; a `loss=` may find one",
+            )
+        )  # fmt: skip
+    torch.autograd.backward(
+        ends, [torch.randn_like(t) / max(1, t.shape[0] if t.ndim else 1) for t in ends], retain_graph=keep
+    )
+
+
+# parts of an output that other parts tell of already
+ASIDE = ("past_key_values", "hidden_states", "attentions", "encoder_last_hidden_state")
+
+
+def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    """The floating point tensors of an output, those in tuples and mappings too."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping) and depth < 4:
+        for key, part in value.items():
+            if key not in ASIDE:
+                yield from tensors_in(part, depth + 1)
+    elif isinstance(value, tuple | list) and depth < 4:
+        for part in value:
+            yield from tensors_in(part, depth + 1)
+
+
+# ---- numbers
+
+
+def moments(values: torch.Tensor) -> tuple[float, float, float, int]:
+    """Mean, standard deviation and root mean square of all finite elements, and the number of the others."""
+    with torch.no_grad():
+        # float32 holds no squares of numbers above 1e19: exploding networks have those
+        work = values.reshape(-1).to(torch.float64 if values.device.type != "mps" else torch.float32)
+        finite = torch.isfinite(work)
+        if not bool(finite.all()):
+            left = work[finite]
+            other = work.numel() - left.numel()
+            work = left
+        else:
+            other = 0
+        if not work.numel():
+            return math.nan, math.nan, math.nan, other
+        variance, mean = torch.var_mean(work, correction=0)
+        m, v = float(mean), float(variance)
+        return m, math.sqrt(v), math.sqrt(v + m * m), other
+
+
+def _rows(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """At most MOST_ROWS of the outputs for a sample or position each, as rows, evenly chosen."""
+    rows = values.movedim(axis, -1).reshape(-1, values.shape[axis])
+    step = max(1, math.ceil(rows.shape[0] / MOST_ROWS))
+    return rows[::step].float()
+
+
+def _alike(values: torch.Tensor, axis: int) -> tuple[float | None, float | None, int]:
+    """The mean cosine between rows, and the participation ratio of their Gram matrix, which is its rank if it is flat."""
+    if values.ndim < 2 or not values.numel():
+        return None, None, 0
+    rows = _rows(values, axis)
+    count = rows.shape[0]
+    if count < 2:
+        return None, None, count
+    rows = rows / rows.abs().amax().clamp(min=1e-30)
+    gram = (rows @ rows.t()).double()
+    norms = gram.diagonal().clamp(min=0).sqrt()
+    size = float((gram * gram).sum())
+    if not size > 0 or not bool((norms > 0).any()):
+        return None, None, count
+    units = torch.where(norms > 0, 1 / norms, torch.zeros_like(norms))
+    cosines = gram * units[:, None] * units
+    there = int((norms > 0).sum())
+    similarity = float(cosines.sum() - cosines.diagonal().sum()) / (there * (there - 1)) if there > 1 else None
+    return similarity, float(gram.trace()) ** 2 / size, count
+
+
+def _dead(values: torch.Tensor, axis: int) -> float | None:
+    """The share of units that are 0 for every sample and position."""
+    if values.ndim < 2 or not values.numel() or not -values.ndim <= axis < values.ndim:
+        return None
+    others = [d for d in range(values.ndim) if d != axis % values.ndim]
+    return (
+        float((values == 0).all(dim=others[0]).float().mean())
+        if len(others) == 1
+        else float((values.abs().amax(dim=others) == 0).float().mean())
+    )
+
+
+# ---- weights
+
+
+def _weights(
+    net: nn.Module, layers: list[Layer], optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+) -> None:
+    """What one step of the optimizer does to each weight, and which of its units it keeps alike."""
+    modules = dict(net.named_modules())
+    found: dict[str, tuple[nn.Module, nn.Parameter]] = {}
+    for layer in layers:
+        name = layer.name if layer.name != "net" else ""
+        module = modules.get(name)
+        if module is None or not layer.leaf:
+            continue
+        parameters = [p for p in module.parameters(recurse=False) if p.requires_grad and p.is_floating_point()]
+        if parameters:
+            found[layer.name] = (module, max(parameters, key=lambda p: (p.ndim, p.numel())))
+    for layer in layers:
+        if layer.name in found:
+            module, weight = found[layer.name]
+            if weight.ndim > 1 and weight.grad is not None:
+                axis = _unit_axis(type(module).__name__)
+                layer.symmetric, layer.units = _symmetric(weight.detach(), weight.grad.detach(), axis)
+    stepped = [p for p in net.parameters() if p.grad is not None]
+    if not stepped:
+        return
+    before = {id(p): p.detach().clone() for _, p in found.values() if p.grad is not None}
+    optimizer(stepped).step()
+    for layer in layers:
+        if layer.name in found:
+            now = found[layer.name][1]
+            old = before.get(id(now))
+            if old is not None:
+                size = moments(old)[2]
+                change = moments(now.detach().double() - old.double())[2]
+                layer.update_ratio = change / size if size else math.inf if change else 0.0
+
+
+def _unit_axis(cls: str) -> int:
+    """The dimension of a weight that counts its output units."""
+    return 1 if cls == "Conv1D" or cls.startswith("ConvTranspose") else 0
+
+
+def _symmetric(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> tuple[int, int]:
+    """How many units have the weights and the gradient of another one, and how many there are.
+
+    Rows are compared by their products with two random vectors.
+    """
+    with torch.no_grad():
+        values = weight.movedim(axis, 0).reshape(weight.shape[axis], -1).double()
+        gradient = gradient.movedim(axis, 0).reshape(values.shape).double()
+        if not bool(torch.isfinite(values).all()) or not bool(torch.isfinite(gradient).all()):
+            return 0, values.shape[0]
+        sides = torch.randn(values.shape[1], 4, dtype=torch.float64, device=values.device)
+        marks = torch.cat([_scaled(values) @ sides[:, :2], _scaled(gradient) @ sides[:, 2:]], dim=1)
+        order = marks[:, 0].argsort(stable=True)
+        near = ((marks[order][1:] - marks[order][:-1]).abs() < 1e-5 * math.sqrt(values.shape[1])).all(dim=1)
+        edge = torch.zeros(1, dtype=torch.bool, device=near.device)
+        return int((torch.cat([near, edge]) | torch.cat([edge, near])).sum()), values.shape[0]
+
+
+def _scaled(rows: torch.Tensor) -> torch.Tensor:
+    """Rows over the root mean square of all of them."""
+    size = float(rows.pow(2).mean().sqrt())
+    return rows / size if size else rows

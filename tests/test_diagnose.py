@@ -1,0 +1,539 @@
+"""`diagnose` against closed forms, against plain hooks and autograd, on real models; and what it leaves as it was."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browser import CHROMIUM, Browser
+from nets import same, snapshot
+from pages import initdsl_command
+from scipy.integrate import quad
+from torch import nn
+
+import initdsl
+from initdsl.diagnosis import Limits
+
+pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning")
+
+
+def deep(depth: int, width: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*[part for _ in range(depth) for part in (nn.Linear(width, width), activation())])
+
+
+def gaussian(function: Callable[[float], float], std: float) -> float:
+    """The mean of a function of a normal number, by quadrature."""
+    return quad(lambda z: function(std * z) * math.exp(-z * z / 2) / math.sqrt(2 * math.pi), -9, 9)[0]
+
+
+# ---- closed forms
+
+
+def test_xavier_in_a_deep_tanh_net() -> None:
+    # mean field theory (Poole et al. 2016, Schoenholz et al. 2017): q' = E tanh(sqrt(q) z)^2, gradients E tanh'^2
+    depth, width = 24, 400
+    made = initdsl.diagnose(
+        deep(depth, width, nn.Tanh), "Linear.weight ~ xavier_normal(); Linear.bias = 0", torch.randn(64, width), seed=0
+    )
+    linears = [layer for layer in made if layer.cls == "Linear"]
+    q, slopes = 1.0, []
+    for layer in linears:
+        assert layer.rms == pytest.approx(math.sqrt(q), rel=0.06)
+        slopes.append(gaussian(lambda x: (1 - math.tanh(x) ** 2) ** 2, math.sqrt(q)))
+        q = gaussian(lambda x: math.tanh(x) ** 2, math.sqrt(q))
+    assert made.trunk is not None
+    assert made.trunk.grad_growth == pytest.approx(math.sqrt(math.prod(slopes[:-1])), rel=0.12)
+
+
+def test_kaiming_in_a_deep_relu_net() -> None:
+    made = initdsl.diagnose(
+        deep(30, 500, nn.ReLU), "Linear.weight ~ kaiming_normal(nonlinearity=relu); Linear.bias = 0", seed=1
+    )
+    assert made.trunk is not None
+    for layer in made.trunk.layers:
+        assert layer.rms == pytest.approx(math.sqrt(2), rel=0.25)  # E x^2 = 2 for each layer's output
+    assert made.trunk.per_layer == pytest.approx(1, abs=0.02)
+    assert made.trunk.grad_per_layer == pytest.approx(1, abs=0.02)
+    xavier = initdsl.diagnose(deep(30, 500, nn.ReLU), "Linear.weight ~ xavier_normal(); Linear.bias = 0", seed=1)
+    assert xavier.trunk is not None
+    assert xavier.trunk.per_layer == pytest.approx(math.sqrt(0.5), rel=0.02)
+    assert xavier.trunk.grad_per_layer == pytest.approx(math.sqrt(0.5), rel=0.02)
+
+
+class Branch(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, width)
+        self.down = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.up(self.norm(x))
+        return x + self.down(self.norm(x))
+
+
+@pytest.mark.parametrize(("scale", "total"), [("1 / sqrt(2 * len(net))", 2.0), ("1", 1.0 + 2 * 24)])
+def test_a_residual_stack(scale: str, total: float) -> None:
+    # each of the 2L branches adds what a norm of size 1 gives: 2L of variance, or 1 with the factor 1/sqrt(2L)
+    width, depth = 400, 24
+    made = initdsl.diagnose(
+        nn.Sequential(*[Branch(width) for _ in range(depth)]),
+        f"Linear.weight ~ xavier_normal(gain={scale}); Linear.bias = 0; default LayerNorm", torch.randn(64, width), seed=0,
+    )  # fmt: skip
+    assert made.trunk is not None
+    assert (made.trunk.cls, len(made.trunk.layers)) == ("Branch", depth)
+    assert made.trunk.layers[-1].rms == pytest.approx(math.sqrt(total), rel=0.04)
+
+
+def test_the_words() -> None:
+    made = initdsl.diagnose(deep(48, 64, nn.Tanh), "Linear.weight ~ normal(0, 0.83 / 8); Linear.bias = 0", seed=0)
+    assert made.trunk is not None
+    total, per = made.trunk.grad_growth, made.trunk.grad_per_layer
+    assert per == pytest.approx(0.83, abs=0.03)
+    said = next(str(remark) for remark in made.verdict if remark.name == "gradients")
+    assert said == f"gradients shrink {per:.2g} a layer; 48 layers: {f'{total:.0e}'.replace('e-0', 'e-')}"
+    assert [r.severity for r in made.verdict[:2]] == ["warning", "warning"]
+
+
+# ---- against torch itself
+
+
+def test_numbers_are_those_of_plain_hooks() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5), nn.Tanh())
+    x = torch.randn(16, 3, 8, 8)
+    made = initdsl.diagnose(net, None, x, loss=lambda y: (y**2).mean(), optimizer="sgd", learning_rate=0.1)
+    outputs: list[torch.Tensor] = []
+    value = x
+    for module in net:
+        value = module(value)
+        value.retain_grad()
+        outputs.append(value)
+    (value**2).mean().backward()
+    for layer, output in zip(made, outputs, strict=False):
+        assert layer.shape == output.shape
+        assert layer.mean == pytest.approx(output.mean().item(), abs=1e-6)
+        assert layer.std == pytest.approx(output.std(correction=0).item(), rel=1e-4)
+        assert output.grad is not None
+        assert layer.grad_std == pytest.approx(output.grad.std(correction=0).item(), rel=1e-4)
+    weight = net[4].weight
+    before = weight.detach().clone()
+    torch.optim.SGD(net.parameters(), lr=0.1).step()
+    ratio = (weight.detach() - before).pow(2).mean().sqrt() / before.pow(2).mean().sqrt()
+    assert made["4"].update_ratio == pytest.approx(ratio.item(), rel=1e-4)
+    assert made["5"].saturated == pytest.approx((1 - outputs[5] ** 2 < 0.05).float().mean().item())
+    flat = torch.nn.functional.normalize(outputs[4], dim=1)
+    cosines = flat @ flat.t()
+    assert made["4"].similarity == pytest.approx((cosines.sum().item() - 16) / (16 * 15), rel=1e-4)
+    values = torch.linalg.svdvals(outputs[4].detach().double()) ** 2
+    assert made["4"].rank == pytest.approx(float(values.sum() ** 2 / (values**2).sum()), rel=1e-4)
+
+
+def test_dead_units() -> None:
+    made = initdsl.diagnose(
+        nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 2)),
+        "Linear.weight ~ normal(0, 0.1); Linear.bias = 0; net[0].bias[0:3] = -9", seed=0,
+    )  # fmt: skip
+    assert made["1"].dead == made["2"].dead == pytest.approx(0.3)
+    assert any("30% of the units of `1` are 0 for every sample" in str(r) for r in made.verdict)
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu(self.a(x), inplace=True).mean((2, 3))
+        return torch.sigmoid(50 * self.b(x)).softmax(-1)
+
+
+def test_functions_called_in_code_are_seen() -> None:
+    made = initdsl.diagnose(Functional(), "Conv2d.weight = -1; Conv2d.bias = -90; Linear.* ~ normal(0, 1)", seed=0)
+    assert made["net (relu)"].dead == 1
+    assert (made["net (sigmoid)"].saturated or 0) > 0.5
+    assert made["net (softmax)"].saturated == 0
+
+
+def test_units_that_stay_alike() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    alike = initdsl.diagnose(net, "Linear.* = 0.1", seed=0)
+    assert (alike["0"].symmetric, alike["0"].units) == (6, 6)
+    assert any(r.name == "symmetric-units" for r in alike.verdict)
+    assert alike["2"].symmetric == 0  # the gradients at the output differ
+    for rules in ("Linear.* ~ normal(0, 1)", "Linear.* ~ normal(0, 1); net[2].weight = 0"):
+        made = initdsl.diagnose(net, rules, seed=0)
+        assert (made["0"].symmetric, made["2"].symmetric) == (0, 0)
+    pair = initdsl.diagnose(
+        net,
+        "Linear.* ~ normal(0, 1); net[0].weight[1] = 3; net[0].weight[4] = 3; net[0].bias = 0; net[2].weight = 1",
+        seed=0,
+    )
+    assert pair["0"].symmetric == 2
+
+
+def test_rank_collapse() -> None:
+    made = initdsl.diagnose(
+        deep(30, 100, nn.ReLU), "Linear.weight ~ kaiming_normal(); Linear.bias ~ normal(0, 1)", seed=0
+    )
+    assert any(r.name == "rank-collapse" for r in made.verdict)
+    assert (made["58"].similarity or 0) > 0.99
+    assert (made["58"].rank or 9) < 1.1
+
+
+def test_what_is_not_finite_is_said() -> None:
+    made = initdsl.diagnose(deep(30, 50, nn.ReLU), "Linear.weight ~ normal(0, 1e4); Linear.bias = 0", seed=0)
+    assert "activations are not finite from" in str(made.verdict[0])
+    assert made.exceeded(Limits(growth=1e30))
+
+
+def test_a_last_layer_of_zeros() -> None:
+    rules = "Linear.weight ~ kaiming_normal(); Linear.bias = 0; net[-1].weight = 0"
+    net = nn.Sequential(*deep(10, 200, nn.ReLU), nn.Linear(200, 10))
+    made = initdsl.diagnose(net, rules, seed=0)
+    assert made.trunk is not None
+    assert any("no gradient gets behind `20`" in str(r) for r in made.verdict)
+    assert made["0"].grad_rms > 0
+    ratio = made["0"].grad_rms / made["18"].grad_rms
+    assert ratio == pytest.approx(1, abs=0.5)
+
+
+# ---- what it leaves
+
+
+class Awkward(nn.Module):
+    """A network with everything that a forward pass moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+        self.norm = nn.BatchNorm1d(4)
+        self.drop = nn.Dropout(0.5)
+        self.b = nn.Linear(4, 4, bias=False)
+        self.b.weight = nn.Parameter(self.b.weight.detach())
+        self.c = nn.Linear(4, 4, bias=False)
+        self.seen: list[int] = []
+        self.register_forward_hook(lambda m, a, o: None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(self.drop(self.b(self.norm(self.a(x)))))
+
+
+@pytest.mark.parametrize("rules", ["*.* ~ normal(0, 1)", "tie net.b net.c; Linear+.weight ~ normal(0, 1)", None])
+def test_everything_is_as_it_was(rules: str | None) -> None:
+    net = Awkward().eval()
+    net.norm.train()
+    net.b.weight.requires_grad_(False)
+    before = snapshot(net)
+    hooks = [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in net.modules()]
+    numpy_state = np.random.get_state()[1].copy()
+    initdsl.diagnose(net, rules, torch.randn(8, 4))
+    initdsl.diagnose(net, rules, seed=3)
+    with pytest.raises(initdsl.DiagnoseError):
+        initdsl.diagnose(net, rules, torch.randn(8, 5))
+    after = snapshot(net)
+    del before["torch"]
+    del after["torch"]
+    same(before, after)
+    assert [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in net.modules()] == hooks
+    assert (np.random.get_state()[1] == numpy_state).all()
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_random_states_are_as_they_were() -> None:
+    net = deep(2, 4, nn.ReLU)
+    state, python = torch.random.get_rng_state(), random.getstate()
+    initdsl.diagnose(net, "Linear.* ~ normal(0, 1)")
+    initdsl.diagnose(net, "Linear.* ~ normal(0, 1)", seed=0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert random.getstate() == python
+
+
+def test_the_same_state_gives_the_same() -> None:
+    net = nn.Sequential(nn.Linear(4, 50), nn.Dropout(), nn.Linear(50, 3))
+    first, again = (json.dumps(initdsl.diagnose(net, "Linear.* ~ normal(0, 1)").to_dict()) for _ in range(2))
+    assert first == again
+    one, two = (
+        initdsl.diagnose(net, f"Linear.* ~ {draw}", input_shape=(5, 4)) for draw in ("normal(0, 1)", "uniform(0, 1)")
+    )
+    assert one["1"].shape == two["1"].shape == (5, 50)
+
+
+def test_the_old_weight_norm_is_copied_too() -> None:
+    net = nn.Sequential(*[nn.utils.weight_norm(nn.Linear(8, 8)) for _ in range(3)])
+    assert initdsl.diagnose(net, "Linear.weight ~ normal(0, 1); Linear.bias = 0", seed=0).trunk is not None
+
+
+# ---- what goes in
+
+
+def test_samples() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Linear(3, 3)
+
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"out": self.w(left) + right}
+
+    a, b = torch.randn(5, 3), torch.randn(5, 3)
+    shown = "float32 [5, 3], float32 [5, 3]"
+    assert initdsl.diagnose(Two(), None, (a, b)).inputs == shown
+    assert initdsl.diagnose(Two(), None, {"right": a, "left": b}).inputs == "right=float32 [5, 3], left=float32 [5, 3]"
+    assert initdsl.diagnose(Two()).inputs == "random float32 [64, 3], float32 [64, 3]"
+    with pytest.raises(initdsl.DiagnoseError, match="the network takes no `wrong`"):
+        initdsl.diagnose(Two(), None, {"wrong": a, "left": b})
+    with pytest.raises(TypeError, match="a sample has a shape"):
+        initdsl.diagnose(Two(), None, (a, b), input_shape=(3,))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "inputs"),
+    [
+        (lambda: nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4)), None, "random int64 [8, 16]"),
+        (lambda: nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4)), (2, 5), "random int64 [2, 5]"),
+        (lambda: nn.Sequential(nn.Conv2d(1, 6, 5), nn.Flatten(), nn.Linear(3456, 9)), None, "random float32 [8, 1, 28, 28]"),
+        (lambda: nn.Conv2d(3, 4, 3), (2, 3, 9, 9), "random float32 [2, 3, 9, 9]"),
+        (lambda: nn.LSTM(8, 16, 2, batch_first=True), None, "random float32 [8, 16, 8]"),
+        (lambda: nn.Transformer(32, 4, 1, 1, 64), None, "random float32 [8, 16, 32], float32 [8, 16, 32]"),
+        (lambda: nn.Sequential(nn.Linear(4, 4)).double(), None, "random float64 [64, 4]"),
+        (lambda: nn.Sequential(nn.Linear(4, 4)).bfloat16(), None, "random bfloat16 [64, 4]"),
+    ],
+)  # fmt: skip
+def test_random_input_fits(net: Callable[[], nn.Module], shape: tuple[int, ...] | None, inputs: str) -> None:
+    assert initdsl.diagnose(net(), None, input_shape=shape).inputs == inputs
+
+
+def test_errors_say_where() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(5, 6)))
+    with pytest.raises(
+        initdsl.DiagnoseError, match=r"failed in `1.0` \(Linear\) on random float32 \[64, 3\]: RuntimeError"
+    ):
+        initdsl.diagnose(net)
+    with pytest.raises(initdsl.DiagnoseError, match="has no memory"):
+        initdsl.diagnose(nn.Linear(2, 2, device="meta"))
+    with pytest.raises(initdsl.DiagnoseError, match="has no shape yet"):
+        initdsl.diagnose(nn.LazyLinear(2))
+    with pytest.raises(initdsl.DiagnoseError, match="can't tell what `Nothing` takes"):
+        initdsl.diagnose(type("Nothing", (nn.Module,), {"forward": lambda self, x: x})())
+    with pytest.raises(initdsl.DiagnoseError, match="no output of the network has a gradient"):
+        initdsl.diagnose(nn.Linear(2, 2).requires_grad_(False))
+    with pytest.raises(initdsl.ResolveError):
+        initdsl.diagnose(nn.Linear(2, 2), "net.nowhere.weight = 0")
+
+
+# ---- real models
+
+TRANSFORMER = {
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": 99,
+}
+
+
+def real(name: str) -> nn.Module:
+    import timm
+    import torchvision
+    import transformers as hf
+
+    made: dict[str, Callable[[], Any]] = {
+        "resnet": lambda: torchvision.models.resnet18(num_classes=10),
+        "torchvision vit": lambda: torchvision.models.VisionTransformer(32, 8, 4, 4, 64, 128, num_classes=10),
+        "timm vit": lambda: timm.create_model("vit_tiny_patch16_224", img_size=32, depth=4),
+        "timm convnext": lambda: timm.create_model("convnext_atto", num_classes=10),
+        "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(n_layer=4, n_embd=32, n_head=4, vocab_size=99)),
+        "bert": lambda: hf.BertForSequenceClassification(hf.BertConfig(**TRANSFORMER)),
+        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**TRANSFORMER)),
+        "t5": lambda: hf.T5ForConditionalGeneration(hf.T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=3, num_heads=4, vocab_size=99)),
+        "hf vit": lambda: hf.ViTModel(hf.ViTConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8)),
+    }  # fmt: skip
+    found: nn.Module = made[name]()
+    return found
+
+
+@pytest.mark.models
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs timm")
+@pytest.mark.parametrize(
+    ("name", "cls", "count"),
+    [
+        ("resnet", "BasicBlock", 8), ("torchvision vit", "EncoderBlock", 4), ("timm vit", "Block", 4),
+        ("timm convnext", "ConvNeXtBlock", 12), ("gpt2", "GPT2Block", 4), ("bert", "BertLayer", 4),
+        ("llama", "LlamaDecoderLayer", 4), ("t5", "T5Block", 3), ("hf vit", "ViTLayer", 4),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("torchvision_shim")
+def test_real_models_run_on_input_that_fits(name: str, cls: str, count: int) -> None:
+    torch.manual_seed(0)
+    made = initdsl.diagnose(real(name))
+    assert made.trunk is not None
+    assert (made.trunk.cls, len(made.trunk.layers)) == (cls, count)
+    assert 0.1 < made.trunk.growth < 10
+    assert 0.05 < made.trunk.grad_growth < 20
+    assert not made.exceeded(Limits(growth=20))
+    assert str(made)
+
+
+@pytest.mark.models
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
+@pytest.mark.usefixtures("torchvision_shim")
+def test_a_models_own_loss_is_taken() -> None:
+    torch.manual_seed(0)
+    net = real("gpt2").eval()
+    ids = torch.randint(0, 99, (4, 8))
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    made = initdsl.diagnose(net, None, {"input_ids": ids, "labels": ids})
+    hidden: list[torch.Tensor] = []
+    net.transformer.h[0].register_forward_hook(lambda m, a, o: hidden.append(o[0] if isinstance(o, tuple) else o))
+    out = net(input_ids=ids, labels=ids)
+    hidden[0].retain_grad()
+    out.loss.backward()
+    assert hidden[0].grad is not None
+    assert made["transformer.h.0"].grad_rms == pytest.approx(hidden[0].grad.pow(2).mean().sqrt().item(), rel=1e-3)
+
+
+# ---- the command line, files and pages
+
+MODEL = """import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(20))
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return x
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(MODEL, "utf-8")
+    Path("good.init").write_text("Linear.weight ~ xavier_normal()\nLinear.bias = 0\n", "utf-8")
+    Path("bad.init").write_text("Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n", "utf-8")
+    return tmp_path
+
+
+def run(*words: str) -> tuple[int, str]:
+    return initdsl_command(["diagnose", *words, "--model", "model.py:Net", "--seed", "0"])
+
+
+def test_limits_make_the_exit_code(folder: Path) -> None:
+    code, said = run("good.init", "--max-growth", "30")
+    assert code == 0, said
+    assert "layers.{0..19} ×20" in said
+    code, said = run("bad.init", "--max-growth", "2")
+    assert code == 1
+    assert re.search(r"^exceeded: growth: activations change by \de-1\d over 20 layers, beyond 2$", said, re.MULTILINE)
+    code, said = run("good.init", "--max-update-ratio", "0.001")
+    assert code == 1
+    assert "exceeded: update ratio: " in said
+    assert run("bad.init", "--max-growth", "0.5")[0] == 2
+    assert run("nowhere.init")[0] == 2
+
+
+def test_json_and_files(folder: Path) -> None:
+    code, said = run("good.init", "--format", "json", "-o", "d.html", "-o", "d.json", "-o", "d.txt")
+    assert code == 0
+    found = json.loads(said)
+    assert found == json.loads((folder / "d.json").read_text("utf-8"))
+    assert (found["format"], found["version"], found["trunk"]["class"]) == ("initdsl-diagnosis", 1, "Linear")
+    assert len(found["layers"]) == 41
+    code, said = run("good.init", "--against", "bad.init", "--format", "json")
+    both = json.loads(said)
+    assert (both["first"]["rules"], both["second"]["rules"]) == ("good.init", "bad.init")
+    assert both["first"]["inputs"] == both["second"]["inputs"]
+    assert run("good.init", "-o", "d.doc")[0] == 2
+
+
+def test_samples_and_shapes_on_the_command_line(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.randn(7, 32)}, "x.safetensors")
+    save_file({"anything": torch.randn(7, 32)}, "one.safetensors")
+    save_file({"x": torch.randn(7, 32), "y": torch.randn(1)}, "more.safetensors")
+    assert "on x=float32 [7, 32]" in run("good.init", "--sample", "x.safetensors")[1]
+    assert "on float32 [7, 32]" in run("good.init", "--sample", "one.safetensors")[1]
+    code, said = run("good.init", "--sample", "more.safetensors")
+    assert code == 2
+    assert "the network takes no `y`" in said
+    assert "on random float32 [3, 32]" in run("good.init", "--input-shape", "3,32")[1]
+    code, said = run("good.init", "--input-shape", "3,31")
+    assert code == 2
+    assert "in `layers.0` (Linear)" in said
+    assert "Traceback" not in said
+    for words in (
+        ["--input-shape", "3,x"],
+        ["--sample", "model.py"],
+        ["--sample", "x.safetensors", "--input-shape", "3"],
+    ):
+        code, said = run("good.init", *words)
+        assert code == 2
+        assert "Traceback" not in said
+
+
+def test_plots(folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    net = deep(5, 16, nn.Tanh)
+    one = initdsl.diagnose(net, "Linear.weight ~ xavier_normal(); Linear.bias = 0", seed=0)
+    other = initdsl.diagnose(net, "Linear.* = 0", seed=0)
+    one.save("one.png")
+    one.compare(other).save("both.svg")
+    assert Path("one.png").read_bytes().startswith(b"\x89PNG")
+    drawn = one.plot()
+    assert [axis.get_title() for axis in drawn.axes][:2] == ["std of activations", "std of gradients"]
+    assert list(drawn.axes[0].lines[0].get_ydata()) == [layer.std for layer in one.trunk.layers]  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    opened = Browser()
+    yield opened
+    opened.close()
+
+
+def test_the_page(browser: Browser, folder: Path) -> None:
+    assert run("good.init", "--against", "bad.init", "-o", "d.html")[0] == 0
+    page = folder / "d.html"
+    for dark, width in ((False, 1280), (True, 1280), (False, 360)):
+        browser.open(page, dark=dark, width=width)
+        assert browser.errors == []
+        assert browser.requests == [page.as_uri()]
+        assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.querySelectorAll('svg.chart').length") == 4
+    assert browser.run("document.querySelectorAll('svg.chart')[0].querySelectorAll('polyline').length") == 2
+    assert browser.run("document.querySelectorAll('#layers tbody tr').length") == 20
+    browser.press("/")
+    browser.type("layers.7")
+    assert browser.run("[...document.querySelectorAll('#layers tbody th')].map((c) => c.innerText)") == ["layers.7"]
+    assert "gradients shrink" in browser.run("document.querySelector('main').innerText")
+
+
+def test_notebooks_and_hostile_names(browser: Browser, tmp_path: Path) -> None:
+    net = nn.Sequential()
+    for i in range(3):
+        net.add_module(f"<img src=x onerror=alert({i})>", nn.Linear(4, 4))
+    made = initdsl.diagnose(net, "Linear.* ~ normal(0, 1)", seed=0)
+    assert "<img" not in made._repr_html_()
+    made.save(tmp_path / "h.html")
+    browser.open(tmp_path / "h.html")
+    assert browser.errors == []
+    assert browser.run("document.querySelectorAll('img').length") == 0
+    assert copy.copy(made).to_dict() == made.to_dict()
