@@ -312,6 +312,27 @@ def walk(value: Node) -> Iterator[Node]:
         stack.extend(reversed(list(children(current))))
 
 
+_MOVED: dict[type, tuple[tuple[str, bool], ...]] = {}
+
+
+def moved(value: Node, by: int) -> Node:
+    """The same node so many characters further on."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple([moved(item, by) for item in value])
+    parts = _MOVED.get(kind)
+    if parts is None:
+        names = [f.name for f in fields(kind)] if hasattr(kind, "kind") else []
+        parts = _MOVED[kind] = tuple((name, name == "span" or name.endswith("_span")) for name in names)
+    if not parts:
+        return value
+    made = []
+    for name, is_span in parts:
+        part = getattr(value, name)
+        made.append(Span(part[0] + by, part[1] + by) if is_span else moved(part, by))
+    return kind(*made)
+
+
 # ---- statements
 
 

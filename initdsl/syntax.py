@@ -65,7 +65,7 @@ from .nodes import (
 from .parse_tables import read_tables
 from .source import Source, Span
 
-__all__ = ["Limits", "accepted", "grammar_text", "keywords", "parse_source", "tokenize"]
+__all__ = ["Limits", "Memory", "Unit", "accepted", "grammar_text", "keywords", "parse_source", "tokenize", "units"]
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,20 @@ BINARY = frozenset(["PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT",
 # the version of the language, and the line by which a file may say which one it is written in
 VERSION = 1
 VERSION_LINE = re.compile(r"^#![ \t]*initdsl\b([^\n]*)", re.MULTILINE)
+# stands for the brace of a block around what is read
+ENCLOSING = Token("LBRACE", "{", 0, end_pos=0)
+
 GAP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*+")
 
 
 @dataclass
 class Session:
-    """One parse: what was found wrong, and which brackets are open."""
+    """What is read in one go: what was found wrong, which brackets are open, and how far the text was looked at."""
 
     limits: Limits
     text: str = ""
+    start: int = 0
+    reach: int = 0
     problems: list[tuple[str, str, Span, str | None]] = field(default_factory=list)
     brackets: list[Token] = field(default_factory=list)
     previous: str = ""
@@ -129,7 +134,12 @@ class Session:
             match = GAP.match(self.text, at)
             end = match.end() if match else at
             self.gap = end, self.text.startswith("{", end)
+        self.reach = max(self.reach, self.gap[0] + 1)
         return self.gap[1]
+
+    def before(self, at: int) -> str:
+        """What stands before a place, as far as it belongs to what is read."""
+        return self.text[max(self.start, at - 200) : at]
 
 
 class _Local(threading.local):
@@ -141,6 +151,9 @@ _local = _Local()
 
 class TooDeep(Exception):
     """Brackets nested beyond the limit; the parse ends here."""
+
+    def __init__(self, problems: list[tuple[str, str, Span, str | None]]):
+        self.problems = problems
 
 
 class NewlineFilter:
@@ -167,7 +180,7 @@ class NewlineFilter:
                     session.report(
                         "too-deep", f"blocks and brackets are nested more than {session.limits.nesting} deep", span
                     )
-                    raise TooDeep
+                    raise TooDeep(session.problems)
             elif kind in CLOSERS and brackets and OPENERS[brackets[-1].type] == CLOSERS[kind]:
                 brackets.pop()
             session.previous = kind
@@ -576,10 +589,82 @@ FORBIDDEN = re.compile(
 )
 
 
-def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Rule], list[Diagnostic]]:
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is read in one go, and read again only when its text changes: a statement, or a block's head with its `{`.
+
+    It lies from `start` to `end`. `text` is all that reading it looked at, from `start` on and often beyond `end`; that
+    went to the end of the whole text if `last`. `rule` is `None` where there is a mistake; a head is a Block without
+    rules, and `opens`. `failed` says that the grammar did not accept it, `nesting` how deep its own brackets go.
+    """
+
+    start: int
+    end: int
+    text: str
+    last: bool
+    rule: Rule | None
+    opens: bool
+    failed: bool
+    nesting: int
+    problems: tuple[tuple[str, str, Span, str | None], ...]
+    tokens: tuple[Token, ...]
+
+    def moved(self, start: int) -> Unit:
+        """The same at another place; its tokens stay what they were."""
+        by = start - self.start
+        problems = tuple((n, m, Span(s.start + by, s.end + by), h) for n, m, s, h in self.problems)
+        rule = None if self.rule is None else nodes.moved(self.rule, by)
+        return replace(self, start=start, end=self.end + by, rule=rule, problems=problems)
+
+
+# what reading looks at further than this is not kept
+LONGEST_KEPT = 20_000
+# so many units with the same first line are tried
+TRIED = 8
+
+
+class Memory:
+    """The units of the text that was parsed last, so that parsing one that differs a little reads little anew.
+
+    What it is used for gives the very result of parsing without it. Not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[str, Limits] | None = None
+        self._before: dict[tuple[bool, str], list[Unit]] = {}
+        self._now: dict[tuple[bool, str], list[Unit]] = {}
+
+    def begin(self, source: str, limits: Limits) -> None:
+        """Another parse begins: the units of the last one are those to look among."""
+        self._before = self._now if self._key == (source, limits) else {}
+        self._key, self._now = (source, limits), {}
+
+    def find(self, text: str, at: int, inside: bool, room: int) -> Unit | None:
+        """The unit that begins at a place, if it has been read before; `room` is how deep its brackets may go."""
+        line = text.find("\n", at)
+        key = inside, text[at : line if line >= 0 else len(text)]
+        there = self._before.get(key, [])
+        for number, unit in enumerate(there[:TRIED]):
+            end = at + len(unit.text)
+            if text.startswith(unit.text, at) and (not unit.last or end == len(text)) and unit.nesting <= room:
+                del there[number]
+                unit = unit if unit.start == at else unit.moved(at)
+                self._now.setdefault(key, []).append(unit)
+                return unit
+        return None
+
+    def keep(self, unit: Unit, inside: bool) -> None:
+        if len(unit.text) <= LONGEST_KEPT:
+            self._now.setdefault((inside, unit.text.partition("\n")[0]), []).append(unit)
+
+
+def parse_source(
+    source: Source, limits: Limits = DEFAULT_LIMITS, memory: Memory | None = None
+) -> tuple[list[Rule], list[Diagnostic]]:
     """The statements of a text, and everything that is wrong with its syntax.
 
-    Statements with a mistake are left out; the others are there. Never raises on any text.
+    Statements with a mistake are left out; the others are there. `memory` makes parsing a text anew that changed a
+    little fast, and changes no result. Never raises on any text.
     """
     text = source.text
     if len(text) > limits.file_bytes or len(text.encode("utf-8", "surrogatepass")) > limits.file_bytes:
@@ -590,19 +675,138 @@ def parse_source(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[list[
     ]
     if problems:
         return [], problems
-    session = _local.session = Session(limits, text)
+    session = Session(limits, text)
     if not _version(text, session):
         return [], [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
-    statements: list[Rule] = []
+    found = session.problems
+    rules: list[Rule] = []
+    blocks: list[tuple[Unit, list[Rule]]] = []  # the blocks that are open: the head of each, and what stood before it
+
+    def close(end: int) -> None:
+        nonlocal rules
+        head, before = blocks.pop()
+        if isinstance(head.rule, Block) and (rules or not head.problems):
+            before.append(replace(head.rule, rules=tuple(rules), span=Span(head.rule.span.start, end)))
+        rules = before
+
     try:
-        statements = cast(Any, parser()).parse(text, on_error=lambda e: _recover(e, text, session))
-    except UnexpectedInput:
-        session.report("too-many-errors", "there are more errors than these", Span(len(text), len(text)))
-    except TooDeep:
-        pass
-    named = [replace(statement, source=source.name) for statement in _checked(statements, session, source.name)]
-    found = [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
-    return cast("list[Rule]", named), in_order(found)
+        for unit in units(source, limits, memory):
+            if unit.text == "}":
+                close(unit.end)
+                continue
+            found += unit.problems
+            if unit.opens:
+                blocks.append((unit, rules))
+                rules = []
+            elif unit.rule is not None:
+                rules.append(unit.rule)
+            if unit.failed and len(found) >= limits.errors:
+                raise TooMany
+        if blocks:
+            brace = blocks[-1][0].end
+            found.append(("unclosed-bracket", "`{` is never closed", Span(brace - 1, brace), "close it with `}`"))
+        while blocks:
+            close(len(text))
+    except TooDeep as error:
+        found += error.problems
+        rules = []
+    except TooMany:
+        found.append(("too-many-errors", "there are more errors than these", Span(len(text), len(text)), None))
+        rules = []
+    return rules, in_order([Diagnostic(name, message, source, span, hint) for name, message, span, hint in found])
+
+
+class TooMany(Exception):
+    """More mistakes than are reported."""
+
+
+# between two units
+BETWEEN = re.compile(r"(?:[ \t\r\n;]+|#[^\n]*)*+")
+
+
+def units(source: Source, limits: Limits = DEFAULT_LIMITS, memory: Memory | None = None) -> Iterator[Unit]:
+    """The units of a text in its order, a `}` that closes a block as one of its own. Raises TooDeep."""
+    text, at, depth = source.text, 0, 0
+    cursor = parser().parse_interactive(text)
+    if memory is not None:
+        memory.begin(source.name, limits)
+    while True:
+        gap = BETWEEN.match(text, at)
+        at = gap.end() if gap else at
+        if at >= len(text):
+            return
+        if depth and text[at] == "}":
+            yield Unit(at, at + 1, "}", False, None, False, False, 0, (), ())
+            at, depth = at + 1, depth - 1
+            continue
+        unit = None if memory is None else memory.find(text, at, depth > 0, limits.nesting - depth)
+        if unit is None:
+            unit = _unit(cursor, text, at, depth, limits, source.name)
+            if memory is not None:
+                memory.keep(unit, depth > 0)
+        yield unit
+        at = unit.end
+        depth += unit.opens
+
+
+@lru_cache(maxsize=2)
+def _stacks(inside: bool) -> tuple[list[int], list[Any]]:
+    """The parser's stacks where a statement may begin: in no block, or inside of one."""
+    state = parser().parse_interactive("").parser_state
+    _local.session = Session(DEFAULT_LIMITS)
+    for kind, text in (("CLASS", "*"), ("LBRACE", "{")) if inside else ():
+        state.feed_token(Token(kind, text, 0, end_pos=1))
+    state.feed_token(Token("NL", "\n", 0, end_pos=1))
+    return state.state_stack[:-1], state.value_stack[:-1]
+
+
+def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
+    """Read the unit that begins at a place, inside so many blocks. Raises TooDeep."""
+    state, place = cursor.parser_state, cursor.lexer_thread.state
+    states, values = _stacks(depth > 0)
+    state.state_stack[:] = states
+    state.value_stack[:] = [Statements() if isinstance(value, Statements) else value for value in values]
+    place.line_ctr.char_pos, place.last_token = start, None
+    session = _local.session = Session(limits, text, start, start, brackets=[ENCLOSING] * depth)
+    tokens: list[Token] = []
+    rule: Any = None
+    end, opens, failed, nesting = len(text), False, False, 0
+    while True:
+        try:
+            for token in cursor.lexer_thread.lex(state):
+                kind = token.type
+                state.feed_token(token)
+                nesting = max(nesting, len(session.brackets) - depth)
+                if kind == "NL" or kind == "SEMICOLON" or (kind == "RBRACE" and len(session.brackets) < depth):
+                    rule, end = state.value_stack[-2], token.start_pos
+                    break
+                if kind == "LBRACE" and isinstance(state.value_stack[-3], Statements):
+                    targets = state.value_stack[-2]
+                    rule, end, opens = Block(targets, (), _at(targets, token)), token.end_pos, True
+                    break
+                tokens.append(token)
+            else:
+                state.feed_token(Token("NL", "\n", end, end_pos=end))
+                rule = state.value_stack[-2]
+            break
+        except UnexpectedInput as error:
+            failed, rule = True, None
+            error.interactive_parser = cursor
+            end = _recover(error, text, session, depth)
+            if end >= len(text) or text[end] != "{":
+                break
+            # the block's body can still be read
+            cursor.feed_token(Token("CLASS", "*", end, end_pos=end))
+    end = max(end, start + 1)
+    if rule is not None and not _check_nodes(rule, depth > 0, session) and not opens:
+        rule = None
+    reach = max(session.reach, place.line_ctr.char_pos, end)
+    line = text.find("\n", reach)
+    reach = line + 1 if line >= 0 else len(text) + 1
+    return Unit(
+        start, end, text[start:reach], reach > len(text), None if rule is None else replace(rule, source=source),
+        opens, failed, nesting, tuple(session.problems), tuple(tokens),
+    )  # fmt: skip
 
 
 def _version(text: str, session: Session) -> bool:
@@ -640,19 +844,6 @@ def _forbidden(character: str) -> str:
 
 def _instead(character: str) -> str | None:
     return "lines end with `\\n` or `\\r\\n`" if character == "\r" else None
-
-
-def _checked(statements: list[Rule], session: Session, source: str, inside: bool = False) -> Iterator[Any]:
-    """Statements without those the grammar can't refuse but the language does, each told its source."""
-    for statement in statements:
-        if isinstance(statement, Block):
-            before = len(session.problems)
-            _check_nodes(statement.targets, inside, session)
-            rules = tuple(replace(r, source=source) for r in _checked(list(statement.rules), session, source, True))
-            if len(session.problems) == before or rules:
-                yield replace(statement, rules=rules)
-        elif _check_nodes(statement, inside, session):
-            yield statement
 
 
 def _check_nodes(statement: Any, inside: bool, session: Session) -> bool:
@@ -712,46 +903,38 @@ NAMES = {
 }  # fmt: skip
 
 
-def _recover(error: UnexpectedInput, text: str, session: Session) -> bool:
-    """Report a syntax error, and take the parser to the end of the statement. False gives up."""
+def _recover(error: UnexpectedInput, text: str, session: Session, depth: int) -> int:
+    """Report a syntax error inside so many blocks, and take the parser back to where its statement began.
+
+    Returns where that ends.
+    """
     cursor: Any = cast(Any, error).interactive_parser
     state, thread = cursor.parser_state, cursor.lexer_thread.state
     at, token = _place(error, text)
-    openers = [b for b in session.brackets if b.type != "LBRACE" and (b.start_pos or 0) < at]
-    end, unclosed = _statement_end(text, at, openers)
+    own = session.brackets[depth:]
+    openers = [b for b in own if b.type != "LBRACE" and (b.start_pos or 0) < at]
+    end, unclosed = _statement_end(text, at, openers, session)
+    if unclosed is None and token is not None and at >= len(text):
+        unclosed = next((b for b in reversed(own) if b.type == "LBRACE"), None)
     if unclosed is not None:
         opener = OPENERS[unclosed.type]
         session.report(
             "unclosed-bracket", f"`{opener}` is never closed", _at(unclosed, unclosed),
             f"close it with `{CLOSER_OF[opener]}`",
         )  # fmt: skip
-    elif token is not None and token.type == "$END" and any(b.type == "LBRACE" for b in session.brackets):
-        brace = next(b for b in reversed(session.brackets) if b.type == "LBRACE")
-        session.report("unclosed-bracket", "`{` is never closed", _at(brace, brace), "close it with `}`")
     else:
         session.report(*_explain(at, token, cursor, text, session))
-    if len(session.problems) >= session.limits.errors:
-        return False
-    while state.value_stack and not isinstance(state.value_stack[-1], Statements):
+    session.reach = max(session.reach, at, end)
+    while not isinstance(state.value_stack[-1], Statements):
         state.value_stack.pop()
         state.state_stack.pop()
-    if not state.value_stack:  # before the first statement: the empty body
-        cursor.feed_token(Token("NL", "\n", at, end_pos=at))
-    session.brackets[:] = [b for b in session.brackets if b.type == "LBRACE"]
-    depth = sum(isinstance(v, Token) and v.type == "LBRACE" for v in state.value_stack)
-    del session.brackets[depth:]
+    session.brackets[:] = [ENCLOSING] * depth
     session.previous = ""
-    if token is not None and token.type == "RBRACE" and depth == 0:
+    if token is not None and token.type == "RBRACE" and not depth:
         end = at + 1
     thread.line_ctr.char_pos = end
     thread.last_token = None
-    if end >= len(text):
-        for _ in range(depth):
-            cursor.feed_token(Token("RBRACE", "}", end, end_pos=end))
-        session.brackets.clear()
-    elif text[end] == "{":  # the block's body can still be read
-        cursor.feed_token(Token("CLASS", "*", end, end_pos=end))
-    return True
+    return end
 
 
 def _place(error: UnexpectedInput, text: str) -> tuple[int, Token | None]:
@@ -767,11 +950,12 @@ def _place(error: UnexpectedInput, text: str) -> tuple[int, Token | None]:
 SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"?|#[^\n]*|[()\[\]{};\n]')
 
 
-def _statement_end(text: str, at: int, openers: list[Token]) -> tuple[int, Token | None]:
+def _statement_end(text: str, at: int, openers: list[Token], session: Session) -> tuple[int, Token | None]:
     """Where the statement around `at` ends; and the bracket that is never closed, if that is why it doesn't."""
     depth = len(openers)
     for match in SCAN.finditer(text, at):
         character = match[0]
+        session.reach = max(session.reach, match.end())
         if character in "([":
             depth += 1
         elif character in ")]":
@@ -781,6 +965,7 @@ def _statement_end(text: str, at: int, openers: list[Token]) -> tuple[int, Token
                 break
             return match.start(), None
     else:
+        session.reach = len(text) + 1
         if not (depth and openers):
             return len(text), None
     opener = openers[-1]
@@ -804,6 +989,8 @@ def _explain(
             Span(at, at + 3),
             "put a space before `*=` to multiply what `*` selects",
         )
+    if rest.startswith("//="):
+        return "bad-operator", "`//=` is not an operator", Span(at, at + 3), "edits are `+=`, `-=`, `*=` and `/=`"
     if token is None:
         if found == '"':
             end = rest.find("\n")
@@ -830,7 +1017,7 @@ def _explain(
                 else f"{name.lower() or 'a control character'} (U+{ord(found):04X})"
             )
             return "bad-character", f"{shown} can't stand here", Span(at, at + 1), None
-    ended = "DRAW" in accepts and re.search(r"[\w\])*+][ \t]+\Z", text[max(0, at - 200) : at]) is not None
+    ended = "DRAW" in accepts and re.search(r"[\w\])*+][ \t]+\Z", session.before(at)) is not None
     if found == "[" and at and text[at - 1] in " \t" and ("LSQB_GLUED" in accepts or ended):
         return "stray-space", "a space stands before `[`", Span(at, at + 1), "write it directly behind the name"
     if found == "(" and at and text[at - 1] in " \t" and ("LPAR_GLUED" in accepts or ended):
@@ -852,8 +1039,8 @@ def _explain(
     word = re.match(r"\w+", rest)
     if token is not None and word and word[0] == "expect":
         return "reserved-word", "`expect` is reserved", span, None
-    if word and "SET" in accepts and "DRAW" in accepts and previous == "CLASS":
-        near = difflib.get_close_matches(_last_word(text, at), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7)
+    if word and "SET" in accepts and "DRAW" in accepts:
+        near = difflib.get_close_matches(_last_word(session.before(at)), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7)
         if near:
             return (
                 "unexpected-token",
@@ -867,7 +1054,7 @@ def _explain(
     elif word and word[0] in keywords() and "CLASS" in accepts:
         hint = f"`{word[0]}` is reserved; after a dot it is fine, as in `net.{word[0]}`"
     elif previous == "NAME" and token is not None and token.type in ("NUMBER", "NAME") and "LPAR_GLUED" in accepts:
-        hint = f"a call has parentheses: `{_last_word(text, at)}(...)`"
+        hint = f"a call has parentheses: `{_last_word(session.before(at))}(...)`"
     return "unexpected-token", f"expected {_expected(accepts)}, found {shown}", span, hint
 
 
@@ -884,8 +1071,8 @@ def _operands(cursor: Any) -> bool:
     return False
 
 
-def _last_word(text: str, at: int) -> str:
-    match = re.search(r"(\w+)\s*\Z", text[max(0, at - 200) : at])
+def _last_word(before: str) -> str:
+    match = re.search(r"(\w+)\s*\Z", before)
     return match[1] if match else ""
 
 
