@@ -595,7 +595,7 @@ class Unit:
 
     It lies from `start` to `end`. `text` is all that reading it looked at, from `start` on and often beyond `end`; that
     went to the end of the whole text if `last`. `rule` is `None` where there is a mistake; a head is a Block without
-    rules, and `opens`. `failed` says that the grammar did not accept it, `nesting` how deep its own brackets go.
+    rules. `step` is 1 for a head, -1 for the `}` of a block, otherwise 0. `failed` says that the grammar did not accept it, `nesting` how deep its own brackets go.
     """
 
     start: int
@@ -603,7 +603,7 @@ class Unit:
     text: str
     last: bool
     rule: Rule | None
-    opens: bool
+    step: int
     failed: bool
     nesting: int
     problems: tuple[tuple[str, str, Span, str | None], ...]
@@ -630,32 +630,38 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._key: tuple[str, Limits] | None = None
-        self._before: dict[tuple[bool, str], list[Unit]] = {}
-        self._now: dict[tuple[bool, str], list[Unit]] = {}
+        self._of: tuple[str, Limits] | None = None
+        self._before: dict[tuple[bool, bool, str], list[Unit]] = {}
+        self._now: dict[tuple[bool, bool, str], list[Unit]] = {}
 
     def begin(self, source: str, limits: Limits) -> None:
         """Another parse begins: the units of the last one are those to look among."""
-        self._before = self._now if self._key == (source, limits) else {}
-        self._key, self._now = (source, limits), {}
+        self._before = self._now if self._of == (source, limits) else {}
+        self._of, self._now = (source, limits), {}
 
-    def find(self, text: str, at: int, inside: bool, room: int) -> Unit | None:
-        """The unit that begins at a place, if it has been read before; `room` is how deep its brackets may go."""
-        line = text.find("\n", at)
-        key = inside, text[at : line if line >= 0 else len(text)]
+    def find(self, text: str, at: int, depth: int, limits: Limits) -> Unit | None:
+        """The unit that begins at a place inside so many blocks, if it has been read before."""
+        key = self._key(text, at, depth)
         there = self._before.get(key, [])
         for number, unit in enumerate(there[:TRIED]):
             end = at + len(unit.text)
-            if text.startswith(unit.text, at) and (not unit.last or end == len(text)) and unit.nesting <= room:
+            fits = text.startswith(unit.text, at) and (not unit.last or end == len(text))
+            if fits and depth + unit.nesting <= limits.nesting:
                 del there[number]
                 unit = unit if unit.start == at else unit.moved(at)
                 self._now.setdefault(key, []).append(unit)
                 return unit
         return None
 
-    def keep(self, unit: Unit, inside: bool) -> None:
+    def keep(self, unit: Unit, text: str, depth: int) -> None:
         if len(unit.text) <= LONGEST_KEPT:
-            self._now.setdefault((inside, unit.text.partition("\n")[0]), []).append(unit)
+            self._now.setdefault(self._key(text, unit.start, depth), []).append(unit)
+
+    @staticmethod
+    def _key(text: str, at: int, depth: int) -> tuple[bool, bool, str]:
+        """What a unit depends on besides its text, and its first line."""
+        line = text.find("\n", at)
+        return depth > 0, text[at - 1 : at].isspace(), text[at : line if line >= 0 else len(text)]
 
 
 def parse_source(
@@ -691,11 +697,11 @@ def parse_source(
 
     try:
         for unit in units(source, limits, memory):
-            if unit.text == "}":
+            if unit.step < 0:
                 close(unit.end)
                 continue
             found += unit.problems
-            if unit.opens:
+            if unit.step:
                 blocks.append((unit, rules))
                 rules = []
             elif unit.rule is not None:
@@ -736,17 +742,17 @@ def units(source: Source, limits: Limits = DEFAULT_LIMITS, memory: Memory | None
         if at >= len(text):
             return
         if depth and text[at] == "}":
-            yield Unit(at, at + 1, "}", False, None, False, False, 0, (), ())
+            yield Unit(at, at + 1, "}", False, None, -1, False, 0, (), ())
             at, depth = at + 1, depth - 1
             continue
-        unit = None if memory is None else memory.find(text, at, depth > 0, limits.nesting - depth)
+        unit = None if memory is None else memory.find(text, at, depth, limits)
         if unit is None:
             unit = _unit(cursor, text, at, depth, limits, source.name)
             if memory is not None:
-                memory.keep(unit, depth > 0)
+                memory.keep(unit, text, depth)
         yield unit
         at = unit.end
-        depth += unit.opens
+        depth += unit.step
 
 
 @lru_cache(maxsize=2)
@@ -770,7 +776,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
     session = _local.session = Session(limits, text, start, start, brackets=[ENCLOSING] * depth)
     tokens: list[Token] = []
     rule: Any = None
-    end, opens, failed, nesting = len(text), False, False, 0
+    end, step, failed, nesting = len(text), 0, False, 0
     while True:
         try:
             for token in cursor.lexer_thread.lex(state):
@@ -782,7 +788,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
                     break
                 if kind == "LBRACE" and isinstance(state.value_stack[-3], Statements):
                     targets = state.value_stack[-2]
-                    rule, end, opens = Block(targets, (), _at(targets, token)), token.end_pos, True
+                    rule, end, step = Block(targets, (), _at(targets, token)), token.end_pos, 1
                     break
                 tokens.append(token)
             else:
@@ -798,14 +804,14 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
             # the block's body can still be read
             cursor.feed_token(Token("CLASS", "*", end, end_pos=end))
     end = max(end, start + 1)
-    if rule is not None and not _check_nodes(rule, depth > 0, session) and not opens:
+    if rule is not None and not _check_nodes(rule, depth > 0, session) and not step:
         rule = None
     reach = max(session.reach, place.line_ctr.char_pos, end)
     line = text.find("\n", reach)
     reach = line + 1 if line >= 0 else len(text) + 1
     return Unit(
         start, end, text[start:reach], reach > len(text), None if rule is None else replace(rule, source=source),
-        opens, failed, nesting, tuple(session.problems), tuple(tokens),
+        step, failed, nesting, tuple(session.problems), tuple(tokens),
     )  # fmt: skip
 
 
@@ -910,7 +916,7 @@ def _recover(error: UnexpectedInput, text: str, session: Session, depth: int) ->
     """
     cursor: Any = cast(Any, error).interactive_parser
     state, thread = cursor.parser_state, cursor.lexer_thread.state
-    at, token = _place(error, text)
+    at, token = _place(error)
     own = session.brackets[depth:]
     openers = [b for b in own if b.type != "LBRACE" and (b.start_pos or 0) < at]
     end, unclosed = _statement_end(text, at, openers, session)
@@ -924,7 +930,6 @@ def _recover(error: UnexpectedInput, text: str, session: Session, depth: int) ->
         )  # fmt: skip
     else:
         session.report(*_explain(at, token, cursor, text, session))
-    session.reach = max(session.reach, at, end)
     while not isinstance(state.value_stack[-1], Statements):
         state.value_stack.pop()
         state.state_stack.pop()
@@ -937,12 +942,9 @@ def _recover(error: UnexpectedInput, text: str, session: Session, depth: int) ->
     return end
 
 
-def _place(error: UnexpectedInput, text: str) -> tuple[int, Token | None]:
+def _place(error: UnexpectedInput) -> tuple[int, Token | None]:
     if isinstance(error, UnexpectedToken):
-        token = error.token
-        if token.type == "$END":
-            return len(text), token
-        return token.start_pos or 0, token
+        return error.token.start_pos or 0, error.token
     assert isinstance(error, UnexpectedCharacters)
     return cast(int, error.pos_in_stream), None
 
@@ -965,7 +967,6 @@ def _statement_end(text: str, at: int, openers: list[Token], session: Session) -
                 break
             return match.start(), None
     else:
-        session.reach = len(text) + 1
         if not (depth and openers):
             return len(text), None
     opener = openers[-1]
@@ -979,7 +980,7 @@ def _explain(
     """Name, message, span and hint for what stands at `at`."""
     found = text[at : at + 1]
     rest = text[at:]
-    span = Span(at, (token.end_pos or at + 1) if token is not None and token.type not in ("$END", "NL") else at + 1)
+    span = Span(at, (token.end_pos or at + 1) if token is not None and token.type != "NL" else at + 1)
     accepts = cursor.accepts()
     previous = session.previous
     if rest.startswith("**="):
@@ -1040,7 +1041,9 @@ def _explain(
     if token is not None and word and word[0] == "expect":
         return "reserved-word", "`expect` is reserved", span, None
     if word and "SET" in accepts and "DRAW" in accepts:
-        near = difflib.get_close_matches(_last_word(session.before(at)), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7)
+        near = difflib.get_close_matches(
+            _last_word(session.before(at)), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7
+        )
         if near:
             return (
                 "unexpected-token",
@@ -1077,10 +1080,8 @@ def _last_word(before: str) -> str:
 
 
 def _found(token: Token | None, found: str, text: str) -> str:
-    if token is not None and token.type == "$END":
-        return "the end of the text"
     if token is not None and token.type == "NL":
-        return "the end of the line"
+        return "the end of the line" if (token.start_pos or 0) < len(text) else "the end of the text"
     return f"`{_short(str(token))}`" if token is not None else f"`{found}`"
 
 
