@@ -130,12 +130,14 @@ def constant_rows(values: torch.Tensor) -> torch.Tensor:
     return (values == 0).flatten(1).all(1) if values.ndim > 1 else torch.zeros(len(values), dtype=torch.bool)
 
 
-def alike(ours: nn.Module, theirs: nn.Module) -> dict[str, int]:
+def alike(ours: nn.Module, theirs: nn.Module, again: nn.Module | None = None) -> dict[str, int]:
     """Check that two networks start alike: ties and constants the same, draws from the same distributions.
 
     Every drawn parameter is compared by mean and standard deviation, and pooled with those of its name in other layers
-    by a Kolmogorov-Smirnov test. Returns how many parameters were constant, how many drawn.
+    by a Kolmogorov-Smirnov test. What `again`, another of theirs, has the same of is no draw but a table of constants.
+    Returns how many parameters were constant, how many drawn.
     """
+    fixed = dict(again.named_parameters()) if again is not None else {}
     left, right = dict(ours.named_parameters()), dict(theirs.named_parameters())
     assert list(left) == list(right)
     assert ties(ours) == ties(theirs)
@@ -150,6 +152,10 @@ def alike(ours: nn.Module, theirs: nn.Module) -> dict[str, int]:
         if bool((its == its.flatten()[0]).all()):
             counts["constant"] += 1
             assert torch.equal(mine, its), name
+            continue
+        if name in fixed and torch.equal(fixed[name], its):
+            counts["constant"] += 1
+            torch.testing.assert_close(mine, its, rtol=1e-6, atol=0)
             continue
         counts["drawn"] += 1
         empty = constant_rows(its)

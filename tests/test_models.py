@@ -15,6 +15,12 @@ from torch import nn
 import initdsl
 
 RULES = Path(__file__).parent.parent / "examples" / "models"
+RECIPES = Path(initdsl.__file__).parent / "recipes"
+
+
+def rules(name: str) -> Path:
+    """A rule file for a model: a packaged recipe, or an example."""
+    return RECIPES / name if (RECIPES / name).exists() else RULES / name
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,7 +45,7 @@ def start(build: Callable[[], nn.Module], file: str, seed: int = 1, **arguments:
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.fill_(77.0)
-    plan = initdsl.plan(ours, RULES / file, strict=True, **arguments)
+    plan = initdsl.plan(ours, rules(file), strict=True, **arguments)
     assert plan.uncovered == []
     assert plan.partial == []
     plan.apply()
@@ -76,7 +82,7 @@ def test_resnet_convolutions_bit_for_bit(library: Any, depth: int) -> None:
         theirs = models.resnet(depth)
     ours = models.resnet(depth)
     torch.set_rng_state(states[0])
-    initdsl.apply(ours, RULES / "resnet.init", strict=True)
+    initdsl.apply(ours, rules("resnet.init"), strict=True)
     assert models.identical(ours, theirs, lambda name: not name.startswith("fc.")) == len(list(ours.parameters())) - 2
 
 
@@ -117,7 +123,7 @@ def test_vit_linear_layers_bit_for_bit(library: Any, mode: str, function: str, c
     ours = models.vit(depth=3)
     torch.set_rng_state(states[call])  # under "moco" the first call is for the patch embedding's bias
     # torch's default of the patch embedding, and timm's own way to truncate, draw otherwise: they keep out of the way
-    text = (RULES / f"vit_{mode}.init").read_text(encoding="utf-8")
+    text = (rules(f"vit_{mode}.init")).read_text(encoding="utf-8")
     text += "\nkeep net.patch_embed.proj, net.pos_embed, net.cls_token\n"
     initdsl.apply(ours, text)
     names = [name for name, module in ours.named_modules() if type(module) is nn.Linear]
@@ -144,7 +150,8 @@ def test_gpt2_with_another_std_and_its_ties_made_anew(library: Any) -> None:
     _, theirs = start(lambda: models.gpt2(initializer_range=0.1), "gpt2.init", vars={"std": 0.1})
     ours = models.gpt2(tie_word_embeddings=False)
     assert ours.lm_head.weight is not ours.transformer.wte.weight
-    initdsl.apply(ours, RULES / "gpt2.init", strict=True, vars={"std": 0.1})
+    tied = 'use "initdsl:gpt2"; tie net.transformer.wte.weight net.lm_head.weight'
+    initdsl.apply(ours, tied, strict=True, vars={"std": 0.1})
     models.alike(ours, theirs)
 
 
@@ -194,7 +201,7 @@ def test_transformers_bit_for_bit(library: Any, name: str) -> None:
     if name != "llama":
         theirs.get_output_embeddings().weight = theirs.get_input_embeddings().weight
     torch.manual_seed(5)
-    initdsl.apply(ours, RULES / f"{name}.init", strict=True)
+    initdsl.apply(ours, rules(f"{name}.init"), strict=True)
     assert models.identical(ours, theirs) == len(list(ours.parameters()))
 
 
@@ -222,7 +229,7 @@ def test_lstm_with_forget_gate_one(bidirectional: bool) -> None:
     net = nn.LSTM(6, 10, num_layers=2, bidirectional=bidirectional)
     theirs = copy.deepcopy(net)
     torch.manual_seed(2)
-    initdsl.apply(net, RULES / "lstm.init", strict=True)
+    initdsl.apply(net, rules("lstm.init"), strict=True)
     torch.manual_seed(2)
     lstm_by_hand(theirs)
     assert models.identical(net, theirs) == (16 if bidirectional else 8)
@@ -232,7 +239,7 @@ def test_lstm_with_forget_gate_one(bidirectional: bool) -> None:
 
 def test_the_forget_gate_opens_by_sigmoid_of_one() -> None:
     net = nn.LSTM(6, 10)
-    initdsl.apply(net, RULES / "lstm.init", strict=True)
+    initdsl.apply(net, rules("lstm.init"), strict=True)
     cell = torch.randn(1, 1, 10)
     with torch.no_grad():
         _, (_, kept) = net(torch.zeros(1, 1, 6), (torch.zeros(1, 1, 10), cell))
@@ -252,7 +259,7 @@ def test_nn_transformer() -> None:
 def test_layers_that_are_all_the_first_one(shared: bool) -> None:
     ours, theirs = models.Encoder(shared=shared), models.Encoder(shared=True)
     torch.manual_seed(4)
-    report = initdsl.apply(ours, RULES / "shared_layers.init", strict=True)
+    report = initdsl.apply(ours, rules("shared_layers.init"), strict=True)
     torch.manual_seed(4)
     for layer in (theirs.layers[0].up, theirs.layers[0].down, theirs.head):
         nn.init.normal_(layer.weight, 0, 0.02)

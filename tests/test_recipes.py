@@ -1,0 +1,475 @@
+"""Every packaged recipe against the library it comes from: the same names, constants, ties, distributions.
+
+`python tests/test_recipes.py` runs the comparisons and writes `docs/recipes.md`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import models
+import pytest
+import torch
+from torch import nn
+
+import initdsl
+from initdsl.rules import packaged_recipes
+
+PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
+
+
+@dataclass
+class Case:
+    """One model class of one library, and what the recipe is told of it."""
+
+    recipe: str
+    library: str
+    label: str
+    build: Callable[[], nn.Module]
+    vars: dict[str, Any] = field(default_factory=dict)
+    slow: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.recipe}-{self.label}"
+
+
+def vision(name: str, **arguments: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import torchvision
+
+        return torchvision.models.get_model(name, weights=None, **{"num_classes": 20, **arguments})
+
+    return build
+
+
+def image(name: str, **arguments: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import timm
+
+        return timm.create_model(name, pretrained=False, **{"num_classes": 20, **arguments})
+
+    return build
+
+
+SMALL = {
+    "vocab_size": 211, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 112,
+    "num_key_value_heads": 2, "max_position_embeddings": 40, "pad_token_id": 3, "head_dim": 16,
+}  # fmt: skip
+
+
+def text(cls: str, **changes: Any) -> Callable[[], nn.Module]:
+    """A class of transformers by its name, from a small configuration of its own kind."""
+
+    def build() -> nn.Module:
+        import transformers
+
+        model = getattr(transformers, cls)
+        return model(model.config_class(**{**SMALL, **changes}))
+
+    return build
+
+
+GPT2 = {"n_layer": 4, "n_embd": 64, "n_head": 4, "vocab_size": 211, "n_positions": 40}
+T5 = {"d_model": 48, "d_kv": 12, "d_ff": 80, "num_layers": 2, "num_heads": 4, "vocab_size": 211}
+MAMBA = {"hidden_size": 48, "num_hidden_layers": 3, "vocab_size": 211, "state_size": 8}
+
+CASES = [
+    Case("resnet", "torchvision", "resnet18", vision("resnet18")),
+    Case("resnet", "torchvision", "resnet50", vision("resnet50", zero_init_residual=True), {"zero_init_residual": True}),
+    Case("resnet", "torchvision", "resnext50_32x4d", vision("resnext50_32x4d"), slow=True),
+    Case("resnet", "torchvision", "wide_resnet50_2", vision("wide_resnet50_2"), slow=True),
+    Case("vit_torchvision", "torchvision", "vit_b_16", vision("vit_b_16", image_size=32), slow=True),
+    Case("vit_torchvision", "torchvision", "VisionTransformer", lambda: small_vit()),
+    Case("vit_torchvision", "torchvision", "VisionTransformer, representation_size", lambda: small_vit(representation_size=24)),
+    Case("efficientnet", "torchvision", "efficientnet_b0", vision("efficientnet_b0")),
+    Case("efficientnet", "torchvision", "efficientnet_v2_s", vision("efficientnet_v2_s"), slow=True),
+    Case("efficientnet_timm", "timm", "efficientnet_b0", image("efficientnet_b0")),
+    Case("efficientnet_timm", "timm", "mobilenetv3_small_100", image("mobilenetv3_small_100")),
+    Case("efficientnet_timm", "timm", "tf_efficientnetv2_b0", image("tf_efficientnetv2_b0"), slow=True),
+    Case("convnext", "torchvision", "convnext_tiny", vision("convnext_tiny"), slow=True),
+    Case("convnext", "timm", "convnext_atto", image("convnext_atto")),
+    Case("convnext", "timm", "convnext_femto", image("convnext_femto"), slow=True),
+    Case("mlp_mixer", "timm", "mixer_s32_224", image("mixer_s32_224", img_size=64)),
+    Case("mlp_mixer", "timm", "mixer_s16_224", image("mixer_s16_224", img_size=48), slow=True),
+    Case("vit_timm", "timm", "vit_tiny_patch16_224", image("vit_tiny_patch16_224", img_size=64, depth=4)),
+    Case("vit_timm", "timm", "deit_tiny_patch16_224", image("deit_tiny_patch16_224", img_size=64, depth=4)),
+    Case("vit_timm", "timm", "vit_small_patch32_224, 4 registers", image("vit_small_patch32_224", depth=2, reg_tokens=4), slow=True),
+    Case("vit_fix_init", "timm", "vit_tiny_patch16_224(fix_init)", image("vit_tiny_patch16_224", img_size=64, depth=6, fix_init=True)),
+    Case("vit_jax", "timm", "vit_tiny_patch16_224(jax)", image("vit_tiny_patch16_224", img_size=64, depth=4, weight_init="jax")),
+    Case("vit_moco", "timm", "vit_tiny_patch16_224(moco)", image("vit_tiny_patch16_224", img_size=64, depth=4, weight_init="moco")),
+    Case("gpt2", "transformers", "GPT2LMHeadModel", text("GPT2LMHeadModel", **GPT2)),
+    Case("gpt2", "transformers", "GPT2Model, initializer_range 0.1", text("GPT2Model", **{**GPT2, "initializer_range": 0.1}), {"std": 0.1}),
+    Case("gpt2", "transformers", "GPT2ForSequenceClassification", text("GPT2ForSequenceClassification", **GPT2)),
+    Case("gpt2", "transformers", "GPT2DoubleHeadsModel", text("GPT2DoubleHeadsModel", **GPT2), slow=True),
+    *[
+        Case("bert", "transformers", name, text(name), slow=i > 2)
+        for i, name in enumerate([
+            "BertForMaskedLM", "RobertaForMaskedLM", "AlbertForMaskedLM", "BertModel", "BertForPreTraining",
+            "BertForSequenceClassification", "RobertaForTokenClassification", "ElectraForPreTraining", "CamembertForMaskedLM",
+            "XLMRobertaForMaskedLM", "MPNetForMaskedLM",
+        ])
+    ],
+    Case("bert", "transformers", "DistilBertForMaskedLM", text("DistilBertForMaskedLM", dim=64, n_layers=3, n_heads=4, hidden_dim=112), slow=True),
+    *[
+        Case("llama", "transformers", name, text(name), slow=i > 3)
+        for i, name in enumerate([
+            "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForSequenceClassification",
+            "Phi3ForCausalLM", "Olmo2ForCausalLM", "GraniteForCausalLM", "SmolLM3ForCausalLM", "LlamaModel",
+        ])
+    ],
+    *[
+        Case("transformers", "transformers", name, text(name, **changes), slow=i > 2)
+        for i, (name, changes) in enumerate([
+            ("BertForMaskedLM", {}), ("GemmaForCausalLM", {}), ("PhiForCausalLM", {}), ("Gemma2ForCausalLM", {}),
+            ("StableLmForCausalLM", {}), ("CohereForCausalLM", {}), ("GPTNeoXForCausalLM", {}), ("Starcoder2ForCausalLM", {"initializer_range": 0.02}),
+            ("MistralForCausalLM", {}),
+        ])
+    ],
+    Case("t5", "transformers", "T5ForConditionalGeneration", text("T5ForConditionalGeneration", **T5)),
+    Case("t5", "transformers", "T5Model, gated", text("T5Model", **T5, feed_forward_proj="gated-gelu", initializer_factor=0.5), {"factor": 0.5}),
+    Case("t5", "transformers", "T5EncoderModel", text("T5EncoderModel", **T5), slow=True),
+    Case("mamba", "transformers", "MambaForCausalLM", text("MambaForCausalLM", **MAMBA)),
+    Case("mamba", "transformers", "MambaModel, rescaled", text("MambaModel", **MAMBA, rescale_prenorm_residual=True, initializer_range=0.05), {"std": 0.05, "rescale": True}),
+]  # fmt: skip
+
+
+def small_vit(**arguments: Any) -> nn.Module:
+    from torchvision.models import VisionTransformer
+
+    return VisionTransformer(image_size=32, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=20, **arguments)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def compared(case: Case) -> dict[str, int]:
+    """Fill a model by its recipe and compare it with one the library started; how many parameters of either kind."""
+    torch.manual_seed(1)
+    theirs, ours, again = case.build(), case.build(), case.build()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.fill_(77.0)
+    plan = initdsl.plan(ours, f'use "initdsl:{case.recipe}"', strict=True, vars=case.vars)
+    assert plan.uncovered == []
+    assert not plan.warnings, [str(one) for one in plan.warnings]
+    plan.apply()
+    models.bounded(plan, ours, theirs)
+    assert not any((p == 77.0).any() for p in ours.parameters())
+    return models.alike(ours, theirs, again)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.slow else []) for c in CASES])
+def test_a_recipe_starts_the_model_as_its_library_does(case: Case, torchvision_shim: None) -> None:
+    pytest.importorskip(case.library)
+    assert compared(case)["drawn"] > 0
+
+
+def test_every_recipe_is_compared() -> None:
+    assert {case.recipe for case in CASES} | {source.recipe for source in SOURCES} == set(packaged_recipes())
+
+
+def test_the_comparison_can_fail(torchvision_shim: None) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(AssertionError, match="standard deviation"):
+        compared(Case("gpt2", "transformers", "wrong", text("GPT2LMHeadModel", **GPT2), {"std": 0.03}))
+
+
+# ---- recipes whose libraries are not ours to install: networks of their names, started as their sources say
+
+Tree = dict[str, Any]
+
+
+def tree(layers: Tree, root: str = "Model") -> nn.Module:
+    """A network from dotted names; `"blocks.0:ResBlock"` in a name gives the module its class."""
+    classes: dict[str, type[nn.Module]] = {}
+    net = nn.Module()
+    net.__class__ = classes.setdefault(root, type(root, (nn.Module,), {}))
+    for name, layer in layers.items():
+        place = net
+        *path, last = name.split(".")
+        for part in path:
+            key, _, cls = part.partition(":")
+            if key not in place._modules:
+                child: nn.Module = nn.ModuleList() if cls == "ModuleList" else nn.Module()
+                if cls and cls != "ModuleList":
+                    child.__class__ = classes.setdefault(cls, type(cls, (nn.Module,), {}))
+                place.add_module(key, child)
+            place = place._modules[key]
+        if isinstance(layer, nn.Parameter):
+            place.register_parameter(last, layer)
+        else:
+            place.add_module(last, layer)
+    return net
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+
+class MuReadout(nn.Linear):
+    pass
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, bias=False)
+
+
+def decoder(kind: str) -> nn.Module:
+    """A decoder of two blocks in the names of one source."""
+    d = 64
+    made: Tree
+    if kind == "nanogpt":
+        made = {"transformer.wte": nn.Embedding(200, d), "transformer.wpe": nn.Embedding(30, d)}
+        for i in range(3):
+            block = f"transformer.h:ModuleList.{i}"
+            made |= {
+                f"{block}.ln_1": nn.LayerNorm(d), f"{block}.attn.c_attn": nn.Linear(d, 3 * d), f"{block}.attn.c_proj": nn.Linear(d, d),
+                f"{block}.mlp.c_fc": nn.Linear(d, 4 * d), f"{block}.mlp.c_proj": nn.Linear(4 * d, d),
+            }  # fmt: skip
+        return tree({**made, "transformer.ln_f": nn.LayerNorm(d), "lm_head": linear(d, 200)})
+    if kind == "megatron":
+        made = {"embedding.word_embeddings": nn.Embedding(200, d)}
+        for i in range(3):
+            block = f"decoder.layers:ModuleList.{i}"
+            made |= {
+                f"{block}.input_layernorm": nn.LayerNorm(d), f"{block}.self_attention.linear_qkv": nn.Linear(d, 3 * d),
+                f"{block}.self_attention.linear_proj": nn.Linear(d, d), f"{block}.mlp.linear_fc1": nn.Linear(d, 4 * d),
+                f"{block}.mlp.linear_fc2": nn.Linear(4 * d, d),
+            }  # fmt: skip
+        return tree({**made, "decoder.final_layernorm": nn.LayerNorm(d), "output_layer": linear(d, 200)})
+    titan = kind == "torchtitan"
+    made = {("tok_embeddings" if titan else "embeddings"): nn.Embedding(200, d)}
+    q, o = ("w", "wo") if titan else ("w_", "w_out")
+    for i in range(3):
+        block = f"{'layers' if titan else 'blocks'}:{'ModuleDict' if False else 'ModuleList'}.{i}"
+        made |= {f"{block}.attention.{q}{x}": linear(d, d) for x in "qkv"}
+        made |= {f"{block}.attention.{o}": linear(d, d), f"{block}.attention_norm": RMSNorm(d)}
+        made |= {f"{block}.feed_forward.w1": linear(d, 100), f"{block}.feed_forward.w2": linear(100, d), f"{block}.feed_forward.w3": linear(d, 100)}  # fmt: skip
+    if titan:
+        return tree({**made, "norm": RMSNorm(d), "output": linear(d, 200)})
+    return tree({**made, "lm_head.norm": nn.LayerNorm(d), "lm_head.w_out": linear(d, 200)})
+
+
+def unet() -> nn.Module:
+    made: Tree = {"input_blocks:ModuleList.0": nn.Conv2d(3, 32, 3), "time_embed.0": nn.Linear(32, 64)}
+    for i in range(2):
+        block = f"middle:ModuleList.{i}:ResBlock"
+        out = nn.Sequential(nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 32, 3))
+        made |= {
+            f"{block}.in_layers": nn.Sequential(nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 32, 3)),
+            f"{block}.out_layers": out,
+        }
+    made |= {
+        "middle:ModuleList.2:AttentionBlock.qkv": nn.Conv1d(32, 96, 1),
+        "middle:ModuleList.2:AttentionBlock.proj_out": nn.Conv1d(32, 32, 1),
+    }
+    return tree({**made, "out": nn.Sequential(nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 3, 3))})
+
+
+def fixup(kind: str = "FixupBasicBlock") -> nn.Module:
+    made: Tree = {"conv1": nn.Conv2d(3, 16, 3, bias=False), "bias1": nn.Parameter(torch.ones(1))}
+    for i in range(3):
+        block = f"layer1:ModuleList.{i}:{kind}"
+        for n in range(1, 3 if kind == "FixupBasicBlock" else 4):
+            made |= {
+                f"{block}.conv{n}": nn.Conv2d(16, 16, 3, bias=False),
+                f"{block}.bias{n}a": nn.Parameter(torch.ones(1)),
+            }
+        made |= {f"{block}.scale": nn.Parameter(torch.zeros(1))}
+    return tree({**made, "fc": nn.Linear(16, 10)})
+
+
+def dcgan() -> nn.Module:
+    return nn.Sequential(
+        nn.ConvTranspose2d(20, 64, 4, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.ConvTranspose2d(64, 32, 4, bias=False),
+        nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 4, bias=False), nn.BatchNorm2d(64),
+    )  # fmt: skip
+
+
+def encoder() -> nn.Module:
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(64, 4, 128), 3, enable_nested_tensor=False)
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 64, 1), nn.GroupNorm(4, 64),
+        nn.ConvTranspose2d(64, 32, 2), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def wide(width: int = 256) -> nn.Module:
+    return tree({"embed": nn.Embedding(200, width), "up": nn.Linear(width, 4 * width), "down": nn.Linear(4 * width, width), "norm": nn.LayerNorm(width), "head": MuReadout(width, 30)})  # fmt: skip
+
+
+def modern() -> nn.Module:
+    made: Tree = {"embed": nn.Embedding(200, 64)}
+    for i in range(2):
+        block = f"blocks:ModuleList.{i}"
+        made |= {
+            f"{block}.norm": RMSNorm(64), f"{block}.q_proj": linear(64, 64), f"{block}.o_proj": linear(64, 64),
+            f"{block}.up_proj": linear(64, 128), f"{block}.down_proj": linear(128, 64),
+        }  # fmt: skip
+    return tree({**made, "norm": nn.LayerNorm(64), "head": linear(64, 200)})
+
+
+@dataclass
+class Source:
+    """What a source says: for the names that match, the standard deviation (a draw), or the value (a constant)."""
+
+    recipe: str
+    build: Callable[[], nn.Module]
+    stds: dict[str, float]
+    values: dict[str, float]
+    vars: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+D = 64
+SOURCES = [
+    Source("nanogpt", lambda: decoder("nanogpt"), {r"wte|wpe|c_attn\.weight|c_fc\.weight": 0.02, r"c_proj\.weight": 0.02 / 6**0.5}, {r"ln_.*weight": 1, "bias": 0}, source="model.py of karpathy/nanoGPT"),
+    Source("megatron", lambda: decoder("megatron"), {r"embeddings|qkv\.weight|fc1\.weight|output_layer": 0.02, r"(linear_proj|fc2)\.weight": 0.02 / 6**0.5}, {r"norm\.weight": 1, "bias": 0}, source="Shoeybi et al. 2019, section 3; init_method_normal, scaled_init_method_normal"),
+    Source("llama_torchtitan", lambda: decoder("torchtitan"), {"tok": 1.0, r"\.w[qkv1]\.": 0.02, r"s\.0.*\.(wo|w2|w3)\.": 0.02 / 2**0.5, r"s\.2.*\.(wo|w2|w3)\.": 0.02 / 6**0.5, "output": 0.98658 * D**-0.5}, {"norm": 1}, source="torchtitan 0.3, models/llama3"),
+    Source("llama_torchtitan", lambda: decoder("torchtitan"), {r"\.(wo|w2|w3)\.": 0.02 / 6**0.5}, {}, {"depth_scaled": False}, source="torchtitan, depth_init=False"),
+    Source("olmo_core", lambda: decoder("olmo"), {r"embeddings|\.w[_\d]": 0.98658 * 0.02}, {"norm.weight": 1}, source="olmo_core/nn/transformer/init.py, InitMethod.normal"),
+    Source("olmo_core_llama", lambda: decoder("olmo"), {"embeddings": 1.0, r"w_[qkv]|w1": 0.98658 * 0.02, r"s\..*(w_out|w2|w3)": 0.98658 * 0.02 / 6**0.5, r"lm_head\.w": 0.98658 * D**-0.5}, {"norm.weight": 1}, source="the same, InitMethod.llama"),
+    Source("olmo_core_llama", lambda: decoder("olmo"), {r"s\.1\..*(w_out|w2|w3)": 0.98658 * 0.02 / 4**0.5}, {}, {"depth_scaled": True}, source="the same, InitMethod.llama_depth"),
+    Source("ddpm_unet", unet, {r"s\.0\.weight": (2 / (27 + 288)) ** 0.5, r"in_layers\.2\.weight": (2 / 576) ** 0.5, r"time.*weight": (2 / 96) ** 0.5, r"qkv\.weight": (2 / 128) ** 0.5}, {r"out_layers\.2|proj_out|^out\.2|bias": 0, r"(layers|out)\.0\.weight": 1}, source="Ho et al. 2020; zero_module of openai/guided-diffusion"),
+    Source("fixup", fixup, {r"^conv1": (2 / 144) ** 0.5, r"0\.conv1": (2 / 144) ** 0.5 * 3**-0.5}, {"conv2|bias|fc": 0, "scale": 1}, source="Zhang et al. 2019, section 3, and the authors' code"),
+    Source("fixup", lambda: fixup("FixupBottleneck"), {r"0\.conv[12]": (2 / 144) ** 0.5 * 3**-0.25}, {"conv3|bias|fc": 0, "scale": 1}, source="the same, bottlenecks"),
+    Source("deepnet", encoder, {r"linear[12]\.weight": (2 / 192) ** 0.5 * 24**-0.25, r"out_proj\.weight": (2 / 128) ** 0.5 * 24**-0.25}, {"bias": 0, r"norm\d\.weight": 1}, source="Wang et al. 2022, figure 2"),
+    Source("dcgan", dcgan, {r"[036]\.weight": 0.02, r"[147]\.weight": 0.02}, {"bias": 0}, source="weights_init of the DCGAN example of PyTorch"),
+    Source("mup", wide, {"embed": 0.02, r"up\.weight": 0.02 / 2**0.5, r"down\.weight": 0.02 / 8**0.5}, {"head|bias": 0, r"norm\.weight": 1}, source="Yang et al. 2021, table 8"),
+    Source("modern_transformer", modern, {r"embed|q_proj|up_proj|head": 0.98658 * 0.02, r"o_proj|down_proj": 0.98658 * 0.01}, {r"norm\.weight": 1, r"norm\.bias": 0}, {"blocks": 2}, source="ours, after GPT-2, LLaMA and OLMo"),
+    Source("modern_cnn", cnn, {r"^0\.weight": (2 / 288) ** 0.5, r"^3\.weight": (2 / 9) ** 0.5, r"^4\.weight": (2 / 64) ** 0.5, r"^6\.weight": (2 / 256) ** 0.5, r"^8\.weight": 0.98658 * 0.02}, {"bias": 0, r"^[15]\.weight": 1}, source="ours, after He et al. 2015"),
+    Source("lstm", lambda: nn.LSTM(32, 48, 2), {r"weight_ih_l0": (2 / 80) ** 0.5, r"weight_hh": 48**-0.5}, {"bias_hh": 0}, source="keras.layers.LSTM"),
+]  # fmt: skip
+
+
+def written(case: Source) -> dict[str, int]:
+    """Fill a network by its recipe and hold every parameter against what the source says."""
+    torch.manual_seed(2)
+    net = case.build()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(77.0)
+    plan = initdsl.plan(net, f'use "initdsl:{case.recipe}"', strict=True, vars=case.vars)
+    assert not plan.warnings, [str(one) for one in plan.warnings]
+    plan.apply()
+    counts = {"constant": 0, "drawn": 0}
+    for name, parameter in net.named_parameters():
+        assert not (parameter == 77.0).any(), name
+    for pattern, value in case.values.items():
+        found = [p for n, p in net.named_parameters() if re.search(pattern, n)]
+        assert found, pattern
+        counts["constant"] += len(found)
+        assert all((p == value).all() for p in found), pattern
+    for pattern, std in case.stds.items():
+        found = [p.detach().double().flatten() for n, p in net.named_parameters() if re.search(pattern, n)]
+        assert found, pattern
+        counts["drawn"] += len(found)
+        for values in found:  # within five standard errors, whose square is at most (9 - 1) / 4n for what is drawn here
+            error = (2 / values.numel()) ** 0.5
+            assert values.std().item() == pytest.approx(std, rel=5 * error), pattern
+    return counts
+
+
+@pytest.mark.parametrize("case", SOURCES, ids=lambda case: f"{case.recipe}-{case.source}")
+def test_a_recipe_says_what_its_source_says(case: Source) -> None:
+    assert written(case)["drawn"] > 0
+
+
+# ---- the page
+
+
+def described(recipe: str) -> str:
+    """The first line of a recipe."""
+    return packaged_recipes()[recipe].read_text("utf-8").partition("\n")[0].removeprefix("# ")
+
+
+def page(counted: dict[str, dict[str, int]]) -> str:
+    """The table of `docs/recipes.md`."""
+    names = sorted(packaged_recipes())
+    listed = "\n".join(f"| `{name}` | {described(name)} |" for name in names)
+    rows = [
+        f"| `{case.recipe}` | {case.library} {version(case.library)} | {case.label} | {counted[case.id]['constant']} | "
+        f"{counted[case.id]['drawn']} | same |"
+        for case in sorted(CASES, key=lambda case: case.recipe)
+    ]
+    sources = "\n".join(f"| `{s.recipe}` | {s.source} |" for s in SOURCES)
+    return OPENING.format(listed=listed, rows="\n".join(rows), sources=sources)
+
+
+def test_the_page_has_every_case() -> None:
+    text = PAGE.read_text("utf-8")
+    for name in packaged_recipes():
+        assert f"| `{name}` | {described(name)} |" in text, "run `python tests/test_recipes.py`"
+    for case in CASES:
+        assert f"| {case.label} | " in text, "run `python tests/test_recipes.py`"
+
+
+OPENING = """\
+# Recipes
+
+Rule files for published models, in the package. `use "initdsl:gpt2"` takes one; `--set std=0.01` and `vars={{"std": 0.01}}`
+set what it declares with `let`; what stands behind it in your file overrides it. This page is written by
+`python tests/test_recipes.py`, which is also the test.
+
+```python
+>>> import initdsl
+>>> from torch import nn
+>>> net = nn.LSTM(8, 16)
+>>> report = initdsl.apply(net, 'use "initdsl:lstm"; LSTM.weight_hh_l0 ~ normal(0, 0.1)')
+>>> net.bias_ih_l0[15:17].tolist()
+[0.0, 1.0]
+```
+
+| recipe | |
+|---|---|
+{listed}
+
+## Compared with the libraries
+
+Each recipe fills a model of its library, and another one is started by the library itself. *Same* means: every parameter
+is covered, no rule selects nothing, ties and constants are equal, and every drawn parameter has the same mean and standard
+deviation within five standard errors and, pooled over layers, passes a Kolmogorov-Smirnov test. ResNet's convolutions,
+BERT, ALBERT, LLaMA and ViT's linear layers are the same bit for bit under one `torch.manual_seed` (`tests/test_models.py`).
+
+| recipe | library | model | constant | drawn | verdict |
+|---|---|---|---|---|---|
+{rows}
+
+## Compared with what the sources say
+
+Libraries that are not installed for the tests: small networks in their names, whose constants and standard deviations are
+held against the source.
+
+| recipe | source |
+|---|---|
+{sources}
+"""
+
+
+def main() -> None:
+    from conftest import let_torchvision_import
+
+    let_torchvision_import()
+    PAGE.write_text(page({case.id: compared(case) for case in CASES}), "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
