@@ -69,7 +69,8 @@ def apply(
     parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
     override `let` names. `strict` refuses a rule set that leaves a parameter uncovered. `on_init` is called with every
     filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
-    leave.
+    leave. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
+    a dict of keyword arguments; without such a rule it is not looked at.
 
     Raises ParseError, RuleError or ResolveError before anything changes, ApplyError where a fill failed: then
     parameters, buffers, ties and random states are as they were.
@@ -87,7 +88,7 @@ def apply(
     with agreed(net):
         made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
         warn_of(made)  # first: where a warning is made an error, nothing has changed
-    return made.apply(on_init)
+    return made.apply(on_init, sample)
 
 
 def agreed(net: Any) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from . import nodes
 from .diagnostic import Diagnostic
 from .initializers import Initializer
 from .nodes import Assign, Call
-from .plans import Action, CopyFrom, Expression, Plan, PlanEntry, Reset
+from .plans import Action, CopyFrom, Draw, Expression, Plan, PlanEntry, Reset, adjusts
 from .resolution import Resolution
 from .selectors import listed
 from .values import Info
@@ -42,8 +42,28 @@ class Assembly:
             self._parametrized(plan, covered)
         self._resets(plan)
         self._order(plan)
+        self._adjusted(plan)
         self._fan_notes(plan)
         self._subclass_notes()
+
+    def _adjusted(self, plan: Plan) -> None:
+        """What is adjusted to a sample comes last: nothing stands on it, and nothing reads it."""
+        last = {e.tensor.index: e for e in plan.order if adjusts(e)}
+        for entry in plan.order if last else ():
+            stacked = [(a, entry) for a in entry.edits] if entry.tensor.index in last else []
+            readers = [(a, last[t]) for a in entry.actions for t in sorted(_read_by(a) & last.keys())]
+            for action, data in [*stacked, *readers]:
+                assert data.base is not None
+                assert isinstance(data.base.payload, Draw)
+                name = data.base.payload.initializer.name
+                what = "builds on it" if data is entry else f"of `{entry.label}` reads it"
+                rule = action.clause.rule
+                self.at.problems.append(
+                    Diagnostic(
+                        "after-sample", f"`{name}` adjusts `{data.label}` when all else is filled, and this rule {what}",
+                        self.at.rules.source(rule.source), rule.span, "apply it afterwards, from a file of its own",
+                    )
+                )  # fmt: skip
 
     def _parametrized(self, plan: Plan, covered: set[int]) -> None:
         """Of a computed tensor and those it is computed from, only what rules name is listed."""
@@ -238,6 +258,12 @@ class Assembly:
                         hint="`keep` leaves a parameter as it is, and says so",
                     )
                 )
+
+
+def _read_by(action: Action) -> set[int]:
+    if isinstance(action.payload, Expression):
+        return set(action.payload.reads)
+    return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
 
 
 def _uses_fans(initializer: Initializer | None, call: Call) -> bool:

@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from . import streams
+from .adjusting import AdjustFailed, Layer, adjust
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .expressions import EvalError, combine, evaluate, torch_tensor
-from .initializers import Bernoulli, Constant, Distribution, Initializer, Normal, Uniform, fill
+from .initializers import ArgumentError, Bernoulli, Constant, Distribution, Initializer, Normal, Uniform, fill
 from .loading import Reader
 from .names import Names
 from .network import is_sharded
 from .nodes import Assign, Call
 from .parts import memory_of
-from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEntry, Reset, Value
+from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEntry, Reset, Value, adjusts
 from .report import Report
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Execution", "StepFailed", "Values", "execute"]
 
 
-def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: bool = False) -> Report:
+def execute(
+    plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: bool = False, sample: Any = None
+) -> Report:  # fmt: skip
     """Fill the network a plan was made for; see `initdsl.apply`. A `fresh` one has no values to put back after a failure."""
     if plan.live is None:
         raise ResolveError(
@@ -50,7 +54,20 @@ def execute(plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: b
 
         return ShardedExecution(plan, on_init, fresh).run()
     refuse_meta(plan)
-    return Execution(plan, on_init, fresh).run()
+    return Execution(plan, on_init, fresh, sample).run()
+
+
+def _refuse_no_sample(entry: PlanEntry) -> None:
+    assert entry.base is not None
+    rule = entry.base.clause.rule
+    raise ResolveError(
+        Diagnostic(
+            "no-sample", f"`{_called(entry.base)}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
+            entry.plan.rules.source(rule.source), rule.span,
+            "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass (materialize, "
+            "streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
+        )
+    )  # fmt: skip
 
 
 def refuse_meta(plan: Plan) -> None:
@@ -85,8 +102,13 @@ class StepFailed(Exception):
 class Execution:
     """One run over one network."""
 
-    def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, fresh: bool = False):
+    def __init__(
+        self, plan: Plan, on_init: Callable[[Any], Any] | None, fresh: bool = False, sample: Any = None
+    ):  # fmt: skip
         assert plan.live is not None
+        if plan.adjusted and sample is None:
+            _refuse_no_sample(plan.adjusted[0])
+        self.sample = sample
         self.plan = plan
         self.live = plan.live
         self.network = plan.network
@@ -103,7 +125,10 @@ class Execution:
     # ---- the run
 
     def run(self) -> Report:
-        self.take(self.steps())
+        steps = self.steps()
+        if self.plan.adjusted:
+            steps.append((self._adjust, True, self._all))
+        self.take(steps)
         return Report(self.plan)
 
     def take(self, steps: list[Step], ties: bool = True) -> None:
@@ -226,6 +251,10 @@ class Execution:
             self._fill_computed(entry)
         else:
             self._actions(entry, tensor.detach())
+        if not adjusts(entry):  # that one is not done yet
+            self._tell(entry)
+
+    def _tell(self, entry: PlanEntry) -> None:
         if self.on_init is not None:
             try:
                 self.on_init(entry)
@@ -391,6 +420,63 @@ class Execution:
         value = getattr(self.live.modules[owner], local)
         assert isinstance(value, torch.Tensor)
         return value.detach()
+
+    # ---- a sample
+
+    def _all(self) -> list[Any]:
+        """Everything a forward pass might write to."""
+        root = self.live.modules[0]
+        self.backup.objects(root)
+        return [t for t in (*root.parameters(), *root.buffers()) if not nn.parameter.is_lazy(t) and not t.is_meta]
+
+    def _adjust(self) -> None:
+        """The forward pass that adjusts layers to the sample; see `adjusting`."""
+        from .seeded import isolated
+
+        entries = {entry.label: entry for entry in self.plan.adjusted}
+        layers = [self._layer(entry) for entry in entries.values()]
+        layers.sort(key=lambda layer: entries[layer.label].tensor.ndim < 2)  # a bias after its weight
+        key = None if self.seeded is None else streams.key(self.seeded.seed, "<sample>")
+        try:
+            with isolated(key):
+                adjust(self.live.modules[0], self.sample, layers)
+        except AdjustFailed as error:
+            entry = entries[error.layer.label] if error.layer is not None else next(iter(entries.values()))
+            assert entry.base is not None
+            said = f"`{entry.label}` can't be adjusted: {error}" if error.layer is not None else str(error)
+            raise StepFailed(self._diagnostic(entry.base, "sample-failed", said, error.hint), error) from error
+        for entry in entries.values():
+            owner, local = entry.tensor.owners[0]
+            if self.live.tensors[entry.tensor.index] is None:  # the pass put back the buffers that follow a weight
+                module = self.live.modules[owner]
+                write_computed(module, local, getattr(module, local).detach().clone())
+            self._tell(entry)
+
+    def _layer(self, entry: PlanEntry) -> Layer:
+        assert entry.base is not None
+        draw = entry.base.payload
+        assert isinstance(draw, Draw)
+        initializer = draw.initializer
+        assert initializer.adjust is not None
+        owners = [(self.live.modules[owner], local) for owner, local in entry.tensor.owners]
+
+        def step(module: nn.Module, output: torch.Tensor) -> bool | None:
+            local = next(local for owner, local in owners if owner is module)
+            value = getattr(module, local).detach()
+            try:
+                made = initializer.adjust(module, local, value, output, **draw.arguments)  # type: ignore[misc]
+            except ArgumentError as error:
+                raise AdjustFailed(str(error), layer, error.hint) from error
+            if made is None:
+                return None
+            if self.live.tensors[entry.tensor.index] is None:
+                write_computed(module, local, made)
+            else:
+                value.copy_(made)
+            return True
+
+        layer = Layer(entry.label, [module for module, _ in owners], step, draw.arguments.get("max_iter", 10))
+        return layer
 
     # ---- tensors that are computed from others
 

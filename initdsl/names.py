@@ -297,6 +297,8 @@ class Names:
             self.dynamic = True
             return self.loaded(found)
         initializer, arguments = bind_call(node, self.registry, self)
+        if initializer.adjust is not None:
+            raise EvalError(f"`{node.function}` stands alone on the right of `~`", node.span, name="bad-expression")
         shape = self.target_shape(node)
         if math.prod(shape):
             check_shape(node, initializer, shape, arguments)

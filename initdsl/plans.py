@@ -22,7 +22,7 @@ from .source import Span
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["Action", "Clause", "Plan", "PlanEntry", "extents"]
+__all__ = ["Action", "Clause", "Plan", "PlanEntry", "adjusts", "extents"]
 
 PLAN_FORMAT = "initdsl-plan"
 PLAN_VERSION = 1
@@ -221,6 +221,12 @@ class PlanEntry:
         return f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}"
 
 
+def adjusts(entry: PlanEntry) -> bool:
+    """Whether an entry's draw goes on with a sample."""
+    payload = entry.base.payload if entry.base is not None else None
+    return isinstance(payload, Draw) and payload.initializer.adjust is not None
+
+
 def _json(payload: Payload) -> dict[str, Any] | None:
     """What is written, as JSON-ready values, where the plan knows it; numbers JSON has no word for as text."""
     match payload:
@@ -347,6 +353,11 @@ class Plan:
         """The statements that select nothing, as written."""
         return [d.source[d.span] if d.source and d.span else d.message for d in self.warnings]
 
+    @property
+    def adjusted(self) -> list[PlanEntry]:
+        """Tensors that are adjusted to what their layers put out on a sample, once all are filled."""
+        return [e for e in self.order if adjusts(e)]
+
     @cached_property
     def by_name(self) -> dict[str, PlanEntry]:
         """Entries by every name they have, labels included."""
@@ -413,11 +424,11 @@ class Plan:
 
     # ---- doing
 
-    def apply(self, on_init: Any = None) -> Report:
+    def apply(self, on_init: Any = None, sample: Any = None) -> Report:
         """Carry the plan out on the network it was made for. Raises ApplyError; then everything is as it was."""
         from .executor import execute
 
-        return execute(self, on_init)
+        return execute(self, on_init, sample=sample)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready values, versioned."""

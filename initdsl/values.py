@@ -369,6 +369,19 @@ class Values:
 
     def _called(self, call: Call, env: Names, shape: tuple[int, ...], info: Info, index: int) -> Payload:
         initializer, arguments = bind_call(call, self.at.registry, env)
+        if initializer.adjust is not None:
+            if env.match.index is not None or env.match.view is not None:
+                raise EvalError(
+                    f"`{call.function}` looks at a layer's output, and takes whole parameters",
+                    call.span,
+                    name="bad-index",
+                )
+            if env.reads or env.dynamic:
+                raise EvalError(
+                    f"an argument of `{call.function}` is read off tensors, and must be a number",
+                    call.span,
+                    name="bad-argument",
+                )
         if env.reads or env.dynamic:  # an argument is read off tensors
             check_shape(call, initializer, shape, arguments)
             return Expression(info.expr, info.finite, tuple(sorted(env.reads)), env.reads_itself)

@@ -304,6 +304,20 @@ def test_two_dimensional_tables_are_expressions(torchvision_shim: None) -> None:
     torch.testing.assert_close(net.pe.detach(), timms, atol=1e-5, rtol=0)
 
 
+@row("lsuv", "activation_norm")
+def _() -> None:
+    """Real networks, and the papers' loops, are in test_adjusting.py; here what each says of one layer."""
+    x = torch.randn(500, 6) * 3 + 1
+    layer = nn.Linear(6, 8)
+    initdsl.apply(layer, "Linear.weight ~ lsuv(); Linear.bias = 0", seed=0, sample=x)
+    assert float(layer(x).detach().var()) == pytest.approx(1, abs=0.015)
+    gram = (layer.weight.T @ layer.weight).detach()
+    torch.testing.assert_close(gram, torch.eye(6) * gram[0, 0])
+    initdsl.apply(layer, "Linear.* ~ activation_norm()", seed=0, sample=x)
+    torch.testing.assert_close(layer(x).detach().mean(0), torch.zeros(8), atol=2e-3, rtol=0)
+    torch.testing.assert_close(layer(x).detach().std(0, unbiased=False), torch.ones(8), atol=2e-3, rtol=0)
+
+
 # ---------------------------------------------------------------------------------------------------- blocks, noise
 
 

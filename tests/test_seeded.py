@@ -33,6 +33,7 @@ CALLS = {
     "bernoulli": "bernoulli(0.3)",
     "rademacher": "rademacher(0.25)",
 }
+SAMPLED = {"lsuv", "activation_norm"}  # test_adjusting.py
 CONVOLUTIONS = {"delta_orthogonal": "delta_orthogonal(1.5)", "icnr": "icnr()"}
 drawn = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 ELEMENTWISE = [call for name, call in CALLS.items() if default_registry()[name].elementwise]
@@ -62,6 +63,7 @@ def test_every_builtin_that_draws_is_tried() -> None:
     assert {registry[name].name for name in registry if registry[name].builtin and registry[name].draws} == {
         *CALLS,
         *CONVOLUTIONS,
+        *SAMPLED,
     }
 
 

@@ -24,13 +24,20 @@ if TYPE_CHECKING:
     type=click.Path(),
     help="Save to this .safetensors file; or stream to this folder, never having the network in memory.",
 )
+@click.option(
+    "--sample",
+    "sample_file",
+    metavar="FILE.safetensors",
+    type=click.Path(),
+    help="What rules that look at data run the network on.",
+)
 @click.option("--max-shard-size", metavar="SIZE", help="How much goes to one file of a folder; 5GB by default.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--report", "page", type=click.Path(), help="Save the report to this .html, .json or .txt file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def command(
     rules: str, model: str | None, settings: tuple[str, ...], seed: int | None, strict: bool, root: str | None,
-    output: str | None, max_shard_size: str | None, form: str, page: str | None, quiet: bool,
+    output: str | None, sample_file: str | None, max_shard_size: str | None, form: str, page: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Fill a network by the rule file RULES, print what was done, and save it with -o.
 
@@ -56,10 +63,13 @@ def command(
                 "a network is streamed to a folder from a seed",
                 "add `--seed 0`, or save to one file: `-o out.safetensors`",
             )
+        if sample_file is not None:
+            fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
         made = _stream(model, Path(rules), output, max_shard_size or "5GB", common)
     else:
+        sample = None if sample_file is None else _sample(sample_file)
         net = load_model(model, meta=False)
-        made = reported(lambda: apply(net, Path(rules), **common)).plan
+        made = reported(lambda: apply(net, Path(rules), sample=sample, **common)).plan
         if output is not None:
             from ..checkpoint import provenance, save
 
@@ -90,6 +100,27 @@ def _is_folder(output: str, max_shard_size: str | None) -> bool:
             f"`{output}` is not a .safetensors file", "write `-o out.safetensors`, or `-o out/` for a folder of shards"
         )
     return True
+
+
+def _sample(path: str) -> Any:
+    """The arguments of a forward pass: one tensor; several named 0, 1, ..., in that order; else by their names."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from .console import fail
+
+    try:
+        found = load_file(path)
+    except FileNotFoundError:
+        fail(f"there is no file `{path}`")
+    except (SafetensorError, OSError, ValueError) as error:
+        fail(f"the sample `{path}` can't be read as safetensors: {error}")
+    if not found:
+        fail(f"the sample `{path}` holds no tensor")
+    if len(found) == 1:
+        return next(iter(found.values()))
+    places = [str(n) for n in range(len(found))]
+    return tuple(found[place] for place in places) if set(found) == set(places) else found
 
 
 def _stream(model: str, rules: Path, folder: str, max_shard_size: str, common: dict[str, Any]) -> Plan:

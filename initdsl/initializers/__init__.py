@@ -1,6 +1,6 @@
 """The initializers a rule file may call: one decorated function each, collected in one registry."""
 
-from . import elementwise, whole
+from . import adjusted, elementwise, whole
 from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
 from .fans import fans
 from .filling import fill
@@ -17,6 +17,7 @@ __all__ = [
     "Registry",
     "TruncatedNormal",
     "Uniform",
+    "adjusted",
     "default_registry",
     "elementwise",
     "fans",

@@ -89,7 +89,7 @@ class Initializer:
     """A registered initializer: its function and what is known of it.
 
     `elementwise` ones return a distribution for a shape; the others fill a tensor. `draws` tells whether values are
-    random. `min_ndim`/`max_ndim` bound the tensor's rank.
+    random. `min_ndim`/`max_ndim` bound the tensor's rank. `adjust` is what follows on a sample, of those that need one.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Initializer:
     max_ndim: int | None = None
     check: Callable[..., None] | None = None
     aliases: tuple[str, ...] = ()
+    adjust: Callable[..., Any] | None = None
     _bound: dict[Any, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -269,6 +270,7 @@ def _describe(
     max_ndim: int | None,
     check: Callable[..., None] | None,
     is_builtin: bool,
+    adjust: Callable[..., Any] | None = None,
 ) -> Initializer:
     word = name or function.__name__
     signature = inspect.signature(function)
@@ -295,7 +297,7 @@ def _describe(
         draws = "Constant" not in str(signature.return_annotation)
     return Initializer(
         word, function, tuple(parameters), elementwise, draws, takes_generator, is_builtin,
-        min_ndim, max_ndim, check, aliases,
+        min_ndim, max_ndim, check, aliases, adjust,
     )  # fmt: skip
 
 
@@ -444,13 +446,15 @@ def builtin(
     min_ndim: int = 0,
     max_ndim: int | None = None,
     check: Callable[..., None] | None = None,
+    adjust: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Register one of the package's own initializers."""
 
     def register(f: F) -> F:
         described = _describe(
-            f, name=None, aliases=aliases, min_ndim=min_ndim, max_ndim=max_ndim, check=check, is_builtin=True
-        )
+            f, name=None, aliases=aliases, min_ndim=min_ndim, max_ndim=max_ndim, check=check, is_builtin=True,
+            adjust=adjust,
+        )  # fmt: skip
         if not described.doc:
             raise TypeError(textwrap.shorten(f"{described.name} has no docstring", 80))
         _registry.add(described)
