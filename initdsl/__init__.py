@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .plans import Plan, PlanEntry
     from .report import Report
     from .streaming import stream
+    from .verifying import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,7 @@ __all__ = [
     "RuleSet",
     "UncoveredParameterWarning",
     "UnmatchedRuleWarning",
+    "Verification",
     "apply",
     "convert",
     "describe",
@@ -73,6 +75,7 @@ __all__ = [
     "parse",
     "plan",
     "stream",
+    "verify",
 ]
 
 _LATE = {
@@ -82,6 +85,7 @@ _LATE = {
     "Plan": ".plans",
     "PlanEntry": ".plans",
     "Report": ".report",
+    "Verification": ".verifying",
     "apply": ".api",
     "convert": ".converting",
     "describe": ".network",
@@ -92,6 +96,7 @@ _LATE = {
     "materialize": ".materializing",
     "plan": ".api",
     "stream": ".streaming",
+    "verify": ".verifying",
 }
 
 

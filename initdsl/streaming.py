@@ -107,7 +107,7 @@ def stream(
     if not given:
         settle_buffers(made, meta_buffers(made), torch.device("cpu"))
     state, others = _state(made, net)
-    source = _Source(made, state)
+    source = Origin(made, state)
     described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
     files = shards(described, others, most, {**provenance(made), **_loaded(made)})
     _note_whole(made, source)
@@ -165,7 +165,7 @@ def _loaded(plan: Plan) -> dict[str, str]:
     return {"initdsl.loaded": str(seen)} if seen else {}
 
 
-def _note_whole(plan: Plan, source: _Source) -> None:
+def _note_whole(plan: Plan, source: Origin) -> None:
     whole = [entry for entry in plan.entries if source.parts(entry) is None and not source.keeps(entry)]
     if whole:
         largest = max(whole, key=lambda entry: entry.numel)
@@ -204,7 +204,7 @@ def boxes(shape: tuple[int, ...], most: int) -> Iterator[Box]:
             yield Box((*fixed, extent, *map(range, shape[cut + 1 :])), start + row * strides[cut])
 
 
-class _Source:
+class Origin:
     """Where the values of a network's tensors come from, by their names in its state."""
 
     def __init__(self, plan: Plan, state: Mapping[str, torch.Tensor]):
@@ -393,7 +393,7 @@ def _common(some: range, run: range) -> range:
 # ---- writing
 
 
-def _write(folder: str, files: list[Shard], source: _Source, on_progress: Callable[[int, int], Any]) -> None:
+def _write(folder: str, files: list[Shard], source: Origin, on_progress: Callable[[int, int], Any]) -> None:
     left = unfinished(folder, files)
     for name in os.listdir(folder):  # of a run that was killed; `alone` sees to it that it is none that lives
         if name.startswith(".initdsl-model") and name.endswith(".part"):
@@ -445,7 +445,7 @@ class Job(NamedTuple):
     box: Box
 
 
-def _fill_file(descriptor: int, file: Shard, source: _Source, progress: _Progress) -> None:
+def _fill_file(descriptor: int, file: Shard, source: Origin, progress: _Progress) -> None:
     in_parts: list[tuple[Place, PlanEntry, tuple[int, ...]]] = []
     for place in file.places:
         entry = source.entry(place.name)

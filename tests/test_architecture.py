@@ -239,7 +239,8 @@ def test_rules_never_run_python() -> None:
         for parts, path in files()
         if re.search(r"^\s*(import|from) (pickle|marshal|shelve)\b", path.read_text("utf-8"), re.MULTILINE)
     ]
-    assert not imported
+    # of a DCP directory's metadata, which is one: an unpickler that knows a dozen names, with a test that it is so
+    assert [path.name for path in imported] == ["stores.py"]
 
 
 def test_only_the_effects_write() -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "lsp": "the language server, for editors",
     "manifest": "a network described as JSON, to lint and plan against without its code",
     "plan": "what would happen to every parameter; touches nothing",
+    "verify": "does a checkpoint still match its rules",
 }
 
 
