@@ -48,7 +48,7 @@ $(STAMP)-test: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[test]"
 # torchvision wants this very torch; with another the tests on real models are skipped
 	if $(BIN)/python -c "import sys, torch; sys.exit(not torch.__version__.startswith('2.13.0'))"; then \
-	  $(BIN)/python -m pip install --quiet -e ".[models]"; fi
+	  $(BIN)/python -m pip install --quiet -e ".[models,integrations]"; fi
 	touch $@
 
 $(STAMP)-dev: $(STAMP)-test

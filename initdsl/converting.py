@@ -75,7 +75,7 @@ def read_settings(text: str) -> Any:
     except (SyntaxError, ValueError, RecursionError):
         pass
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError:
         raise _error(
             "bad-settings", "this is neither JSON nor a Python literal", "for YAML, `pip install pyyaml`"
