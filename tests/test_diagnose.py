@@ -158,11 +158,18 @@ class Functional(nn.Module):
         return torch.sigmoid(50 * self.b(x)).softmax(-1)
 
 
+class Gelu(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x * (1 + torch.tanh(0.8 * x))
+
+
 def test_functions_called_in_code_are_seen() -> None:
     made = initdsl.diagnose(Functional(), "Conv2d.weight = -1; Conv2d.bias = -90; Linear.* ~ normal(0, 1)", seed=0)
     assert made["net (relu)"].dead == 1
     assert (made["net (sigmoid)"].saturated or 0) > 0.5
     assert made["net (softmax)"].saturated == 0
+    gelu = initdsl.diagnose(nn.Sequential(nn.Linear(4, 4), Gelu()), "Linear.* ~ normal(0, 9)", seed=0)
+    assert gelu["1"].saturated is None  # its tanh is not what comes out
 
 
 def test_units_that_stay_alike() -> None:
@@ -267,6 +274,17 @@ def test_the_same_state_gives_the_same() -> None:
         initdsl.diagnose(net, f"Linear.* ~ {draw}", input_shape=(5, 4)) for draw in ("normal(0, 1)", "uniform(0, 1)")
     )
     assert one["1"].shape == two["1"].shape == (5, 50)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_other_rules_get_the_same_input_and_it_is_not_what_they_draw(seed: int | None) -> None:
+    net = nn.Sequential(nn.Identity(), nn.Linear(64, 64))
+    made = [
+        initdsl.diagnose(net, f"*.* ~ {draw}", seed=seed) for draw in ("normal(0, 1)", "normal(0, 1) + normal(0, 1)")
+    ]
+    assert made[0]["0"].mean == made[1]["0"].mean
+    # of the input's own numbers the output's diagonal would be sums of 64 squares
+    assert made[0]["1"].rms == pytest.approx(8, rel=0.1)
 
 
 def test_the_old_weight_norm_is_copied_too() -> None:

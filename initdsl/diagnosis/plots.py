@@ -43,10 +43,10 @@ def figure(made: Sequence[Diagnosis]) -> Figure:
             if points:
                 axis.plot(
                     *zip(*points, strict=True),
-                    marker="o" if len(points) < 40 else "",
+                    marker="o" if len(points) < 40 or title == PANELS[3][0] else "",
                     ms=3,
                     label=one.title,
-                    ls=("-", "--")[number % 2],
+                    ls="" if title == PANELS[3][0] else ("-", "--")[number % 2],
                 )
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(

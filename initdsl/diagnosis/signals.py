@@ -123,13 +123,14 @@ class _Recorder:
         values = output.detach()
         leaf = module is not None and not any(True for _ in module.children()) and not list(module.parameters())
         if leaf:  # the module's own row tells of it
-            self.pending = (name, values)
+            self.pending = (name, output)
             return
         layer = Layer(f"{path or 'net'} ({name})", name, tuple(values.shape), path.count(".") + 1, True)
         self._measure(layer, output)
         self._activation(layer, name, values)
         self._add(layer, output)
 
+    # the last function that a module without weights has called: it is what the module does, if its output is
     pending: tuple[str, torch.Tensor] | None = None
 
     def _measure(self, layer: Layer, tensor: torch.Tensor) -> None:
@@ -138,7 +139,9 @@ class _Recorder:
         if not layer.nonfinite:
             layer.similarity, layer.rank, layer.rows = _alike(values, self._axis(values))
         if self.pending is not None:
-            self._activation(layer, *self.pending)
+            name, output = self.pending
+            if output is tensor:
+                self._activation(layer, name, values)
             self.pending = None
         if tensor.requires_grad:
 

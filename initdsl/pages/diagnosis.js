@@ -22,7 +22,7 @@ function ticks(low, high, logarithmic) {
     const step = Math.max(1, Math.ceil((high - low) / 5));
     const found = [];
     for (let p = Math.ceil(low - 1e-9); p <= high + 1e-9; p += step) found.push([p, p >= -2 && p <= 3 ? String(Number((10 ** p).toPrecision(1))) : `1e${p}`.replace("-", "−")]);
-    return found.length > 1 ? found : [low, high].map((p) => [p, number(10 ** p)]);
+    return found.length > 1 ? found : [low, high].map((p) => [p, number(Number((10 ** p).toPrecision(2)))]);
   }
   return [0, 1, 2, 3, 4].map((i) => low + ((high - low) * i) / 4).map((y) => [y, number(Number(y.toPrecision(2)))]);
 }
@@ -45,8 +45,8 @@ function chart([title, field, logarithmic]) {
     svg.append(make("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: at, y2: at }), make("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, text));
   }
   series.forEach((points, n) => {
-    if (points.length) svg.append(make("polyline", { class: `s${n}`, points: points.map((p) => `${px(p.x).toFixed(1)},${py(p.y).toFixed(1)}`).join(" ") }));
-    if (points.length <= 200) for (const p of points) svg.append(make("circle", { class: `p${n}`, cx: px(p.x).toFixed(1), cy: py(p.y).toFixed(1), r: 2.5 }, make("title", {}, `${p.name}: ${number(p.y)}`)));
+    if (points.length && field !== "update_ratio") svg.append(make("polyline", { class: `s${n}`, points: points.map((p) => `${px(p.x).toFixed(1)},${py(p.y).toFixed(1)}`).join(" ") }));
+    if (points.length <= 200 || field === "update_ratio") for (const p of points) svg.append(make("circle", { class: `p${n}`, cx: px(p.x).toFixed(1), cy: py(p.y).toFixed(1), r: 2.5 }, make("title", {}, `${p.name}: ${number(p.y)}`)));
   });
   const first = along(data[0], field);
   svg.append(make("text", { x: LEFT, y: H - 10 }, first[0].name.slice(0, 28)), make("text", { x: W - RIGHT, y: H - 10, "text-anchor": "end" }, first.at(-1).name.slice(-28)));
@@ -64,7 +64,7 @@ const COLUMNS = [
   ["dead", (l) => percent(l.dead), (l) => l.dead > 0.25], ["saturated", (l) => percent(l.saturated), (l) => l.saturated > 0.5],
   ["cosine", (l) => plain(l.similarity), (l) => l.similarity > 0.95], ["rank", (l) => (l.rank === null ? "" : `${plain(l.rank)}/${l.rows}`)],
   ["alike", (l) => (l.symmetric === null ? "" : l.symmetric ? `${l.symmetric}/${l.units}` : "0"), (l) => l.symmetric > 0],
-  ["update", (l) => plain(l.update_ratio), (l) => l.update_ratio > 0.1],
+  ["update", (l) => plain(l.update_ratio), (l) => l.update_ratio > 0.3],
 ];
 const search = document.getElementById("search");
 const leaves = document.getElementById("leaves");
