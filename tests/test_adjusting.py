@@ -356,18 +356,29 @@ def test_what_fills_without_a_pass_says_so() -> None:
         initdsl.apply(net, RULES, seed=0, sample=X)
 
 
-def test_on_init_sees_the_final_values() -> None:
+def test_on_init_sees_the_final_values_once() -> None:
     net = small()
-    seen: dict[str, torch.Tensor] = {}
+    seen: list[tuple[str, torch.Tensor]] = []
     report = initdsl.apply(
         net,
         RULES,
         seed=0,
         sample=X,
-        on_init=lambda e: seen.update({e.name: net.get_parameter(e.name).detach().clone()}),
+        on_init=lambda e: seen.append((e.name, net.get_parameter(e.name).detach().clone())),
     )
-    assert {e.name for e in report} == set(seen)
-    assert all(torch.equal(value, net.get_parameter(name)) for name, value in seen.items())
+    assert sorted(e.name for e in report) == sorted(name for name, _ in seen)
+    assert all(torch.equal(value, net.get_parameter(name)) for name, value in seen)
+
+
+def test_somebody_s_hooks_see_the_adjusted_output_and_don_t_count() -> None:
+    net, seen = small(), []
+    handle = net[0].register_forward_hook(
+        lambda module, args, out: (seen.append(float(out.var(unbiased=False))), out * 7)[1]
+    )
+    initdsl.apply(net, RULES, seed=0, sample=X)
+    assert seen == [pytest.approx(1, abs=0.0101)]
+    handle.remove()
+    assert float(net[0](X).detach().var(unbiased=False)) == pytest.approx(1, abs=0.0101)
 
 
 def test_every_one_that_looks_at_data_is_tried() -> None:

@@ -380,9 +380,12 @@ def loaded() -> None:
     values = {"w": torch.randn(80, 20, generator=torch.Generator().manual_seed(1)), "q": torch.ones(20, 20)}
     if rank() == 0:
         save_file(values, FOLDER / "w.safetensors")
+        torch.save({"model": {"rows": torch.arange(200.0).view(10, 20)}}, FOLDER / "w.pt")
     dist.barrier()
     rules = 'net.layers[0].up.weight = load("w.safetensors", key="w")\n'
-    rules += 'net.layers[1].attn.qkv.weight as (3, in_features, -1)[1] = load("w.safetensors", key="q")'
+    rules += 'net.layers[1].attn.qkv.weight as (3, in_features, -1)[1] = load("w.safetensors", key="q")\n'
+    rules += 'net.layers[0].attn.proj.weight = resize_rows(load("w.pt", key="model.rows")) / 7\n'
+    rules += 'net.layers[1].up.weight[:, 1::2] += 2 * load("w.safetensors", key="w")[:, 1::2]'
     net, reference = sharded(Net()), Net()
     for other in (net, reference):
         initdsl.apply(other, "*.* = 0\n" + rules, root=FOLDER)
