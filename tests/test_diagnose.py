@@ -158,6 +158,22 @@ class Functional(nn.Module):
         return torch.sigmoid(50 * self.b(x)).softmax(-1)
 
 
+def test_zeros_of_the_input_are_no_dead_units() -> None:
+    x = torch.randn(30, 4)
+    x[:, :2] = 0
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    made = initdsl.diagnose(net, "Linear.weight ~ normal(0, 1); Linear.bias = 9", x)
+    assert made["1"].dead is None
+    assert made["3"].dead == 0
+
+
+def test_wrappers_are_looked_through() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    compiled = torch.compile(net)
+    made = initdsl.diagnose(compiled, "net[0].weight = 1", seed=0)  # type: ignore[arg-type]
+    assert [layer.name for layer in made] == ["0", "1", "2", "net"]
+
+
 class Gelu(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 0.5 * x * (1 + torch.tanh(0.8 * x))

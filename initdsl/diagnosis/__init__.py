@@ -13,6 +13,7 @@ from torch import nn
 
 from ..api import Rules, plan
 from ..diagnostic import DiagnoseError, Diagnostic
+from ..network import unwrap
 from ..report import shown_place
 from .inputs import Inputs, candidates, of_sample, of_shape
 from .result import Comparison, Diagnosis, Limits, Remark, Trunk
@@ -49,6 +50,7 @@ def diagnose(
     """
     if not isinstance(net, nn.Module):
         raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
+    net = unwrap(net)
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"the optimizer is one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
     with unmoved():

@@ -76,7 +76,7 @@ def of_shape(net: nn.Module, shape: Sequence[int]) -> Iterator[Inputs]:
     words = _vocabulary(inner)
     tensors = [_noise(inner, shape)]
     if words is not None:
-        indices = _indices(words, shape)
+        indices = _indices(inner, words, shape)
         tensors = [indices, *tensors] if words and _integers_first(inner) else [*tensors, indices]
     for tensor in tensors:
         if isinstance(name, str) and hasattr(inner, "config"):
@@ -157,8 +157,8 @@ def _noise(net: nn.Module, shape: Sequence[int]) -> torch.Tensor:
     return torch.randn(*shape, dtype=dtype if dtype.itemsize > 1 else torch.float32, device=_device(net))
 
 
-def _indices(words: int, shape: Sequence[int]) -> torch.Tensor:
-    return torch.randint(0, max(1, words), tuple(shape))
+def _indices(net: nn.Module, words: int, shape: Sequence[int]) -> torch.Tensor:
+    return torch.randint(0, max(1, words), tuple(shape), device=_device(net))
 
 
 def _vocabulary(net: nn.Module) -> int | None:
@@ -206,11 +206,10 @@ def _of_transformers(net: nn.Module) -> Iterator[Inputs]:
 def _named(net: nn.Module, config: Any, name: str) -> torch.Tensor | None:
     positions = _setting(config, "max_position_embeddings", "n_positions") or LENGTH
     length = min(LENGTH, positions) if isinstance(positions, int) and positions > 0 else LENGTH
-    device = _device(net)
     match name:
         case "input_ids" | "decoder_input_ids":
             words = _vocabulary(net)
-            return _indices(words, (BATCH, length)).to(device) if words is not None else None
+            return _indices(net, words, (BATCH, length)) if words is not None else None
         case "pixel_values":
             side = _setting(config, "image_size")
             sides = tuple(side) if isinstance(side, tuple | list) else (side or 224,) * 2
@@ -262,7 +261,7 @@ def _taken(net: nn.Module, module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     found: list[tuple[str, tuple[int, ...]]] = []
     match module:
         case nn.Embedding() | nn.EmbeddingBag():
-            return [("indices", _indices(module.num_embeddings, (BATCH, LENGTH)).to(_device(net)))]
+            return [("indices", _indices(net, module.num_embeddings, (BATCH, LENGTH)))]
         case nn.Conv1d():
             found = [("conv1d", (BATCH, module.in_channels, 64)), ("conv1d-long", (BATCH, module.in_channels, 1024))]
         case nn.Conv2d():

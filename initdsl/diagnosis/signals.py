@@ -85,6 +85,7 @@ class _Recorder:
         self.second = False  # channels are the second dimension
         self.names = {id(m): name for name, m in net.named_modules()}
         self.calls: dict[str, int] = {}
+        self.given: set[int] = set()  # where the network's own input lies: zeros in it are no dead units
         self.outputs: list[torch.Tensor | None] = []  # one a layer, kept only for a second backward pass
         self.keep = any(_is_zero(m) for m in net.modules())
 
@@ -109,8 +110,9 @@ class _Recorder:
         layer.weights = sum(p.numel() for p in module.parameters())
         layer.weighted = leaf and any(p.ndim > 1 for p in module.parameters(recurse=False))
         self._measure(layer, tensor)
-        if layer.weighted and args and isinstance(args[0], torch.Tensor) and args[0].is_floating_point():
-            layer.dead = _dead(args[0].detach(), self._axis(args[0], before=cls))
+        before = next(tensors_in(args), None)
+        if layer.weighted and before is not None and before.data_ptr() not in self.given:
+            layer.dead = _dead(before.detach(), self._axis(before, before=cls))
         self._add(layer, tensor)
 
     def _add(self, layer: Layer, tensor: torch.Tensor) -> None:
@@ -208,6 +210,7 @@ def passes(
     number over the number of samples. Raises DiagnoseError where a pass fails, and says in which module.
     """
     recorder = _Recorder(net)
+    recorder.given = {t.data_ptr() for t in tensors_in([*inputs.args, *inputs.kwargs.values()])}
     with _hooked(net, recorder):
         try:
             with torch.enable_grad(), _Functions(recorder):
