@@ -303,7 +303,7 @@ class PlannedTie:
     names: tuple[str, ...]
 
 
-@dataclass
+@dataclass(repr=False)
 class Plan:
     """What `apply` would do, and nothing done yet.
 
@@ -457,6 +457,11 @@ class Plan:
         from .report import plan_text
 
         return plan_text(self)
+
+    def __repr__(self) -> str:
+        from .report import summary
+
+        return f"<Plan: {summary(self)}>"
 
     def _repr_html_(self) -> str:
         from .report import table

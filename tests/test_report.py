@@ -35,3 +35,7 @@ def test_a_tensor_under_many_names_is_one_tie() -> None:
 def test_warnings_stand_in_the_order_of_the_file() -> None:
     plan = initdsl.plan(layers(), "Conv2d.weight = 0\nConv1d.weight = 0\nLinear.* = 0")
     assert [warning.line for warning in plan.warnings] == [1, 2]
+
+
+def test_a_plan_in_a_list_is_one_line() -> None:
+    assert repr([initdsl.plan(layers(), "Linear.* = 0")]) == "[<Plan: 8 set (24 elements)>]"
