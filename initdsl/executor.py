@@ -52,6 +52,11 @@ def execute(
     if any(tensor.sharded for tensor in plan.network.tensors):
         from .sharded import ShardedExecution
 
+        if plan.adjusted and sample is not None:
+            what = f"`{plan.adjusted[0].label}` is to be adjusted to a sample, which no sharded network can be"
+            raise ResolveError(
+                Diagnostic("no-sample", what, hint="adjust it before it is sharded, and save and load it")
+            )
         return ShardedExecution(plan, on_init, fresh).run()
     refuse_meta(plan)
     return Execution(plan, on_init, fresh, sample).run()

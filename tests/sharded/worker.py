@@ -528,6 +528,8 @@ def refusals() -> None:
         initdsl.apply(net, "net.layers[0].norm.weight = norm(net.layers[0].up.weight)", seed=1)
     with refused(initdsl.ResolveError, "reads values of `net.layers[0].up.bias` that other ranks hold"):
         initdsl.apply(net, "net.layers[0].up.weight = 0; net.layers[0].up.weight[:, 0] = net.layers[0].up.bias", seed=1)
+    with refused(initdsl.ResolveError, "adjusted to a sample, which no sharded network can be"):
+        initdsl.apply(net, "Linear.weight ~ lsuv()", seed=1, sample=torch.zeros(2, dtype=torch.long))
     with torch.device("meta"):
         empty = sharded(Net())
     with refused(initdsl.ResolveError, "are on the meta device"):
