@@ -243,9 +243,8 @@ def plan_text(plan: Plan, group: bool = True) -> str:
     return "\n".join(lines)
 
 
-STYLE = """.initdsl { border-collapse: collapse; font-family: ui-monospace, monospace; font-size: 90% }
-.initdsl th, .initdsl td { text-align: left !important; vertical-align: top; padding: .15em .6em; white-space: normal; overflow-wrap: anywhere }
-.initdsl th { border-bottom: 1px solid currentColor } .initdsl .warn { border-left: 3px solid #c98500 }"""
+# a notebook's own style sets numbers and words to the right
+LEFT = "style='text-align:left;vertical-align:top;overflow-wrap:anywhere'"
 MOST_ROWS = 200
 
 
@@ -255,21 +254,19 @@ def table(plan: Plan) -> str:
     Its colours are the notebook's own, dark or light.
     """
     rows = _rows(plan, group=True)
-    cells = [
-        "<tr>" + "".join(f"<td{_warns(row)}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[:MOST_ROWS]
-    ]
+    cells = ["<tr>" + "".join(f"<td {LEFT}>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows[:MOST_ROWS]]
     if len(rows) > MOST_ROWS:
         cells.append(f"<tr><td colspan={len(HEADINGS)}>and {len(rows) - MOST_ROWS:,} more rows</td></tr>")
-    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in HEADINGS)
+    head = "".join(f"<th scope=col {LEFT}>{escape(name)}</th>" for name in HEADINGS)
     found = "".join(
         f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
         for finding in (*plan.warnings, *plan.notes)[:20]
     )
     return (
-        f"<style>{STYLE}</style><table class=initdsl><thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
         f"{f'<ul>{found}</ul>' if found else ''}<p>{escape(summary(plan))}</p>"
     )
 
 
-def _warns(row: tuple[str, ...]) -> str:
-    return " class=warn" if row[2] == "- uncovered" else ""
+def _cell(text: str) -> str:
+    return f"<b>{escape(text)}</b>" if text == "- uncovered" else escape(text)

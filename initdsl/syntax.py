@@ -755,10 +755,10 @@ def units(source: Source, limits: Limits = DEFAULT_LIMITS, memory: Memory | None
         depth += unit.step
 
 
-@lru_cache(maxsize=2)
-def _stacks(inside: bool) -> tuple[list[int], list[Any]]:
-    """The parser's stacks where a statement may begin: in no block, or inside of one."""
-    state = parser().parse_interactive("").parser_state
+@lru_cache(maxsize=4)
+def _stacks(made: Lark, inside: bool) -> tuple[list[int], list[Any]]:
+    """A parser's stacks where a statement may begin: in no block, or inside of one."""
+    state = made.parse_interactive("").parser_state
     _local.session = Session(DEFAULT_LIMITS)
     for kind, text in (("CLASS", "*"), ("LBRACE", "{")) if inside else ():
         state.feed_token(Token(kind, text, 0, end_pos=1))
@@ -769,7 +769,7 @@ def _stacks(inside: bool) -> tuple[list[int], list[Any]]:
 def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
     """Read the unit that begins at a place, inside so many blocks. Raises TooDeep."""
     state, place = cursor.parser_state, cursor.lexer_thread.state
-    states, values = _stacks(depth > 0)
+    states, values = _stacks(parser(), depth > 0)
     state.state_stack[:] = states
     state.value_stack[:] = [Statements() if isinstance(value, Statements) else value for value in values]
     place.line_ctr.char_pos, place.last_token = start, None

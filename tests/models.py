@@ -218,7 +218,7 @@ def bounded(plan: Any, *nets: nn.Module) -> int:
             continue
         low, high = what.bounds
         for net in nets:
-            values = dict(net.named_parameters())[entry.name].detach()
+            values = {**dict(net.named_parameters()), **dict(net.named_buffers())}[entry.name].detach()
             slack = 1e-6 * max(abs(low), abs(high)) if math.isfinite(low) else 0.0
             assert values.min() >= low - slack, entry.name
             assert values.max() <= high + slack, entry.name

@@ -15,8 +15,6 @@ from torch import nn
 import initdsl
 from initdsl import cli
 
-RULES = Path(__file__).parent.parent / "examples" / "models"
-
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Any:
@@ -95,7 +93,7 @@ def test_vit(arguments: dict[str, Any], said: list[str], torchvision_shim: None)
 
 def lstm() -> nn.Module:
     net = nn.ModuleDict({"rnn": nn.LSTM(16, 24, 2)})
-    initdsl.apply(net, RULES / "lstm.init")
+    initdsl.apply(net, 'use "initdsl:lstm"')
     return net
 
 

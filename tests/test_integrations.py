@@ -129,7 +129,7 @@ def test_ties_that_accelerate_breaks_are_made_again(torchvision_shim: None) -> N
     from initdsl.integrations.accelerate import fill_empty
 
     config = transformers.GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50, n_positions=12)
-    rules = EXAMPLES.parent / "models" / "gpt2.init"
+    rules = 'use "initdsl:gpt2"'
     with accelerate.init_empty_weights():
         net = transformers.GPT2LMHeadModel(config)
     assert net.lm_head.weight.is_meta

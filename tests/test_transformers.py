@@ -15,7 +15,7 @@ transformers = pytest.importorskip("transformers", minversion="5")
 from initdsl.integrations.transformers import RulesMixin, with_rules  # noqa: E402
 
 pytestmark = [pytest.mark.models, pytest.mark.usefixtures("torchvision_shim")]
-MODELS = Path(__file__).parent.parent / "examples" / "models"
+GPT2 = 'use "initdsl:gpt2"'
 
 
 def gpt2_config(**more: Any) -> Any:
@@ -43,7 +43,7 @@ def same(ours: nn.Module, theirs: nn.Module, names: Any = None) -> int:
 
 
 def test_a_model_starts_as_apply_starts_it() -> None:
-    rules = MODELS / "gpt2.init"
+    rules = GPT2
     ours = with_rules(transformers.GPT2LMHeadModel, rules, seed=3)(gpt2_config())
     theirs = transformers.GPT2LMHeadModel(gpt2_config())
     initdsl.apply(theirs, rules, seed=3, strict=True)
@@ -162,13 +162,13 @@ def test_a_head_of_another_size_is_drawn_anew(saved: tuple[Path, nn.Module], tmp
 def test_a_whole_checkpoint_is_left_alone_ties_too(tmp_path: Path, text: str | None) -> None:
     theirs = transformers.GPT2LMHeadModel(gpt2_config())
     theirs.save_pretrained(tmp_path)
-    net = with_rules(transformers.GPT2LMHeadModel, text or MODELS / "gpt2.init").from_pretrained(tmp_path)
+    net = with_rules(transformers.GPT2LMHeadModel, text or GPT2).from_pretrained(tmp_path)
     assert same(net, theirs) == len(theirs.state_dict())
     assert net.lm_head.weight is net.transformer.wte.weight
 
 
 def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
-    model = with_rules(transformers.GPT2LMHeadModel, MODELS / "gpt2.init", seed=1)
+    model = with_rules(transformers.GPT2LMHeadModel, GPT2, seed=1)
     net = model(gpt2_config())
     net.save_pretrained(tmp_path)
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
