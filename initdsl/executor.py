@@ -62,7 +62,7 @@ def execute(
     return Execution(plan, on_init, fresh, sample).run()
 
 
-def _refuse_no_sample(entry: PlanEntry) -> None:
+def refuse_no_sample(entry: PlanEntry) -> None:
     assert entry.base is not None
     rule = entry.base.clause.rule
     raise ResolveError(
@@ -112,7 +112,7 @@ class Execution:
     ):  # fmt: skip
         assert plan.live is not None
         if plan.adjusted and sample is None:
-            _refuse_no_sample(plan.adjusted[0])
+            refuse_no_sample(plan.adjusted[0])
         self.sample = sample
         self.plan = plan
         self.live = plan.live

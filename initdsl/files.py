@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -11,14 +12,24 @@ __all__ = ["replacing", "write_bytes"]
 
 # bytes handed to the system at a time
 PIECE = 1 << 26
+# where a system can't write at a place (Windows), threads take turns at the one position that an open file has
+_TURN = threading.Lock()
 
 
 def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
     """Write all of `data` from `start` on in an open file; the system may take it in several parts. Raises OSError."""
     left = memoryview(data)
     while left:
-        done = os.pwrite(descriptor, left[:PIECE], start)
+        done = _write_at(descriptor, left[:PIECE], start)
         left, start = left[done:], start + done
+
+
+def _write_at(descriptor: int, data: memoryview, start: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, data, start)
+    with _TURN:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return os.write(descriptor, data)
 
 
 @contextmanager
@@ -32,7 +43,7 @@ def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
     if temporary is None:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
     else:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
     try:
         try:
             yield descriptor

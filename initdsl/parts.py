@@ -219,11 +219,16 @@ class Scope(IntEnum):
 REDUCTIONS = ("sum", "mean", "std", "norm", "linspace", "resize_rows", "resize_grid", "load")
 
 
-def scope(plan: Plan, entry: PlanEntry, action: Action, shares: Callable[[int], bool]) -> Scope:
-    """What an action needs. `shares` tells whether another tensor's share of the entry's boxes is at hand."""
+def scope(
+    plan: Plan, entry: PlanEntry, action: Action, shares: Callable[[int], bool], *, of_view: bool = False
+) -> Scope:  # fmt: skip
+    """What an action needs. `shares` tells whether another tensor's share of the entry's boxes is at hand.
+
+    `of_view`: where the action looks through a view, the boxes are the view's.
+    """
     payload = action.payload
     if isinstance(payload, Expression):
-        if action.view is None and _by_element(plan, entry, action, payload, shares):
+        if (action.view is None or of_view) and _by_element(plan, entry, action, payload, shares):
             return Scope.ELEMENT
         return Scope.TENSOR if payload.reads_itself else Scope.PIECE
     if isinstance(payload, Draw):
@@ -282,12 +287,16 @@ class _Trial(Names):
 
     def read(self, tensor: int) -> Any:
         same = self.network.tensors[tensor].shape == self.entry.shape
-        if self.action.index is not None or not same or not self.shares(tensor):
+        if self.partial or not same or not self.shares(tensor):
             raise _NotByElement
         return super().read(tensor)
 
+    @property
+    def partial(self) -> bool:
+        return self.action.index is not None or self.action.view is not None
+
     def whole(self) -> Any:
-        if self.action.index is not None:
+        if self.partial:
             raise _NotByElement
         return super().whole()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any
 
 from . import nodes
@@ -41,6 +42,13 @@ class Resolution:
         self.canonical: dict[int, int] = {}
         self.lets = Lets()
         self.matcher = Matcher(network, self.environment, lambda name: name in self.lets)
+
+    def apart(self) -> Resolution:
+        """The same for another thread: names mean what they mean here, and neither sees the other's statement at hand."""
+        other = copy(self)
+        other.lets = Lets()
+        other.matcher = Matcher(self.network, other.environment, lambda name: name in other.lets)
+        return other
 
     def environment(self, module: int, bindings: tuple[tuple[str, int], ...], scope: tuple[int, ...]) -> Names:
         match = Match(module, None, bindings, scope)

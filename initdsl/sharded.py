@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .by_parts import PartExecution
 from .diagnostic import Diagnostic, InitDSLError, ResolveError
-from .executor import Execution, StepFailed, Values, refuse_meta, shell_of
+from .executor import StepFailed, Values, refuse_meta, shell_of
 from .expressions import combine
 from .initializers import Constant, Random
 from .network import is_sharded
@@ -221,7 +222,7 @@ def _stacks(action: Action) -> bool:
 # ---- filling
 
 
-class ShardedExecution(Execution):
+class ShardedExecution(PartExecution):
     """One run over a network of which this rank holds parts."""
 
     @cached_property
@@ -287,24 +288,11 @@ class ShardedExecution(Execution):
         if action.view is not None:
             self._act_on_view(entry, part, action, values)
             return
-        found = selected(part, action.index, entry.shape)
-        if found is None:
-            return
-        piece, place = found
-        payload = action.payload
-        if values is not None:
+        if values is None:
+            self.act_on(entry, part, entry.shape, action)
+        elif (found := selected(part, action.index, entry.shape)) is not None:
+            piece, place = found
             self._write(entry, piece, action, values[place.index])
-        elif isinstance(payload, Value):
-            self.assign(entry, piece, action, payload)
-        elif isinstance(payload, Random | Constant):
-            self.distribute(entry, piece, payload, action, place=place)
-        elif isinstance(payload, CopyFrom):
-            piece.copy_(self.share(payload.tensor, part))
-        elif isinstance(payload, Load):
-            piece.copy_(self.reader.tensor(payload, place.index))
-        else:
-            assert isinstance(payload, Expression)
-            self.express(entry, piece, action, payload, _PartValues(self, entry, action, piece, part, place))
 
     def _act_on_view(self, entry: PlanEntry, part: Part, action: Action, values: torch.Tensor | None) -> None:
         payload = action.payload
@@ -452,25 +440,6 @@ class LoneExecution(ShardedExecution):
     def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, entries: list[PlanEntry]):
         super().__init__(plan, on_init)
         self.view.check(entries)
-
-
-class _PartValues(Values):
-    """Names with the values of the tensors on one box."""
-
-    def __init__(
-        self, run: ShardedExecution, entry: PlanEntry, action: Action, piece: torch.Tensor, part: Part, place: Place
-    ):  # fmt: skip
-        work = torch.float64 if piece.dtype == torch.float64 else torch.float32
-        super().__init__(run, entry, action, piece, piece, work)
-        self.sharded, self.part, self.place = run, part, place
-
-    def read(self, tensor: int) -> Any:
-        values = self.sharded.share(tensor, self.part)
-        return self._steadied(values.to(device=self._piece_now.device, dtype=self.work))
-
-    def extent(self, d: int, size: int) -> range:
-        assert self.place is not None
-        return self.place.spans[d]
 
 
 def _numbering(part: Part, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:

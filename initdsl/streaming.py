@@ -1,8 +1,8 @@
 """Networks larger than memory: filled straight into sharded safetensors files, a chunk a thread.
 
-The network has no memory at any time. What only draws and sets numbers is filled chunk by chunk, and each chunk is
-written where it belongs; the rest (`orthogonal`, expressions, a module's own reset) is made one tensor at a time, with
-what it reads or is made with. Files are written under other names and renamed once they are whole, the index last. A
+The network has no memory at any time. What is drawn, set and computed element by element is filled chunk by chunk, and
+each chunk is written where it belongs; the rest (`orthogonal`, sums and norms, a module's own reset) is made one tensor
+at a time, with what it reads or is made with. Files are written under other names and renamed once they are whole, the index last. A
 run that was stopped goes on where it was; files of other rules, another seed or network are told apart by what they
 say of themselves.
 """
@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from . import streams
+from .by_parts import PartExecution
 from .checkpoint import (
     INDEX,
     Place,
@@ -37,11 +38,12 @@ from .checkpoint import (
     write_tensor,
 )
 from .diagnostic import ApplyError, Diagnostic, ResolveError
-from .executor import Execution, StepFailed, execute, follow
+from .executor import StepFailed, execute, follow, refuse_no_sample
 from .initializers import Constant, Random
 from .materializing import construct, left_unset, like, meta_buffers, settle_buffers, warn, with_defaults
 from .network import unwrap
-from .plans import CopyFrom, Expression, Kept, Plan, PlanEntry, Reset, Value, extents
+from .parts import Part, Scope, scope
+from .plans import Action, CopyFrom, Expression, Kept, Plan, PlanEntry, Reset, Value
 from .report import Report
 from .seeded import row_major
 from .selectors import listed
@@ -79,7 +81,7 @@ def stream(
     it is not there) are those of transformers and huggingface_hub: `model-00001-of-00003.safetensors` and so on, each
     with at most `max_shard_size` (bytes, or text such as `"5GB"`) of tensors, and `model.safetensors.index.json`; what
     fits in one file is `model.safetensors`. The values are those of `materialize` with the same seed, bit for bit.
-    Memory is bounded by 4 MiB of elements a thread, and by the largest tensor that can't be filled in parts: the
+    Memory is bounded by some chunks of 4 MiB a thread, and by the largest tensor that can't be filled in parts: the
     report's notes name those. `torch.get_num_threads()` threads fill and write. Started again after it was stopped, it
     goes on after the last whole file. `on_progress` is called with the bytes that are written and those in all.
 
@@ -210,8 +212,10 @@ class Origin:
     def __init__(self, plan: Plan, state: Mapping[str, torch.Tensor]):
         assert plan.live is not None
         assert plan.seed is not None
+        if plan.adjusted:
+            refuse_no_sample(plan.adjusted[0])
         self.plan, self.live, self.state = plan, plan.live, state
-        self.run = Execution(plan, None, fresh=True)
+        self._grids: dict[int, tuple[int, ...] | None] = {}
         self.order = {entry.tensor.index: number for number, entry in enumerate(plan.order)}
         self.entries = {entry.tensor.index: entry for entry in plan.entries}
         self.groups = self._groups()
@@ -260,41 +264,45 @@ class Origin:
 
     def parts(self, entry: PlanEntry) -> tuple[int, ...] | None:
         """The shape in which an entry can be filled box by box; None if it can't be."""
-        numbers = Value | Constant | Random
+        number = entry.tensor.index
+        if number not in self._grids:
+            self._grids[number] = self._grid(entry)
+        return self._grids[number]
+
+    def _grid(self, entry: PlanEntry) -> tuple[int, ...] | None:
         views = {action.view for action in entry.actions if action.view is not None}
         if entry.tensor.index in self.groups or len(views) > 1 or (entry.base is None and entry.status != "set"):
             return None
-        if views and any(action.view is None and action.index is not None for action in entry.actions):
+        if entry.tensor.kind == "parametrized" or not all(self._by_element(entry, action) for action in entry.actions):
             return None
-        simple = all(
-            isinstance(a.payload, numbers) and (isinstance(a.payload, Value) or a.operator in "=~")
-            for a in entry.actions
-        )
-        return next(iter(views), None) or entry.shape if simple and entry.tensor.kind != "parametrized" else None
+        for action in entry.actions if views else ():  # the boxes are the view's, which only numbers don't mind
+            numbers = isinstance(action.payload, Value | Constant | Random)
+            if action.view is None and (action.index is not None or not numbers):
+                return None
+        return next(iter(views), None) or entry.shape
 
-    def fill(self, entry: PlanEntry, grid: tuple[int, ...], box: Box, out: torch.Tensor) -> None:
-        """Fill one box of a tensor of shape `grid`; `out` has the box's shape. Raises StepFailed."""
-        strides = row_major(grid)
-        for action in entry.actions:
-            found = [_common(a, b) for a, b in zip(extents(action.index or (), grid), box.extents, strict=True)]
-            if not all(found):
-                continue
-            inside = tuple(
-                slice(f.start - b.start, f[-1] - b.start + 1, f.step) for f, b in zip(found, box.extents, strict=True)
-            )
-            piece = out[inside]
-            payload = action.payload
-            with self.run.blaming(entry, action):
-                if isinstance(payload, Value):
-                    self.run.assign(entry, piece, action, payload)
-                elif isinstance(payload, Constant):
-                    piece.fill_(payload.value)
-                else:
-                    offset = sum(f.start * s for f, s in zip(found, strides, strict=True))
-                    steps = [f.step * s for f, s in zip(found, strides, strict=True)]
-                    assert isinstance(payload, Random)
-                    key = self.run.seeded.key(entry, action, 0)
-                    streams.fill(piece, payload, key, offset=offset, strides=steps)
+    def _by_element(self, entry: PlanEntry, action: Action) -> bool:
+        if isinstance(action.payload, Kept | Reset):
+            return False
+        if isinstance(action.payload, Constant | Random) and action.operator not in ("=", "~"):
+            return False
+
+        def shares(number: int) -> bool:
+            other = self.entries.get(number)
+            if number in self.groups or self.plan.network.tensors[number].shape != entry.shape:
+                return False
+            return self.given(number) or (other is not None and self.parts(other) == entry.shape)
+
+        return scope(self.plan, entry, action, shares, of_view=True) == Scope.ELEMENT
+
+    def given(self, number: int) -> bool:
+        """Whether a tensor has the values it ends with."""
+        tensor, entry = self.live.tensors[number], self.entries.get(number)
+        return tensor is not None and not tensor.is_meta and (entry is None or self.keeps(entry))
+
+    def filler(self) -> Filler:
+        """What fills boxes in one thread."""
+        return Filler(self)
 
     # ---- whole
 
@@ -384,10 +392,36 @@ class Origin:
         self.held = set()
 
 
-def _common(some: range, run: range) -> range:
-    """What of some coordinates lies in a run of them."""
-    first = some.start + max(0, -(-(run.start - some.start) // some.step)) * some.step
-    return range(first, min(some.stop, run.stop), some.step)
+class Filler(PartExecution):
+    """One thread's fill of boxes. What an entry reads is made for the same box, and for no more."""
+
+    def __init__(self, origin: Origin):
+        super().__init__(replace(origin.plan, resolver=origin.plan.resolver.apart()), None, fresh=True)
+        self.origin = origin
+        self.known: dict[int, torch.Tensor] = {}
+
+    def fill(self, entry: PlanEntry, grid: tuple[int, ...], extents: Sequence[range], out: torch.Tensor) -> None:
+        """Fill one box of a tensor of shape `grid`; `out` has the box's shape. Raises StepFailed."""
+        self.known = {}
+        with torch.no_grad():
+            self._fill_part(entry, grid, Part(out, tuple(extent.start for extent in extents)))
+
+    def _fill_part(self, entry: PlanEntry, grid: tuple[int, ...], part: Part) -> None:
+        for action in entry.actions:
+            with self.blaming(entry, action):
+                self.act_on(entry, part, grid, action)
+
+    def share(self, tensor: int, part: Part) -> torch.Tensor:
+        memory = self.live.tensors[tensor]
+        assert memory is not None
+        if self.origin.given(tensor):
+            return memory.detach()[part.index]
+        if tensor not in self.known:
+            values = torch.empty(part.memory.shape, dtype=memory.dtype)
+            entry = self.origin.entries[tensor]
+            self._fill_part(entry, entry.shape, Part(values, part.starts))
+            self.known[tensor] = values
+        return self.known[tensor]
 
 
 # ---- writing
@@ -460,13 +494,15 @@ def _fill_file(descriptor: int, file: Shard, source: Origin, progress: _Progress
 
     def worker() -> Callable[[Job], None]:
         room: dict[torch.dtype, torch.Tensor] = {}
+        filler = source.filler()
 
         def work(job: Job) -> None:
             dtype = job.place.dtype
             if dtype not in room:
                 room[dtype] = torch.empty(CHUNK, dtype=dtype)
             flat = room[dtype][: math.prod(map(len, job.box.extents))]
-            source.fill(job.entry, job.grid, job.box, flat.view([len(extent) for extent in job.box.extents]))
+            shape = [len(extent) for extent in job.box.extents]
+            filler.fill(job.entry, job.grid, job.box.extents, flat.view(shape))
             start, size = job.place.start + job.box.start * dtype.itemsize, flat.numel() * dtype.itemsize
             write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
             if hasattr(os, "posix_fadvise"):  # to the disk now, while the next chunk is filled, and not all at the end

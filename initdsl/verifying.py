@@ -29,7 +29,7 @@ from .rules import RuleSet, coerce
 from .seeded import nodes_of
 from .selectors import listed
 from .stores import Piece, Store, Tensors, of_module, open_store
-from .streaming import Box, Origin
+from .streaming import Origin
 
 if TYPE_CHECKING:
     from .api import Rules
@@ -575,9 +575,10 @@ class _Run:
         dtype = getattr(torch, entry.dtype)
         difference = _Difference()
         if grid is not None and grid == entry.shape:
+            filler = self.origin.filler()
             for extents_, values in self.store.pieces(name):
                 wanted = torch.empty(values.shape, dtype=dtype)
-                self.origin.fill(entry, grid, Box(extents_, 0), wanted)
+                filler.fill(entry, grid, extents_, wanted)
                 difference.add(values, wanted)
         else:
             wanted = self.origin.whole(entry.name)
@@ -605,7 +606,7 @@ class _Run:
             self._judge(check, sample)
             return
         grid = self.origin.parts(entry)
-        if grid is not None:
+        if grid is not None and all(isinstance(a.payload, Value | Constant | Random) for a in entry.actions):
             self._by_slices(entry, check, name, grid)
             return
         draw = entry.base.payload if entry.base is not None else None
@@ -631,11 +632,12 @@ class _Run:
         pieces = self.store.pieces(name)
         if grid != entry.shape:
             pieces = iter([Piece(tuple(map(range, grid)), self.store.whole(name).reshape(grid))])
+        filler = self.origin.filler()
         for extents_, values in pieces:
             who = torch.full(values.shape, -1.0)
             for number, action in enumerate(entry.actions):
                 marked = replace(action, operator="=", payload=Constant(float(number)))
-                self.origin.fill(replace(entry, base=None, edits=[marked]), grid, Box(extents_, 0), who)
+                filler.fill(replace(entry, base=None, edits=[marked]), grid, extents_, who)
             for number, sample in enumerate(samples):
                 mine = values[who == number]
                 if mine.numel():
@@ -744,6 +746,9 @@ class _Expected(Origin):
 
     def _with(self, number: int) -> set[int]:
         return super()._with(number) - (self.taken - {number})
+
+    def given(self, number: int) -> bool:
+        return number in self.taken or super().given(number)
 
 
 def _kept(entry: PlanEntry) -> bool:

@@ -247,6 +247,7 @@ def test_only_the_effects_write() -> None:
     writing = {unit_of(parts) for parts, path in files() if in_place(path.read_text("utf-8"))}
     assert writing <= {
         "adjusting",
+        "by_parts",
         "executor",
         "sharded",
         "seeded",

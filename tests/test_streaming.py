@@ -123,7 +123,136 @@ def test_the_values_of_apply(chunk: int, count: int, tmp_path: Path, monkeypatch
     assert len(list(tmp_path.glob("*.safetensors"))) > 3
     whole = next(note for note in report.notes if "in parts" in note)
     assert "`net.down.weight`" in whole
+    assert "`net.twice" not in whole
     assert "`net.experts`" not in whole
+
+
+COMPUTED = """
+let s = 0.02
+net.embed.weight ~ normal(0, 1) * s + uniform(-s, s)
+net.embed.weight += clip(it, -0.01, 0.01) ** 2
+net.embed.weight[padding_idx] = 0
+net.head.weight = where(net.embed.weight > 0, net.embed.weight, index(0) - tanh(index(1) / in_features))
+net.head.weight[3:90:4, 1::2] *= exp(-index(0)) + it
+net.up.weight ~ normal(0, 0.1); net.up.weight /= 1 + abs(weight)
+net.seen ~ normal(); net.seen as (7, 10, -1)[2:5] = sin(index(0)) * cos(index(1)) + log1p(abs(it))
+net.up.bias = sqrt(index(0) + 0.5) * expm1(-1 / (1 + index(0)))
+net.down.weight = round(index(0) / (1 + index(1)) * 10) // 3 + index(1) % 7
+net.down.weight ~ it + normal()
+copy net.down.weight net.mirror.weight
+net.mirror.bias = 1.5 ** index(0) * -1
+net.down.bias = net.mirror.bias / 3
+net.experts[*] ~ normal() * fan_in ** -0.5
+net.experts[1:] *= max(index(0), 1)
+net.conv.weight ~ normal(); net.conv.bias = 0
+net.conv.weight = index(2) + index(3) * min(it, 3)
+net.scale ~ normal() * 3
+"""
+
+
+class Computed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(101, 16, padding_idx=3)
+        self.head = nn.Linear(16, 101, bias=False)
+        self.up = nn.Linear(16, 70, dtype=torch.bfloat16)
+        self.down = nn.Linear(70, 16, dtype=torch.float64)
+        self.mirror = nn.Linear(70, 16)
+        self.conv = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+        self.experts = nn.Parameter(torch.zeros(4, 6, 10, dtype=torch.float16))
+        self.seen = nn.Parameter(torch.zeros(70, 16))
+        self.scale = nn.Parameter(torch.zeros(()))
+
+
+@pytest.mark.parametrize("chunk", [37, 333, 1 << 20])
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_is_computed_by_element_is_computed_in_parts(
+    chunk: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads
+) -> None:  # fmt: skip
+    threads(count)
+    monkeypatch.setattr(streaming, "CHUNK", chunk)
+    report = initdsl.stream(Computed, COMPUTED, tmp_path, seed=5, max_shard_size=9000)
+    assert [note for note in report.notes if "in parts" in note] == []
+    net, found = Computed(), tensors(tmp_path)
+    initdsl.apply(net, COMPUTED, seed=5)
+    for name, tensor in net.state_dict().items():
+        assert same(found[name], tensor), name
+
+
+@pytest.mark.parametrize(("rule", "whole"), [
+    ("net[0].weight ~ normal() * 2", False),
+    ("net[0].weight = net[1].weight + net[1].weight", False),
+    ("net[0].weight = net[1].weight[0] + net[1].weight", True),
+    ("net[0].weight ~ normal(); net[0].weight /= norm(it)", True),
+    ("net[0].weight ~ normal(); net[0].weight[0] = net[0].weight[1]", True),
+    ("net[0].weight = linspace(0, 1, 8)", True),
+    ("net[0].weight ~ normal() * 2; net[0].weight as (4, -1)[1] = 3", True),
+    ("net[0].weight = 1; net[0].weight as (4, -1)[1] = it * index(0)", False),
+    ("net[0].weight = 1; net[0].weight as (4, -1)[1] = index(0); net[0].weight as (2, -1)[1] = 0", True),
+    ("net[0].weight = eye() * 2", True),
+    ("net[0].weight as (1, 8, 8) = net[1].weight", True),
+])  # fmt: skip
+def test_the_report_names_what_is_made_whole(rule: str, whole: bool, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(streaming, "CHUNK", 5)
+
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+
+    rules = f"net[1].weight ~ uniform(); {rule}"
+    report = initdsl.stream(build, rules, tmp_path, seed=1)
+    assert any("in parts" in note and "`net[0].weight`" in note for note in report.notes) == whole
+    net = build()
+    initdsl.apply(net, rules, seed=1)
+    assert all(same(tensor, net.state_dict()[name]) for name, tensor in tensors(tmp_path).items())
+
+
+def test_threads_do_not_see_each_others_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
+    threads(8)
+    monkeypatch.setattr(streaming, "CHUNK", 8)
+    interval = sys.getswitchinterval()
+    blocks = [
+        f"net[{k}] {{ let n = {k}; .weight = net[n - 1].weight + n; .bias = net[n - 1].bias - n }}" for k in range(1, 6)
+    ]
+    rules = "\n".join(["net[0].* ~ uniform()", *blocks])
+    sys.setswitchinterval(1e-6)
+    try:
+        initdsl.stream(lambda: mlp(16), rules, tmp_path, seed=1)
+    finally:
+        sys.setswitchinterval(interval)
+    net = mlp(16)
+    initdsl.apply(net, rules, seed=1)
+    assert all(same(tensor, net.state_dict()[name]) for name, tensor in tensors(tmp_path).items())
+
+
+def test_parts_of_what_a_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHUNK", 50)
+    torch.manual_seed(0)
+    save_file({"weight": torch.randn(16, 16), "bias": torch.randn(16)}, tmp_path / "layer.safetensors")
+    rules = """
+    net[0] = load("layer.safetensors"); net[0].weight *= 2; net[0].weight[1] = 0
+    net[1].weight = load("layer.safetensors", key="weight"); net[1].bias = net[0].bias / 3
+    """
+    report = initdsl.stream(lambda: mlp(16, 2), rules, tmp_path / "out", seed=1, root=tmp_path)
+    assert not any("in parts" in note for note in report.notes)
+    net = mlp(16, 2)
+    initdsl.apply(net, rules, seed=1, root=tmp_path)
+    assert all(same(tensor, net.state_dict()[name]) for name, tensor in tensors(tmp_path / "out").items())
+
+
+def test_a_failure_in_a_part_names_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHUNK", 50)
+    with pytest.raises(initdsl.ApplyError, match=r"not finite(.|\n)*1 / \(index\(0\) - 9\)"):
+        initdsl.stream(mlp, "net[*].* = 1\nnet[3].weight = 1 / (index(0) - 9)", tmp_path, seed=1, max_shard_size="20KB")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_where_a_system_can_not_write_at_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
+    threads(4)
+    monkeypatch.setattr(streaming, "CHUNK", 100)
+    initdsl.stream(mlp, MLP, tmp_path / "a", seed=1)
+    monkeypatch.delattr(os, "pwrite")
+    initdsl.stream(mlp, MLP, tmp_path / "b", seed=1)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_the_bytes_are_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
@@ -479,7 +608,10 @@ print(peak() - before)
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell")
 def test_memory_does_not_grow_with_the_network(tmp_path: Path) -> None:
-    rules = "Linear.*? ~ normal(); Embedding.weight? ~ normal(); Embedding.weight[padding_idx]? = 0"
+    rules = """
+    Linear.*? ~ normal(); net[0].weight? ~ normal(0, 1) * 0.02 + 0.01 * tanh(index(0)); net[1].weight? = net[0].weight / 2
+    Embedding.weight[padding_idx]? = 0
+    """
     done = python("-c", MEMORY, str(tmp_path), rules)
     assert done.returncode == 0, done.stderr
     assert sum(path.stat().st_size for path in (tmp_path / "large").iterdir()) > 268e6
