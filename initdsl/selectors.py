@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from . import nodes
@@ -63,6 +63,11 @@ class Frame:
         self._inside: dict[int, list[Match]] = {}
         for place, match in enumerate(matches):
             self._places.setdefault(match.module, []).append(place)
+
+    @cached_property
+    def below(self) -> list[int]:
+        """The modules that lie in one of the block's matches."""
+        return self.network.reachable(*self._places)
 
     def inside(self, module: int) -> list[Match]:
         """The block's matches that a module lies in, in their order."""
@@ -141,6 +146,7 @@ class Matcher:
     environment: EnvironmentOf
     is_let: Callable[[str], bool]
     _pure: dict[tuple[Selector, bool], list[Match]] = field(default_factory=dict)
+    _where: dict[tuple[Selector, bool], dict[int, list[int]]] = field(default_factory=dict)
     _classes: dict[ClassPattern, list[int]] = field(default_factory=dict)
     _regexes: dict[str, Any] = field(default_factory=dict)
     _indices: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
@@ -158,7 +164,23 @@ class Matcher:
             if found is None:
                 found = self._pure[key] = self._select(selector, None, modules)
             return found
+        absolute = isinstance(selector, Regex) or (isinstance(selector, Path) and selector.root is not None)
+        if frame is not None and absolute and _is_pure(selector):
+            return self._framed(self._near(selector, frame, modules), frame)
         return self._select(selector, frame, modules)
+
+    def _near(self, selector: Selector, frame: Frame, modules: bool) -> list[Match]:
+        """Of all that a selector selects what lies in a block, and perhaps more: many small blocks don't look at it all."""
+        found = self.select(selector, None, modules)
+        if 2 * len(frame.below) > len(found) or not _is_pure(selector):
+            return found
+        key = (selector, modules)
+        places = self._where.get(key)
+        if places is None:
+            places = self._where[key] = {}
+            for place, match in enumerate(found):
+                places.setdefault(match.module, []).append(place)
+        return [found[place] for place in sorted(p for module in frame.below for p in places.get(module, ()))]
 
     def _select(self, selector: Selector, frame: Frame | None, modules: bool) -> list[Match]:
         match selector:
@@ -514,13 +536,15 @@ class Matcher:
         return self._regexes[node.pattern]
 
     def _within(self, node: Within, frame: Frame | None, modules: bool) -> list[Match]:
-        inner = self.select(node.selector, frame, modules)
         container = self.container(node.container, frame)
         self._needs_modules(container, node.container)
         if node.negated:
+            inner = self.select(node.selector, frame, modules)
             outside = set(self.network.reachable(*(match.module for match in container)))
             return [match for match in inner if match.module not in outside]
         around = Frame(self.network, [match for match in container if match.tensor is None])
+        framed = frame is not None
+        inner = self.select(node.selector, frame, modules) if framed else self._near(node.selector, around, modules)
         found = []
         for match in inner:
             for above in around.inside(match.module):

@@ -605,3 +605,25 @@ def test_a_selection_survives_deepcopy_of_the_net() -> None:
 
 def test_block_is_a_module_of_its_own_kind() -> None:
     assert isinstance(Tower().layers[0], Block)
+
+
+@pytest.mark.parametrize("rules", [
+    "net[5] { Linear.weight = 1 }", "Linear.weight in net[5] = 1", "net[5] { /weight$/ = 1 }", "/weight$/ in net[5] = 1",
+    "net[5:6] { *.weight = 1 }", "net[i] { Linear.weight = i == 5 } net[i] { LayerNorm.weight = i == 5 }",
+    "*.weight in net[4:8] = 1; (Linear.weight, LayerNorm.weight) in (net[4], net[6:8]) = 0",
+    "net[5] { Linear.weight in net[5][1] = 1; net[5][0].weight = 1 }", "net[5].twin { Linear.weight = 1 } Linear.weight in net[5] = 1",
+    "net[3:7] { net[5] { *.weight = 1 } }", "*.weight in net[5] not in net[4] = 1",
+    "net[5] { *.* = 1; *.bias = 0 }",
+])  # fmt: skip
+def test_a_small_part_of_a_large_network(rules: str) -> None:
+    """What lies in a block does not depend on how much lies outside of it."""
+    net = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)) for _ in range(12)))
+    net[5].add_module("twin", net[5][0])  # shared within
+    if "LayerNorm" not in rules and "/" not in rules and "*" not in rules:
+        net[5][1] = nn.Linear(2, 2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    initdsl.apply(net, rules)
+    ones = {name for name, p in net.named_parameters() if bool((p == 1).any())}
+    assert ones == {"5.0.weight", "5.1.weight"}
