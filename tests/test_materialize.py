@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import random
 import threading
 import weakref
@@ -484,12 +485,8 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
-@pytest.mark.models
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_as_the_library_builds_it(name: str, torchvision_shim: None) -> None:
-    for library in ("torchvision", "timm", "transformers"):
-        pytest.importorskip(library)
-    factory = ARCHITECTURES[name]
+def as_built(factory: Callable[[], nn.Module]) -> None:
+    """Materialized is as constructed and filled: parameters, buffers, and tensors that are plain attributes."""
     torch.manual_seed(0)
     net = factory()
     made = initdsl.materialize(factory, EVERYTHING, seed=0)
@@ -499,4 +496,81 @@ def test_as_the_library_builds_it(name: str, torchvision_shim: None) -> None:
     for path, module in made.named_modules():
         for attribute, value in vars(module).items():
             if isinstance(value, torch.Tensor):
-                assert torch.equal(value, vars(theirs[path])[attribute]), (path, attribute)
+                assert torch.equal(value.nan_to_num(), vars(theirs[path])[attribute].nan_to_num()), (path, attribute)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_as_the_library_builds_it(name: str, torchvision_shim: None) -> None:
+    for library in ("torchvision", "timm", "transformers"):
+        pytest.importorskip(library)
+    as_built(ARCHITECTURES[name])
+
+
+# what configurations call their sizes, and small ones
+SIZES: dict[str, Any] = {
+    **SMALL, **SPECIAL, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "d_model": 32, "d_ff": 64,
+    "d_kv": 8, "num_layers": 2, "num_heads": 4, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_layers": 2, "n_heads": 4,
+    "dim": 32, "hidden_dim": 64, "embed_dim": 32, "ffn_dim": 64, "encoder_layers": 2, "decoder_layers": 2,
+    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64,
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 32,
+}  # fmt: skip
+TRANSFORMERS = """
+albert aria_text bart big_bird blenderbot bloom canine clip_vision_model convbert convnext ctrl cohere deberta
+deberta-v2 deepseek_v3 dinov2 distilbert dpr electra falcon falcon_mamba funnel gemma gemma3_text glm gpt_bigcode
+gpt_oss granite granitemoe hubert jamba jetmoe layoutlm led llama4_text longformer marian mbart minimax mobilebert
+mpnet mpt nemotron nystromformer olmo2 olmoe opt pegasus persimmon phi phi3 plbart qwen2 qwen2_moe qwen3 qwen3_moe
+recurrent_gemma rembert roberta roformer rwkv siglip_vision_model splinter stablelm starcoder2 switch_transformers
+umt5 unispeech vit vit_mae vivit wavlm xglm xlm xlm-roberta xlnet xlstm xmod yolos
+"""
+VISION = """
+convnext_tiny deeplabv3_mobilenet_v3_large densenet121 efficientnet_b0 fasterrcnn_mobilenet_v3_large_320_fpn
+fcos_resnet50_fpn lraspp_mobilenet_v3_large maxvit_t mnasnet0_5 mobilenet_v2 raft_small regnet_y_400mf s3d
+shufflenet_v2_x0_5 squeezenet1_1 swin3d_t mvit_v1_b
+"""
+TIMM = """
+byobnet convnext efficientnet mambaout nfnet resnet vit vit2 vit3 vit4
+"""
+
+
+def _configured(kind: str) -> nn.Module:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    config = CONFIG_MAPPING[kind]
+    known = {*vars(config()), *config.attribute_map}
+    model: Any = MODEL_MAPPING[config]
+    net: nn.Module = (model[0] if isinstance(model, list | tuple) else model)(
+        config(**{size: value for size, value in SIZES.items() if size in known})
+    )
+    return net
+
+
+def _segmenting(name: str) -> nn.Module:
+    import torchvision
+
+    build = torchvision.models.get_model_builder(name)
+    further = {"weights_backbone": None} if "weights_backbone" in inspect.signature(build).parameters else {}
+    net: nn.Module = build(weights=None, **further)
+    return net
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.parametrize("name", [f"{library}:{n}" for library, names in [
+    ("transformers", TRANSFORMERS), ("torchvision", VISION), ("timm", TIMM),
+] for n in names.split()])  # fmt: skip
+def test_many_more_as_their_libraries_build_them(name: str, torchvision_shim: None) -> None:
+    library, _, kind = name.partition(":")
+    pytest.importorskip(library)
+    build = {"transformers": _configured, "torchvision": _segmenting, "timm": lambda k: _timm(f"test_{k}")()}[library]
+    as_built(lambda: build(kind))
+
+
+@pytest.mark.models
+def test_what_a_library_computes_from_parameters_is_refused_by_name(torchvision_shim: None) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(
+        initdsl.ResolveError, match=r"computed from parameters(.|\n)*`embeddings\.word_embeddings\.weight_integer`"
+    ):
+        initdsl.materialize(lambda: _configured("ibert"), EVERYTHING, seed=0)
