@@ -1,5 +1,6 @@
 /* Runs a battery of TestU01 (L'Ecuyer & Simard 2007) on 32-bit numbers read from standard input.
-   Build: cc -O2 testu01.c -ltestu01 -lprobdist -lmylib -lm; run: emit | ./a.out small|crush|big [reversed] */
+   Build: cc -O2 testu01.c -ltestu01 -lprobdist -lmylib -lm (Debian, libtestu01-0-dev: -ltestu01probdist -ltestu01mylib);
+   run: emit | ./a.out small|crush|big [reversed] */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
