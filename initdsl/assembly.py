@@ -192,15 +192,14 @@ class Assembly:
     def _fan_notes(self, plan: Plan) -> None:
         """Where torch's fans are known not to be those the layer computes with."""
         noted: set[tuple[int, str]] = set()
+        uses: dict[int, bool] = {}
         for entry in plan.entries:
             for action in entry.actions:
                 rule = action.clause.rule
-                call = getattr(self.infos.get(id(rule)), "call", None)
-                if (
-                    call is None
-                    or not isinstance(rule, Assign)
-                    or not _uses_fans(self.at.registry.get(call.function), call)
-                ):
+                if id(rule) not in uses:
+                    call = getattr(self.infos.get(id(rule)), "call", None)
+                    uses[id(rule)] = call is not None and _uses_fans(self.at.registry.get(call.function), call)
+                if not uses[id(rule)] or not isinstance(rule, Assign):
                     continue
                 module = self.at.network.modules[action.match.module]
                 reason = wrong_fan(module.cls, module, action)

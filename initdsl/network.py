@@ -388,6 +388,11 @@ def _inside(module: nn.Module) -> nn.Module | None:
     return child if name in WRAPPED or parallel else None
 
 
+@lru_cache(maxsize=1024)
+def _is_fsdp(cls: type) -> bool:
+    return any(base.__name__ == "FSDPModule" for base in cls.__mro__[:4])
+
+
 def _opened(module: nn.Module) -> nn.Module:
     """As `unwrap`; raises ResolveError where FSDP holds the parameters in another form than the module does."""
     for _ in range(32):
@@ -406,7 +411,7 @@ def _opened(module: nn.Module) -> nn.Module:
                     )
                 )  # fmt: skip
         module = inner
-    if any(base.__name__ == "FSDPModule" for base in type(module).__mro__[:4]):
+    if _is_fsdp(type(module)):
         state = module._get_fsdp_state()  # type: ignore[operator]
         if not all(getattr(group, "is_sharded", True) for group in getattr(state, "_fsdp_param_groups", ())):
             raise ResolveError(
@@ -551,6 +556,11 @@ def _dtype_name(dtype: torch.dtype) -> str:
     return _dtypes.get(dtype) or _dtypes.setdefault(dtype, str(dtype).removeprefix("torch."))
 
 
+@lru_cache(maxsize=256)
+def _device_name(device: torch.device) -> str:
+    return device.type
+
+
 @lru_cache(maxsize=16)
 def _layout_name(layout: Any) -> str:
     return str(layout).removeprefix("torch.")
@@ -623,7 +633,7 @@ class _Tensors:
             problem = "sparse"
         self.tensors.append(
             TensorInfo(
-                index, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded,
+                index, name, shape, dtype, kind, tensor.requires_grad, _device_name(tensor.device), problem, sharded,
                 owners=[(info.index, local)],
             )
         )  # fmt: skip

@@ -37,8 +37,9 @@ VERSION = "initdsl stream v1"
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 _MASK64 = (1 << 64) - 1
 
-# Elements generated at a time. On a CPU the buffers stay in the second-level cache of each thread.
-_CPU_CHUNK = 1 << 18
+# Elements generated at a time. On a CPU the buffers stay in the second-level cache of each thread; several threads hand
+# the interpreter's lock to each other, the less often the larger their chunks are.
+_CPU_CHUNK, _SHARED_CHUNK = 1 << 17, 1 << 18
 _DEVICE_CHUNK = 1 << 24
 # Below this size it is cheaper to scale the segments an element needs than all of them.
 _SMALL = 1 << 15
@@ -532,8 +533,10 @@ class _Filler:
         if self.kernel is not None and view.is_contiguous() and view.dtype == torch.float32 and _rows(steps):
             self.compiled(view, offset, steps)
             return
-        leaves = self.leaves(view, steps, offset)
         threads = torch.get_num_threads() if self.device.type == "cpu" and view.numel() >= _SHARE_FROM else 1
+        if threads > 1:
+            self.chunk = _SHARED_CHUNK
+        leaves = self.leaves(view, steps, offset)
         if threads == 1:
             for leaf in leaves:
                 self.leaf(*leaf)

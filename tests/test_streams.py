@@ -253,6 +253,7 @@ def test_layout_leaves_no_trace(
 ) -> None:
     expected = filled(distribution, 6, 5, 4, 3)
     monkeypatch.setattr(streams, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(streams, "_SHARED_CHUNK", chunk)
     room = torch.zeros(12, 6, 5, 5)
     places = {
         "channels_last": torch.empty(6, 5, 4, 3).contiguous(memory_format=torch.channels_last),
@@ -281,6 +282,7 @@ def test_chunks_threads_and_kernels_leave_no_trace(
     for choice, workers, chunk, small in variants:
         monkeypatch.setenv("INITDSL_KERNEL", choice)
         monkeypatch.setattr(streams, "_CPU_CHUNK", chunk)
+        monkeypatch.setattr(streams, "_SHARED_CHUNK", chunk)
         monkeypatch.setattr(streams, "_SMALL", small)
         monkeypatch.setattr(streams, "_THREAD_FROM", 1 << 10)
         monkeypatch.setattr(streams, "_SHARE_FROM", 1 << 10)
@@ -500,7 +502,7 @@ def test_buffers_do_not_grow_with_the_tensor(monkeypatch: pytest.MonkeyPatch, th
         for filler in made:  # one that came too late has none
             held = sum(buffer.numel() * buffer.itemsize for buffer in filler.buffers.values())
             held += 0 if filler.steps is None else filler.steps.numel() * 8
-            assert held <= 16 * streams._CPU_CHUNK + 64
+            assert held <= 16 * streams._SHARED_CHUNK + 64
         assert any(filler.buffers for filler in made)
         made.clear()
 

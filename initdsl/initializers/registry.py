@@ -61,7 +61,7 @@ class ArgumentError(ValueError):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameter:
     """One keyword parameter of an initializer, as documentation and completion show it."""
 
@@ -70,7 +70,7 @@ class Parameter:
     default: Any
     required: bool
 
-    @property
+    @cached_property
     def choices(self) -> tuple[str, ...]:
         """The words an enumeration takes, else empty."""
         return tuple(word for word in _literals(self.annotation) if isinstance(word, str))
