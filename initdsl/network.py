@@ -411,7 +411,8 @@ def _opened(module: nn.Module) -> nn.Module:
                     )
                 )  # fmt: skip
         module = inner
-    if _is_fsdp(type(module)):
+    cls: Any = type(module)
+    if _is_fsdp(cls):
         state = module._get_fsdp_state()  # type: ignore[operator]
         if not all(getattr(group, "is_sharded", True) for group in getattr(state, "_fsdp_param_groups", ())):
             raise ResolveError(
