@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +98,10 @@ Step = tuple[Callable[[], None], bool, Callable[[], list[Any]]]
 class StepFailed(Exception):
     """A step failed; carries what is said of it."""
 
-    def __init__(self, diagnostic: Diagnostic, cause: BaseException):
+    def __init__(self, diagnostic: Diagnostic, cause: BaseException, further: Sequence[Diagnostic] = ()):
         super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
+        self.diagnostics = [diagnostic, *further]
         self.cause = cause
 
 
@@ -133,6 +134,8 @@ class Execution:
         steps = self.steps()
         if self.plan.adjusted:
             steps.append((self._adjust, True, self._all))
+        if self.plan.expected:
+            steps.append((self._expected, True, self._all))
         self.take(steps)
         return Report(self.plan)
 
@@ -160,10 +163,18 @@ class Execution:
                 if not settled:
                     self.settle(error)
                 if isinstance(error, StepFailed):
-                    raise ApplyError(error.diagnostic) from error.cause
+                    raise ApplyError(error.diagnostics) from error.cause
                 raise
             if interrupted():
                 raise KeyboardInterrupt
+
+    def _expected(self) -> None:
+        """Look whether all is as the rules expect."""
+        from .measuring import unmet_expectations
+
+        problems = unmet_expectations(self.plan, self.read)
+        if problems:
+            raise StepFailed(problems[0], ValueError(problems[0].message), problems[1:])
 
     def begin(self, last: int) -> int:
         """Called before anything changes; returns the last step that can fail."""

@@ -32,7 +32,6 @@ KINDS = {
     "word": ("keyword.operator.word", "Operator.Word"),
     "constant": ("constant.language", "Keyword.Constant"),
     "pseudo": ("variable.language", "Name.Builtin.Pseudo"),
-    "reserved": ("keyword.other.reserved", "Keyword.Reserved"),
     "class": ("entity.name.type", "Name.Class"),
     "step": ("variable.other.member", "Name.Attribute"),
     "function": ("entity.name.function", "Name.Function"),
@@ -45,11 +44,10 @@ KINDS = {
 
 # every reserved word of the grammar is one of these kinds
 WORDS = {
-    "statement": ("TIE", "COPY", "KEEP", "DEFAULT", "LET", "USE"),
+    "statement": ("TIE", "COPY", "KEEP", "DEFAULT", "LET", "USE", "EXPECT"),
     "word": ("IN", "AS", "NOT", "AND", "OR"),
     "constant": ("TRUE", "FALSE", "NONE", "INF", "NAN", "PI"),
     "pseudo": ("NET", "IT"),
-    "reserved": ("EXPECT",),
 }
 
 ESCAPE = r'\\(?:u[0-9a-fA-F]{4}|["\\nt])'
@@ -103,6 +101,7 @@ def table() -> dict[str, tuple[Match | Region, ...]]:
         Region(rf"{any_of('DRAW', 'EDIT', 'SET')}", ("operator",), "expression", r"(?=[;}])|(?<![-+*/%,])$"),
         Match(rf"({t['LET']})[ \t]+({t['NAME']})", ("statement", "definition")),
         Region(rf"(?<!\w)({t['AS']})[ \t]*({t['LPAR']})", ("word", "punctuation"), "expression", t["RPAR"]),
+        Match(rf"(?<=[ \t])(?:{any_of('MEASURE', 'STATE', 'TIED')})", ("word",)),
         *words,
         step,
         Match(t["REGEX"], ("regex",)),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from .diagnostic import Diagnostic
+from .expectations import unmet
 from .pages.tree import Measure
 
 if TYPE_CHECKING:
-    from .plans import Plan, PlanEntry
+    from .plans import Expected, Plan, PlanEntry
 
-__all__ = ["measure", "measures", "tensor_of"]
+__all__ = ["measure", "measures", "tensor_of", "unmet_expectations"]
 
 # elements looked at at a time
 CHUNK = 1 << 22
@@ -96,6 +99,37 @@ def measure(tensor: torch.Tensor, bins: int = BINS, histogram: bool = True) -> M
     flat = tensor.reshape(-1)[:: -(-tensor.numel() // MOST_COUNTED)].to("cpu", torch.float64)
     counts = torch.histc(flat[torch.isfinite(flat)], bins, low, high)
     return Measure(count, mean, std, low, high, other, (std, std), tuple(map(int, counts.tolist())), (low, high))
+
+
+def unmet_expectations(plan: Plan, value: Callable[[int], torch.Tensor | None]) -> list[Diagnostic]:
+    """What of a plan's `expect` statements does not hold; `value` has a tensor by its number, or None to leave it out."""
+    problems = []
+    with torch.no_grad():
+        for expected in plan.expected:
+            tensor = value(expected.tensor)
+            if tensor is None:
+                continue
+            wrong = _unmet(expected, plan.network.label(plan.network.tensors[expected.tensor]), tensor)
+            if wrong is not None:
+                rule = expected.rule
+                problems.append(Diagnostic("unmet-expectation", wrong, plan.rules.source(rule.source), rule.span))
+    return problems
+
+
+def _unmet(expected: Expected, label: str, tensor: torch.Tensor) -> str | None:
+    """What is wrong with a tensor's values, by an `expect`; None if nothing is. `std` is torch's, of a sample."""
+    found = measure(tensor, histogram=False)
+    n = found.count
+    measured = {
+        "mean": found.mean, "std": found.std * math.sqrt(n / (n - 1)) if n > 1 else math.nan, "min": found.low,
+        "max": found.high, "norm": math.sqrt(n * (found.mean**2 + found.std**2)), "other": float(found.other),
+    }  # fmt: skip
+    if found.other:
+        measured = {**dict.fromkeys(measured, math.nan), "other": float(found.other)}
+    bounds = expected.bounds
+    if expected.rule.what in ("min", "max", "values") and tensor.is_floating_point():  # as the tensor would hold them
+        bounds = tuple(torch.tensor(bounds, dtype=torch.float64).to(tensor.dtype).tolist())
+    return unmet(replace(expected, bounds=bounds), label, measured)
 
 
 def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:

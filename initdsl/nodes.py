@@ -420,4 +420,21 @@ class Block:
     kind: Literal["block"] = "block"
 
 
-Rule = Annotated[Assign | Tie | Copy | Keep | Default | Let | Use | Block, Field(discriminator="kind")]
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """`expect S std in [a, b]`, `expect S max < x`, `expect S covered`, `expect tied A B`.
+
+    `operands` has one selector, or those that are to be tied; `bounds` both ends of a range, or what is compared with.
+    """
+
+    what: Literal["mean", "std", "min", "max", "norm", "values", "shape", "covered", "finite", "tied"]
+    operands: tuple[Selector, ...]
+    operator: Literal["in", "=", "!=", "<", "<=", ">", ">="] | None = None
+    bounds: tuple[Expr, ...] = ()
+    span: Span = _span()
+    name_span: Span = _span()
+    source: str = _source()
+    kind: Literal["expect"] = "expect"
+
+
+Rule = Annotated[Assign | Tie | Copy | Keep | Default | Let | Use | Block | Expect, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from .diagnostic import Diagnostic
 from .initializers import Bernoulli, Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
 from .initializers.distributions import number
 from .network import Live, Network, TensorInfo
-from .nodes import Assign, Copy, Default, Expr, Keep
+from .nodes import Assign, Copy, Default, Expect, Expr, Keep
 from .rules import RuleSet
 from .selectors import Match
 from .source import Span
@@ -303,6 +303,15 @@ class PlannedTie:
     names: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class Expected:
+    """What is to hold of a tensor's values once all is filled; `bounds` are the numbers of an `expect`."""
+
+    rule: Expect
+    tensor: int
+    bounds: tuple[float, ...]
+
+
 @dataclass(repr=False)
 class Plan:
     """What `apply` would do, and nothing done yet.
@@ -326,6 +335,7 @@ class Plan:
     net: Any = field(default=None, repr=False)
     seed: int | None = None
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    expected: list[Expected] = field(default_factory=list)
 
     # ---- looking
 

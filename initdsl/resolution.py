@@ -13,7 +13,7 @@ from .initializers import Registry
 from .loading import Files
 from .names import Lets, Names
 from .network import Network, child_label
-from .nodes import Selector, Tie
+from .nodes import Expect, Selector, Tie
 from .plans import Clause
 from .rules import RuleSet
 from .selectors import Frame, Match, Matcher, continued
@@ -39,6 +39,7 @@ class Resolution:
         self.notes: list[Diagnostic] = []
         self.clauses: list[Clause] = []
         self.tie_rules: list[tuple[Tie, Lets, Frame | None]] = []
+        self.expect_rules: list[tuple[Expect, Lets, Frame | None]] = []
         self.canonical: dict[int, int] = {}
         self.lets = Lets()
         self.matcher = Matcher(network, self.environment, lambda name: name in self.lets)

@@ -13,11 +13,12 @@ from typing import Any
 from . import nodes
 from .assembly import Assembly
 from .diagnostic import Diagnostic, ResolveError, RuleError, in_order
+from .expectations import plan_expectations
 from .expressions import EvalError
 from .initializers import Registry, default_registry
 from .names import Lets, Variable
 from .network import Live, Network, TensorInfo
-from .nodes import Assign, Block, Call, Copy, Keep, Let, Tie, Use
+from .nodes import Assign, Block, Call, Copy, Expect, Keep, Let, Tie, Use
 from .plans import Action, Clause, Expression, Plan
 from .resolution import Resolution
 from .rules import RuleSet
@@ -79,6 +80,7 @@ class Resolver(Resolution):
         assembly.assemble(plan, found)
         if strict and not self.problems:
             assembly.strict(plan)
+        plan_expectations(self, plan)
         plan.warnings, plan.notes = in_order(self.warnings), in_order(self.notes)
         return plan
 
@@ -121,6 +123,8 @@ class Resolver(Resolution):
                 case Tie():
                     self.tie_rules.append((rule, lets, frame))
                     self.clauses.append(Clause(len(self.clauses), rule, lets, frame, None))  # type: ignore[arg-type]
+                case Expect():
+                    self.expect_rules.append((rule, lets, frame))
                 case Copy():
                     for operand in rule.operands[1:]:
                         self.clauses.append(Clause(len(self.clauses), rule, lets, frame, operand))
@@ -168,7 +172,7 @@ class Resolver(Resolution):
                 self._needs_parameter(rule, found)
                 return None
         else:
-            tensors = list(self._expanded(found))
+            tensors = list(self.expanded(found))
         canonical, infos = self.canonical, self.network.tensors
         for match in tensors:
             index = match.tensor
@@ -189,7 +193,11 @@ class Resolver(Resolution):
             self._selections[id(found)] = selection
         return selection
 
-    def _expanded(self, matches: list[Match]) -> Iterator[Match]:
+    def one(self, tensor: int | None) -> int | None:
+        """The tensor that a tie makes this one."""
+        return None if tensor is None else self.canonical.get(tensor, tensor)
+
+    def expanded(self, matches: list[Match]) -> Iterator[Match]:
         """Modules as the parameters at any depth below them."""
         for match in matches:
             if match.tensor is not None:

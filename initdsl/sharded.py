@@ -94,6 +94,7 @@ def review(plan: Plan) -> None:
                 unknown.append(Diagnostic("unknown-shards", f"`{info.name}` can't be filled by parts: {error}"))
     if unknown:
         raise ResolveError(unknown)
+    _refuse_expectations(plan)
     view = _View(plan)
     view.check(plan.order)
     plan.notes = [note for note in plan.notes if note.name != "whole-on-every-rank"]
@@ -111,6 +112,21 @@ def review(plan: Plan) -> None:
                 plan.rules.source(rule.source), getattr(rule, "value", rule).span, None, "note",
             )
         )  # fmt: skip
+
+
+def _refuse_expectations(plan: Plan) -> None:
+    problems = []
+    for expected in plan.expected:
+        info, rule = plan.network.tensors[expected.tensor], expected.rule
+        if info.sharded:
+            problems.append(
+                Diagnostic(
+                    "needs-shards", f"`{info.name}` is sharded, and this rank does not see all the values an expectation is about",
+                    plan.rules.source(rule.source), rule.span, "look at the checkpoint instead, with `initdsl verify`",
+                )
+            )  # fmt: skip
+    if problems:
+        raise ResolveError(problems)
 
 
 class _View:

@@ -118,7 +118,29 @@ def stream(
     os.makedirs(place, exist_ok=True)
     with alone(place):
         _write(place, files, source, on_progress or (lambda done, total: None))
+        _look(made, place, others)
     return Report(made)
+
+
+def _look(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
+    """Whether what was written is as the rules expect; if not, the index goes, and with it the network."""
+    if not plan.expected:
+        return
+    from .measuring import unmet_expectations
+    from .stores import open_store
+
+    store = open_store(folder)
+
+    def value(tensor: int) -> torch.Tensor | None:
+        for name in plan.tensor_names(plan.network.tensors[tensor]):
+            if others.get(name, name) in store.tensors:
+                return store.whole(others.get(name, name))
+        return None
+
+    problems = unmet_expectations(plan, value)
+    if problems:
+        os.unlink(os.path.join(folder, INDEX))
+        raise ApplyError(problems)
 
 
 def size_in_bytes(size: int | str) -> int:

@@ -33,6 +33,7 @@ from .nodes import (
     Default,
     Ellipsis,
     Every,
+    Expect,
     Expr,
     Index,
     Keep,
@@ -261,6 +262,27 @@ class Builder(Transformer[Token, Any]):
 
     def let(self, c: list[Any]) -> Let:
         return Let(str(c[1]), c[3], _at(c[0], c[3]), _at(c[1], c[1]))
+
+    def expect_between(self, c: list[Any]) -> Expect:
+        if c[2] == "shape":
+            where = _at(c[2], c[-1])
+            _local.session.report("bad-expectation", "a shape lies in no range", where, "as in `shape = (4, 3)`")
+        return Expect(str(c[2]), (c[1],), "in", (c[5], c[7]), _at(c[0], c[-1]), _at(c[2], c[2]))  # type: ignore[arg-type]
+
+    def expect_compared(self, c: list[Any]) -> Expect:
+        operator = "=" if c[3] == "==" else str(c[3])
+        if c[2] == "shape" and operator not in ("=", "!="):
+            where = _at(c[3], c[3])
+            _local.session.report(
+                "bad-expectation", "a shape is equal to another or not", where, "as in `shape = (4, 3)`"
+            )
+        return Expect(str(c[2]), (c[1],), operator, (c[4],), _at(c[0], c[4]), _at(c[2], c[2]))  # type: ignore[arg-type]
+
+    def expect_state(self, c: list[Any]) -> Expect:
+        return Expect(str(c[2]), (c[1],), None, (), _at(c[0], c[2]), _at(c[2], c[2]))  # type: ignore[arg-type]
+
+    def expect_tied(self, c: list[Any]) -> Expect:
+        return Expect("tied", tuple(c[2:]), None, (), _at(c[0], c[-1]), _at(c[1], c[1]))
 
     def use(self, c: list[Any]) -> Use:
         return Use(_unescape(c[1]), None, _at(c[0], c[1]), _at(c[1], c[1]))
@@ -1038,11 +1060,13 @@ def _explain(
         return "bad-comment", "`//` does not begin a comment", Span(at, at + 2), "comments begin with `#`"
     shown = _found(token, found, text)
     word = re.match(r"\w+", rest)
-    if token is not None and word and word[0] == "expect":
-        return "reserved-word", "`expect` is reserved", span, None
+    if "MEASURE" in accepts and "DRAW" not in accepts:
+        return _expectation(word[0] if word else "", shown, span)
+    if accepts == {"LSQB"}:
+        return "bad-expectation", f"expected a range, found {shown}", span, "as in `std in [0.009, 0.011]`"
     if word and "SET" in accepts and "DRAW" in accepts:
         near = difflib.get_close_matches(
-            _last_word(session.before(at)), ["tie", "copy", "keep", "default", "let", "use"], 1, 0.7
+            _last_word(session.before(at)), ["tie", "copy", "keep", "default", "let", "use", "expect"], 1, 0.7
         )
         if near:
             return (
@@ -1059,6 +1083,21 @@ def _explain(
     elif previous == "NAME" and token is not None and token.type in ("NUMBER", "NAME") and "LPAR_GLUED" in accepts:
         hint = f"a call has parentheses: `{_last_word(session.before(at))}(...)`"
     return "unexpected-token", f"expected {_expected(accepts)}, found {shown}", span, hint
+
+
+def _expectation(word: str, shown: str, span: Span) -> tuple[str, str, Span, str | None]:
+    """What is wrong behind the selector of an `expect`."""
+    compared, states = ["mean", "std", "min", "max", "norm", "values", "shape"], ["covered", "finite"]
+    if word in compared:
+        return (
+            "bad-expectation",
+            f"`{word}` is compared with something",
+            span,
+            f"as in `{word} in [a, b]` or `{word} < x`",
+        )
+    near = difflib.get_close_matches(word, [*compared, *states], 1, 0.6)
+    hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(f'`{w}`' for w in (*compared, *states))}"
+    return "bad-expectation", f"expected what is to hold, found {shown}", span, hint
 
 
 def _compared(cursor: Any) -> bool:

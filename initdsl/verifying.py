@@ -22,6 +22,7 @@ from .checkpoint import rules_sha256
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .goodness import Sample, holm, two_samples
 from .initializers import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
+from .measuring import unmet_expectations
 from .network import Live, Network, describe, unwrap
 from .nodes import Call
 from .plans import Action, CopyFrom, Draw, Expression, Kept, Plan, PlanEntry, Reset, Value
@@ -92,7 +93,7 @@ def _plain(numbers: Mapping[str, float]) -> dict[str, Any]:
 class Verification:
     """What `verify` found: iterable over its checks, one a tensor; true if nothing drifted.
 
-    `structure` has what is wrong with names, shapes and ties, `notes` what is worth knowing, `provenance` what the
+    `structure` has what is wrong with names, shapes and ties, `unmet` the `expect` statements that do not hold, `notes` what is worth knowing, `provenance` what the
     file says of itself. `seed` is the one the values were compared under.
     """
 
@@ -103,6 +104,7 @@ class Verification:
     provenance: dict[str, str]
     seed: int | None
     after_training: bool = False
+    unmet: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self.checks)
@@ -118,7 +120,7 @@ class Verification:
         raise KeyError(name)
 
     def __bool__(self) -> bool:
-        return not self.structure and not self.drifted
+        return not (self.structure or self.drifted or self.unmet)
 
     @property
     def drifted(self) -> list[Check]:
@@ -137,6 +139,8 @@ class Verification:
         parts += [f"{len(self.unchecked)} unchecked"] if self.unchecked else []
         if self.structure:
             parts.append(f"{len(self.structure)} difference{'s' * (len(self.structure) > 1)} of structure")
+        if self.unmet:
+            parts.append(f"{len(self.unmet)} expectation{'s' * (len(self.unmet) > 1)} unmet")
         if self.after_training:
             parts.append(f"{sum(bool(c.moved and c.moved.get('moved', 0)) for c in self.checks)} moved")
         how = f"values of seed {self.seed}" if self.seed is not None else "no seed: distributions tested"
@@ -146,7 +150,7 @@ class Verification:
         """JSON-ready, versioned."""
         return {
             "format": VERIFICATION_FORMAT, "version": VERIFICATION_VERSION, "where": self.where, "match": bool(self),
-            "seed": self.seed, "after_training": self.after_training, "structure": self.structure, "notes": self.notes,
+            "seed": self.seed, "after_training": self.after_training, "structure": self.structure, "unmet": self.unmet, "notes": self.notes,
             "provenance": self.provenance, "checks": [check.to_dict() for check in self.checks],
         }  # fmt: skip
 
@@ -161,6 +165,7 @@ class Verification:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines += [f"structure: {message}" for message in self.structure]
+        lines += [f"unmet: {message}" for message in self.unmet]
         lines += [f"note: {message}" for message in self.notes]
         return "\n".join([*lines, self.summary()])
 
@@ -229,7 +234,7 @@ def verify(
     provenance = {k: v for k, v in store.metadata.items() if k.startswith("initdsl.") or k == "torch.version"}
     run = _Run(made, store, after_training, alpha)
     checks = run.checks()
-    return Verification(store.where, checks, run.structure, notes, provenance, seed, after_training)
+    return Verification(store.where, checks, run.structure, notes, provenance, seed, after_training, run.unmet())
 
 
 # ---- what is verified, against which network
@@ -485,6 +490,18 @@ class _Run:
         for name, first in store.others.items():
             if name in owner and first in owner and owner[name] is not owner[first]:
                 self.structure.append(f"`{name}` and `{first}` are tied, and nothing says so")
+
+    # ---- expectations
+
+    def unmet(self) -> list[str]:
+        """The `expect` statements that do not hold of what is stored; training is free to break them."""
+        if self.after_training:
+            return []
+        return [f"{found.message} ({found.location})" for found in unmet_expectations(self.plan, self._value)]
+
+    def _value(self, tensor: int) -> torch.Tensor | None:
+        name = self._stored(self.plan.tensor_names(self.plan.network.tensors[tensor]))
+        return None if name is None else self.store.whole(name)
 
     # ---- values
 

@@ -37,6 +37,7 @@ CLASSES = ["Linear", "Conv2d", "Conv*d", "*", "*Norm*", "nn.Linear", "torch.nn.L
 STEPS = ["weight", "bias", "*", "**", "q_*", "in", "default", "0", "net", "weight_hh_l0", "été"]
 NAMES = ["std", "i", "fan_in", "weight", "x_1", "lenient", "größe"]
 NUMBERS = ["0", "1", "42", "1_000", "0.5", ".5", "1.", "1e-3", "2.5E+4", "9223372036854775807"]
+MEASURES = ["mean", "std", "min", "max", "norm", "values"]
 STRINGS = ['""', '"a"', '"a # b"', r'"\" \\ \n \u00e9"', '"{;}"', '"x.safetensors"']
 REGEXES = [r"/attn\..*\.weight$/", "/a b/", r"/\/#/", "/[;{]/"]
 COMMENTS = ["#", "# note", "#!x", "# trailing \t ", "# a ; b { c", '# "', "# initdsl: ignore[zero-std] why", "# é 世界"]
@@ -210,6 +211,14 @@ def statements(depth: int = 2, inside: bool = False) -> st.SearchStrategy[Text]:
         targets.map(lambda t: join("default", MUST, t)),
         st.tuples(words(NAMES), expressions(3)).map(lambda p: join("let", MUST, p[0], MAY, "=", MAY, p[1])),
         words(STRINGS).map(lambda s: join("use", MAY, s)),
+        st.tuples(targets, words(MEASURES), expressions(2), expressions(2)).map(
+            lambda p: join("expect", MUST, p[0], MUST, p[1], MUST, "in", MAY, "[", *p[2], ",", MAY, *p[3], "]")
+        ),
+        st.tuples(targets, words(MEASURES), st.sampled_from(["=", "<", ">=", "!="]), words(NUMBERS)).map(
+            lambda p: join("expect", MUST, p[0], MUST, p[1], MUST, p[2], MAY, p[3])
+        ),
+        st.tuples(targets, st.sampled_from(["covered", "finite"])).map(lambda p: join("expect", MUST, p[0], MUST, p[1])),
+        lists(one, 2, 3).map(operands("expect tied")),
         st.tuples(targets, lists(expressions(1), 1)).map(lambda p: join(p[0], MUST, "=", MAY, "{", *_pairs(p[1]), "}")),
     )
     if depth == 0:

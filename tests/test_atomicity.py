@@ -257,6 +257,7 @@ INTERRUPTED = """
     sys.path.insert(0, {tests!r})
     from nets import snapshot, same
     from test_atomicity import Net, RULES
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of the background starts with it ignored
     torch.manual_seed(0)
     net = Net()
     before = snapshot(net)

@@ -56,7 +56,14 @@ def command(
         click.echo(json.dumps(found.to_dict(), indent=2))
     elif quiet:
         click.echo(
-            "\n".join([*map(str, found.drifted), *(f"structure: {s}" for s in found.structure), found.summary()])
+            "\n".join(
+                [
+                    *map(str, found.drifted),
+                    *(f"structure: {s}" for s in found.structure),
+                    *(f"unmet: {s}" for s in found.unmet),
+                    found.summary(),
+                ]
+            )
         )
     else:
         click.echo(str(found))

@@ -25,7 +25,7 @@ SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead")
 RESOLVER_NAMES = frozenset([
     "bad-dtype", "bad-index", "bad-shape", "circular-read", "copy-mismatch", "doubtful-fan", "lazy-parameter",
     "needs-module", "needs-parameter", "no-default", "no-right-inverse", "subclass-left-out", "tie-mismatch",
-    "undefined-fan", "unknown-attribute", "unknown-name", "unmatched-path", "unmatched-selector",
+    "undefined-fan", "unknown-attribute", "unknown-name", "unmet-expectation", "unmatched-path", "unmatched-selector",
 ])  # fmt: skip
 
 

@@ -265,7 +265,7 @@ class _Place:
 STATEMENTS = {
     "tie": "the same tensor under several names", "copy": "values of the first into the others",
     "keep": "leave as it is", "default": "PyTorch's own initialization", "let": "a name for a formula",
-    "use": "another file's statements", "in": "inside of", "not": "the opposite", "as": "through another shape",
+    "expect": "what is to hold once all is filled", "use": "another file's statements", "in": "inside of", "not": "the opposite", "as": "through another shape",
     "and": "both", "or": "either",
 }  # fmt: skip
 

@@ -101,7 +101,7 @@ def _targets(rule: Rule) -> Iterator[Selector]:
     match rule:
         case nodes.Assign() | nodes.Keep() | nodes.Default() | Block():
             yield rule.targets
-        case nodes.Tie() | nodes.Copy():
+        case nodes.Tie() | nodes.Copy() | nodes.Expect():
             yield from rule.operands
 
 
