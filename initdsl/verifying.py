@@ -93,8 +93,8 @@ def _plain(numbers: Mapping[str, float]) -> dict[str, Any]:
 class Verification:
     """What `verify` found: iterable over its checks, one a tensor; true if nothing drifted.
 
-    `structure` has what is wrong with names, shapes and ties, `unmet` the `expect` statements that do not hold, `notes` what is worth knowing, `provenance` what the
-    file says of itself. `seed` is the one the values were compared under.
+    `structure` has what is wrong with names, shapes and ties, `unmet` the `expect` statements that do not hold, `notes`
+    what is worth knowing, `provenance` what the file says of itself. `seed` is the one the values were compared under.
     """
 
     where: str
