@@ -217,7 +217,9 @@ def statements(depth: int = 2, inside: bool = False) -> st.SearchStrategy[Text]:
         st.tuples(targets, words(MEASURES), st.sampled_from(["=", "<", ">=", "!="]), words(NUMBERS)).map(
             lambda p: join("expect", MUST, p[0], MUST, p[1], MUST, p[2], MAY, p[3])
         ),
-        st.tuples(targets, st.sampled_from(["covered", "finite"])).map(lambda p: join("expect", MUST, p[0], MUST, p[1])),
+        st.tuples(targets, st.sampled_from(["covered", "finite"])).map(
+            lambda p: join("expect", MUST, p[0], MUST, p[1])
+        ),
         lists(one, 2, 3).map(operands("expect tied")),
         st.tuples(targets, lists(expressions(1), 1)).map(lambda p: join(p[0], MUST, "=", MAY, "{", *_pairs(p[1]), "}")),
     )
