@@ -11,16 +11,15 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, cast
 
 from lark import Token
 
 from .diagnostic import Edit, ParseError
 from .source import Source, Span
-from .syntax import CLOSERS, OPENERS, parse_source, tokenize
+from .syntax import CLOSERS, OPENERS, Memory, Unit, read_units
 
-__all__ = ["format", "format_range", "format_source"]
+__all__ = ["LaidOut", "format", "format_range", "format_source"]
 
 WIDTH = 100
 INDENT = 2
@@ -51,16 +50,29 @@ def format_source(source: Source) -> str:
     return _render(_laid_out(_without_bom(source)))
 
 
-def format_range(text: str, start_line: int, end_line: int) -> list[Edit]:
+class LaidOut:
+    """What is remembered of the text that was laid out last, so that one that differs a little takes little time.
+
+    What it is used for gives the very result without it. Not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self.before, self.after = Memory(), Memory()
+        self.layouts: dict[tuple[str, int], _Layout] = {}
+        self.equal: set[tuple[str, str]] = set()  # statements found to mean the same
+
+
+def format_range(text: str, start_line: int, end_line: int, known: LaidOut | None = None) -> list[Edit]:
     """The edits that lay out the statements and comments on the lines `start_line` to `end_line` (from 1, inclusive).
 
     They are in the order of the text, do not overlap, and leave every other line as it is. Over all lines they give
     what `format` gives, except that the lines of a text with CRLF keep it. Raises ParseError as `format` does.
+    `known` remembers what there was to do, for the next time.
     """
     source = _without_bom(Source("<rules>", text))
     newline = "\r\n" if "\r\n" in text else "\n"
     shift = len(text) - len(source.text)
-    edits = _edits(source.text, _laid_out(source), start_line, end_line, newline)
+    edits = _edits(source.text, _laid_out(source, known), start_line, end_line, newline)
     return [Edit(Span(edit.span.start + shift, edit.span.end + shift), edit.text) for edit in edits]
 
 
@@ -68,18 +80,34 @@ def _without_bom(source: Source) -> Source:
     return Source(source.name, source.text.removeprefix("\ufeff"))
 
 
-def _laid_out(source: Source) -> list[_Entry]:
-    rules, problems = parse_source(source)
+def _laid_out(source: Source, known: LaidOut | None = None) -> list[_Entry]:
+    known = known or LaidOut()
+    units, problems = read_units(source, memory=known.before)
     if problems:
         raise ParseError(problems)
-    entries = _Reader(source.text).entries()
+    entries = _Reader(source.text, known).entries(units)
     _align(entries)
-    again, problems = parse_source(Source(source.name, _render(entries)))
+    again = Source(source.name, _render(entries))
+    again_units, problems = read_units(again, memory=known.after)
     if problems:  # a text just below the size limit may be longer once it is laid out
         raise ParseError(problems)
-    if rules != again:
+    if not _same(source.text, units, again.text, again_units, known):
         raise AssertionError("the layout would change the meaning of the text")
     return entries
+
+
+def _same(before: str, units: list[Unit], after: str, others: list[Unit], known: LaidOut) -> bool:
+    """Whether two texts say the same, unit by unit."""
+    if len(units) != len(others):
+        return False
+    equal = set()
+    for one, other in zip(units, others, strict=True):
+        pair = before[one.start : one.end], after[other.start : other.end]
+        if one.step != other.step or not (pair in known.equal or one.rule == other.rule):
+            return False
+        equal.add(pair)
+    known.equal = equal
+    return True
 
 
 # ---- pieces: the tokens of one statement, with the comments that follow them and the brackets they stand in
@@ -410,49 +438,39 @@ class _Entry:
 
 
 COMMENT = re.compile(r"#[^\n]*")
-ENDS = frozenset(("NL", "SEMICOLON", "RBRACE"))
 
 
 class _Reader:
     """A text that parses, to entries."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, known: LaidOut):
         self.text = text
+        self.known = known
+        self.layouts: dict[tuple[str, int], _Layout] = {}
         self.found: list[_Entry] = []
         self.blocks: list[_Entry] = []
 
-    def entries(self) -> list[_Entry]:
-        end = len(self.text)
-        tokens = [*tokenize(self.text), Token("NL", "", end, end_pos=end)]
-        self.gap(0, tokens[0].start_pos or 0)
-        pieces: list[_Piece] = []
-        brackets, operator = 0, False
-        for token, following in pairwise(tokens):
-            kind, gap = token.type, (token.end_pos or 0, following.start_pos or 0)
-            if not brackets and kind in ENDS:
-                if kind == "RBRACE":
-                    self.closing(token)
-                self.gap(*gap)
-            elif not brackets and kind == "LBRACE" and not operator:
-                self.opening(pieces, token)
-                pieces = []
-                self.gap(*gap)
+    def entries(self, units: list[Unit]) -> list[_Entry]:
+        end = 0
+        for unit in units:
+            self.gap(end, unit.start)
+            if unit.step < 0:
+                self.closing(unit)
+            elif unit.step > 0:
+                self.opening(unit)
             else:
-                brackets += (kind in OPENERS) - (kind in CLOSERS)
-                operator = operator or (kind in OPERATORS and not brackets)
-                if brackets or following.type not in ENDS:
-                    pieces.append(_Piece(token, self.between(*gap)))
-                    continue
-                self.statement([*pieces, _Piece(token, NO_COMMENTS)])
-                pieces, operator = [], False
-                self.gap(*gap)
+                self.statement(unit)
+            end = unit.end
+        self.gap(end, len(self.text))
+        self.known.layouts = self.layouts
         return self.found
 
-    def between(self, start: int, end: int) -> _Comments:
-        """The comments of a gap inside a statement."""
-        gap = self.text[start:end]
-        texts = tuple(match[0].rstrip() for match in COMMENT.finditer(gap))
-        return _Comments(texts, bool(texts) and "\n" not in gap[: gap.index("#")])
+    def layout(self, unit: Unit) -> _Layout:
+        """The lines of a unit, as they were laid out before if it was there."""
+        key = self.text[unit.start : unit.end], len(self.blocks)
+        made = self.known.layouts.get(key) or self.layouts.get(key) or _layout(self.text, unit, len(self.blocks))
+        self.layouts[key] = made
+        return made
 
     def gap(self, start: int, end: int) -> None:
         """The comments between two statements: beside the one before them, or lines of their own."""
@@ -475,42 +493,68 @@ class _Reader:
         entry.lines = [" " * (entry.depth * INDENT) + line if line else line for line in entry.lines]
         self.found.append(entry)
 
-    def statement(self, pieces: list[_Piece]) -> None:
-        nodes = _Grouper(pieces).nodes()
+    def statement(self, unit: Unit) -> None:
+        layout = self.layout(unit)
         depth = len(self.blocks)
-        entry = _Entry(
-            "statement", pieces[0].start, pieces[-1].end, depth, _statement(nodes, WIDTH - depth * INDENT, 0)
-        )
-        place = _operator(nodes)
-        if place < len(nodes) and entry.single:
-            keyword = "let" if pieces[0].kind == "LET" else ""
-            entry.parts = keyword, _flat(nodes[:place]), nodes[place].flat[1:], _flat(nodes[place + 1 :])
-        self.add(entry)
+        self.add(_Entry("statement", unit.start, unit.end, depth, [*layout.lines], parts=layout.parts))
 
-    def opening(self, pieces: list[_Piece], brace: Token) -> None:
-        nodes = _Grouper(pieces).nodes()
+    def opening(self, unit: Unit) -> None:
+        layout = self.layout(unit)
         depth = len(self.blocks)
-        lines = _statement(nodes, WIDTH - depth * INDENT, 2)
-        lines[-1] += " {"
-        entry = _Entry("opening", pieces[0].start, brace.end_pos or 0, depth, lines)
+        entry = _Entry("opening", unit.start, unit.end, depth, [*layout.lines])
         self.add(entry)
         self.blocks.append(entry)
         # what stood before the brace now stands behind it
-        comments = _behind(nodes)
+        comments = layout.comments
         if comments.beside:
             entry.comment = comments.texts[0]
         for text in comments.texts[comments.beside :]:
             self.add(_Entry("comment", entry.start, entry.end, depth + 1, [text]))
 
-    def closing(self, brace: Token) -> None:
+    def closing(self, brace: Unit) -> None:
         opening = self.blocks.pop()
-        start, end = brace.start_pos or 0, brace.end_pos or 0
+        start, end = brace.start, brace.end
         if opening is self.found[-1] and opening.comment is None:
             opening.lines[-1] += "}"
             opening.end = end
             return
         inline = opening is not self.found[-1] and "\n" not in self.text[opening.start : end]
         self.add(_Entry("closing", start, end, len(self.blocks), ["}"], inline=inline))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The lines of a statement or a block's head, not yet indented; the comments before the brace of a head."""
+
+    lines: tuple[str, ...]
+    parts: tuple[str, str, str, str] | None
+    comments: _Comments
+
+
+def _layout(text: str, unit: Unit, depth: int) -> _Layout:
+    """Lay a unit out by itself, inside so many blocks."""
+    # its tokens may have been read at another place
+    by = unit.start - (unit.tokens[0].start_pos or 0)
+    ends = [(token.end_pos or 0) + by for token in unit.tokens]
+    starts = [*((token.start_pos or 0) + by for token in unit.tokens[1:]), unit.end - (unit.step > 0)]
+    pieces = [
+        _Piece(token, _between(text[start:end])) for token, start, end in zip(unit.tokens, ends, starts, strict=True)
+    ]
+    nodes = _Grouper(pieces).nodes()
+    lines = _statement(nodes, WIDTH - depth * INDENT, 2 if unit.step else 0)
+    if unit.step:
+        return _Layout((*lines[:-1], f"{lines[-1]} {{"), None, _behind(nodes))
+    place, parts = _operator(nodes), None
+    if place < len(nodes) and len(lines) == 1:
+        keyword = "let" if pieces[0].kind == "LET" else ""
+        parts = keyword, _flat(nodes[:place]), nodes[place].flat[1:], _flat(nodes[place + 1 :])
+    return _Layout(tuple(lines), parts, NO_COMMENTS)
+
+
+def _between(gap: str) -> _Comments:
+    """The comments of a gap inside a statement."""
+    texts = tuple(match[0].rstrip() for match in COMMENT.finditer(gap)) if "#" in gap else ()
+    return _Comments(texts, bool(texts) and "\n" not in gap[: gap.index("#")])
 
 
 def _operator(nodes: Sequence[_Node]) -> int:

@@ -66,7 +66,7 @@ from .nodes import (
 from .parse_tables import read_tables
 from .source import Source, Span
 
-__all__ = ["Limits", "Memory", "Unit", "accepted", "grammar_text", "keywords", "parse_source", "tokenize", "units"]
+__all__ = ["Limits", "Memory", "Unit", "accepted", "grammar_text", "keywords", "parse_source", "read_units", "tokenize"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,10 @@ ENCLOSING = Token("LBRACE", "{", 0, end_pos=0)
 GAP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*+")
 
 
+# name, message, place and hint of a mistake
+Problem = tuple[str, str, Span, str | None]
+
+
 @dataclass
 class Session:
     """What is read in one go: what was found wrong, which brackets are open, and how far the text was looked at."""
@@ -117,7 +121,8 @@ class Session:
     text: str = ""
     start: int = 0
     reach: int = 0
-    problems: list[tuple[str, str, Span, str | None]] = field(default_factory=list)
+    deepest: int = 0
+    problems: list[Problem] = field(default_factory=list)
     brackets: list[Token] = field(default_factory=list)
     previous: str = ""
     gap: tuple[int, bool] = (-1, False)
@@ -153,7 +158,7 @@ _local = _Local()
 class TooDeep(Exception):
     """Brackets nested beyond the limit; the parse ends here."""
 
-    def __init__(self, problems: list[tuple[str, str, Span, str | None]]):
+    def __init__(self, problems: list[Problem]):
         self.problems = problems
 
 
@@ -176,6 +181,7 @@ class NewlineFilter:
                     continue
             elif kind in OPENERS:
                 brackets.append(token)
+                session.deepest = max(session.deepest, len(brackets))
                 if len(brackets) > session.limits.nesting:
                     span = Span(token.start_pos or 0, token.end_pos or 0)
                     session.report(
@@ -611,13 +617,14 @@ FORBIDDEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unit:
     """What is read in one go, and read again only when its text changes: a statement, or a block's head with its `{`.
 
     It lies from `start` to `end`. `text` is all that reading it looked at, from `start` on and often beyond `end`; that
     went to the end of the whole text if `last`. `rule` is `None` where there is a mistake; a head is a Block without
-    rules. `step` is 1 for a head, -1 for the `}` of a block, otherwise 0. `failed` says that the grammar did not accept it, `nesting` how deep its own brackets go.
+    rules. `step` is 1 for a head, -1 for the `}` of a block, otherwise 0. `failed` says that the grammar did not accept
+    it, `nesting` how deep its own brackets go. Its rule, problems and tokens were read `by` characters further up.
     """
 
     start: int
@@ -628,15 +635,22 @@ class Unit:
     step: int
     failed: bool
     nesting: int
-    problems: tuple[tuple[str, str, Span, str | None], ...]
+    problems: list[Problem]
     tokens: tuple[Token, ...]
+    by: int = 0
 
-    def moved(self, start: int) -> Unit:
-        """The same at another place; its tokens stay what they were."""
+    def move(self, start: int) -> None:
+        """Put it to another place; what it holds follows when it is asked for."""
         by = start - self.start
-        problems = tuple((n, m, Span(s.start + by, s.end + by), h) for n, m, s, h in self.problems)
-        rule = None if self.rule is None else nodes.moved(self.rule, by)
-        return replace(self, start=start, end=self.end + by, rule=rule, problems=problems)
+        self.start, self.end, self.by = start, self.end + by, self.by + by
+
+    def settle(self) -> Unit:
+        """The same, its rule and problems where it stands. Its tokens stay what they were."""
+        if self.by:
+            self.rule = None if self.rule is None else nodes.moved(self.rule, self.by)
+            self.problems = [(n, m, Span(s.start + self.by, s.end + self.by), h) for n, m, s, h in self.problems]
+            self.by = 0
+        return self
 
 
 # what reading looks at further than this is not kept
@@ -647,6 +661,7 @@ TRIED = 8
 
 class Memory:
     """The units of the text that was parsed last, so that parsing one that differs a little reads little anew.
+
 
     What it is used for gives the very result of parsing without it. Not to be shared between threads.
     """
@@ -670,12 +685,13 @@ class Memory:
             fits = text.startswith(unit.text, at) and (not unit.last or end == len(text))
             if fits and depth + unit.nesting <= limits.nesting:
                 del there[number]
-                unit = unit if unit.start == at else unit.moved(at)
+                unit.move(at)
                 self._now.setdefault(key, []).append(unit)
                 return unit
         return None
 
     def keep(self, unit: Unit, text: str, depth: int) -> None:
+        """Remember a unit that was read anew."""
         if len(unit.text) <= LONGEST_KEPT:
             self._now.setdefault(self._key(text, unit.start, depth), []).append(unit)
 
@@ -694,7 +710,42 @@ def parse_source(
     Statements with a mistake are left out; the others are there. `memory` makes parsing a text anew that changed a
     little fast, and changes no result. Never raises on any text.
     """
+    found, problems = read_units(source, limits, memory)
+    rules: list[Rule] = []
+    open_: list[tuple[Unit, list[Rule]]] = []  # the heads of the blocks around, each with the rules before it
+
+    def close(end: int) -> None:
+        nonlocal rules
+        head, before = open_.pop()
+        if isinstance(head.rule, Block) and (rules or not head.problems):
+            before.append(replace(head.rule, rules=tuple(rules), span=Span(head.rule.span.start, end)))
+        rules = before
+
+    for unit in found:
+        if unit.step < 0:
+            close(unit.end)
+            continue
+        unit.settle()
+        if unit.step:
+            open_.append((unit, rules))
+            rules = []
+        elif unit.rule is not None:
+            rules.append(unit.rule)
+    while open_:
+        close(len(source.text))
+    return rules, problems
+
+
+def read_units(
+    source: Source, limits: Limits = DEFAULT_LIMITS, memory: Memory | None = None
+) -> tuple[list[Unit], list[Diagnostic]]:
+    """The units of a text in its order, a `}` that closes a block as one of its own, and everything wrong with them.
+
+    There are none of a text that is refused as a whole. Their tokens are kept with a `memory` only.
+    """
     text = source.text
+    if memory is not None:
+        memory.begin(source.name, limits)
     if len(text) > limits.file_bytes or len(text.encode("utf-8", "surrogatepass")) > limits.file_bytes:
         return [], [Diagnostic("file-too-large", f"the text is larger than {limits.file_bytes:,} bytes", source)]
     problems = [
@@ -704,74 +755,57 @@ def parse_source(
     if problems:
         return [], problems
     session = Session(limits, text)
-    if not _version(text, session):
-        return [], [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
-    found = session.problems
-    rules: list[Rule] = []
-    blocks: list[tuple[Unit, list[Rule]]] = []  # the blocks that are open: the head of each, and what stood before it
-
-    def close(end: int) -> None:
-        nonlocal rules
-        head, before = blocks.pop()
-        if isinstance(head.rule, Block) and (rules or not head.problems):
-            before.append(replace(head.rule, rules=tuple(rules), span=Span(head.rule.span.start, end)))
-        rules = before
-
+    found: list[Unit] = []
+    braces: list[int] = []  # where the blocks that are open begin
     try:
-        for unit in units(source, limits, memory):
-            if unit.step < 0:
-                close(unit.end)
-                continue
-            found += unit.problems
-            if unit.step:
-                blocks.append((unit, rules))
-                rules = []
-            elif unit.rule is not None:
-                rules.append(unit.rule)
-            if unit.failed and len(found) >= limits.errors:
-                raise TooMany
-        if blocks:
-            brace = blocks[-1][0].end
-            found.append(("unclosed-bracket", "`{` is never closed", Span(brace - 1, brace), "close it with `}`"))
-        while blocks:
-            close(len(text))
+        if _version(text, session):
+            for unit in _units(source, limits, memory):
+                found.append(unit)
+                if unit.step > 0:
+                    braces.append(unit.end - 1)
+                elif unit.step < 0:
+                    braces.pop()
+                if unit.problems:
+                    session.problems += unit.settle().problems
+                    if unit.failed and len(session.problems) >= limits.errors:
+                        session.report(
+                            "too-many-errors", "there are more errors than these", Span(len(text), len(text))
+                        )
+                        found, braces = [], []
+                        break
+            if braces:
+                brace = Span(braces[-1], braces[-1] + 1)
+                session.report("unclosed-bracket", "`{` is never closed", brace, "close it with `}`")
     except TooDeep as error:
-        found += error.problems
-        rules = []
-    except TooMany:
-        found.append(("too-many-errors", "there are more errors than these", Span(len(text), len(text)), None))
-        rules = []
-    return rules, in_order([Diagnostic(name, message, source, span, hint) for name, message, span, hint in found])
-
-
-class TooMany(Exception):
-    """More mistakes than are reported."""
+        session.problems += error.problems
+        found = []
+    wrong = [Diagnostic(name, message, source, span, hint) for name, message, span, hint in session.problems]
+    return found, in_order(wrong)
 
 
 # between two units
-BETWEEN = re.compile(r"(?:[ \t\r\n;]+|#[^\n]*)*+")
+SEPARATORS = re.compile(r"(?:[ \t\r\n;]+|#[^\n]*)*+")
 
 
-def units(source: Source, limits: Limits = DEFAULT_LIMITS, memory: Memory | None = None) -> Iterator[Unit]:
-    """The units of a text in its order, a `}` that closes a block as one of its own. Raises TooDeep."""
+def _units(source: Source, limits: Limits, memory: Memory | None) -> Iterator[Unit]:
+    """The units of a text, remembered or read. Raises TooDeep."""
     text, at, depth = source.text, 0, 0
     cursor = parser().parse_interactive(text)
-    if memory is not None:
-        memory.begin(source.name, limits)
     while True:
-        gap = BETWEEN.match(text, at)
+        gap = SEPARATORS.match(text, at)
         at = gap.end() if gap else at
         if at >= len(text):
             return
         if depth and text[at] == "}":
-            yield Unit(at, at + 1, "}", False, None, -1, False, 0, (), ())
-            at, depth = at + 1, depth - 1
-            continue
-        unit = None if memory is None else memory.find(text, at, depth, limits)
-        if unit is None:
+            unit = Unit(at, at + 1, "}", False, None, -1, False, 0, [], ())
+        elif memory is None:
             unit = _unit(cursor, text, at, depth, limits, source.name)
-            if memory is not None:
-                memory.keep(unit, text, depth)
+            unit.tokens = ()
+        elif (known := memory.find(text, at, depth, limits)) is not None:
+            unit = known
+        else:
+            unit = _unit(cursor, text, at, depth, limits, source.name)
+            memory.keep(unit, text, depth)
         yield unit
         at = unit.end
         depth += unit.step
@@ -798,24 +832,23 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
     session = _local.session = Session(limits, text, start, start, brackets=[ENCLOSING] * depth)
     tokens: list[Token] = []
     rule: Any = None
-    end, step, failed, nesting = len(text), 0, False, 0
+    end, step, failed = len(text), 0, False
     while True:
         try:
             for token in cursor.lexer_thread.lex(state):
                 kind = token.type
                 state.feed_token(token)
-                nesting = max(nesting, len(session.brackets) - depth)
                 if kind == "NL" or kind == "SEMICOLON" or (kind == "RBRACE" and len(session.brackets) < depth):
-                    rule, end = state.value_stack[-2], token.start_pos
+                    rule, end = state.value_stack[-2], tokens[-1].end_pos or 0
                     break
                 if kind == "LBRACE" and isinstance(state.value_stack[-3], Statements):
                     targets = state.value_stack[-2]
-                    rule, end, step = Block(targets, (), _at(targets, token)), token.end_pos, 1
+                    rule, end, step = Block(targets, (), _at(targets, token)), token.end_pos or 0, 1
                     break
                 tokens.append(token)
             else:
                 state.feed_token(Token("NL", "\n", end, end_pos=end))
-                rule = state.value_stack[-2]
+                rule, end = state.value_stack[-2], tokens[-1].end_pos or 0
             break
         except UnexpectedInput as error:
             failed, rule = True, None
@@ -833,7 +866,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
     reach = line + 1 if line >= 0 else len(text) + 1
     return Unit(
         start, end, text[start:reach], reach > len(text), None if rule is None else replace(rule, source=source),
-        step, failed, nesting, tuple(session.problems), tuple(tokens),
+        step, failed, max(0, session.deepest - depth), session.problems, tuple(tokens),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import rule_files
 
 from initdsl.source import Source
-from initdsl.syntax import Limits, Memory, parse_source, units
+from initdsl.syntax import Limits, Memory, parse_source, read_units
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "examples").rglob("*.init"), *(ROOT / "initdsl" / "recipes").glob("*.init")])
@@ -113,9 +113,9 @@ def test_limits_hold_with_a_memory() -> None:
 def test_a_keystroke_reads_one_statement() -> None:
     text = "".join(f"net[{i}] {{\n  .w = {i}\n  Linear.bias = 0\n}}\n" for i in range(50))
     memory = Memory()
-    before = list(units(Source("", text), memory=memory))
+    before, _ = read_units(Source("", text), memory=memory)
     at = text.index(".w = 25") + 7
-    after = list(units(Source("", f"{text[:at]}0{text[at:]}"), memory=memory))
+    after, _ = read_units(Source("", f"{text[:at]}0{text[at:]}"), memory=memory)
     old = {id(token) for unit in before for token in unit.tokens}
     anew = [unit for unit in after if any(id(token) not in old for token in unit.tokens)]
-    assert [unit.text.partition("\n")[0] for unit in anew] == [".w = 250"]
+    assert [unit.text for unit in anew] == [".w = 250\n  Linear.bias = 0\n"]
