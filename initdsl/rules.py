@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .diagnostic import Diagnostic, ParseError, RuleError, in_order
 from .nodes import Block, Rule, Use
 from .source import Source, Span, read_source
-from .syntax import DEFAULT_LIMITS, Limits, parse_source
+from .syntax import DEFAULT_LIMITS, Limits, Memory, parse_source
 
 if TYPE_CHECKING:
     from .init_fn import InitFn
@@ -146,11 +146,11 @@ def followed(rules: RuleSet, root: str | os.PathLike[str] | None = None, limits:
 
 def read_rules(
     path: str | os.PathLike[str], *, text: str | None = None, root: str | os.PathLike[str] | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS, memory: Memory | None = None,
 ) -> tuple[RuleSet, list[Diagnostic]]:  # fmt: skip
     """The rules of a file as far as they can be read, and everything wrong with their syntax and their `use`.
 
-    `text` stands for the file's contents where an editor has newer ones. Never raises on any file.
+    `text` stands for the file's contents where an editor has newer ones, and `memory` makes reading it again fast. Never raises on any file.
     """
     name = os.fspath(path)
     folder = FilePath(name).parent
@@ -159,7 +159,7 @@ def read_rules(
     if isinstance(source, tuple):
         loader.problems.append(Diagnostic(*source))
         return RuleSet.model_construct(rules=()), loader.problems
-    statements = loader.statements(source, folder, (os.path.realpath(name),))
+    statements = loader.statements(source, folder, (os.path.realpath(name),), memory)
     sources = {key: value.text for key, value in loader.sources.items()}
     # made by the parser, so there is nothing to validate
     return RuleSet.model_construct(rules=statements, sources=sources, root=str(loader.root)), in_order(loader.problems)
@@ -185,9 +185,11 @@ class _Loader:
         self.weights: dict[str, int] = {}
         self.refused = False
 
-    def statements(self, source: Source, folder: FilePath, chain: tuple[str, ...]) -> tuple[Rule, ...]:
+    def statements(
+        self, source: Source, folder: FilePath, chain: tuple[str, ...], memory: Memory | None = None
+    ) -> tuple[Rule, ...]:
         self.sources[source.name] = source
-        rules, problems = parse_source(source, self.limits)
+        rules, problems = parse_source(source, self.limits, memory)
         self.problems += problems
         return self.follow(tuple(rules), folder, chain)
 

@@ -12,7 +12,7 @@ from ..config import Config, find_config
 from ..diagnostic import Diagnostic, in_order
 from ..nodes import Rule
 from ..rules import RuleSet, read_rules
-from ..source import Source
+from ..source import Source, Span
 from ..syntax import parse_source
 from .edits import applied
 from .file import File
@@ -79,8 +79,12 @@ def lint_source(
 
 
 def _once(found: list[Diagnostic]) -> list[Diagnostic]:
-    """The resolver and a lint may find the same: one finding of a name in a place."""
-    places = {(one.name, one.file, one.span): one for one in reversed(found)}
+    """The resolver and a lint may find the same: one finding of a name in a place, that with a fix."""
+    places: dict[tuple[str, str | None, Span | None], Diagnostic] = {}
+    for one in found:
+        place = one.name, one.file, one.span
+        if place not in places or (one.fix is not None and places[place].fix is None):
+            places[place] = one
     return list(places.values())
 
 

@@ -7,31 +7,31 @@ from dataclasses import replace
 from typing import Any
 
 from ..diagnostic import Diagnostic
-from ..linter import all_lints, lint_source
+from ..linter import lint_source
 from ..network import Network
 from ..nodes import Use
 from ..resolver import Resolver
 from ..rules import RuleSet, read_rules
 from ..source import Source
+from ..syntax import Memory
 from .known import Known
 
 __all__ = ["findings"]
 
 
-def findings(path: str, text: str, known: Known) -> list[Diagnostic]:
-    """Every finding about a text that stands for a file; what is wrong in a file it uses is found at its `use`."""
+def findings(path: str, text: str, known: Known, memory: Memory | None = None) -> list[Diagnostic]:
+    """Every finding about a text that stands for a file; what is wrong in a file it uses is found at its `use`.
+
+    `memory` makes reading a text anew that changed a little fast.
+    """
     config = known.config
     root = None if config.root is None else config.folder / config.root
-    rules, problems = read_rules(path, text=text, root=root)
+    rules, problems = read_rules(path, text=text, root=root, memory=memory)
     if path not in rules.sources:
         return problems
     source = rules.source(path)
     network = known.network if not problems else None
     found = lint_source(source, rules, problems, config, None if network is None else _resolving(network, known))
-    if network is not None and any(one.fix is None and one.name in all_lints() for one in found):
-        # the network and a lint of files may find the same; the lint's has the fix
-        alone = {one: one for one in lint_source(source, rules, problems, config)}
-        found = [alone.get(one, one) for one in found]
     return [one for one in (_here(one, source, rules) for one in found) if one is not None]
 
 

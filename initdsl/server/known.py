@@ -16,7 +16,7 @@ from ..expressions import EvalError
 from ..initializers import ArgumentError, Registry, default_registry, fans
 from ..names import Lets, Variable
 from ..network import Network, TensorInfo
-from ..nodes import Assign, Block, Let, Name, Rule, Selector, walk
+from ..nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector, walk
 from ..resolution import Resolution
 from ..rules import RuleSet
 from ..selectors import Frame, Match
@@ -69,25 +69,34 @@ class Known:
         """What a selector in the block `outer` selects; `None` where that can't be said. `text` identifies it."""
         if self.network is None:
             return None
-        lets = found.visible(number)
-        formulas = tuple(found.pieces.pieces[one.piece].text for one in lets.values()) if _computes(selector) else ()
         heads = found.pieces.heads(outer)
-        key = (tuple(head.text for head in heads), text, formulas)
+        lets = self._lets(found, heads, selector, number)
+        key = (tuple(head.text for head in heads), text, tuple(lets.items()))
         if key not in self._selected:
             if len(self._selected) > 1 << 14:
                 self._selected.clear()
-            self._selected[key] = self._select(found, heads, selector, number)
+            self._selected[key] = self._select(heads, selector, lets)
         return self._selected[key]
 
-    def _select(self, found: Outline, heads: list[Piece], selector: Selector, number: int) -> list[Match] | None:
+    def _lets(self, found: Outline, heads: list[Piece], selector: Selector, number: int) -> dict[str, Expr]:
+        """The formulas that the selectors read, by name."""
+        blocks = (read(head)[0] for head in heads)
+        nodes: list[Node] = [selector, *(block.targets for block in blocks if isinstance(block, Block))]
+        lets: dict[str, Expr] = {}
+        while nodes:
+            for node in walk(nodes.pop()):
+                if isinstance(node, Name) and node.name not in lets:
+                    declared = found.declaration(node.name, number)
+                    rule = None if declared is None else read(found.pieces.pieces[declared.piece])[0]
+                    if isinstance(rule, Let):
+                        lets[node.name] = rule.value
+                        nodes.append(rule.value)
+        return lets
+
+    def _select(self, heads: list[Piece], selector: Selector, lets: dict[str, Expr]) -> list[Match] | None:
         assert self.network is not None
         resolution = Resolution(RuleSet.model_construct(rules=()), self.network, self.registry, {})
-        lets = {}
-        for name, one in found.visible(number).items():
-            rule, _ = read(found.pieces.pieces[one.piece])
-            if isinstance(rule, Let):
-                lets[name] = Variable(rule.value, rule.source)
-        resolution.lets = Lets(lets)
+        resolution.lets = Lets({name: Variable(value, "") for name, value in lets.items()})
         try:
             frame = None
             for head in heads:
@@ -113,10 +122,6 @@ class Known:
             for index in self.network.reachable(match.module):
                 found.update(dict.fromkeys(self.network.modules[index].parameters.values()))
         return [self.network.tensors[index] for index in found]
-
-
-def _computes(selector: Selector) -> bool:
-    return any(isinstance(node, Name) for node in walk(selector))
 
 
 @lru_cache(maxsize=8)

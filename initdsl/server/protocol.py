@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
@@ -19,10 +20,10 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from ..diagnostic import Diagnostic, Edit, InitDSLError
-from ..formatter import format_range
+from ..formatter import LaidOut, format_range
 from ..linter import all_lints
 from ..source import Span
-from ..syntax import parser
+from ..syntax import Memory, parser
 from .completion import completions
 from .findings import findings
 from .hover import counts, definition, hover
@@ -69,7 +70,10 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Document:
-    """An open file. `found` are the findings about `checked`, which may be an earlier text."""
+    """An open file. `found` are the findings about `checked`, which may be an earlier text.
+
+    `memory` belongs to the thread that looks for findings, `laid_out` to the one that answers.
+    """
 
     uri: str
     path: str
@@ -78,6 +82,8 @@ class Document:
     found: list[Diagnostic] = field(default_factory=list)
     checked: str | None = None
     task: asyncio.Task[None] | None = None
+    memory: Memory = field(default_factory=Memory)
+    laid_out: LaidOut = field(default_factory=LaidOut)
 
     @property
     def known(self) -> Known:
@@ -117,6 +123,7 @@ class Server(LanguageServer):
             text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental,
         )  # fmt: skip
         self.documents: dict[str, Document] = {}
+        self.background = ThreadPoolExecutor(1, "findings")
 
     def open(self, uri: str, text: str, version: int | None) -> Document:
         unit = str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding) or "utf-16")
@@ -149,7 +156,10 @@ class Server(LanguageServer):
         await asyncio.sleep(pause)
         text, version = document.text, document.version
         try:
-            found = await asyncio.to_thread(_found, document.path, text.text)
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self.background, _found, document, text)
+            if found is None:
+                return
         except Exception:
             log.exception("no findings for %s", document.uri)
             return
@@ -171,9 +181,15 @@ def _without_bom(text: Text) -> Text:
     return Text(f" {text.text[1:]}", text.unit) if text.text.startswith("\ufeff") else text
 
 
-def _found(path: str, text: str) -> list[Diagnostic]:
-    outline(text)  # read in this thread what the next questions will need
-    return findings(path, text, known_at(path))
+def _found(document: Document, text: Text) -> list[Diagnostic] | None:
+    """The findings about a text; `None` where it has changed before its turn came."""
+    if document.text is not text:
+        return None
+    known = document.known
+    outline(text.text)  # read in this thread what the next questions will need
+    found = findings(document.path, text.text, known, document.memory)
+    counts(text.text, 0, len(text.text), known)
+    return found
 
 
 def _path(uri: str) -> str:
@@ -304,7 +320,7 @@ def _format_range(server: Server, params: lsp.DocumentRangeFormattingParams) -> 
 
 def _laid_out(document: Document, first: int, last: int) -> list[lsp.TextEdit] | None:
     try:
-        return _edits(document, format_range(document.text.text, first, last))
+        return _edits(document, format_range(document.text.text, first, last, document.laid_out))
     except InitDSLError:
         return None
 
