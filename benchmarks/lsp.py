@@ -1,22 +1,22 @@
 """How long the language server takes to answer, on a file of 1 000 lines that is being typed in.
 
-A real server behind a real client over standard input and output: each question follows a change, as in an editor.
+A server with the manifest of a network of 200 blocks behind a client that speaks JSON-RPC over standard input and
+output: each question follows a change, as in an editor. From the first byte of a question to the last of its answer,
+decoded; `findings` are from the change to what is published about it.
 
     python benchmarks/lsp.py [rounds]
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from lsprotocol import types as lsp
-from pygls.lsp.client import LanguageClient
 from torch import nn
 
 import initdsl
@@ -48,55 +48,114 @@ def text() -> str:
     return "\n".join(rules) + "\n"
 
 
-async def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
+class Client:
+    """A server's process, and messages to and from it."""
+
+    def __init__(self, folder: Path):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from initdsl.cli import main; main()", "lsp"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder,
+        )  # fmt: skip
+        self.number = 0
+        self.published: dict[str, Any] = {}
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        self.process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """The next message; what is published is kept."""
+        assert self.process.stdout is not None
+        length = 0
+        while line := self.process.stdout.readline().strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        message: dict[str, Any] = json.loads(self.process.stdout.read(length))
+        if message.get("method") == "textDocument/publishDiagnostics":
+            self.published = message["params"]
+        return message
+
+    def notify(self, method: str, params: Any) -> None:
+        self.send({"method": method, "params": params})
+
+    def ask(self, method: str, params: Any) -> Any:
+        self.number += 1
+        self.send({"id": self.number, "method": method, "params": params})
+        while (message := self.receive()).get("id") != self.number:
+            pass
+        assert "error" not in message, message
+        return message["result"]
+
+    def findings(self, version: int) -> list[Any]:
+        """What is published about a version of the file, waited for."""
+        while self.published.get("version") != version:
+            self.receive()
+        found: list[Any] = self.published["diagnostics"]
+        return found
+
+
+def questions(uri: str, line: int, all_: bool) -> dict[str, tuple[str, Any]]:
+    """What an editor asks about a line, by the name the table has for it."""
+    file = {"textDocument": {"uri": uri}}
+    word, name = ({**file, "position": {"line": line, "character": at}} for at in (5, 26))
+    typed = {**file, "position": {"line": line, "character": 24}}
+    screen = {"start": {"line": max(0, line - 25), "character": 0}, "end": {"line": line + 25, "character": 0}}
+    here, options = {**file, "range": screen}, {"tabSize": 2, "insertSpaces": True}
+    asked: dict[str, tuple[str, Any]] = {
+        "completion": ("completion", typed),
+        "hover": ("hover", word),
+        "definition": ("definition", name),
+        "rename": ("rename", {**name, "newName": "sigma"}),
+        "symbols": ("documentSymbol", file),
+        "colours, all": ("semanticTokens/full", file),
+        "colours, screen": ("semanticTokens/range", here),
+        "hints, screen": ("inlayHint", here),
+        "fixes": ("codeAction", {**here, "context": {"diagnostics": []}}),
+        "layout, screen": ("rangeFormatting", {**here, "options": options}),
+    }
+    return asked | ({"layout, all": ("formatting", {**file, "options": options})} if all_ else {})
+
+
+def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
     """Seconds from question to answer, by kind of question."""
-    client = LanguageClient("benchmark", "1")
-    client.feature(lsp.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda params: None)
-    await client.start_io(sys.executable, "-c", "from initdsl.cli import main; main()", "lsp")
-    await client.initialize_async(lsp.InitializeParams(capabilities=lsp.ClientCapabilities()))
-    client.initialized(lsp.InitializedParams())
+    client = Client(folder)
     uri = (folder / "model.init").as_uri()
-    file = lsp.TextDocumentIdentifier(uri)
-    client.text_document_did_open(lsp.DidOpenTextDocumentParams(lsp.TextDocumentItem(uri, "initdsl", 1, text())))
+    client.ask("initialize", {"processId": None, "rootUri": folder.as_uri(), "capabilities": {}})
+    client.notify("initialized", {})
+    version, file = 1, {"uri": uri, "languageId": "initdsl"}
+    time.sleep(2)  # an editor shows a window before it shows a file
     started = time.perf_counter()
-    await client.text_document_document_symbol_async(lsp.DocumentSymbolParams(file))
+    client.notify("textDocument/didOpen", {"textDocument": {**file, "version": version, "text": text()}})
+    client.ask("textDocument/documentSymbol", {"textDocument": {"uri": uri}})
     found: dict[str, list[float]] = {"first answer": [time.perf_counter() - started]}
-    await asyncio.sleep(5)
-    options = lsp.FormattingOptions(2, True)
+    client.findings(version)
+    found["first findings"] = [time.perf_counter() - started]
+
+    def change(line: int) -> None:
+        nonlocal version
+        version += 1
+        place = {"start": {"line": line, "character": 22}, "end": {"line": line, "character": 23}}
+        changes = [{"range": place, "text": str(version % 9 + 1)}]
+        client.notify("textDocument/didChange", {"textDocument": {"uri": uri, "version": version}, "contentChanges": changes})
+
     for turn in range(rounds):
         line = (turn * 37 % (LINES // 5)) * 5 + 2
-        here, name = lsp.Position(line, 24), lsp.Position(line, 26)
-        screen = lsp.Range(lsp.Position(max(0, line - 25), 0), lsp.Position(line + 25, 0))
-        questions: list[tuple[str, Any, Any]] = [
-            ("completion", client.text_document_completion_async, lsp.CompletionParams(file, here)),
-            ("hover", client.text_document_hover_async, lsp.HoverParams(file, lsp.Position(line, 5))),
-            ("definition", client.text_document_definition_async, lsp.DefinitionParams(file, name)),
-            ("rename", client.text_document_rename_async, lsp.RenameParams(file, name, "sigma")),
-            ("symbols", client.text_document_document_symbol_async, lsp.DocumentSymbolParams(file)),
-            ("colours, all", client.text_document_semantic_tokens_full_async, lsp.SemanticTokensParams(file)),
-            ("colours, screen", client.text_document_semantic_tokens_range_async, lsp.SemanticTokensRangeParams(file, screen)),
-            ("hints, screen", client.text_document_inlay_hint_async, lsp.InlayHintParams(file, screen)),
-            ("fixes", client.text_document_code_action_async, lsp.CodeActionParams(file, screen, lsp.CodeActionContext([]))),
-        ]  # fmt: skip
-        if turn % 5 == 0:
-            questions += [
-                ("layout, all", client.text_document_formatting_async, lsp.DocumentFormattingParams(file, options)),
-                ("layout, screen", client.text_document_range_formatting_async, lsp.DocumentRangeFormattingParams(file, screen, options)),
-            ]  # fmt: skip
-        for number, (kind, ask, params) in enumerate(questions):
-            change = lsp.TextDocumentContentChangePartial(
-                lsp.Range(lsp.Position(line, 22), lsp.Position(line, 23)), str((turn + number) % 9 + 1)
-            )
-            version = lsp.VersionedTextDocumentIdentifier(2 + turn * 20 + number, uri)
-            client.text_document_did_change(lsp.DidChangeTextDocumentParams(version, [change]))
+        for kind, (method, params) in questions(uri, line, turn % 5 == 0).items():
+            change(line)
             started = time.perf_counter()
-            await ask(params)
+            answer = client.ask(f"textDocument/{method}", params)
             found.setdefault(kind, []).append(time.perf_counter() - started)
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.3 if turn % 4 == 0 else 0)  # a pause: findings are looked for
-    await client.shutdown_async(None)
-    client.exit(None)
-    await client.stop()
+            assert answer or kind in ("fixes", "layout, all", "layout, screen"), kind
+            time.sleep(0.02)
+        change(line)
+        started = time.perf_counter()
+        client.findings(version)
+        found.setdefault("findings", []).append(time.perf_counter() - started)
+    client.ask("shutdown", None)
+    client.notify("exit", None)
+    client.process.wait(10)
     return found
 
 
@@ -108,7 +167,7 @@ def main() -> None:
         network = nn.Sequential(*[Block() for _ in range(LINES // 5)])
         (folder / "model.json").write_text(json.dumps(initdsl.describe(network)[0].to_manifest()))
         (folder / "pyproject.toml").write_text('[tool.initdsl]\nmanifest = "model.json"\n')
-        found = asyncio.run(measure(rounds, folder))
+        found = measure(rounds, folder)
     print(f"{'milliseconds':18} {'median':>8} {'p99':>8} {'longest':>8} {'times':>6}")
     for kind, times in found.items():
         times.sort()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
@@ -21,11 +23,10 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from ..diagnostic import Diagnostic, Edit, InitDSLError
 from ..formatter import LaidOut, format_range
-from ..linter import all_lints
 from ..source import Span
-from ..syntax import Memory, parser
+from ..syntax import parser
 from .completion import completions
-from .findings import findings
+from .finder import Finder
 from .hover import counts, definition, hover
 from .known import Known, known_at, torch_classes
 from .outline import Declaration, Refused, Symbol, outline, renamed, symbols
@@ -36,8 +37,11 @@ __all__ = ["Server", "make_server"]
 
 log = logging.getLogger(__name__)
 
+# with nothing typed for this many seconds, garbage is collected
+REST = 2
+
 # findings wait until typing pauses for this many seconds
-PAUSE = 0.15
+PAUSE = 0.05
 
 # the kind of a token in the grammar's table: its type in LSP
 TOKEN_TYPES = {
@@ -70,10 +74,7 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Document:
-    """An open file. `found` are the findings about `checked`, which may be an earlier text.
-
-    `memory` belongs to the thread that looks for findings, `laid_out` to the one that answers.
-    """
+    """An open file. `found` are the findings about `checked`, which may be an earlier text."""
 
     uri: str
     path: str
@@ -82,7 +83,6 @@ class Document:
     found: list[Diagnostic] = field(default_factory=list)
     checked: str | None = None
     task: asyncio.Task[None] | None = None
-    memory: Memory = field(default_factory=Memory)
     laid_out: LaidOut = field(default_factory=LaidOut)
 
     @property
@@ -104,6 +104,13 @@ def _range(text: Text, span: Span) -> lsp.Range:
     return lsp.Range(lsp.Position(*start), lsp.Position(*end))
 
 
+class Plain:
+    """An answer that is JSON as it stands: of thousands of parts, the protocol's classes would take longer than the rest."""
+
+    def __init__(self, value: Any):  # no dataclass, which would be converted part by part
+        self.value = value
+
+
 class Protocol(LanguageServerProtocol):
     """pygls' own copy of a text breaks lines where LSP doesn't: only ours is kept up to date."""
 
@@ -112,6 +119,9 @@ class Protocol(LanguageServerProtocol):
         handler = self.fm.features.get(lsp.TEXT_DOCUMENT_DID_CHANGE)
         if handler is not None:
             yield handler, (params,), None
+
+    def _serialize_message(self, data: Any) -> Any:
+        return data.value if isinstance(data, Plain) else super()._serialize_message(data)
 
 
 class Server(LanguageServer):
@@ -123,6 +133,8 @@ class Server(LanguageServer):
             text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental,
         )  # fmt: skip
         self.documents: dict[str, Document] = {}
+        self.finder = Finder()
+        self.resting: asyncio.TimerHandle | None = None
         self.background = ThreadPoolExecutor(1, "findings")
 
     def open(self, uri: str, text: str, version: int | None) -> Document:
@@ -150,24 +162,30 @@ class Server(LanguageServer):
         """Look for findings soon; a change in the meantime begins the wait anew."""
         if document.task is not None:
             document.task.cancel()
-        document.task = asyncio.get_running_loop().create_task(self._check(document, pause))
+        loop = asyncio.get_running_loop()
+        document.task = loop.create_task(self._check(document, pause))
+        if self.resting is not None:
+            self.resting.cancel()
+        self.resting = loop.call_later(REST, _collect)
 
     async def _check(self, document: Document, pause: float) -> None:
         await asyncio.sleep(pause)
         text, version = document.text, document.version
         try:
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self.background, _found, document, text)
-            if found is None:
-                return
+            found = await loop.run_in_executor(self.background, self._found, document, text)
         except Exception:
             log.exception("no findings for %s", document.uri)
             return
-        if document.text is not text or document.uri not in self.documents:
+        if found is None or document.text is not text or document.uri not in self.documents:
             return
         document.found, document.checked = found, text.text
         shown = [_diagnostic(document, one) for one in found if one.source is None or one.source.text == text.text]
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(document.uri, shown, version))
+
+    def _found(self, document: Document, text: Text) -> list[Diagnostic] | None:
+        """The findings about a text; `None` where it has changed before its turn came."""
+        return self.finder.find(document.path, text.text) if document.text is text else None
 
     def forget(self, uri: str) -> None:
         document = self.documents.pop(uri, None)
@@ -181,15 +199,20 @@ def _without_bom(text: Text) -> Text:
     return Text(f" {text.text[1:]}", text.unit) if text.text.startswith("\ufeff") else text
 
 
-def _found(document: Document, text: Text) -> list[Diagnostic] | None:
-    """The findings about a text; `None` where it has changed before its turn came."""
-    if document.text is not text:
-        return None
-    known = document.known
-    outline(text.text)  # read in this thread what the next questions will need
-    found = findings(document.path, text.text, known, document.memory)
-    counts(text.text, 0, len(text.text), known)
-    return found
+def _collect() -> None:
+    """Collect garbage, and never look again at what is left."""
+    gc.collect()
+    gc.freeze()
+
+
+def _read(document: Document) -> None:
+    """Read beforehand what an editor will ask about."""
+    text, laid_out = document.text.text, LaidOut()
+    outline(text)
+    counts(text, 0, len(text), document.known)
+    with suppress(InitDSLError):
+        format_range(text, 1, 1, laid_out)
+    document.laid_out = laid_out
 
 
 def _path(uri: str) -> str:
@@ -351,31 +374,41 @@ def _fixes(server: Server, params: lsp.CodeActionParams) -> list[lsp.CodeAction]
     ]  # fmt: skip
 
 
-def _symbols(server: Server, params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol] | None:
+def _symbols(server: Server, params: lsp.DocumentSymbolParams) -> Plain | None:
     document = server.documents.get(params.text_document.uri)
     if document is None:
         return None
 
-    def shown(symbol: Symbol) -> lsp.DocumentSymbol:
-        return lsp.DocumentSymbol(
-            symbol.name, SYMBOL_KINDS[symbol.kind], document.range(symbol.span), document.range(symbol.name_span),
-            children=[shown(child) for child in symbol.children] or None,
-        )  # fmt: skip
+    def place(offset: int) -> dict[str, int]:
+        line, column = document.text.place(offset)
+        return {"line": line, "character": column}
 
-    return [shown(symbol) for symbol in symbols(document.text.text)]
+    def shown(symbol: Symbol) -> dict[str, Any]:
+        range_ = {"start": place(symbol.span.start), "end": place(symbol.span.end)}
+        named = range_
+        if symbol.name_span != symbol.span:
+            named = {"start": place(symbol.name_span.start), "end": place(symbol.name_span.end)}
+        found: dict[str, Any] = {
+            "name": symbol.name, "kind": SYMBOL_KINDS[symbol.kind].value, "range": range_, "selectionRange": named,
+        }  # fmt: skip
+        if symbol.children:
+            found["children"] = [shown(child) for child in symbol.children]
+        return found
+
+    return Plain([shown(symbol) for symbol in symbols(document.text.text)])
 
 
-def _tokens(server: Server, params: lsp.SemanticTokensParams) -> lsp.SemanticTokens | None:
+def _tokens(server: Server, params: lsp.SemanticTokensParams) -> Plain | None:
     document = server.documents.get(params.text_document.uri)
     return None if document is None else _coloured(document, Span(0, len(document.text.text)))
 
 
-def _range_tokens(server: Server, params: lsp.SemanticTokensRangeParams) -> lsp.SemanticTokens | None:
+def _range_tokens(server: Server, params: lsp.SemanticTokensRangeParams) -> Plain | None:
     document = server.documents.get(params.text_document.uri)
     return None if document is None else _coloured(document, document.span(params.range))
 
 
-def _coloured(document: Document, asked: Span) -> lsp.SemanticTokens:
+def _coloured(document: Document, asked: Span) -> Plain:
     text = document.text
     pieces, comments = cut(text.text)
     colours = [Colour(start, end, "comment") for start, end in comments if end >= asked.start and start <= asked.end]
@@ -385,7 +418,7 @@ def _coloured(document: Document, asked: Span) -> lsp.SemanticTokens:
     colours.sort()
     data: list[int] = []
     line = column = 0
-    plain = text.text.isascii()
+    plain = text.plain
     starts, number = text.starts, 0
     for start, end, kind in colours:
         if kind not in TOKEN_TYPES or end <= start:
@@ -402,7 +435,7 @@ def _coloured(document: Document, asked: Span) -> lsp.SemanticTokens:
         data += [number - line, here - column if number == line else here, width, LEGEND.index(TOKEN_TYPES[kind])]
         data.append(3 if kind == "definition" else 0)
         line, column = number, here
-    return lsp.SemanticTokens(data)
+    return Plain({"data": data})
 
 
 def _hints(server: Server, params: lsp.InlayHintParams) -> list[lsp.InlayHint] | None:
@@ -436,7 +469,8 @@ REQUESTS: list[tuple[str, Callable[[Server, Any], Any], Any]] = [
 def make_server() -> Server:
     """A server that is ready to start."""
     server = Server()
-    # findings are looked for in a thread; what an editor asks meanwhile waits no longer than this for its turn
+    gc.disable()  # it would take a tenth of a second of an answer; `_collect` runs when nothing is typed
+    # a file that is opened is read in a thread; what an editor asks meanwhile waits no longer than this for its turn
     sys.setswitchinterval(0.001)
     for feature, handler, options in REQUESTS:
         server.feature(feature, options)(_bound(server, _guarded(handler)))
@@ -444,12 +478,14 @@ def make_server() -> Server:
     @server.feature(lsp.INITIALIZED)
     def initialized(params: lsp.InitializedParams) -> None:
         """What the first answer would wait for."""
-        parser(), torch_classes(), all_lints()
+        parser(), torch_classes()
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: lsp.DidOpenTextDocumentParams) -> None:
         item = params.text_document
-        server.check(server.open(item.uri, item.text, item.version), 0)
+        document = server.open(item.uri, item.text, item.version)
+        server.check(document, 0)
+        asyncio.get_running_loop().run_in_executor(None, _read, document)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: lsp.DidChangeTextDocumentParams) -> None:
@@ -461,6 +497,10 @@ def make_server() -> Server:
     def saved(params: lsp.DidSaveTextDocumentParams) -> None:
         for document in server.documents.values():  # another file may use this one
             server.check(document, 0)
+
+    @server.feature(lsp.SHUTDOWN)
+    def shut_down(params: None) -> None:
+        server.finder.close()
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: lsp.DidCloseTextDocumentParams) -> None:

@@ -40,10 +40,17 @@ class Text:
         """Where every line starts."""
         return [0, *(match.end() for match in LINE_END.finditer(self.text))]
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether a character is one unit everywhere."""
+        return self.text.isascii()
+
     def place(self, offset: int) -> Place:
         """Where a character is."""
         offset = min(max(offset, 0), len(self.text))
         line = bisect_right(self.starts, offset) - 1
+        if self.plain:
+            return Place(line, offset - self.starts[line])
         return Place(line, UNITS[self.unit](self.text[self.starts[line] : offset]))
 
     def offset(self, line: int, column: int) -> int:
