@@ -9,8 +9,8 @@ decoded; `findings` are from the change to what is published about it.
 
 from __future__ import annotations
 
+import gc
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +20,9 @@ from typing import Any
 from torch import nn
 
 import initdsl
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from wire import Wire
 
 LINES = 1000
 
@@ -48,57 +51,8 @@ def text() -> str:
     return "\n".join(rules) + "\n"
 
 
-class Client:
-    """A server's process, and messages to and from it."""
-
-    def __init__(self, folder: Path):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from initdsl.cli import main; main()", "lsp"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder,
-        )  # fmt: skip
-        self.number = 0
-        self.published: dict[str, Any] = {}
-
-    def send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-        self.process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        """The next message; what is published is kept."""
-        assert self.process.stdout is not None
-        length = 0
-        while line := self.process.stdout.readline().strip():
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        message: dict[str, Any] = json.loads(self.process.stdout.read(length))
-        if message.get("method") == "textDocument/publishDiagnostics":
-            self.published = message["params"]
-        return message
-
-    def notify(self, method: str, params: Any) -> None:
-        self.send({"method": method, "params": params})
-
-    def ask(self, method: str, params: Any) -> Any:
-        self.number += 1
-        self.send({"id": self.number, "method": method, "params": params})
-        while (message := self.receive()).get("id") != self.number:
-            pass
-        assert "error" not in message, message
-        return message["result"]
-
-    def findings(self, version: int) -> list[Any]:
-        """What is published about a version of the file, waited for."""
-        while self.published.get("version") != version:
-            self.receive()
-        found: list[Any] = self.published["diagnostics"]
-        return found
-
-
-def questions(uri: str, line: int, all_: bool) -> dict[str, tuple[str, Any]]:
+def questions(file: dict[str, Any], line: int, all_: bool) -> dict[str, tuple[str, Any]]:
     """What an editor asks about a line, by the name the table has for it."""
-    file = {"textDocument": {"uri": uri}}
     word, name = ({**file, "position": {"line": line, "character": at}} for at in (5, 26))
     typed = {**file, "position": {"line": line, "character": 24}}
     screen = {"start": {"line": max(0, line - 25), "character": 0}, "end": {"line": line + 25, "character": 0}}
@@ -120,29 +74,27 @@ def questions(uri: str, line: int, all_: bool) -> dict[str, tuple[str, Any]]:
 
 def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
     """Seconds from question to answer, by kind of question."""
-    client = Client(folder)
-    uri = (folder / "model.init").as_uri()
-    client.ask("initialize", {"processId": None, "rootUri": folder.as_uri(), "capabilities": {}})
-    client.notify("initialized", {})
-    version, file = 1, {"uri": uri, "languageId": "initdsl"}
+    client = Wire(folder)
+    client.start()
+    version, name = 1, "model.init"
     time.sleep(2)  # an editor shows a window before it shows a file
+    gc.freeze()  # torch is large, and a pause of this process is none of the server's
     started = time.perf_counter()
-    client.notify("textDocument/didOpen", {"textDocument": {**file, "version": version, "text": text()}})
-    client.ask("textDocument/documentSymbol", {"textDocument": {"uri": uri}})
+    client.open(name, text())
+    client.ask("textDocument/documentSymbol", client.file(name))
     found: dict[str, list[float]] = {"first answer": [time.perf_counter() - started]}
-    client.findings(version)
+    client.findings(name, version)
     found["first findings"] = [time.perf_counter() - started]
 
     def change(line: int) -> None:
         nonlocal version
         version += 1
         place = {"start": {"line": line, "character": 22}, "end": {"line": line, "character": 23}}
-        changes = [{"range": place, "text": str(version % 9 + 1)}]
-        client.notify("textDocument/didChange", {"textDocument": {"uri": uri, "version": version}, "contentChanges": changes})
+        client.change(name, version, {"range": place, "text": str(version % 9 + 1)})
 
     for turn in range(rounds):
         line = (turn * 37 % (LINES // 5)) * 5 + 2
-        for kind, (method, params) in questions(uri, line, turn % 5 == 0).items():
+        for kind, (method, params) in questions(client.file(name), line, turn % 5 == 0).items():
             change(line)
             started = time.perf_counter()
             answer = client.ask(f"textDocument/{method}", params)
@@ -151,11 +103,9 @@ def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
             time.sleep(0.02)
         change(line)
         started = time.perf_counter()
-        client.findings(version)
+        client.findings(name, version)
         found.setdefault("findings", []).append(time.perf_counter() - started)
-    client.ask("shutdown", None)
-    client.notify("exit", None)
-    client.process.wait(10)
+    client.stop()
     return found
 
 

@@ -285,22 +285,32 @@ Selector = Annotated[Path | Regex | Union_ | Within | Maybe, Field(discriminator
 
 Node = Any
 
-_CHILDREN: dict[type, tuple[str, ...]] = {}
+NOT_CHILDREN = frozenset(("span", "kind", "name_span", "operator_span", "path_span", "source", "grouped"))
+
+# of a class of nodes the fields that may hold nodes; `None` for any other class
+_CHILDREN: dict[type, tuple[str, ...] | None] = {}
 
 
-def children(value: Node) -> Iterator[Node]:
+def _fields(kind: type) -> tuple[str, ...] | None:
+    found = None
+    if hasattr(kind, "kind"):
+        found = tuple(f.name for f in fields(kind) if f.name not in NOT_CHILDREN)
+    _CHILDREN[kind] = found
+    return found
+
+
+def children(value: Node) -> list[Node]:
     """The nodes directly inside a node, in the order of the text."""
     kind = type(value)
-    names = _CHILDREN.get(kind)
-    if names is None:
-        skip = {"span", "kind", "name_span", "operator_span", "path_span", "source", "grouped"}
-        names = _CHILDREN[kind] = tuple(f.name for f in fields(kind) if f.name not in skip)
-    for name in names:
+    names = _CHILDREN[kind] if kind in _CHILDREN else _fields(kind)
+    found: list[Node] = []
+    for name in names or ():
         child = getattr(value, name)
-        if isinstance(child, tuple):
-            yield from (item for item in child if hasattr(item, "kind"))
-        elif hasattr(child, "kind"):
-            yield child
+        for item in child if type(child) is tuple else (child,):
+            kind = type(item)
+            if (_CHILDREN[kind] if kind in _CHILDREN else _fields(kind)) is not None:
+                found.append(item)
+    return found
 
 
 def walk(value: Node) -> Iterator[Node]:
@@ -309,7 +319,9 @@ def walk(value: Node) -> Iterator[Node]:
     while stack:
         current = stack.pop()
         yield current
-        stack.extend(reversed(list(children(current))))
+        inside = children(current)
+        inside.reverse()
+        stack += inside
 
 
 _MOVED: dict[type, tuple[tuple[str, bool], ...]] = {}

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from wire import Wire
 
 import initdsl
 from initdsl.server.completion import call_around, completions
+from initdsl.server.finder import Finder
 from initdsl.server.findings import findings
 from initdsl.server.hover import counts, definition, hover
 from initdsl.server.known import Known, known_at
@@ -370,6 +373,61 @@ def test_outline_sees_lets_of_its_blocks_only() -> None:
     last = len(found.pieces.pieces) - 1
     assert set(found.visible(last)) == {"a"}
     assert set(found.visible(2)) == {"a", "b"}
+
+
+# ---- the process that looks for findings
+
+
+def test_the_finder_finds_what_findings_does_and_outlives_its_process(folder: Path, known: Known) -> None:
+    path, text = str(folder / "x.init"), "Linear.weight ~ kaimin_normal()\nlet a = 1\n"
+    finder = Finder()
+    try:
+        assert finder.find(path, text) == findings(path, text, known) != []
+        assert finder.find(path, "Linear.* = 1\n") == findings(path, "Linear.* = 1\n", known)
+        assert finder.process is not None
+        finder.process.kill()
+        finder.process.join()
+        assert finder.find(path, text) is None
+        assert finder.find(path, text) == findings(path, text, known)
+        process = finder.process
+    finally:
+        finder.close()
+    process.join(20)
+    assert not process.is_alive()
+    assert finder.find(path, text) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("end", ["shutdown", "closed", "killed"])
+def test_no_process_is_left_behind(end: str, tmp_path: Path) -> None:
+    with Wire(tmp_path) as wire:
+        wire.start()
+        wire.open("x.init", "Linear.weight = 1\n")
+        wire.findings("x.init", 1)
+        tasks = Path(f"/proc/{wire.process.pid}/task").iterdir()
+        started = [pid for task in tasks for pid in (task / "children").read_text().split()]
+        assert started
+        assert all(map(_runs, started))
+        if end == "shutdown":
+            assert wire.stop() == 0
+        elif end == "killed":
+            wire.process.kill()
+        else:
+            assert wire.process.stdin is not None
+            wire.process.stdin.close()
+        wire.process.wait(30)
+        for _ in range(200):
+            if not any(map(_runs, started)):
+                return
+            time.sleep(0.05)
+        raise AssertionError("a process runs on")
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 # ---- through a client

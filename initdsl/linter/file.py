@@ -186,7 +186,7 @@ def _parts(rule: Rule) -> list[Node]:
     """What a statement itself is made of: not the statements in a block, nor those of a used file."""
     if isinstance(rule, Block):
         return [rule.targets]
-    return [] if isinstance(rule, Use) else list(children(rule))
+    return [] if isinstance(rule, Use) else children(rule)
 
 
 def label(placed: Placed, text: str) -> Label:

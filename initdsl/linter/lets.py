@@ -21,7 +21,7 @@ def _reads(file: File) -> frozenset[Placed]:
     placed_of = {id(p.rule): p for p in file.everything if isinstance(p.rule, Let)}
     found: set[Placed] = set()
     for placed in file.everything:
-        roots = list(children(placed.rule))
+        roots = children(placed.rule)
         if placed.blocks:
             roots += [block.targets for block in placed.blocks]
         for root in roots:

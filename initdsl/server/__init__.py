@@ -7,6 +7,7 @@
     completion  what can be typed at a place
     hover       what stands at a place, where it comes from, how much a selector selects
     findings    what is wrong
+    finder      the process that looks for it
     protocol    all of it put to an editor
 
 Everything but `protocol` is functions of a text and an offset. Nothing here imports torch.

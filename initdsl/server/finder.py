@@ -40,6 +40,10 @@ class Finder:
             return None
         return answer
 
+    def start(self) -> None:
+        """Start the process, so that the first question does not wait for it."""
+        self._pipe()
+
     def close(self) -> None:
         """End the process, whatever it is at; nothing is found any more."""
         self.closed = True

@@ -477,7 +477,8 @@ def make_server() -> Server:
 
     @server.feature(lsp.INITIALIZED)
     def initialized(params: lsp.InitializedParams) -> None:
-        """What the first answer would wait for."""
+        """What the first answers would wait for."""
+        asyncio.get_running_loop().run_in_executor(server.background, server.finder.start)
         parser(), torch_classes()
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
