@@ -19,7 +19,12 @@ import atheris
 with atheris.instrument_imports(include=["initdsl"]):
     import initdsl
     from initdsl.formatter import format as formatted
-    from initdsl.syntax import keywords
+    from initdsl.server.completion import completions
+    from initdsl.server.hover import counts, definition, hover
+    from initdsl.server.known import known_at
+    from initdsl.server.outline import Refused, renamed, symbols
+    from initdsl.source import Source
+    from initdsl.syntax import Memory, keywords, parse_source
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,12 +59,46 @@ def layout(text: str) -> None:
     assert formatted(once) == once
 
 
+def typed(text: str) -> None:
+    """Texts after one another, cut at form feeds: each read with what is remembered of those before is as read alone."""
+    memory = Memory()
+    for one in text.split("\f"):
+        source = Source("x.init", one)
+        # as text, since spans take no part in comparison
+        assert repr(parse_source(source, memory=memory)) == repr(parse_source(source))
+
+
+def asked(text: str) -> None:
+    """What an editor asks about a text, where its first form feed stands: answers that lie inside the text, or none."""
+    at = max(0, text.find("\f"))
+    text = text.replace("\f", "", 1)
+    known = known_at(str(ROOT / "x.init"))
+    span, _ = completions(text, at, known)
+    assert 0 <= span.start <= span.end <= len(text)
+    found = hover(text, at, known)
+    assert found is None or 0 <= found[0].start <= found[0].end <= len(text)
+    definition(text, at, str(ROOT / "x.init"), known)
+    counts(text, 0, len(text), known)
+    try:
+        assert all(text[name.start : name.end].isidentifier() for name in renamed(text, at, "qqq"))
+    except Refused:
+        pass
+    for symbol in symbols(text):
+        assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end <= len(text)
+
+
 def refuse(text: str) -> None:
     """What the test of the oracle runs."""
     assert not text
 
 
-TARGETS: dict[str, Callable[[str], None]] = {"parse": parse, "format": layout, "refuse": refuse}
+TARGETS: dict[str, Callable[[str], None]] = {
+    "parse": parse,
+    "format": layout,
+    "typed": typed,
+    "asked": asked,
+    "refuse": refuse,
+}
 
 
 def corpus(folder: Path) -> None:
@@ -81,7 +120,21 @@ def main() -> None:
         place = Path(folder)
         (place / "seeds").mkdir()
         corpus(place / "seeds")
-        words = [*keywords(), "net", "Linear", ".weight", "~ normal(0, 1)", "[", "]", "{", "}", "#", "**", "+="]
+        words = [
+            *keywords(),
+            "net",
+            "Linear",
+            ".weight",
+            "~ normal(0, 1)",
+            "[",
+            "]",
+            "{",
+            "}",
+            "#",
+            "**",
+            "+=",
+            "\\x0c",
+        ]
         (place / "words").write_text("".join(f'"{word}"\n' for word in words))
         atheris.Setup([sys.argv[0], f"-dict={place / 'words'}", *sys.argv[2:], str(place / "seeds")], one)
         atheris.Fuzz()

@@ -74,16 +74,23 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Document:
-    """An open file. `found` are the findings about `checked`, which may be an earlier text."""
+    """An open file: what was `typed`, and that as it is read. `found` are the findings about `checked`, an earlier text maybe."""
 
     uri: str
     path: str
-    text: Text
+    typed: Text
     version: int | None
     found: list[Diagnostic] = field(default_factory=list)
     checked: str | None = None
     task: asyncio.Task[None] | None = None
     laid_out: LaidOut = field(default_factory=LaidOut)
+
+    def __post_init__(self) -> None:
+        self.text = _without_bom(self.typed)
+
+    def become(self, typed: Text, version: int | None) -> None:
+        """Take over a change."""
+        self.typed, self.text, self.version = typed, _without_bom(typed), version
 
     @property
     def known(self) -> Known:
@@ -139,7 +146,7 @@ class Server(LanguageServer):
 
     def open(self, uri: str, text: str, version: int | None) -> Document:
         unit = str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding) or "utf-16")
-        document = Document(uri, _path(uri), _without_bom(Text(text, unit)), version)
+        document = Document(uri, _path(uri), Text(text, unit), version)
         self.documents[uri] = document
         return document
 
@@ -147,7 +154,7 @@ class Server(LanguageServer):
         document = self.documents.get(params.text_document.uri)
         if document is None:
             return None
-        text = document.text
+        text = document.typed
         for change in params.content_changes:
             if isinstance(change, lsp.TextDocumentContentChangePartial):
                 start, end = change.range.start, change.range.end
@@ -155,7 +162,7 @@ class Server(LanguageServer):
                 text = text.changed(first, last, change.text)
             else:
                 text = Text(change.text, text.unit)
-        document.text, document.version = _without_bom(text), params.text_document.version
+        document.become(text, params.text_document.version)
         return document
 
     def check(self, document: Document, pause: float) -> None:
