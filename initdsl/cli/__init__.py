@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import sys
 from typing import Any
@@ -63,6 +65,9 @@ def main() -> None:
     """The `initdsl` program: exit code 0 fine, 1 findings or a difference, 2 could not run."""
     from ..diagnostic import InitDSLError
 
+    # a short program: nearly all it makes lasts to its end, and looking for garbage would take a tenth of its time
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
     try:
         group(prog_name="initdsl")
     except InitDSLError as error:
