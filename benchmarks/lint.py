@@ -1,6 +1,6 @@
 """How long the linter takes to start, beside the import of what it stands on, each in its own process and in turn.
 
-    python benchmarks/lint.py [rounds]
+python benchmarks/lint.py [rounds]
 """
 
 from __future__ import annotations
