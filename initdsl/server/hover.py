@@ -16,7 +16,7 @@ from .known import Known, shape_and_fans
 from .outline import Declaration, outline
 from .pieces import Colour, Piece, coloured, read
 
-__all__ = ["counts", "definition", "hover"]
+__all__ = ["count_ahead", "counts", "definition", "hover"]
 
 MOST = 12
 
@@ -115,10 +115,19 @@ def _selectors(rule: Rule) -> Iterator[Selector]:
 
 def counts(text: str, start: int, end: int, known: Known) -> list[tuple[int, str]]:
     """Behind the selectors between two offsets, how many parameters they select."""
+    return list(_counted(text, start, end, known))
+
+
+def count_ahead(text: str, known: Known) -> Iterator[None]:
+    """Count selector by selector, so that `counts` has little left to do."""
+    for _ in _counted(text, 0, len(text), known):
+        yield
+
+
+def _counted(text: str, start: int, end: int, known: Known) -> Iterator[tuple[int, str]]:
     if known.network is None:
-        return []
+        return
     found = outline(text)
-    shown = []
     for number, piece in enumerate(found.pieces.pieces):
         if piece.end < start:
             continue
@@ -131,8 +140,7 @@ def counts(text: str, start: int, end: int, known: Known) -> list[tuple[int, str
             span = Span(target.span.start + shift, target.span.end + shift)
             matches = known.selected(found, piece.outer, target, text[span.start : span.end], number)
             if matches is not None:
-                shown.append((span.end, _count(len(known.tensors(matches, rule)))))
-    return shown
+                yield span.end, _count(len(known.tensors(matches, rule)))
 
 
 def _count(count: int) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import pathname2url, url2pathname
@@ -27,9 +28,9 @@ from ..source import Span
 from ..syntax import parser
 from .completion import completions
 from .finder import Finder
-from .hover import counts, definition, hover
+from .hover import count_ahead, counts, definition, hover
 from .known import Known, known_at, torch_classes
-from .outline import Declaration, Refused, Symbol, outline, renamed, symbols
+from .outline import Declaration, Refused, Symbol, outline, read_ahead, renamed, symbols
 from .pieces import Colour, coloured, cut
 from .text import Text
 
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 # with nothing typed for this many seconds, garbage is collected
 REST = 2
+
+# what is done ahead is done for this many seconds, and then for as many it is not
+SLICE = 0.004
 
 # findings wait until typing pauses for this many seconds
 PAUSE = 0.05
@@ -83,6 +87,7 @@ class Document:
     found: list[Diagnostic] = field(default_factory=list)
     checked: str | None = None
     task: asyncio.Task[None] | None = None
+    reading: asyncio.Task[None] | None = None
     laid_out: LaidOut = field(default_factory=LaidOut)
 
     def __post_init__(self) -> None:
@@ -196,8 +201,9 @@ class Server(LanguageServer):
 
     def forget(self, uri: str) -> None:
         document = self.documents.pop(uri, None)
-        if document is not None and document.task is not None:
-            document.task.cancel()
+        for task in (document.task, document.reading) if document is not None else ():
+            if task is not None:
+                task.cancel()
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
 
 
@@ -212,14 +218,27 @@ def _collect() -> None:
     gc.freeze()
 
 
-def _read(document: Document) -> None:
-    """Read beforehand what an editor will ask about."""
-    text, laid_out = document.text.text, LaidOut()
-    outline(text)
-    counts(text, 0, len(text), document.known)
+async def _read_ahead(document: Document) -> None:
+    """Read what an editor will ask about, a little at a time, so that nothing it asks meanwhile waits for all of it."""
+    text, loop = document.text.text, asyncio.get_running_loop()
+    known = await loop.run_in_executor(None, lambda: document.known)
+    try:
+        began = loop.time()
+        for _ in chain(read_ahead(text), count_ahead(text, known)):
+            if loop.time() - began > SLICE:
+                await asyncio.sleep(SLICE)
+                began = loop.time()
+        await asyncio.sleep(REST)
+        document.laid_out = await loop.run_in_executor(None, _lay_out_ahead, document.text.text)
+    except Exception:
+        log.exception("could not read %s ahead", document.uri)
+
+
+def _lay_out_ahead(text: str) -> LaidOut:
+    laid_out = LaidOut()
     with suppress(InitDSLError):
         format_range(text, 1, 1, laid_out)
-    document.laid_out = laid_out
+    return laid_out
 
 
 def _path(uri: str) -> str:
@@ -493,7 +512,7 @@ def make_server() -> Server:
         item = params.text_document
         document = server.open(item.uri, item.text, item.version)
         server.check(document, 0)
-        asyncio.get_running_loop().run_in_executor(None, _read, document)
+        document.reading = asyncio.get_running_loop().create_task(_read_ahead(document))
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: lsp.DidChangeTextDocumentParams) -> None:
