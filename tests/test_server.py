@@ -231,6 +231,15 @@ def test_hostile_texts_end(text: str, known: Known) -> None:
     everything(text, len(text), known)
 
 
+def test_blocks_deeper_than_the_language_goes_are_shown_beside_each_other() -> None:
+    def depth(symbol: Any) -> int:
+        return 1 + max(map(depth, symbol.children), default=0)
+
+    deep = symbols("A {\n" * 3000)
+    assert [depth(symbol) for symbol in deep] == [65]
+    assert depth(symbols("A {\n" * 10)[0]) == 10
+
+
 # ---- completion
 
 

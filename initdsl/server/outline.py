@@ -12,7 +12,7 @@ from .. import nodes
 from ..initializers import default_registry
 from ..nodes import Call, Let, Name, Rule, Use
 from ..source import Span
-from ..syntax import keywords
+from ..syntax import DEFAULT_LIMITS, keywords
 from .pieces import Piece, Pieces, coloured, cut, rule_of
 
 __all__ = ["Declaration", "Outline", "Refused", "Symbol", "outline", "read_ahead", "renamed", "symbols"]
@@ -222,7 +222,7 @@ def symbols(text: str) -> list[Symbol]:
     """The statements of a text, those of blocks inside them."""
     pieces = cut(text).pieces
     top: list[Symbol] = []
-    open_: dict[int, Symbol] = {}
+    open_: dict[int, tuple[int, list[Symbol]]] = {}
     ends: dict[int, int] = {}
     current = -1
     for number, piece in enumerate(pieces):
@@ -238,9 +238,11 @@ def symbols(text: str) -> list[Symbol]:
         name, kind, span = _symbol(piece)
         end = ends.get(number, len(text.rstrip())) if piece.kind == "open" else piece.end
         symbol = Symbol(name, kind, Span(piece.start, max(end, piece.end)), span, [])
-        (open_[piece.outer].children if piece.outer in open_ else top).append(symbol)
+        depth, inside = open_.get(piece.outer, (0, top))
+        inside.append(symbol)
         if piece.kind == "open":
-            open_[number] = symbol
+            # deeper than the language goes, what is inside is shown beside it
+            open_[number] = (depth + 1, symbol.children if depth < DEFAULT_LIMITS.nesting else inside)
     return top
 
 
