@@ -441,12 +441,14 @@ class Plan:
         return execute(self, on_init, sample=sample)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-ready values, versioned."""
+        """The plan as JSON-ready values, versioned; `initdsl apply` carries them out where nothing has changed."""
         from .report import totals
 
         return {
             "format": PLAN_FORMAT, "version": PLAN_VERSION, "seed": self.seed,
             "network": self.network.fingerprint(),
+            "rules": {"root": self.rules.root, "sources": self.rules.sources},
+            "vars": dict(self.resolver.variables),
             "entries": [entry.to_dict() for entry in self.entries],
             "ties": [list(names) for names in self.tied],
             "unmatched": [d.to_dict() for d in self.warnings],

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..plans import Plan
+    from ..replaying import SavedPlan
+    from ..report import Report
 
 
 @click.command("apply")
@@ -41,7 +43,9 @@ def command(
 ) -> None:  # fmt: skip
     """Fill a network by the rule file RULES, print what was done, and save it with -o.
 
-    `-o out/` writes a network that may be larger than memory, as safetensors shards that transformers reads.
+    RULES may be a plan that `initdsl plan -o plan.json` saved: it is carried out if rules and network are still those
+    it was made of, with its own seed and settings. `-o out/` writes a network that may be larger than memory, as
+    safetensors shards that transformers reads.
     """
     from pathlib import Path
 
@@ -52,24 +56,33 @@ def command(
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
         return
+    saved = _saved(rules, seed, settings, root)
     if page is not None:
         from ..saving import suffix
 
         reported(lambda: suffix(page))  # before anything is filled
-    common: dict[str, Any] = {"seed": seed, "vars": variables(settings), "strict": strict, "root": root}
+    common: dict[str, Any] = (
+        {"seed": seed, "vars": variables(settings), "root": root} if saved is None else saved.options
+    )
     if output is not None and _is_folder(output, max_shard_size):
-        if seed is None:
+        if common["seed"] is None:
             fail(
                 "a network is streamed to a folder from a seed",
                 "add `--seed 0`, or save to one file: `-o out.safetensors`",
             )
         if sample_file is not None:
             fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
-        made = _stream(model, Path(rules), output, max_shard_size or "5GB", common)
+        made = _stream(model, Path(rules), saved, output, max_shard_size or "5GB", {**common, "strict": strict})
     else:
         sample = None if sample_file is None else _sample(sample_file)
         net = load_model(model, meta=False)
-        made = reported(lambda: apply(net, Path(rules), sample=sample, **common)).plan
+
+        def fill() -> Report:
+            if saved is not None:
+                return saved.again(net, strict=strict).apply(sample=sample)
+            return apply(net, Path(rules), sample=sample, strict=strict, **common)
+
+        made = reported(fill).plan
         if output is not None:
             from ..checkpoint import provenance, save
 
@@ -81,6 +94,21 @@ def command(
     if quiet:
         return
     click.echo(json.dumps(_report(made), indent=2) if form == "json" else plan_text(made))
+
+
+def _saved(rules: str, seed: int | None, settings: tuple[str, ...], root: str | None) -> SavedPlan | None:
+    """The plan that a `.json` file holds; None for a rule file."""
+    from .console import fail
+
+    if not rules.endswith(".json"):
+        return None
+    for option, said in (("--seed", seed is not None), ("--set", settings), ("--root", root is not None)):
+        if said:
+            fail(f"the plan `{rules}` says itself what `{option}` would", f"leave out `{option}`, or make another plan")
+    from ..replaying import read_plan
+
+    found: SavedPlan = reported(lambda: read_plan(rules))
+    return found
 
 
 def _is_folder(output: str, max_shard_size: str | None) -> bool:
@@ -123,7 +151,9 @@ def _sample(path: str) -> Any:
     return tuple(found[place] for place in places) if set(found) == set(places) else found
 
 
-def _stream(model: str, rules: Path, folder: str, max_shard_size: str, common: dict[str, Any]) -> Plan:
+def _stream(
+    model: str, rules: Path, saved: SavedPlan | None, folder: str, max_shard_size: str, common: dict[str, Any]
+) -> Plan:
     import torch
 
     from ..streaming import size_in_bytes, stream
@@ -133,8 +163,20 @@ def _stream(model: str, rules: Path, folder: str, max_shard_size: str, common: d
     most = reported(lambda: size_in_bytes(max_shard_size))
     found = find_model(model)
     network = found if isinstance(found, torch.nn.Module) else called(model, found)
+    if saved is not None:
+        described = load_model(model, meta=True)
+        reported(lambda: saved.again(described, strict=common["strict"]))
     with progress("writing") as tell:
-        report = reported(lambda: stream(network, rules, folder, max_shard_size=most, on_progress=tell, **common))
+        report = reported(
+            lambda: stream(
+                network,
+                rules if saved is None else saved.rules,
+                folder,
+                max_shard_size=most,
+                on_progress=tell,
+                **common,
+            )
+        )
     plan: Plan = report.plan
     return plan
 
