@@ -8,7 +8,7 @@ VENV := $(VIRTUAL_ENV)
 endif
 STAMP := $(VENV)/.initdsl-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test test-all lint types docs bench clean
+.PHONY: demo test test-all lint types docs site bench clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -28,14 +28,19 @@ lint: $(STAMP)-dev
 types: $(STAMP)-dev
 	$(BIN)/mypy
 
-docs: $(STAMP)-test
+# what the pages say, then the site
+docs: $(STAMP)-test site
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_architecture.py
+
+site: $(STAMP)-docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	INITDSL_SITE=docs/_build/html $(BIN)/python -m pytest tests/test_site.py
 
 bench: $(STAMP)-test
 	$(BIN)/python benchmarks/run.py $(if $(wildcard .venv-jax/bin/python),--jax .venv-jax/bin/python)
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build docs/repository .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch 2.13.0 is what the tests are measured with; any from 2.4 on that is there already is kept
 $(STAMP):
@@ -49,6 +54,10 @@ $(STAMP)-test: $(STAMP)
 # torchvision wants this very torch; with another the tests on real models are skipped
 	if $(BIN)/python -c "import sys, torch; sys.exit(not torch.__version__.startswith('2.13.0'))"; then \
 	  $(BIN)/python -m pip install --quiet -e ".[models,integrations]"; fi
+	touch $@
+
+$(STAMP)-docs: $(STAMP)-test
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $@
 
 $(STAMP)-dev: $(STAMP)-test

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import inspect
 import json
+import re
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +119,190 @@ def schema() -> str:
     return json.dumps(made, indent=1, sort_keys=True) + "\n"
 
 
-MADE: dict[str, Callable[[], str]] = {"initializers.md": initializers, "ruleset.schema.json": schema}
+LINTS = """\
+# Lints
+
+What `initdsl lint` finds in rule files. Below the table each has its section, with an example of the mistake, what is
+said of it, and what to write instead; `initdsl lint --explain NAME` prints it. A finding is silenced on its line by
+`# initdsl: ignore[NAME] reason`, in a file by `# initdsl: ignore-file[NAME]`, in a project by `[tool.initdsl]` in
+`pyproject.toml` (`select`, `ignore`, `per-file-ignores`). *Safe* fixes leave the plan as it is and are made by `--fix`;
+the others by `--unsafe-fixes`. This page is written from the lints' own documentation by `python docs/generate.py`.
+
+Lints that need a network (`initdsl lint --model` or `--manifest`) show one, made of these:
+
+```python
+from torch import nn
+```
+
+| lint | kind | what it does | where it happened |
+|---|---|---|---|
+"""
+
+
+def lints() -> str:
+    """A table of all lints with their real-world sources, and a section for each from its docstring."""
+    from initdsl.linter.frame import Lint, all_lints
+
+    def row(one: Lint) -> str:
+        source = " ".join(one.sections.get("Source", "").split())
+        cells = (f"[`{one.name}`](#{one.name})", one.severity, one.summary, source)
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+    def section(one: Lint) -> str:
+        parts = [f"## {one.name}", f"*{one.severity.capitalize()}.* {one.doc.splitlines()[0]}"]
+        for heading, text in one.sections.items():
+            parts += [f"**{heading}**", _example(one, heading, text)]
+        return "\n\n".join(parts)
+
+    found = all_lints().values()
+    return LINTS + "".join(map(row, found)) + "\n" + "\n\n".join(map(section, found)) + "\n"
+
+
+def _example(one: Any, heading: str, text: str) -> str:
+    """A part of a lint's documentation; its first rule file with what the linter says of it."""
+    if heading not in ("Example", "Use instead"):
+        return text
+    rules, net = one.example(heading), "none"
+    scope: dict[str, Any] = {}
+    if one.needs == "network":
+        exec("from torch import nn\n" + one.sections["Network"].split("```")[1].removeprefix("python"), scope)
+        net = "net"
+    said = _findings(rules, scope.get("net"))
+    shown = f"<!-- lint: {net} -->\n```initdsl\n{rules}```" + (f"\n```text\n{said}\n```" if said else "")
+    return re.sub(r"```init\n.*?```", lambda _: shown, text, count=1, flags=re.DOTALL)
+
+
+def _findings(rules: str, net: Any) -> str:
+    """What the linter says of a rule file, on a network or of the file alone."""
+    import initdsl
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("rules.init").write_text(rules, "utf-8")
+        return "\n\n".join(map(str, initdsl.lint("rules.init", net)))
+
+
+RECIPES = """\
+# Recipes, in full
+
+The text of every [recipe](recipes.md), as it is in the package. `use "initdsl:NAME"` takes one into a rule file. The first
+line says what it starts and after whom; which library or paper it is held against stands
+[there](recipes.md#compared-with-the-libraries). This page is written by `python docs/generate.py`.
+"""
+
+
+def recipes() -> str:
+    """Every packaged rule file, highlighted, under its name."""
+    from initdsl.rules import packaged_recipes
+
+    texts = {name: path.read_text("utf-8").rstrip() for name, path in packaged_recipes().items()}
+    order = sorted(texts, key=lambda name: ("\nuse " in texts[name], name))  # what others use comes first
+    shown = (
+        f"## {name}\n\n<!-- file: {name}.init -->\n<!-- net: none -->\n```initdsl\n{texts[name]}\n```" for name in order
+    )
+    return "\n\n".join([RECIPES.rstrip(), *shown]) + "\n"
+
+
+API = """\
+# Python, name by name
+
+Every public name, from the docstrings by `python docs/generate.py`; how they are used together is in
+[Python](python.md), and `initdsl.integrations` has [a page of its own](integrations.md). The examples share these imports:
+
+```python
+import torch
+from torch import nn
+
+import initdsl
+from initdsl import *
+from initdsl.testing import assert_initialized
+```
+"""
+
+# where the names stand that are no members of `initdsl` itself
+FURTHER = {
+    "initdsl.testing": "For tests",
+    "initdsl.diagnosis": "What a diagnosis is made of",
+}
+
+
+def api() -> str:
+    """Every public name: signature, docstring, arguments; members of classes."""
+    import initdsl
+
+    every = [(f"initdsl.{name}", getattr(initdsl, name)) for name in sorted(initdsl.__all__, key=str.lower)]
+    functions = [one for one in every if inspect.isroutine(one[1])]
+    classes = [one for one in every if inspect.isclass(one[1]) and not issubclass(one[1], Exception)]
+    errors = [one for one in every if inspect.isclass(one[1]) and issubclass(one[1], Exception)]
+    parts = [API.rstrip()]
+    for title, names in (("Functions", functions), ("Classes", classes), ("Errors and warnings", errors)):
+        parts += [f"## {title}", *(_described(name, value) for name, value in names)]
+    for module, title in FURTHER.items():
+        there = importlib.import_module(module)
+        named = [(f"{module}.{name}", getattr(there, name)) for name in there.__all__ if name not in initdsl.__all__]
+        parts += [f"## {title}", *(_described(name, value) for name, value in named)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _described(name: str, value: Any) -> str:
+    short = name.rpartition(".")[2]
+    parts = [f"### {short}", f"`{name}{_signature(value)}`", _docstring(value)]
+    if inspect.isclass(value):
+        if is_dataclass(value):
+            shown = ", ".join(f"`{field.name}`" for field in fields(value) if field.repr and field.name[0] != "_")
+            parts.append(f"Fields: {shown}.")
+        for label, member in list(vars(value).items()):
+            inner = member.fget if isinstance(member, property) else getattr(member, "func", member)
+            inner = getattr(inner, "__func__", inner)
+            if label.startswith("_") or not inspect.isfunction(inner) or not inner.__doc__:
+                continue
+            called = (
+                "" if inner is not member and not isinstance(member, classmethod | staticmethod) else _signature(inner)
+            )
+            parts.append(f"#### {short}.{label}\n\n`.{label}{called}`\n\n{_docstring(inner)}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _signature(value: Any) -> str:
+    """How a function is called. Objects of the classes are what functions return, so theirs is not shown."""
+    if inspect.isclass(value):
+        return ""
+    signature = inspect.signature(value)
+    called = [
+        p.replace(
+            annotation=_Written(p.annotation) if p.annotation is not p.empty else p.empty,
+            default=_Written(f"{type(p.default).__name__}()") if is_dataclass(p.default) else p.default,
+        )
+        for p in signature.parameters.values()
+        if p.name not in ("self", "cls")
+    ]
+    gives = signature.return_annotation
+    return str(
+        signature.replace(parameters=called, return_annotation=_Written(gives) if isinstance(gives, str) else gives)
+    )
+
+
+class _Written:
+    """An annotation or a default, shown as it is written."""
+
+    def __init__(self, annotation: Any):
+        self.text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _docstring(value: Any) -> str:
+    """A docstring as Markdown: its examples as blocks that run."""
+    text = inspect.getdoc(value) or ""
+    return re.sub(
+        r"^>>> .*?(?=\n\n|\Z)", lambda found: f"```python\n{found[0]}\n```", text, flags=re.MULTILINE | re.DOTALL
+    )
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "initializers.md": initializers, "lints.md": lints, "recipe-files.md": recipes, "api.md": api,
+    "ruleset.schema.json": schema,
+}  # fmt: skip
 
 
 def main() -> None:

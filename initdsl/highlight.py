@@ -98,7 +98,7 @@ def table() -> dict[str, tuple[Match | Region, ...]]:
     selectors = [
         *common,
         # a value goes on in the next line behind an operator or a comma
-        Region(rf"{any_of('DRAW', 'EDIT', 'SET')}", ("operator",), "expression", r"(?=[;}])|(?<![-+*/%,])$"),
+        Region(rf"{any_of('DRAW', 'EDIT', 'COMPARE', 'SET')}", ("operator",), "expression", r"(?=[;}])|(?<![-+*/%,])$"),
         Match(rf"({t['LET']})[ \t]+({t['NAME']})", ("statement", "definition")),
         Region(rf"(?<!\w)({t['AS']})[ \t]*({t['LPAR']})", ("word", "punctuation"), "expression", t["RPAR"]),
         Match(rf"(?<=[ \t])(?:{any_of('MEASURE', 'STATE', 'TIED')})", ("word",)),

@@ -89,7 +89,7 @@ def stream(
     the folder holds other files of these names or a fill failed; OSError where the disk is full or can't be written to:
     then the files that are whole stay, and no other.
 
-    >>> import tempfile
+    >>> import os, tempfile
     >>> from torch import nn
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     report = stream(lambda: nn.Linear(3, 2), "net.* ~ normal(0, 0.02)", folder, seed=0)

@@ -8,9 +8,11 @@ A page is a script. What its blocks are:
 - `text`, directly after one of these: what it shows (a script's output, a rule file's errors or its plan). A line `...`
   stands for any number of lines. A rule file without one must have no errors and no warnings.
 - `toml`, `json`: parsed.
+- `yaml`: parsed, and the commands in it that call initdsl (`run:` of a workflow, `entry:` of a hook) must succeed.
 
 A comment before a block sets it up: `<!-- file: model.py -->` also writes it to that file, `<!-- net: lstm -->` plans
-it on that name (`none`: only parses it), `<!-- set: x=1 -->` gives variables. A drawing is indented, not fenced.
+it on that name (`none`: only parses it), `<!-- set: x=1 -->` gives variables, `<!-- lint: net -->` shows what the linter
+says of it instead, on that network or, with `none`, of the file alone. A drawing is indented, not fenced.
 
 `python tests/pages.py docs/language.md` writes what blocks show into the page; read the difference before you keep it.
 """
@@ -30,6 +32,7 @@ import tempfile
 import tomllib
 import traceback
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +59,7 @@ class Block:
 
 
 FENCE = re.compile(r"( *)(`{3,}|~{3,})(.*)")
-OPTION = re.compile(r"\s*<!-- (file|net|set): (.*?) -->\s*\Z")
+OPTION = re.compile(r"\s*<!-- (file|net|set|lint): (.*?) -->\s*\Z")
 
 
 def blocks_of(text: str) -> list[Block]:
@@ -162,6 +165,10 @@ class Page:
         name = block.options.get("file", "rules.init")
         Path(name).write_text(block.text + "\n", "utf-8")
         wanted = block.options.get("net", "net" if "net" in self.names else "none")
+        if "lint" in block.options:
+            found = initdsl.lint(name, self.names.get(block.options["lint"]))
+            self._compare(block, "\n\n".join(map(str, found)))
+            return
         values = dict(pair.split("=") for pair in block.options.get("set", "").split(", ") if pair)
         try:
             rules = initdsl.load(name)
@@ -223,6 +230,22 @@ class Page:
     def _json(self, block: Block) -> None:
         json.loads(block.text)
 
+    def _yaml(self, block: Block) -> None:
+        import yaml
+
+        for command in _commands(yaml.safe_load(block.text)):
+            code, said = initdsl_command(shlex.split(command)[1:])
+            if code:
+                self._differs(block, f"`{command}` exits with {code}: {said}", "fails")
+
+
+def _commands(value: Any) -> Iterator[str]:
+    """The calls of initdsl in a workflow or a list of hooks."""
+    if isinstance(value, dict):
+        yield from (value[key] for key in ("run", "entry") if str(value.get(key, "")).startswith("initdsl "))
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _commands(part)
+
 
 def initdsl_command(words: list[str]) -> tuple[int, str]:
     """The exit code of the command line's own `main`, and what it prints to both streams."""
@@ -239,10 +262,15 @@ def initdsl_command(words: list[str]) -> tuple[int, str]:
         code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     finally:
         sys.argv, sys.path[:] = before, path
-        for name in set(sys.modules) - modules:  # the page's own files
-            if getattr(sys.modules[name], "__file__", None) and os.getcwd() in str(sys.modules[name].__file__):
-                del sys.modules[name]
+        _forget(modules)
     return code, said.getvalue()
+
+
+def _forget(modules: set[str]) -> None:
+    """Take out the modules of the page's own files that were not there before."""
+    for name in set(sys.modules) - modules:
+        if getattr(sys.modules[name], "__file__", None) and os.getcwd() in str(sys.modules[name].__file__):
+            del sys.modules[name]
 
 
 def says(wanted: str, got: str) -> bool:
@@ -262,7 +290,13 @@ def run_page(name: str, text: str, folder: str | os.PathLike[str]) -> Page:
     before = dict(registered)
     try:
         with contextlib.chdir(folder):
-            page.run()
+            path, modules = list(sys.path), set(sys.modules)
+            sys.path.insert(0, os.getcwd())
+            try:
+                page.run()
+            finally:
+                sys.path[:] = path
+                _forget(modules)
     finally:  # what the page registers is its own
         registered.clear()
         registered.update(before)

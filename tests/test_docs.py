@@ -51,7 +51,8 @@ WRONG = {
     "command": "```console\n$ initdsl fmt nowhere.init\n```",
     "target": "```console\n$ make nonsense\n```",
     "exit code": "```console\n$ initdsl --version > /dev/null\n```",
-    "tag": "```yaml\na: 1\n```",
+    "tag": "```haskell\na = 1\n```",
+    "workflow": "```yaml\njobs:\n  rules:\n    steps:\n      - run: initdsl fmt nowhere.init\n```",
     "text alone": "```text\nnothing shows this\n```",
     "settings": '```toml\n[tool.initdsl]\nselekt = ["a"]\n```',
     "json": "```json\n{\n```",
@@ -156,7 +157,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(file), target
 
 
-@pytest.mark.parametrize("name", ["initializers.md", "ruleset.schema.json"])
+@pytest.mark.parametrize("name", ["initializers.md", "lints.md", "recipe-files.md", "api.md", "ruleset.schema.json"])
 def test_generated_pages_are_current(name: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs" / "generate.py", "--print", name],

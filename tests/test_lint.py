@@ -14,7 +14,6 @@ from initdsl.config import Config, ConfigError, find_config
 from initdsl.diagnostic import Diagnostic
 from initdsl.linter import all_lints, lint, lint_file, lint_source
 from initdsl.linter.frame import SECTIONS
-from initdsl.linter.page import page
 from initdsl.linter.run import fixed
 from initdsl.linter.targets import covers, targets_of
 from initdsl.parse_tables import read_tables
@@ -80,12 +79,6 @@ def test_findings_are_written_as_errors_are(name: str) -> None:
         assert found.message[0].islower() or not found.message[0].isalpha()
         assert found.span is not None
         assert found.span.start < found.span.end
-
-
-def test_the_page_is_current() -> None:
-    assert (ROOT / "docs" / "lints.md").read_text("utf-8") == page(), (
-        "run `python -m initdsl.linter.page > docs/lints.md`"
-    )
 
 
 # ---- cases: `finds: name` stands on the line of every finding

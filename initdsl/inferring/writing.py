@@ -82,7 +82,7 @@ def infer(factory: Callable[[], nn.Module], *, samples: int | None = None, seed:
     >>> from torch import nn
     >>> print(infer(lambda: nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64)), samples=2).text)  # doctest: +ELLIPSIS
     # ...
-    default Linear.bias, Linear.weight
+    default Linear.weight, Linear.bias
     ...
     """
     if isinstance(factory, nn.Module) or not callable(factory):

@@ -2,7 +2,7 @@
 
 A lint is one file in `lints/`, found by looking there. `run` puts them to a file; the other modules are what lints share:
 `file` (the statements as they stand), `targets` (what covers what), `values` (what can be known of an expression),
-`edits` (fixes). Around them: `suppressions`, `baseline`, `formats`, and `page`, which writes `docs/lints.md`.
+`edits` (fixes). Around them: `suppressions`, `baseline` and `formats`.
 """
 
 from .file import File, Placed

@@ -148,8 +148,10 @@ def lint(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], net: A
     With `net`, a module or a described `Network`, those that only a network brings to light as well. Settings come from
     the nearest pyproject.toml. Raises ConfigError where these can't be right.
 
-    >>> lint("initdsl/recipes")
-    []
+    >>> from pathlib import Path
+    >>> _ = Path("net.init").write_text("Linear.weight ~ kaimin_normal()")
+    >>> [found.name for found in lint("net.init")]
+    ['unknown-initializer']
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     network = None if net is None else against(net)
