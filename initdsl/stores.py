@@ -255,7 +255,7 @@ class _Metadata(pickle.Unpickler):
 
 
 def _reason(error: BaseException) -> str:
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("Error while deserializing header: ")
     return line[:1].lower() + line[1:300]
 
 

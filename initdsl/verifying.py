@@ -8,6 +8,7 @@ distribution (`orthogonal`) is checked for that. Reads only: the network it is g
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -221,6 +222,7 @@ def verify(
     compiled = coerce(rules, root)
     notes: list[str] = []
     seed = _seed_of(store, seed, notes)
+    vars = _vars_of(store, vars, compiled, notes)
     network, live = _structure(net, model, store, compiled)
     made = plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root)
     made.live = live
@@ -234,7 +236,13 @@ def verify(
     provenance = {k: v for k, v in store.metadata.items() if k.startswith("initdsl.") or k == "torch.version"}
     run = _Run(made, store, after_training, alpha)
     checks = run.checks()
-    return Verification(store.where, checks, run.structure, notes, provenance, seed, after_training, run.unmet())
+    return Verification(
+        store.where, checks, run.structure, notes + run.notes, provenance, seed, after_training, run.unmet()
+    )
+
+
+def _plain_dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 # ---- what is verified, against which network
@@ -264,6 +272,32 @@ def _seed_of(store: Store, seed: int | None, notes: list[str]) -> int | None:
         notes.append(f"its values are of seed {told} and stream {stream}, which this version does not make again")
         return None
     return int(told)
+
+
+def _vars_of(
+    store: Store, vars: Mapping[str, Any] | None, rules: RuleSet, notes: list[str]
+) -> Mapping[str, Any] | None:  # fmt: skip
+    """The overridden `let`s that were given, or those the file tells, where the rules still have them."""
+    try:
+        told = json.loads(store.metadata.get("initdsl.vars", "{}"))
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        notes.append("the overridden `let`s it tells of can't be read")
+        return vars
+    if vars is not None:
+        if told and dict(vars) != told:
+            notes.append(f"it says that it was made with {_settings(told)}, not {_settings(vars) or 'none set'}")
+        return vars
+    known = {rule.name for rule in rules.walk() if isinstance(rule, nodes.Let)}
+    if gone := [name for name in told if name not in known]:
+        notes.append(f"it says that it was made with {_settings(told)}, and no `let` declares {listed(gone)}")
+    found = {name: value for name, value in told.items() if name in known}
+    return found or None
+
+
+def _settings(vars: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in vars.items())
 
 
 def _structure(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Network, Live]:
@@ -405,6 +439,7 @@ class _Run:
         self.plan, self.live, self.store = plan, plan.live, store
         self.after_training, self.alpha = after_training, alpha
         self.structure: list[str] = []
+        self.notes: list[str] = []
         self.p_values: list[tuple[Check, str, float]] = []
         self.taken: set[int] = set()
         self.names = {e.tensor.index: self._stored(e.names) for e in plan.entries}
@@ -455,6 +490,7 @@ class _Run:
         whole = isinstance(store, Tensors) and store.where == "the network"
         expected: set[str] = set()
         missing: list[str] = []
+        others: dict[tuple[str, str], list[str]] = {}
         for info in network.tensors:
             names = network.names(info)
             expected.update(names)
@@ -468,8 +504,16 @@ class _Run:
                 self.structure.append(
                     f"`{info.name}` has shape {list(store.tensors[found].shape)}, not {list(info.shape)}"
                 )
+            elif (there := store.tensors[found].dtype) != (here := getattr(torch, info.dtype)):
+                if there.is_floating_point == here.is_floating_point:
+                    others.setdefault((_plain_dtype(there), info.dtype), []).append(info.name)
+                else:
+                    self.structure.append(f"`{info.name}` is {_plain_dtype(there)}, not {info.dtype}")
         if missing:
             self.structure.append(f"{len(missing)} missing: {listed(missing, 8)}")
+        for (theirs, ours), names in others.items():
+            what = f"{len(names)} tensors are" if len(names) > 1 else f"`{names[0]}` is"
+            self.notes.append(f"{what} {theirs} there and {ours} in the network: compared as {theirs}")
         further = [n for n in store.tensors if n not in expected]
         if further and not whole:
             self.structure.append(f"{len(further)} that the network has not: {listed(further, 8)}")
@@ -546,7 +590,7 @@ class _Run:
     def _moved_or(self, check: Check, message: str) -> None:
         """A difference: how far it has moved after training, drift before."""
         if self.after_training:
-            check.moved = {"moved": 1.0, **(check.moved or {})}
+            check.moved = {**(check.moved or {}), "moved": 1.0}
             check.message = message
         else:
             check.drift(message)

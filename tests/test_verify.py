@@ -142,6 +142,33 @@ def test_other_rules_are_told(saved: Path) -> None:
     assert any("other rules" in note for note in found.notes)
 
 
+def test_a_file_tells_its_settings(tmp_path: Path) -> None:
+    rules, net = "let std = 1; let gone = 2; net.* ~ normal(gone, std)", nn.Linear(30, 30)
+    made = initdsl.apply(net, rules, seed=2, vars={"std": 3.0, "gone": 4})
+    save(net, tmp_path / "a.safetensors", provenance(made.plan))
+    found = initdsl.verify(tmp_path / "a.safetensors", rules, model=net)
+    assert found, str(found)
+    assert not found.notes
+    other = initdsl.verify(tmp_path / "a.safetensors", rules, model=net, vars={"std": 5.0})
+    assert (bool(other), other.notes) == (False, ["it says that it was made with gone=4, std=3.0, not std=5.0"])
+    left = initdsl.verify(tmp_path / "a.safetensors", "let std = 1; net.* ~ normal(4, std)", model=net)
+    assert left, str(left)
+    assert "it says that it was made with gone=4, std=3.0, and no `let` declares `gone`" in left.notes
+
+
+def test_dtypes_are_told(saved: Path, tmp_path: Path) -> None:
+    state = load_file(saved / "net.safetensors")
+    state["mix.weight"] = state["mix.weight"].bfloat16()
+    save_file(state, tmp_path / "short.safetensors", {"head.weight": "embed.weight"})
+    found = initdsl.verify(tmp_path / "short.safetensors", RULES, 5, model=Net())
+    assert found, str(found)
+    assert found.notes == ["`mix.weight` is bfloat16 there and float32 in the network: compared as bfloat16"]
+    state["mix.bias"] = torch.zeros(24, dtype=torch.int32)  # all that its rule says, and of no use
+    save_file(state, tmp_path / "wrong.safetensors", {"head.weight": "embed.weight"})
+    found = initdsl.verify(tmp_path / "wrong.safetensors", RULES, 5, model=Net())
+    assert (bool(found), found.structure) == (False, ["`mix.bias` is int32, not float32"])
+
+
 def test_structure(saved: Path, tmp_path: Path) -> None:
     state = load_file(saved / "net.safetensors")
     del state["mix.bias"]
@@ -292,6 +319,18 @@ def test_what_training_moved() -> None:
     assert not initdsl.verify(net, rules, 0)
 
 
+def test_without_a_seed_what_is_not_as_drawn_has_moved() -> None:
+    net = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    rules = "Linear.weight ~ normal(0, 0.02); Linear.bias = 0"
+    initdsl.apply(net, rules)
+    with torch.no_grad():
+        net[0].weight.mul_(1.2)
+    found = initdsl.verify(net, rules, after_training=True)
+    assert [check.moved["moved"] for check in found] == [1, 0, 0, 0]
+    assert "moved: the std is" in str(found)
+    assert "1 moved" in found.summary()
+
+
 def test_a_computed_weight_under_a_seed() -> None:
     net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 5)), nn.Linear(5, 5))
     rules = "Linear.weight ~ normal(0, 0.02); Linear.bias = 0"
@@ -400,6 +439,22 @@ def test_the_commands_exit_codes(tmp_path: Path) -> None:
         assert wrong.returncode == 2
         assert wrong.stderr.startswith("error[")
         assert "Traceback" not in wrong.stderr
+
+
+def test_a_checkpoint_with_a_part_missing(tmp_path: Path) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    (tmp_path / "net.py").write_text("from torch import nn\ndef Net(): return nn.Linear(8, 9)\n")
+    (tmp_path / "net.init").write_text("net.* = 0\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(nn.Linear(8, 9).state_dict(), checkpoint_id=tmp_path / "dcp")
+    (tmp_path / "dcp" / "__0_0.distcp").unlink()
+    done = run("verify", "net.init", "dcp", "--model", "net.py:Net", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error[usage]: can't read `dcp/__0_0.distcp`: no such file or directory\n",
+    )
 
 
 def test_state_dicts_with_extra_state_and_other_things() -> None:

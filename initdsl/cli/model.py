@@ -187,7 +187,10 @@ def reported(work: Callable[[], Any]) -> Any:
             raise SystemExit(2) from None
         except KeyError as error:
             fail(str(error.args[0]))
-        except (OSError, ValueError, TypeError) as error:
+        except OSError as error:
+            reason = error.strerror
+            fail(f"can't read `{error.filename}`: {reason.lower()}" if reason and error.filename else str(error))
+        except (ValueError, TypeError) as error:
             fail(str(error))
         except RecursionError:
             fail("the network is nested too deeply")

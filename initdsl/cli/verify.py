@@ -21,7 +21,7 @@ from .model import load_model, read_manifest, reported, variables
 @click.option("--root", type=click.Path(file_okay=False), help="The folder that `use` and `load` may not leave.")
 @click.option("--after-training", is_flag=True, help="Say how far each parameter has moved; that is no drift.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="Print what drifted, and the last line.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what drifted and what may be why, and the last line.")
 def command(
     rules: str, checkpoint: str, model: str | None, manifest: str | None, settings: tuple[str, ...], seed: int | None,
     root: str | None, after_training: bool, form: str, quiet: bool,
@@ -49,7 +49,7 @@ def command(
     found = reported(
         lambda: verify(
             checkpoint, Path(rules), seed, model=network if network is not None else described,
-            vars=variables(settings), root=root, after_training=after_training,
+            vars=variables(settings) or None, root=root, after_training=after_training,
         )
     )  # fmt: skip
     if form == "json":
@@ -61,6 +61,7 @@ def command(
                     *map(str, found.drifted),
                     *(f"structure: {s}" for s in found.structure),
                     *(f"unmet: {s}" for s in found.unmet),
+                    *(f"note: {s}" for s in found.notes if not found),
                     found.summary(),
                 ]
             )
