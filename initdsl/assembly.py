@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 from . import nodes
@@ -13,7 +15,7 @@ from .resolution import Resolution
 from .selectors import listed
 from .values import Info
 
-__all__ = ["Assembly", "wrong_fan"]
+__all__ = ["Assembly"]
 
 Found = dict[int, tuple[Action | None, list[Action]]]
 
@@ -202,18 +204,18 @@ class Assembly:
                 if not uses[id(rule)] or not isinstance(rule, Assign):
                     continue
                 module = self.at.network.modules[action.match.module]
-                reason = wrong_fan(module.cls, module, action)
-                if reason is None or (action.clause.number, reason[0]) in noted:
+                wrong = wrong_fan(module.cls, module, action)
+                if wrong is None or (action.clause.number, wrong.reason) in noted:
                     continue
-                noted.add((action.clause.number, reason[0]))
+                noted.add((action.clause.number, wrong.reason))
                 where = self.at.rules.source(rule.source)
                 self.at.notes.append(
                     Diagnostic(
-                        "doubtful-fan",
-                        f"`{entry.label}` {list(entry.shape)}: {reason[0]}",
+                        wrong.name,
+                        f"`{entry.label}` {list(entry.shape)}: {wrong.reason}",
                         where,
                         rule.value.span,
-                        reason[1],
+                        wrong.hint,
                         "note",
                     )
                 )
@@ -274,26 +276,55 @@ def _uses_fans(initializer: Initializer | None, call: Call) -> bool:
 CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 
 
-def wrong_fan(cls: Any, module: Any, action: Action) -> tuple[str, str] | None:
-    """Why torch's fans of a tensor are not its layer's, and what to write instead."""
+@dataclass(frozen=True)
+class WrongFan:
+    """Why torch's fans of a tensor are not its layer's, what to write instead, and `(fan_in, fan_out)` of the layer."""
+
+    reason: str
+    hint: str
+    right: tuple[int, int]
+    name: str = "doubtful-fan"
+
+
+def wrong_fan(cls: Any, module: Any, action: Action) -> WrongFan | None:
+    """What is wrong with the fans that an action reads off its tensor, if anything is."""
     names = {cls.name, *(base.name for base in cls.bases)}
-    ndim = len(action.shape)
-    if action.index is not None or action.view is not None:
+    shape = action.shape
+    if action.index is not None or action.view is not None or len(shape) < 2 or 0 in shape:
         return None
-    if ndim == 2 and cls.name == "Conv1D":
-        return (
-            "its layer stores (in, out), so fan_in and fan_out are swapped",
-            "write `fan_in=fan_out, fan_out=fan_in`",
-        )
+    found: WrongFan | None = None
     convolution = any(name in names for name in CONVOLUTIONS)
-    if ndim == 3 and not convolution:
-        return "a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself"
-    if convolution and "Transpose" in cls.name:
-        return "a transposed convolution has its fans swapped", "write `fan_in=...` and `fan_out=...`"
-    groups = module.attribute("groups")
-    if convolution and isinstance(groups, int) and groups > 1:
-        return (
-            "fan_out of a grouped convolution counts all groups",
-            "`fan_out=fan_out // groups` counts one",
+    field, groups = math.prod(shape[2:]), module.attribute("groups")
+    groups = groups if convolution and isinstance(groups, int) and groups > 1 else 1
+    if len(shape) == 2 and cls.name == "Conv1D":
+        found = WrongFan(
+            "its layer stores (in, out), so fan_in and fan_out are swapped", "write `fan_in=fan_out, fan_out=fan_in`", shape
+        )  # fmt: skip
+    elif len(shape) == 3 and not convolution:
+        found = WrongFan(
+            "a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself", (shape[2], shape[1])
         )
-    return None
+    elif convolution and any("Transpose" in name for name in names):
+        inputs = "fan_out" if groups == 1 else "fan_out // groups"
+        right = (shape[0] * field // groups, shape[1] * field)
+        found = WrongFan(
+            "a transposed convolution has its fans swapped", f"write `fan_in={inputs}, fan_out=fan_in`", right
+        )
+    elif groups > 1:
+        right = (shape[1] * field, max(1, shape[0] * field // groups))
+        found = WrongFan(
+            "fan_out of a grouped convolution counts all groups", "`fan_out=fan_out // groups` counts one", right,
+            "depthwise-fan",
+        )  # fmt: skip
+    return None if found is None or _all_the_same(action, found.right) else found
+
+
+def _all_the_same(action: Action, right: tuple[int, int]) -> bool:
+    """Whether the right fans give the same distribution: not every initializer reads both, or tells one from the other."""
+    draw = action.payload
+    if not isinstance(draw, Draw):
+        return False
+    given = {n: fan for n, fan in zip(("fan_in", "fan_out"), right, strict=True) if draw.initializer.parameter(n)}
+    return draw.initializer.distribution(action.shape, draw.arguments) == draw.initializer.distribution(
+        action.shape, {**draw.arguments, **given}
+    )

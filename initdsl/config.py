@@ -17,8 +17,8 @@ from .source import Source, Span
 __all__ = ["Config", "ConfigError", "find_config"]
 
 LISTS = ("select", "ignore", "exclude", "initializers")
-STRINGS = ("model", "manifest", "root")
-KEYS = (*LISTS, "per-file-ignores", *STRINGS)
+STRINGS = ("model", "root")
+KEYS = (*LISTS, "per-file-ignores", "manifest", *STRINGS)
 
 
 class ConfigError(InitDSLError):
@@ -30,8 +30,9 @@ class Config:
     """Settings for the files under `folder`.
 
     `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
-    `exclude` are globs of files not to look for, `initializers` names that Python code registers. `model` and
-    `manifest` describe the network, `root` is the folder `use` and `load` may not leave; both are relative to `folder`.
+    `exclude` are globs of files not to look for, `initializers` names that Python code registers. `model` is the
+    network, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
+    Paths are relative to `folder`.
     """
 
     folder: Path = field(default_factory=Path)
@@ -41,7 +42,7 @@ class Config:
     exclude: tuple[str, ...] = ()
     initializers: tuple[str, ...] = ()
     model: str | None = None
-    manifest: str | None = None
+    manifests: tuple[tuple[str, str], ...] = ()
     root: str | None = None
 
     def relative(self, path: str | os.PathLike[str]) -> str:
@@ -57,6 +58,12 @@ class Config:
         """Whether a file or folder is not to be looked at."""
         shown = self.relative(path)
         return any(matches(shown, glob) for glob in self.exclude)
+
+    def manifest_of(self, path: str | os.PathLike[str]) -> str | None:
+        """The description of the network that a rule file is for: that of the last glob that takes the file in."""
+        shown = self.relative(path)
+        found = [manifest for glob, manifest in self.manifests if matches(shown, glob)]
+        return str(self.folder / found[-1]) if found else None
 
     def names(self) -> frozenset[str]:
         """Every lint the settings name."""
@@ -123,6 +130,8 @@ def _read(path: str, changed: int, size: int) -> Config | None:
     values |= {key: table[key] for key in STRINGS if key in table}
     per_file = table.get("per-file-ignores", {})
     values["per_file_ignores"] = tuple((glob, tuple(names)) for glob, names in per_file.items())
+    manifest = table.get("manifest", {})
+    values["manifests"] = tuple(({"*": manifest} if isinstance(manifest, str) else manifest).items())
     return Config(Path(os.path.dirname(path)), **values)
 
 
@@ -140,6 +149,13 @@ def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
         return problem(f"`{key}` is a string", f'as in `{key} = "..."`')
     if key == "per-file-ignores" and not (isinstance(value, dict) and all(_strings(v) for v in value.values())):
         return problem("`per-file-ignores` maps globs to lists of lints", 'as in `"examples/*.init" = ["catch-all"]`')
+    if key == "manifest" and not (
+        isinstance(value, str) or (isinstance(value, dict) and all(isinstance(v, str) for v in value.values()))
+    ):
+        return problem(
+            "`manifest` is the path of a network description, or maps globs of rule files to such paths",
+            'as in `manifest = "model.json"`, or `"gpt*.init" = "gpt.json"` below `[tool.initdsl.manifest]`',
+        )
     return None
 
 

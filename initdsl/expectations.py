@@ -114,9 +114,13 @@ def _possible(expected: Expected, low: float, high: float) -> bool:
             return low - room <= expected.bounds[1] and high + room >= expected.bounds[0]
         case "=":
             return low - room <= expected.bounds[0] <= high + room
-        case "<" | "<=":
+        case "<":
+            return low - room < expected.bounds[0]
+        case "<=":
             return low - room <= expected.bounds[0]
-        case ">" | ">=":
+        case ">":
+            return high + room > expected.bounds[0]
+        case ">=":
             return high + room >= expected.bounds[0]
     return True
 

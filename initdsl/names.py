@@ -238,7 +238,7 @@ class Names:
         if len(found) != 1:
             count = "nothing" if not found else f"{len(found)} things"
             hint = next((u.hint for u in self.matcher.explain(path)), None) if not found else "name one of them"
-            raise EvalError(f"this path leads to {count}", node.span, hint, "unmatched-path")
+            raise EvalError(f"this path leads to {count}", node.span, hint, "unmatched-selector")
         match = found[0]
         if match.tensor is None:
             raise EvalError(

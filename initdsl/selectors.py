@@ -636,10 +636,10 @@ class Matcher:
             text = (
                 f"it has {counts[0]} {'child' if counts[0] == 1 else 'children'} by index" if len(counts) == 1 else None
             )
-            return Unmatched(f"there is no such index {where}", span, text, "unmatched-path")
+            return Unmatched(f"there is no such index {where}", span, text)
         name = step.name
         if step.predicates:
-            return Unmatched(f"nothing named `{name}` {where} meets this condition", span, None, "unmatched-path")
+            return Unmatched(f"nothing named `{name}` {where} meets this condition", span, None)
         if "*" not in name and any(name in m.absent for m in modules):
             return Unmatched(
                 f"`{name}` is none {where}", span, "a selector that may match nothing ends in `?`", warning=True
@@ -649,9 +649,9 @@ class Matcher:
         )
         hint = near(name, names) or (f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None)
         if not names and "*" in name:
-            return Unmatched(f"there are no parameters {where}", span, None, "unmatched-path")
+            return Unmatched(f"there are no parameters {where}", span, None)
         what = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
-        return Unmatched(f"there is {what} {where}", span, hint, "unmatched-path")
+        return Unmatched(f"there is {what} {where}", span, hint)
 
     def _explain_class(self, pattern: ClassPattern, path: Path) -> Unmatched:
         written = pattern.name

@@ -45,4 +45,4 @@ def test_a_container_that_is_not_in_the_block_is_named() -> None:
     for container in (".frist", "(.frist, .frist)", "(.first, .frist)"):
         with pytest.raises(initdsl.ResolveError) as raised:
             written(f"net[1] {{ Linear.weight in {container} = 1 }}")
-        assert {(d.name, d.hint) for d in raised.value.diagnostics} == {("unmatched-path", "did you mean `first`?")}
+        assert {(d.name, d.hint) for d in raised.value.diagnostics} == {("unmatched-selector", "did you mean `first`?")}

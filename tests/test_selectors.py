@@ -183,7 +183,7 @@ class TestIntegerKeys:
     def test_no_such_key(self, index: str) -> None:
         with pytest.raises(initdsl.ResolveError) as caught:
             initdsl.apply(self.net(), f"net.layers[{index}].weight = 0")
-        assert names_of(caught.value) == ["unmatched-path"]
+        assert names_of(caught.value) == ["unmatched-selector"]
 
     def test_by_name(self) -> None:
         assert self.chosen('net.layers["9"].weight = 0') == {9}
@@ -493,22 +493,22 @@ def test_assigning_to_a_module(rule: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "name", "text"),
     [
-        ("net.head.weight = 0", "unmatched-path", "head"),
-        ("net[0].wieght = 0", "unmatched-path", "did you mean `weight`?"),
-        ("net[9].weight = 0", "unmatched-path", "no such index"),
+        ("net.head.weight = 0", "unmatched-selector", "head"),
+        ("net[0].wieght = 0", "unmatched-selector", "did you mean `weight`?"),
+        ("net[9].weight = 0", "unmatched-selector", "no such index"),
         ("/nope/ = 0", "unmatched-selector", "regular expression"),
-        ("Linear.weight in net.nope = 0", "unmatched-path", "nope"),
-        ("Linear.weight not in net.nope = 0", "unmatched-path", "nope"),
-        ("Linear.weight in (net[0], net.nope) = 0", "unmatched-path", "nope"),
-        ("(Linear.weight, net.nope) in net = 0", "unmatched-path", "nope"),
-        ("Linear.weight, net.nope = 0", "unmatched-path", "nope"),
+        ("Linear.weight in net.nope = 0", "unmatched-selector", "nope"),
+        ("Linear.weight not in net.nope = 0", "unmatched-selector", "nope"),
+        ("Linear.weight in (net[0], net.nope) = 0", "unmatched-selector", "nope"),
+        ("(Linear.weight, net.nope) in net = 0", "unmatched-selector", "nope"),
+        ("Linear.weight, net.nope = 0", "unmatched-selector", "nope"),
         ("Linear.weight in net[1] = 0", "unmatched-selector", "inside"),
         ("Linear.weight not in net = 0", "unmatched-selector", "outside"),
         ("Linear(in_features=99).weight = 0", "unmatched-selector", "meets this condition"),
         ("Linear(in_feature=4).weight = 0", "unknown-attribute", "did you mean `in_features`?"),
-        ("net.**.foo = 0", "unmatched-path", "foo"),
+        ("net.**.foo = 0", "unmatched-selector", "foo"),
         ("net[0].weight.data = 0", "unmatched-selector", "nothing inside"),
-        ("net { Linear { .nope = 0 } }", "unmatched-path", "nope"),
+        ("net { Linear { .nope = 0 } }", "unmatched-selector", "nope"),
     ],
 )
 def test_selecting_nothing_is_an_error(rule: str, name: str, text: str) -> None:

@@ -514,7 +514,7 @@ async def test_findings_come_while_typing_and_their_columns_are_utf16(editor: An
 @pytest.mark.asyncio(loop_scope="module")
 async def test_findings_know_the_network(editor: Any) -> None:
     file = editor("network.init", "net.heat.weight = 1\n")
-    assert "unmatched-path" in [one.code for one in await file.findings()]
+    assert "unmatched-selector" in [one.code for one in await file.findings()]
 
 
 @pytest.mark.asyncio(loop_scope="module")

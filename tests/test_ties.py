@@ -214,7 +214,7 @@ MISMATCHES = [
     ("tie net[0].weight", "tie-alone", "nothing to tie"),
     ("tie net[0].weight[0] net[2].weight[0]", "bad-index", "slice"),
     ("tie net[0].weight as (2, -1) net[2].weight", "bad-index", "slice"),
-    ("tie net[0].weight net[9].weight", "unmatched-path", "no such index"),
+    ("tie net[0].weight net[9].weight", "unmatched-selector", "no such index"),
 ]
 
 

@@ -27,7 +27,7 @@ def command(
 
     from ..api import plan
 
-    net = network_of(model, manifest)
+    net = network_of(model, manifest, rules)
     found = reported(
         lambda: plan(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root).explain(name)
     )

@@ -126,10 +126,7 @@ def _refuse_unknown(names: Iterable[str], place: str = "") -> None:
 
 def _explained(name: str) -> str:
     _refuse_unknown([name])
-    one = all_lints().get(name)
-    if one is None:
-        fail(f"`{name}` is found against a network only", "run `initdsl lint --model` or `--manifest`")
-    assert one is not None
+    one = all_lints()[name]
     return f"# {name}\n\n{one.doc.rstrip()}"
 
 
@@ -166,9 +163,7 @@ def _one(job: Job) -> Outcome:
 
 def _network(job: Job, config: Config) -> Resolve | None:
     """The network to lint against: what the options name, else the manifest that pyproject.toml names."""
-    manifest = job.manifest
-    if job.model is None and manifest is None and config.manifest is not None:
-        manifest = str(config.folder / config.manifest)
+    manifest = config.manifest_of(job.path) if job.model is None and job.manifest is None else job.manifest
     return None if job.model is None and manifest is None else _loaded(job.model, manifest)
 
 

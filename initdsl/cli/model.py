@@ -105,20 +105,24 @@ def _import(place: str) -> Any:
     raise AssertionError
 
 
-def network_of(model: str | None, manifest: str | None) -> nn.Module | Network:
-    """The network of `--model` (on the meta device) or `--manifest`."""
+def network_of(model: str | None, manifest: str | None, rules: str) -> nn.Module | Network:
+    """The network of `--model` (on the meta device) or `--manifest`, or what the settings say that a rule file is for."""
     if model is None and manifest is None:
-        from ..config import find_config
-
-        config = find_config(os.getcwd())
-        model = config.model
-        manifest = None if model is not None or config.manifest is None else str(config.folder / config.manifest)
+        model, manifest = configured(rules)
     if (model is None) == (manifest is None):
         fail("one of `--model` and `--manifest` says which network", "as in `--model package.module:attribute`")
     if model is not None:
         return load_model(model, meta=True)
     assert manifest is not None
     return read_manifest(manifest)
+
+
+def configured(rules: str) -> tuple[str | None, str | None]:
+    """The model, else the manifest, that the settings name for a rule file."""
+    from ..config import find_config
+
+    config = reported(lambda: find_config(os.getcwd()))
+    return (config.model, None) if config.model is not None else (None, config.manifest_of(rules))
 
 
 def read_manifest(path: str) -> Network:

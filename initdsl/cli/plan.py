@@ -30,7 +30,7 @@ def command(
     from ..api import plan
     from ..report import plan_text
 
-    net = network_of(model, manifest)
+    net = network_of(model, manifest, rules)
     made = reported(lambda: plan(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root))
     if output is not None:
         reported(lambda: made.save(output))

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from .model import load_model, read_manifest, reported, variables
+from .model import configured, load_model, read_manifest, reported, variables
 
 
 @click.command("verify")
@@ -31,19 +31,15 @@ def command(
     CHECKPOINT is a .safetensors file, a folder of shards or its index, or a DCP directory. Exit code 0: it matches,
     1: it drifted, 2: it could not be compared.
     """
-    import os
     from pathlib import Path
 
-    from ..config import find_config
     from ..verifying import verify
     from .console import fail
 
     if model is not None and manifest is not None:
         fail("`--model` and `--manifest` both say which network", "give one of them")
     if model is None and manifest is None:
-        config = find_config(os.getcwd())
-        model = config.model
-        manifest = None if model is not None or config.manifest is None else str(config.folder / config.manifest)
+        model, manifest = configured(rules)
     network = load_model(model, meta=True) if model is not None else None
     described = read_manifest(manifest) if manifest is not None else None
     found = reported(

@@ -1,4 +1,8 @@
-"""What a lint is: a documented module in `lints/` with one function, `check`."""
+"""What a lint is: a documented module in `lints/` with one function, `check`.
+
+What only a network brings to light is mostly found by the resolver. Such a finding has its file in `lints/` too, whose
+`check` is `by_resolver(...)`.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +18,20 @@ from typing import Any, Literal
 from ..diagnostic import Diagnostic, Severity
 from .file import File
 
-__all__ = ["RESOLVER_NAMES", "SECTIONS", "Lint", "all_lints", "lint", "lint_names"]
+__all__ = ["SECTIONS", "Lint", "all_lints", "by_resolver", "lint", "lint_names"]
 
-Needs = Literal["file", "network", "suppressions"]
+Needs = Literal["file", "network", "resolver", "suppressions"]
 Check = Callable[..., Iterator[Diagnostic]]
 
 SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead")
-
-# findings of the resolver, which only a network brings to light; a suppression may name them
-RESOLVER_NAMES = frozenset([
-    "bad-dtype", "bad-index", "bad-shape", "circular-read", "copy-mismatch", "doubtful-fan", "lazy-parameter",
-    "needs-module", "needs-parameter", "no-default", "no-right-inverse", "subclass-left-out", "tie-mismatch",
-    "undefined-fan", "unknown-attribute", "unknown-name", "unmet-expectation", "unmatched-path", "unmatched-selector",
-])  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Lint:
     """One lint: its name, its documentation, and the function that looks for it.
 
-    `needs` says what `check` takes after the file: nothing, the network's plan, or the file's suppressions.
+    `needs` says what `check` takes after the file: nothing, the network's plan, or the file's suppressions. Where it is
+    the resolver, which finds this itself, nothing calls `check`.
     """
 
     name: str
@@ -79,6 +77,16 @@ def lint(severity: Severity = "warning", needs: Needs = "file") -> Callable[[Che
         return check
 
     return mark
+
+
+def by_resolver(severity: Severity) -> Check:
+    """The `check` of a lint that the resolver finds, mostly as grave as this."""
+
+    @lint(severity, needs="resolver")
+    def check(file: File) -> Iterator[Diagnostic]:
+        yield from ()
+
+    return check
 
 
 @lru_cache(maxsize=1)

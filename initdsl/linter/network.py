@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostic import Diagnostic
@@ -15,28 +17,30 @@ if TYPE_CHECKING:
     from .file import File
     from .run import Resolve
 
-__all__ = ["against", "chain_gain", "entries_of", "is_norm", "is_weight"]
+__all__ = ["against", "chain_gain", "entries_of", "is_norm", "refilled"]
 
 
-def against(net: Any, initializers: Iterable[str] = ()) -> Resolve:
+def against(net: Any) -> Resolve:
     """What resolves a rule set against `net`: an `nn.Module` or a described network."""
     from ..network import Network, describe
 
     network: Network = net if isinstance(net, Network) else describe(net)[0]
 
-    def resolved(rules: RuleSet) -> tuple[Plan | None, list[Diagnostic]]:
+    def resolved(rules: RuleSet, initializers: Collection[str] = ()) -> tuple[Plan | None, list[Diagnostic]]:
         from ..initializers import default_registry
         from ..resolver import Resolver
 
         resolver = Resolver(rules, network, default_registry(), {})
         plan = resolver.plan(None, None, False)
         found = [d for d in resolver.problems if not (d.name == "unknown-initializer" and _registered(d, initializers))]
-        return (None if found else plan), [*found, *resolver.warnings, *resolver.notes]
+        # what a plan notes is worth a finding
+        notes = [replace(note, severity="warning") for note in resolver.notes]
+        return (None if resolver.problems else plan), [*found, *resolver.warnings, *notes]
 
     return resolved
 
 
-def _registered(finding: Diagnostic, names: Iterable[str]) -> bool:
+def _registered(finding: Diagnostic, names: Collection[str]) -> bool:
     return any(f"`{name}`" in finding.message for name in names)
 
 
@@ -47,17 +51,18 @@ def entries_of(file: File, plan: Plan) -> Iterator[tuple[PlanEntry, Any]]:
             yield entry, entry.base
 
 
-NORM_WORDS = ("norm", "batchnorm", "groupnorm")
+def refilled(entry: PlanEntry) -> bool:
+    """Whether one later rule fills every piece of a tensor anew, so that nothing of its base is left."""
+    filled: Counter[int] = Counter()
+    for edit in entry.edits:
+        if edit.operator in ("~", "=") and (edit.index is not None or edit.view is not None):
+            filled[edit.clause.number] += math.prod(edit.shape)
+    return math.prod(entry.shape) in filled.values()
 
 
 def is_norm(module: ModuleInfo) -> bool:
     """Whether a module is a normalization layer, by the name of its class or of one it derives from."""
     return any("norm" in cls.name.lower() for cls in (module.cls, *module.cls.bases))
-
-
-def is_weight(entry: PlanEntry) -> bool:
-    """Whether an entry is a weight matrix or a convolution's."""
-    return entry.tensor.ndim >= 2
 
 
 def chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float, list[PlanEntry]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from ..source import Source, Span
 from ..syntax import parse_source
 from .edits import applied
 from .file import File
-from .frame import RESOLVER_NAMES, all_lints
+from .frame import all_lints
 from .network import against
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Fixed", "against", "find_files", "fixed", "lint", "lint_file", "lint_source", "unreadable"]
 
-# resolves a rule set against a network: the plan (`None` where there is none), and what is wrong
-Resolve = Callable[[RuleSet], tuple[Any, Iterable[Diagnostic]]]
+# resolves a rule set against a network, given the names of initializers that Python code registers: the plan (`None`
+# where there is none), and what is wrong
+Resolve = Callable[[RuleSet, Collection[str]], tuple[Any, Iterable[Diagnostic]]]
 
 # findings without which a file can't be looked at
 UNREADABLE = frozenset(["unreadable-file", "file-too-large", "not-utf8"])
@@ -50,17 +51,15 @@ def lint_source(
     enabled = frozenset(
         name for name in all_lints() if (not config.select or name in config.select) and name not in off
     )
-    known = frozenset(all_lints()) | RESOLVER_NAMES
-    unseen = RESOLVER_NAMES if network is None else frozenset(off & RESOLVER_NAMES)
-    looked = frozenset(n for n in enabled if network is not None or all_lints()[n].needs != "network")
-    suppressions = _suppressions(source, looked | (RESOLVER_NAMES - unseen), known)
+    looked = frozenset(n for n in enabled if network is not None or all_lints()[n].needs not in ("network", "resolver"))
+    suppressions = _suppressions(source, looked, frozenset(all_lints()))
     whole = rules if isinstance(rules, RuleSet) else RuleSet(rules=tuple(rules), sources={source.name: source.text})
     file = File(
         source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers)
     )
     plan = None
     if network is not None:
-        plan, resolved = network(whole)
+        plan, resolved = network(whole, file.initializers)
         found += [one for one in resolved if not config.select or one.name in config.select or one.severity == "error"]
     for name, one in all_lints().items():
         if name in enabled and one.needs == "file":
@@ -200,7 +199,7 @@ def with_names(config: Config, select: Sequence[str], ignore: Sequence[str]) -> 
 
 def unknown_names(names: Iterable[str]) -> list[str]:
     """The names that no lint bears."""
-    return sorted(name for name in set(names) if name not in all_lints() and name not in RESOLVER_NAMES)
+    return sorted(name for name in set(names) if name not in all_lints())
 
 
 def folder_of(path: str) -> Path:

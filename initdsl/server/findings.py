@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from ..diagnostic import Diagnostic
-from ..linter import lint_source
-from ..network import Network
+from ..linter import against, lint_source
 from ..nodes import Use
-from ..resolver import Resolver
 from ..rules import RuleSet, read_rules
 from ..source import Source
 from ..syntax import Memory
@@ -31,27 +27,8 @@ def findings(path: str, text: str, known: Known, memory: Memory | None = None) -
         return problems
     source = rules.source(path)
     network = known.network if not problems else None
-    found = lint_source(source, rules, problems, config, None if network is None else _resolving(network, known))
+    found = lint_source(source, rules, problems, config, None if network is None else against(network))
     return [one for one in (_here(one, source, rules) for one in found) if one is not None]
-
-
-def _resolving(network: Network, known: Known) -> Any:
-    def resolve(rules: RuleSet) -> tuple[Any, Iterable[Diagnostic]]:
-        resolver = Resolver(rules, network, known.registry, {})
-        plan = resolver.plan(None, None, False)
-        found = [
-            one for one in (*resolver.problems, *resolver.warnings, *resolver.notes) if not _registered(one, known)
-        ]
-        return (None if resolver.problems else plan), found
-
-    return resolve
-
-
-def _registered(found: Diagnostic, known: Known) -> bool:
-    """Whether a finding misses an initializer that Python code registers, as the settings say."""
-    if found.name != "unknown-initializer" or found.source is None or found.span is None:
-        return False
-    return found.source[found.span] in known.config.initializers
 
 
 def _here(found: Diagnostic, source: Source, rules: RuleSet) -> Diagnostic | None:

@@ -136,8 +136,8 @@ def known_at(path: str) -> Known:
     except InitDSLError:
         config = Config(Path(os.path.dirname(os.path.abspath(path))))
     manifest = None
-    if config.manifest is not None:
-        place = str(config.folder / config.manifest)
+    place = config.manifest_of(path)
+    if place is not None:
         try:
             state = os.stat(place)
             manifest = (place, state.st_mtime_ns, state.st_size)

@@ -1,7 +1,8 @@
 """A depthwise convolution drawn by its fan_out.
 
 ## What it does
-Finds `mode=fan_out` on convolutions with groups: torch's fan_out counts the output channels of all groups.
+Finds `mode=fan_out`, Xavier's initializers and formulas with `fan_out` on convolutions with groups: torch's fan_out counts
+the output channels of all groups.
 
 ## Why is this bad
 Each input channel feeds only the outputs of its own group, so the standard deviation comes out too small by the root of the
@@ -33,7 +34,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...diagnostic import Diagnostic
-from ...nodes import Assign, Call, Name, String
+from ...nodes import Assign, Call, Name, walk
 from ..file import File
 from ..frame import lint
 from ..network import entries_of
@@ -46,19 +47,20 @@ if TYPE_CHECKING:
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     seen = set()
     for entry, base in entries_of(file, plan):
-        rule = base.clause.rule
-        call = rule.value if isinstance(rule, Assign) else None
-        if not isinstance(call, Call) or base.clause.number in seen:
+        value = base.clause.rule.value if isinstance(base.clause.rule, Assign) else None
+        if value is None or base.clause.number in seen or base.index is not None or base.view is not None:
             continue
-        modes = [a.value for a in call.arguments if a.name == "mode" or a.name is None]
-        if not any(
-            "fan_out" in (m.name if isinstance(m, Name) else m.value) for m in modes if isinstance(m, Name | String)
-        ):
-            continue
+        names = {node.name: node for node in walk(value) if isinstance(node, Name)}
         groups = plan.network.modules[base.match.module].attribute("groups")
-        if isinstance(groups, int) and groups > 1:
+        if isinstance(groups, int) and groups > 1 and "fan_out" in names and "groups" not in names:
+            if isinstance(value, Call) and _is_mode(value, names["fan_out"]):
+                continue  # the resolver knows what the initializer makes of it
             seen.add(base.clause.number)
             yield file.finding(
-                call, f"`{entry.label}` has {groups} groups, and torch's fan_out counts the outputs of all of them",
-                "give those with groups a rule of their own: `(groups>1)`, with `fan_out / groups`",
+                names["fan_out"], f"`{entry.label}` has {groups} groups, and torch's fan_out counts the outputs of all of them",
+                "`fan_out / groups` counts one",
             )  # fmt: skip
+
+
+def _is_mode(call: Call, name: Name) -> bool:
+    return any(argument.value is name for argument in call.arguments)

@@ -38,7 +38,7 @@ from ...diagnostic import Diagnostic
 from ...nodes import Assign, Call
 from ..file import File
 from ..frame import lint
-from ..network import entries_of
+from ..network import entries_of, refilled
 
 if TYPE_CHECKING:
     from ...plans import Plan
@@ -57,7 +57,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
         call = rule.value if isinstance(rule, Assign) else None
         if not isinstance(call, Call) or not BY_FANS.match(call.function) or base.clause.number in seen:
             continue
-        if FUSED.search(entry.name) and entry.tensor.ndim == 2:
+        if FUSED.search(entry.name) and entry.tensor.ndim == 2 and not refilled(entry):
             seen.add(base.clause.number)
             count = (
                 "4, hidden_size"

@@ -1,0 +1,34 @@
+"""An index that is not there, or is no index.
+
+## What it does
+Finds indices of parameters that are out of range or no integers, and slices where whole parameters are needed.
+
+## Why is this bad
+The rule can't be carried out on this network; usually a dimension, or a size, is another than its author thought.
+
+## Network
+```python
+net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+```
+
+## Example
+```init
+keep net
+net[0].weight[8] = 0
+```
+
+## Use instead
+```init
+keep net
+net[0].weight[7] = 0
+```
+
+## Source
+pytorch 166378, cleanrl 358: gates of a fused matrix that have to be sliced by hand.
+"""
+
+from __future__ import annotations
+
+from ..frame import by_resolver
+
+check = by_resolver("error")
