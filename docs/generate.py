@@ -131,6 +131,7 @@ the others by `--unsafe-fixes`. This page is written from the lints' own documen
 Lints that need a network (`initdsl lint --model` or `--manifest`) show one, made of these:
 
 ```python
+import torch
 from torch import nn
 ```
 
@@ -164,8 +165,8 @@ def _example(one: Any, heading: str, text: str) -> str:
         return text
     rules, net = one.example(heading), "none"
     scope: dict[str, Any] = {}
-    if one.needs == "network":
-        exec("from torch import nn\n" + one.sections["Network"].split("```")[1].removeprefix("python"), scope)
+    if "Network" in one.sections:
+        exec("import torch\nfrom torch import nn\n" + one.sections["Network"].split("```")[1].removeprefix("python"), scope)
         net = "net"
     said = _findings(rules, scope.get("net"))
     shown = f"<!-- lint: {net} -->\n```initdsl\n{rules}```" + (f"\n```text\n{said}\n```" if said else "")

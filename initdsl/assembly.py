@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +45,7 @@ class Assembly:
         self._order(plan)
         self._adjusted(plan)
         self._fan_notes(plan)
-        self._subclass_notes()
+        self._subclass_notes(plan)
 
     def _adjusted(self, plan: Plan) -> None:
         """What is adjusted to a sample comes last: nothing stands on it, and nothing reads it."""
@@ -194,17 +193,19 @@ class Assembly:
     def _fan_notes(self, plan: Plan) -> None:
         """Where torch's fans are known not to be those the layer computes with."""
         noted: set[tuple[int, str]] = set()
-        uses: dict[int, bool] = {}
+        uses: dict[int, frozenset[str]] = {}
         for entry in plan.entries:
             for action in entry.actions:
                 rule = action.clause.rule
                 if id(rule) not in uses:
                     call = getattr(self.infos.get(id(rule)), "call", None)
-                    uses[id(rule)] = call is not None and _uses_fans(self.at.registry.get(call.function), call)
+                    uses[id(rule)] = (
+                        _fans_read(self.at.registry.get(call.function), call) if call is not None else frozenset()
+                    )
                 if not uses[id(rule)] or not isinstance(rule, Assign):
                     continue
                 module = self.at.network.modules[action.match.module]
-                wrong = wrong_fan(module.cls, module, action)
+                wrong = wrong_fan(module.cls, module, action, uses[id(rule)])
                 if wrong is None or (action.clause.number, wrong.reason) in noted:
                     continue
                 noted.add((action.clause.number, wrong.reason))
@@ -220,8 +221,10 @@ class Assembly:
                     )
                 )
 
-    def _subclass_notes(self) -> None:
+    def _subclass_notes(self, plan: Plan) -> None:
+        """Subclasses that a class name leaves out, and that no later rule speaks of."""
         noted: set[str] = set()
+        last = {e.tensor.index: max((a.clause.number for a in e.actions), default=-1) for e in plan.entries}
         for clause in self.at.clauses:
             selector = clause.targets
             if selector is None:
@@ -237,7 +240,9 @@ class Assembly:
                 noted.add(node.name)
                 plain = nodes.ClassPattern(node.name, False, (), node.span)
                 exact = len(self.at.matcher.of_class(plain))
-                derived = len(self.at.matcher.of_class(nodes.ClassPattern(node.name, True, (), node.span))) - exact
+                taken = set(self.at.matcher.of_class(plain))
+                wider = self.at.matcher.of_class(nodes.ClassPattern(node.name, True, (), node.span))
+                derived = sum(self._left_out(i, last, clause.number) for i in wider if i not in taken)
                 if exact and derived:
                     are = "1 subclass of it is" if derived == 1 else f"{derived} subclasses of it are"
                     self.at.notes.append(
@@ -246,6 +251,11 @@ class Assembly:
                             self.at.rules.source(clause.rule.source), node.span, f"`{node.name}+` would", "note",
                         )
                     )  # fmt: skip
+
+    def _left_out(self, module: int, last: dict[int, int], number: int) -> bool:
+        """Whether a module has parameters that no rule after `number` speaks of; `last` are those that do, by tensor."""
+        below = (t for i in self.at.network.reachable(module) for t in self.at.network.modules[i].parameters.values())
+        return any(last.get(self.at.canonical.get(t, t), -1) < number for t in below)
 
     def strict(self, plan: Plan) -> None:
         for entries, what in ((plan.uncovered, "no rule reaches"), (plan.partial, "only parts are set of")):
@@ -267,10 +277,24 @@ def _read_by(action: Action) -> set[int]:
     return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
 
 
-def _uses_fans(initializer: Initializer | None, call: Call) -> bool:
+def _fans_read(initializer: Initializer | None, call: Call) -> frozenset[str]:
+    """The fans that a call reads off the shape: both where its mode is a mean, or can't be seen."""
     if initializer is None or not initializer.elementwise or initializer.parameter("fan_in") is None:
-        return False
-    return not any(a.name in ("fan", "fan_in", "fan_out") for a in call.arguments)
+        return frozenset()
+    keywords = [a.name for a in call.arguments if a.name is not None]
+    given = dict(zip(initializer.names(len(call.arguments) - len(keywords), keywords), call.arguments, strict=True))
+    if given.keys() & {"fan", "fan_in", "fan_out"}:
+        return frozenset()
+    both = frozenset(name for name in ("fan_in", "fan_out") if initializer.parameter(name) is not None)
+    mode = initializer.parameter("mode")
+    if mode is None:
+        return both
+    word = (
+        getattr(given["mode"].value, "name", getattr(given["mode"].value, "value", None))
+        if "mode" in given
+        else mode.default
+    )
+    return frozenset([word]) if word in both else both
 
 
 CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
@@ -278,53 +302,40 @@ CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2
 
 @dataclass(frozen=True)
 class WrongFan:
-    """Why torch's fans of a tensor are not its layer's, what to write instead, and `(fan_in, fan_out)` of the layer."""
+    """Why torch's fans of a tensor are not its layer's, and what to write instead."""
 
     reason: str
     hint: str
-    right: tuple[int, int]
     name: str = "doubtful-fan"
 
 
-def wrong_fan(cls: Any, module: Any, action: Action) -> WrongFan | None:
-    """What is wrong with the fans that an action reads off its tensor, if anything is."""
+def wrong_fan(cls: Any, module: Any, action: Action, read: frozenset[str]) -> WrongFan | None:
+    """What is wrong with the fans that an action reads off its tensor, if it makes a difference.
+
+    What reads both alike gets the same from fans that are swapped, and a convolution with groups has its right fan_in.
+    """
     names = {cls.name, *(base.name for base in cls.bases)}
-    shape = action.shape
-    if action.index is not None or action.view is not None or len(shape) < 2 or 0 in shape:
+    ndim = len(action.shape)
+    if action.index is not None or action.view is not None:
         return None
-    found: WrongFan | None = None
+    if ndim == 2 and cls.name == "Conv1D":
+        if len(read) == 2:
+            return None
+        return WrongFan(
+            "its layer stores (in, out), so fan_in and fan_out are swapped", "write `fan_in=fan_out, fan_out=fan_in`"
+        )
     convolution = any(name in names for name in CONVOLUTIONS)
-    field, groups = math.prod(shape[2:]), module.attribute("groups")
-    groups = groups if convolution and isinstance(groups, int) and groups > 1 else 1
-    if len(shape) == 2 and cls.name == "Conv1D":
-        found = WrongFan(
-            "its layer stores (in, out), so fan_in and fan_out are swapped", "write `fan_in=fan_out, fan_out=fan_in`", shape
+    if ndim == 3 and not convolution:
+        return WrongFan("a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself")
+    groups = module.attribute("groups") if convolution else 1
+    grouped = isinstance(groups, int) and groups > 1
+    if convolution and any("Transpose" in name for name in names) and (grouped or len(read) == 1):
+        inputs = "fan_out // groups" if grouped else "fan_out"
+        return WrongFan(
+            "a transposed convolution has its fans swapped", f"write `fan_in={inputs}, fan_out=fan_in`"
         )  # fmt: skip
-    elif len(shape) == 3 and not convolution:
-        found = WrongFan(
-            "a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself", (shape[2], shape[1])
-        )
-    elif convolution and any("Transpose" in name for name in names):
-        inputs = "fan_out" if groups == 1 else "fan_out // groups"
-        right = (shape[0] * field // groups, shape[1] * field)
-        found = WrongFan(
-            "a transposed convolution has its fans swapped", f"write `fan_in={inputs}, fan_out=fan_in`", right
-        )
-    elif groups > 1:
-        right = (shape[1] * field, max(1, shape[0] * field // groups))
-        found = WrongFan(
-            "fan_out of a grouped convolution counts all groups", "`fan_out=fan_out // groups` counts one", right,
-            "depthwise-fan",
+    if grouped and "fan_out" in read:
+        return WrongFan(
+            "fan_out of a grouped convolution counts all groups", "`fan_out=fan_out // groups` counts one", "depthwise-fan"
         )  # fmt: skip
-    return None if found is None or _all_the_same(action, found.right) else found
-
-
-def _all_the_same(action: Action, right: tuple[int, int]) -> bool:
-    """Whether the right fans give the same distribution: not every initializer reads both, or tells one from the other."""
-    draw = action.payload
-    if not isinstance(draw, Draw):
-        return False
-    given = {n: fan for n, fan in zip(("fan_in", "fan_out"), right, strict=True) if draw.initializer.parameter(n)}
-    return draw.initializer.distribution(action.shape, draw.arguments) == draw.initializer.distribution(
-        action.shape, {**draw.arguments, **given}
-    )
+    return None

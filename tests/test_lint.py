@@ -34,6 +34,21 @@ def names(text: str, config: Config | None = None) -> list[str]:
     return [found.name for found in findings(text, config)]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*.* ~ normal(0, 0.02)", 1), ("net.** ~ normal(0, 0.02)", 1), ("/weight/ ~ normal(0, 0.02)", 1),
+        (r"/.*\.weight$/ ~ normal(0, 0.02)", 1), ("/./ ~ normal(0, 1)\n*Norm*.weight = 1", 1),
+        ("*.* ~ normal(0, 0.02)\n*Norm*.weight = 1", 1), ("*.* ~ normal(0, 0.02)\n*Norm*.weight = 1\n*.bias = 0", 0),
+        ("*.* ~ normal(0, 0.02)\n*Norm*.* = 1", 1), ("*.* ~ normal(0, 0.02)\n*.*(ndim<2) = 0", 0),
+        ("*Norm*.weight = 1\n*.weight ~ normal(0, 0.02)", 1), (r"/fc\.weight/ ~ normal(0, 0.02)", 0),
+        ("*.weight in net.head ~ normal(0, 1)", 0),
+    ],
+)  # fmt: skip
+def test_what_is_a_catch_all(text: str, expected: int) -> None:
+    assert names(text).count("catch-all") == expected
+
+
 # ---- every lint by its documentation
 
 
@@ -323,9 +338,19 @@ def test_settings_exclude_files(tmp_path: Path) -> None:
     assert [Path(f.file or "").name for f in lint(tmp_path)] == ["c.init"]
 
 
+def test_settings_name_a_manifest_for_some_files(tmp_path: Path) -> None:
+    found = config(tmp_path, '[tool.initdsl.manifest]\n"*.init" = "all.json"\n"gpt/*.init" = "gpt.json"')
+    assert found.manifest_of(tmp_path / "a.init") == str(tmp_path / "all.json")
+    assert found.manifest_of(tmp_path / "gpt" / "a.init") == str(tmp_path / "gpt.json")
+    assert config(tmp_path, 'root = "x"').manifest_of("a.init") is None
+    assert config(tmp_path, 'manifest = "m.json"').manifest_of("a.init") == str(tmp_path / "m.json")
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
+        ("manifest = 1", "`manifest` is the path of a network description", None),
+        ("manifest = {a = 1}", "`manifest` is the path of a network description", None),
         ('selct = ["a"]', "`tool.initdsl` has no setting `selct`", "did you mean `select`?"),
         ('per_file_ignores = ["a"]', "has no setting `per_file_ignores`", "did you mean `per-file-ignores`?"),
         ("ignore = 1", "`ignore` is a list of strings", 'as in `ignore = ["..."]`'),

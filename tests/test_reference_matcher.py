@@ -224,9 +224,7 @@ def test_the_resolver_reads_selectors_as_the_reference_does(shape: object, selec
         refused = error
     if refused is not None:
         names = {d.name for d in refused.diagnostics}
-        assert names <= {"unmatched-selector", "subclass-left-out", "needs-module", "bad-index"}, (
-            refused
-        )
+        assert names <= {"unmatched-selector", "subclass-left-out", "needs-module", "bad-index"}, refused
         if "needs-module" in names:
             assert container_holds_no_modules
         elif "bad-index" not in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -51,6 +52,10 @@ def entries_of(file: File, plan: Plan) -> Iterator[tuple[PlanEntry, Any]]:
             yield entry, entry.base
 
 
+# fewer layers than this do no harm
+LAYERS = 3
+
+
 def refilled(entry: PlanEntry) -> bool:
     """Whether one later rule fills every piece of a tensor anew, so that nothing of its base is left."""
     filled: Counter[int] = Counter()
@@ -66,20 +71,27 @@ def is_norm(module: ModuleInfo) -> bool:
 
 
 def chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float, list[PlanEntry]] | None:
-    """How much a `Sequential` of linear layers, activations and nothing else scales a signal, by its fans alone.
+    """How much a chain of linear layers, activations and nothing else scales a signal, by its fans alone.
 
-    The product over its layers of `sqrt(fan_in) * rms(weight)`, halved in power by every ReLU; `None` where a layer's
+    A chain is a `Sequential`, with those in it, or a list of layers each of which takes what the one before it gives. The
+    product over its layers of `sqrt(fan_in) * rms(weight)`, halved in power by every ReLU; `None` where a layer's
     weights follow no known distribution, or anything normalizes.
     """
+    if module.container != "list" or re.search(r"expert|head|branch", module.label):
+        return None
     by_index = {e.tensor.index: e for e in plan.entries}
-    power, layers = 1.0, []
-    for child in (network.modules[i] for i in module.children.values()):
+    power = 1.0
+    layers: list[PlanEntry] = []
+    sequential = _is_sequential(module)
+    for child in _flat(network, module):
         name = child.cls.name
         if name in ("Linear", "Conv1d", "Conv2d", "Conv3d"):
             weight = child.parameters.get("weight")
             entry = by_index.get(plan.canonical.get(weight, weight)) if weight is not None else None
             drawn = entry.distribution if entry is not None else None
-            if entry is None or drawn is None:
+            if entry is None or drawn is None or len(entry.shape) < 2:
+                return None
+            if not sequential and layers and layers[-1].shape[0] != entry.shape[1]:
                 return None
             layers.append(entry)
             power *= math.prod(entry.shape[1:]) * (drawn.std**2 + drawn.mean**2)
@@ -87,4 +99,16 @@ def chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float,
             power /= 2
         elif child.parameters or child.children or is_norm(child):
             return None
-    return math.sqrt(power), layers
+    return (math.sqrt(power), layers) if len(layers) >= LAYERS else None
+
+
+def _flat(network: Network, module: ModuleInfo) -> Iterator[ModuleInfo]:
+    for child in (network.modules[i] for i in module.children.values()):
+        if _is_sequential(child):
+            yield from _flat(network, child)
+        else:
+            yield child
+
+
+def _is_sequential(module: ModuleInfo) -> bool:
+    return "Sequential" in (module.cls.name, *(base.name for base in module.cls.bases))

@@ -1,11 +1,12 @@
 """One draw for everything, norms and biases included.
 
 ## What it does
-Finds draws for the `weight` (or for any parameter) of all classes, where no later rule speaks of norms, and no predicate
-leaves vectors out.
+Finds draws for the `weight` (or for any parameter) of all classes, where no later rule speaks of norms (or of biases, if
+those are drawn too), and no predicate leaves vectors out.
 
 ## Why is this bad
-The weight of a norm is a scale and starts at 1. Drawn like a matrix, with mean 0, it takes most of the signal away.
+The weight of a norm is a scale and starts at 1. Drawn like a matrix, with mean 0, it takes most of the signal away. A
+bias starts at 0.
 
 ## Example
 ```init
@@ -27,52 +28,66 @@ import re
 from collections.abc import Iterator
 
 from ...diagnostic import Diagnostic
-from ...nodes import Assign, ClassPattern, Default, Keep, Path, Step
+from ...nodes import Assign, ClassPattern, Default, Keep, Path, Regex, Step
 from ..file import File, Placed
 from ..frame import lint
 from ..targets import Target
 
-NORMS = r"(?i)norm|\bln|\bbn|_ln\b|_bn\b|\bgdn"
+NORMS = r"(?i)norm|\bln|\bbn|_ln\b|_bn\b|\bgdn|ndim"
+BIASES = r"(?i)bias|ndim"
+# what is left of a regular expression that says next to nothing
+ANY, WEIGHTS = ("", ".", ".+"), ("weight", r"\.weight", "weight.*", r"\.weight.*")
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    found = [placed for placed in file.statements if _draws_for_all(placed)]
-    last = max((p.order for p in file.everything if _speaks_of_norms(p)), default=-1) if found else -1
-    for placed in found:
+    for placed in file.statements:
         rule = placed.rule
-        if isinstance(rule, Assign) and placed.order > last:
+        if not isinstance(rule, Assign) or rule.operator != "~" or not placed.sets_base:
+            continue
+        taken = {_takes_all(target) for target in placed.targets or ()} - {None}
+        if not taken:
+            continue
+        norms = not _spoken_of(file, NORMS, placed.order)
+        biases = "*" in taken and not _spoken_of(file, BIASES, placed.order)
+        if norms or biases:
+            what = " and ".join(w for w, on in (("the weights of norms", norms), ("biases", biases)) if on)
+            below = ", ".join(w for w, on in (("`*Norm*.weight = 1`", norms), ("`*.bias = 0`", biases)) if on)
             yield file.finding(
-                rule.targets, "this draws the weights of norms as it draws matrices",
-                "set those below it, as in `*Norm*.weight = 1`, or select `*.*(ndim>=2)`",
+                rule.targets, f"this draws {what} as it draws matrices", f"set those below it, as in {below}, or select `*.*(ndim>=2)`"
             )  # fmt: skip
 
 
-def _draws_for_all(placed: Placed) -> bool:
-    rule = placed.rule
-    if not isinstance(rule, Assign) or rule.operator != "~" or not placed.sets_base:
-        return False
-    return any(_takes_all(target) for target in placed.targets or ())
+def _spoken_of(file: File, words: str, after: int) -> bool:
+    return any(placed.order > after and _speaks_of(placed, words) for placed in file.everything)
 
 
-def _speaks_of_norms(placed: Placed) -> bool:
+def _speaks_of(placed: Placed, words: str) -> bool:
     selectors = [block.targets for block in placed.blocks]
     if isinstance(placed.rule, Assign | Keep | Default):
         selectors.append(placed.rule.targets)
-    return any(re.search(NORMS, placed.source[selector.span]) for selector in selectors)
+    return any(re.search(words, placed.source[selector.span]) for selector in selectors)
 
 
-def _takes_all(target: Target) -> bool:
+def _takes_all(target: Target) -> str | None:
+    """`weight` or `*`: what a target takes of every module, if it does."""
     base = target.base
-    if not isinstance(base, Path) or target.within or not base.steps or base.view is not None:
-        return False
+    if target.within:
+        return None
+    if isinstance(base, Regex):
+        rest = base.pattern.removeprefix("^").removeprefix(".*").removesuffix("$").removesuffix(".*")
+        return "*" if rest in ANY else "weight" if rest in WEIGHTS else None
+    if not isinstance(base, Path) or not base.steps or base.view is not None:
+        return None
     last = base.steps[-1]
     if not isinstance(last, Step) or last.predicates or last.name not in ("weight", "*", "**"):
-        return False
+        return None
     if isinstance(base.root, ClassPattern):
-        return base.root.name == "*" and not base.root.predicates and len(base.steps) == 1
-    return (
-        base.root == "net"
-        and all(isinstance(s, Step) and s.name == "**" and not s.predicates for s in base.steps[:-1])
-        and (len(base.steps) > 1 or last.name == "**")
-    )
+        everywhere = base.root.name == "*" and not base.root.predicates and len(base.steps) == 1
+    else:
+        everywhere = (
+            base.root == "net"
+            and all(isinstance(s, Step) and s.name == "**" and not s.predicates for s in base.steps[:-1])
+            and (len(base.steps) > 1 or last.name == "**")
+        )
+    return (last.name if last.name == "weight" else "*") if everywhere else None

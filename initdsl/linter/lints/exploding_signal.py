@@ -1,8 +1,8 @@
 """Weights by which the signal grows layer by layer.
 
 ## What it does
-Finds a `Sequential` of at least four linear or convolutional layers with activations, and nothing that normalizes, whose fans
-and standard deviations alone make the signal grow a thousandfold.
+Finds a `Sequential`, or a list of layers that fit each other, of at least three linear or convolutional layers and
+nothing that normalizes, whose fans and standard deviations alone make the signal grow a thousandfold.
 
 ## Why is this bad
 Activations and gradients grow together, and training does not start.
@@ -44,10 +44,8 @@ if TYPE_CHECKING:
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     seen = set()
     for module in plan.network.modules:
-        if module.container != "list" or len(module.children) < 4:
-            continue
         found = chain_gain(plan.network, plan, module)
-        if found is None or len(found[1]) < 4:
+        if found is None:
             continue
         gain, layers = found
         base = layers[0].base

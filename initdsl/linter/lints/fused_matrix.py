@@ -1,7 +1,9 @@
 """Several matrices in one tensor, drawn by the fans of the whole.
 
 ## What it does
-Finds `in_proj_weight`, `qkv.weight` and the gates of an LSTM or GRU filled as one matrix by an initializer that reads fans.
+Finds `in_proj_weight`, the fused projections of attention (`qkv`, `c_attn`, `query_key_value`) and of gated MLPs
+(`gate_up_proj`), and the gates of an LSTM or GRU, filled as one matrix by an orthogonal initializer, or by one that reads
+fan_out.
 
 ## Why is this bad
 Each of the matrices in it has its own fans: drawn as one, its standard deviation is too small, and an orthogonal one is not
@@ -35,18 +37,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...diagnostic import Diagnostic
-from ...nodes import Assign, Call
+from ...nodes import Assign, Call, Name, String, walk
 from ..file import File
 from ..frame import lint
 from ..network import entries_of, refilled
 
 if TYPE_CHECKING:
-    from ...plans import Plan
+    from ...network import ModuleInfo
+    from ...plans import Plan, PlanEntry
 
-BY_FANS = re.compile(r"(xavier|glorot|orthogonal)")
-FUSED = re.compile(
-    r"(^|\.)(in_proj_weight|(c_|to_|w)?qkv(_proj)?\.weight|gate_up_proj(\.weight)?|weight_[ih]h_l\d+(_reverse)?)$"
+WHOLE = re.compile(r"xavier|glorot|orthogonal")
+MODES = ("fan_out", "fan_avg", "fan_geo_avg")
+GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3}
+ATTENTION = re.compile(
+    r"(^|\.)([cw]_?|to_|in_proj_)?(qkv|kv)(_proj|_linear)?$|(^|\.)(c_attn|query_key_value)$", re.IGNORECASE
 )
+GATED = re.compile(r"(^|\.)(gate_up_proj|up_gate_proj|w12|w13)$")
 
 
 @lint(needs="network")
@@ -54,23 +60,43 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     seen = set()
     for entry, base in entries_of(file, plan):
         rule = base.clause.rule
-        call = rule.value if isinstance(rule, Assign) else None
-        if not isinstance(call, Call) or not BY_FANS.match(call.function) or base.clause.number in seen:
+        if not isinstance(rule, Assign) or base.clause.number in seen or entry.tensor.ndim != 2 or refilled(entry):
             continue
-        if FUSED.search(entry.name) and entry.tensor.ndim == 2 and not refilled(entry):
+        call = next((n for n in walk(rule.value) if isinstance(n, Call) and _takes_the_whole(n)), None)
+        hint = _apart(entry, plan.network.modules[base.match.module]) if call is not None else None
+        if call is not None and hint is not None:
             seen.add(base.clause.number)
-            count = (
-                "4, hidden_size"
-                if "LSTM" in _owner(plan, base)
-                else "3, hidden_size"
-                if "GRU" in _owner(plan, base)
-                else "3, embed_dim"
-            )
             yield file.finding(
-                call, f"`{entry.label}` {list(entry.shape)} holds several matrices, and `{call.function}` fills it as one",
-                f"`as ({count}, -1)[*]` fills each by itself",
+                call, f"`{entry.label}` {list(entry.shape)} holds several matrices, and `{call.function}` fills it as one", hint
             )  # fmt: skip
 
 
-def _owner(plan: Plan, action: object) -> str:
-    return plan.network.modules[action.match.module].cls.name  # type: ignore[attr-defined]
+def _takes_the_whole(call: Call) -> bool:
+    """Whether a call makes another thing of several matrices than of each: fan_in is the same, fan_out is not."""
+    modes = (
+        n.name if isinstance(n, Name) else n.value
+        for a in call.arguments
+        for n in [a.value]
+        if isinstance(n, Name | String)
+    )
+    return WHOLE.match(call.function) is not None or any(mode in MODES for mode in modes)
+
+
+def _apart(entry: PlanEntry, module: ModuleInfo) -> str | None:
+    """How to fill the matrices of a tensor one by one; `None` where it holds but one."""
+    path, _, local = entry.name.rpartition(".")
+    gates = next((GATES[c.name] for c in (module.cls, *module.cls.bases) if c.name in GATES), None)
+    if gates is not None:
+        fused = re.match(r"weight_[ih]h(_l\d+(_reverse)?)?$", local)
+        return f"`as ({gates}, hidden_size, -1)[*]` fills each by itself" if fused else None
+    if local == "in_proj_weight":
+        return "`as (3, embed_dim, -1)[*]` fills each by itself"
+    if local != "weight" or not (ATTENTION.search(path) or GATED.search(path)):
+        return None
+    count = 2 if GATED.search(path) or not re.search(r"qkv|c_attn|query_key_value", path, re.IGNORECASE) else 3
+    rows, columns = entry.shape
+    if module.cls.name == "Conv1D":
+        return f"give each its columns, as in `weight[:, 0:{columns // count}]`"
+    if count == 3 and rows != 3 * columns:
+        return "give each its rows, as in `weight[0:n]`"
+    return f"`as ({count}, -1, in_features)[*]` fills each by itself"

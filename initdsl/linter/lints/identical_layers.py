@@ -1,7 +1,7 @@
 """Layers that are copies of each other, left as they were copied.
 
 ## What it does
-Finds `nn.TransformerEncoder` and `nn.TransformerDecoder` whose matrices no rule draws.
+Finds `nn.TransformerEncoder` and `nn.TransformerDecoder` with matrices that no rule draws.
 
 ## Why is this bad
 They are built by deep copies of one layer: until something draws them again, all layers hold the same numbers.
@@ -59,15 +59,17 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
             if t in by_index and by_index[t].tensor.ndim >= 2
         ]  # fmt: skip
         left = [entry for entry in matrices if entry.status in ("kept", "uncovered")]
-        if left and len(left) == len(matrices):
+        if left and len(network.modules[module.children["layers"]].children) > 1:
             clause = next(
                 (e.base.clause for e in left if e.base and e.base.clause.rule.source == file.source.name), None
             )
             place = (
                 clause.rule.span if clause is not None else Span(0, len(file.source.line(1)) if file.source.text else 0)
             )
+            from ...selectors import listed
+
             yield file.finding(
-                place, f"the layers of `{module.label}` are copies of one another, and no rule draws them",
-                "draw their matrices, as in `Linear+.weight ~ xavier_uniform()`",
+                place, f"the layers of `{module.label}` are copies of one another, and no rule draws {listed([e.label for e in left], 2)}",
+                "draw their matrices, as in `*.*weight(ndim>=2) ~ normal(0, 0.02)`",
             )  # fmt: skip
             return

@@ -35,20 +35,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...diagnostic import Diagnostic
+from ...nodes import Assign, Name, walk
 from ..file import File
 from ..frame import lint
 from ..network import entries_of
 
 if TYPE_CHECKING:
-    from ...plans import Plan
+    from ...plans import Action, Plan
 
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     seen = set()
     for entry, base in entries_of(file, plan):
-        distribution = entry.distribution if not entry.edits else getattr(base, "payload", None)
-        if not getattr(distribution, "kind", "") or getattr(distribution, "std", 0) == 0 or base.clause.number in seen:
+        if base.clause.number in seen or not _fills(base):
             continue
         owners = [
             plan.network.modules[i] for t in _group(plan, entry.tensor.index) for i, _ in plan.network.tensors[t].owners
@@ -62,6 +62,18 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
                     "add `Embedding.weight[padding_idx] = 0` below it",
                 )  # fmt: skip
                 break
+
+
+def _fills(base: Action) -> bool:
+    """Whether a rule fills every row alike with something other than 0."""
+    rule = base.clause.rule
+    if not isinstance(rule, Assign) or any(isinstance(n, Name) and n.name == "padding_idx" for n in walk(rule.value)):
+        return False
+    payload = base.payload
+    if hasattr(payload, "value"):
+        return payload.value != 0
+    mean, std = getattr(payload, "mean", None), getattr(payload, "std", None)
+    return rule.operator == "~" if mean is None or std is None else bool(mean or std)
 
 
 def _group(plan: Plan, index: int) -> list[int]:

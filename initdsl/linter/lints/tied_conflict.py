@@ -63,6 +63,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
                 or entry.base is None
                 or entry.base.clause.number <= clause.number
                 or clause.number in seen
+                or _says_the_same(clause.rule, entry.base.clause.rule)
             ):
                 continue
             mine = {m.module for m in selection.by_tensor[index]}
@@ -72,3 +73,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
                     clause.targets, f"`{entry.label}` is one tensor under {len(entry.names)} names, and a later rule fills it",
                     f"leave out the rule for the name that gives way; {plan.clause_place(entry.base.clause)} wins",
                 )  # fmt: skip
+
+
+def _says_the_same(one: Assign, other: object) -> bool:
+    return isinstance(other, Assign) and (one.operator, one.value) == (other.operator, other.value)
