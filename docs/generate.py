@@ -166,7 +166,10 @@ def _example(one: Any, heading: str, text: str) -> str:
     rules, net = one.example(heading), "none"
     scope: dict[str, Any] = {}
     if "Network" in one.sections:
-        exec("import torch\nfrom torch import nn\n" + one.sections["Network"].split("```")[1].removeprefix("python"), scope)
+        exec(
+            "import torch\nfrom torch import nn\n" + one.sections["Network"].split("```")[1].removeprefix("python"),
+            scope,
+        )
         net = "net"
     said = _findings(rules, scope.get("net"))
     shown = f"<!-- lint: {net} -->\n```initdsl\n{rules}```" + (f"\n```text\n{said}\n```" if said else "")
