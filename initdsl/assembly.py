@@ -8,6 +8,7 @@ from typing import Any
 from . import nodes
 from .diagnostic import Diagnostic
 from .initializers import Initializer
+from .network import ClassInfo
 from .nodes import Assign, Call
 from .plans import Action, CopyFrom, Draw, Expression, Plan, PlanEntry, Reset, adjusts
 from .resolution import Resolution
@@ -98,20 +99,25 @@ class Assembly:
         network = self.at.network
         wanted: dict[int, set[int]] = {}
         of_clause: dict[int, set[int]] = {}
+        without: dict[tuple[int, ClassInfo], list[str]] = {}
         for entry in plan.entries:
             if entry.base is not None and isinstance(entry.base.payload, Reset):
                 module = entry.base.payload.module
                 wanted.setdefault(module, set()).add(entry.tensor.index)
                 of_clause.setdefault(entry.base.clause.number, set()).add(entry.tensor.index)
                 if network.modules[module].reset is None:
-                    cls = network.modules[module].cls.name
-                    where = self.at.rules.source(entry.base.clause.rule.source)
-                    self.at.problems.append(
-                        Diagnostic(
-                            "no-default", f"`{cls}` has parameters and no `reset_parameters`, so `{entry.label}` has no default",
-                            where, entry.base.clause.targets.span, "give it a rule of its own, after this one",
-                        )
-                    )  # fmt: skip
+                    key = entry.base.clause.number, network.modules[module].cls
+                    without.setdefault(key, []).append(entry.label)
+        for (number, cls), labels in without.items():
+            rule = self.at.clauses[number].rule
+            have = "has" if len(labels) == 1 else "have"
+            self.at.problems.append(
+                Diagnostic(
+                    "no-default", f"`{cls.name}` has parameters and no `reset_parameters`, so {listed(labels)} {have} no default",
+                    self.at.rules.source(rule.source), self.at.clauses[number].targets.span,
+                    f"give {'it a rule of its' if len(labels) == 1 else 'them rules of their'} own, after this one",
+                )
+            )  # fmt: skip
         if not wanted:
             return
         # a module's own reset may set parameters of the modules below it (nn.MultiheadAttention: out_proj.bias)

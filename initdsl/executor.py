@@ -226,7 +226,7 @@ class Execution:
     def entry_step(self, entry: PlanEntry) -> Step:
         fallible = self.on_init is not None or entry.tensor.kind == "parametrized"
         fallible = fallible or any(not _infallible(a) for a in entry.actions)
-        fallible = fallible or not _ordinary(self.live.tensors[entry.tensor.index])
+        fallible = fallible or not (_keeps(entry) or _ordinary(self.live.tensors[entry.tensor.index]))
         return (lambda: self._fill(entry), fallible, lambda: self._touched(entry))
 
     def reset_step(self, module: int, tensors: tuple[int, ...]) -> Step:
@@ -265,7 +265,7 @@ class Execution:
         tensor = self.live.tensors[info.index]
         if tensor is None:
             self._fill_computed(entry)
-        else:
+        elif not _keeps(entry):  # or it may have no memory yet
             self._actions(entry, tensor.detach())
         if not adjusts(entry):  # that one is not done yet
             self._tell(entry)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["holds", "plan_expectations", "unmet"]
 
+# whole numbers up to this one are what they are in every type of float that trains
+LARGEST_EXACT = 256
+
 
 def plan_expectations(at: Resolver, plan: Plan) -> None:
     """Check every `expect` as far as a plan can tell; what only values can tell goes to `plan.expected`."""
@@ -98,7 +101,10 @@ def _one(at: Resolver, rule: Expect, plan: Plan, match: Match) -> None:
         if constant:
             known["std"] = (0.0, 0.0) if tensor.numel > 1 else (math.nan, math.nan)
             known["norm"] = (abs(low) * math.sqrt(tensor.numel),) * 2
-        if rule.what in known and not _possible(expected, *known[rule.what]):
+        if rule.what == "finite" and constant and not math.isfinite(low):
+            raise EvalError(f"`{at.network.label(tensor)}` is {what}", rule.span, name="unmet-expectation")
+        exact = constant and low.is_integer() and abs(low) <= LARGEST_EXACT and rule.what in ("values", "min", "max")
+        if rule.what in known and not (holds(expected, low) if exact else _possible(expected, *known[rule.what])):
             raise EvalError(
                 f"`{at.network.label(tensor)}` is {what}: its {_noun(rule.what)} can't be {_wanted(expected)}", rule.span,
                 name="unmet-expectation",

@@ -542,12 +542,10 @@ def _binary(node: Binary, env: Environment) -> Any:
     op = node.operator
     left = evaluate(node.left, env)
     if op in ("and", "or"):
-        if not is_tensor(left):
-            if bool(left) is (op == "or"):
-                return left
-            return evaluate(node.right, env)
+        if not is_tensor(left) and bool(left) is (op == "or"):
+            return bool(left)
         right = evaluate(node.right, env)
-        return _logical(node, op, left, right)
+        return _logical(node, op, left, right) if is_tensor(left) or is_tensor(right) else bool(right)
     right = evaluate(node.right, env)
     if op == "**" and getattr(env, "steady", False) and (is_tensor(left) or is_tensor(right)):
         return _power(node, left, right)
@@ -654,6 +652,8 @@ def _call(node: Call, env: Environment) -> Any:
             argument.name == "dim" if reduction else argument.name in names[len(args) :]
         ):
             keywords[argument.name] = value
+        elif argument.name in keywords or argument.name in names[: len(args)]:
+            raise EvalError(f"`{argument.name}` is given twice", argument.span, name="bad-argument")
         else:
             allowed = "`dim`" if reduction else ", ".join(f"`{n}`" for n in names)
             raise EvalError(

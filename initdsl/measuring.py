@@ -129,6 +129,9 @@ def _unmet(expected: Expected, label: str, tensor: torch.Tensor) -> str | None:
     bounds = expected.bounds
     if expected.rule.what in ("min", "max", "values") and tensor.is_floating_point():  # as the tensor would hold them
         bounds = tuple(torch.tensor(bounds, dtype=torch.float64).to(tensor.dtype).tolist())
+    if (expected.rule.what, expected.rule.operator) == ("values", "!=") and not found.other:
+        equal = sum(int((chunk == bounds[0]).sum()) for chunk in _chunks(tensor))
+        return f"{equal:,} of {n:,} elements of `{label}` are {expected.bounds[0]:g}" if equal else None
     return unmet(replace(expected, bounds=bounds), label, measured)
 
 

@@ -327,7 +327,7 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, di
         raise unknown_call(node, registry)
     positional = [a for a in node.arguments if a.name is None]
     late = next(
-        (a for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None),
+        (b for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None),
         None,
     )
     if late is not None:
@@ -335,7 +335,8 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, di
     try:
         names = initializer.names(len(positional), [str(a.name) for a in node.arguments if a.name is not None])
     except ArgumentError as error:
-        wrong = next((a.span for a in node.arguments if a.name is not None and a.name == error.argument), node.span)
+        named = [a.span for a in node.arguments if a.name is not None and a.name == error.argument]
+        wrong = named[-1] if named else node.span
         raise EvalError(str(error), wrong, error.hint, error.name) from None
     values: dict[str, Any] = {}
     for name, argument in zip(names, node.arguments, strict=True):

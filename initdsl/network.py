@@ -81,6 +81,14 @@ class ModuleInfo:
         found = {key: _plain(value) for key, value in object.__getattribute__(self.values, "__dict__").items()}
         return {k: v for k, v in found.items() if v is not MISSING and not k.startswith("_") and k != "training"}
 
+    def inherited(self) -> dict[str, Any]:
+        """Every plain attribute of the class, those of `nn.Module` itself left out."""
+        found: dict[str, Any] = {}
+        for cls in reversed(type(self.values).__mro__ if self.values is not None else ()):
+            if cls.__module__ not in ("builtins", "torch.nn.modules.module"):
+                found.update({key: _plain(value) for key, value in cls.__dict__.items()})
+        return {k: v for k, v in found.items() if v is not MISSING and not k.startswith("_")}
+
 
 @dataclass(slots=True)
 class TensorInfo:
@@ -235,7 +243,7 @@ class Network:
             {
                 "name": m.name, "label": m.label, "class": add(m.cls), "container": m.container, "children": m.children,
                 "parameters": m.parameters, "buffers": m.buffers, "absent": sorted(m.absent), "reset": m.reset,
-                "attributes": _jsonable(m.attributes()),
+                "attributes": _jsonable({**m.inherited(), **m.attributes()}),
             }
             for m in self.modules
         ]  # fmt: skip

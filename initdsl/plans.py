@@ -248,7 +248,10 @@ def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
 
     Each dimension is cut where a slice begins or ends, and the cells of that grid are counted.
     """
-    pieces = [a for a in actions if a.operator in ("=", "~") and a.index is not None]
+    pieces = [
+        a for a in actions
+        if a.operator in ("=", "~") and not (isinstance(a.payload, Expression) and a.payload.reads_itself)
+    ]  # fmt: skip
     views = {a.view for a in pieces}
     if not pieces or len(views) > 1:
         return False

@@ -159,6 +159,7 @@ def read_rules(
     if isinstance(source, tuple):
         loader.problems.append(Diagnostic(*source))
         return RuleSet.model_construct(rules=()), loader.problems
+    loader.outermost = 1
     statements = loader.statements(source, folder, (os.path.realpath(name),), memory)
     sources = {key: value.text for key, value in loader.sources.items()}
     # made by the parser, so there is nothing to validate
@@ -184,6 +185,7 @@ class _Loader:
         self.total = 0  # statements, were every `use` written out
         self.weights: dict[str, int] = {}
         self.refused = False
+        self.outermost = 0  # files at the head of a chain that no `use` led to
 
     def statements(
         self, source: Source, folder: FilePath, chain: tuple[str, ...], memory: Memory | None = None
@@ -218,7 +220,7 @@ class _Loader:
     def used(self, rule: Use, folder: FilePath, chain: tuple[str, ...]) -> tuple[Rule, ...]:
         if self.refused:
             return ()
-        if len(chain) >= self.limits.uses:
+        if len(chain) - self.outermost >= self.limits.uses:
             return self.report(rule, "too-many-uses", f"files use each other more than {self.limits.uses} deep")
         self.count += 1
         if self.count > 64 * self.limits.uses:

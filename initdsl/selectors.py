@@ -145,7 +145,7 @@ class Matcher:
     network: Network
     environment: EnvironmentOf
     is_let: Callable[[str], bool]
-    _pure: dict[tuple[Selector, bool], list[Match]] = field(default_factory=dict)
+    _pure: dict[tuple[Selector, bool, int], list[Match]] = field(default_factory=dict)
     _where: dict[tuple[Selector, bool], dict[int, list[int]]] = field(default_factory=dict)
     _classes: dict[ClassPattern, list[int]] = field(default_factory=dict)
     _regexes: dict[str, Any] = field(default_factory=dict)
@@ -159,7 +159,8 @@ class Matcher:
         Raises EvalError for what can't be evaluated.
         """
         if frame is None and _is_pure(selector):
-            key = (selector, modules)
+            # where a match leads to a piece it holds the index as it stands in this place of this file
+            key = (selector, modules, id(selector) if _has_pieces(selector) else 0)
             found = self._pure.get(key)
             if found is None:
                 found = self._pure[key] = self._select(selector, None, modules)
@@ -632,11 +633,7 @@ class Matcher:
         else:
             where = f"in `{shown or modules[0].label}`" + ("" if len(modules) == 1 else f" and {len(modules) - 1} more")
         if isinstance(step, Index):
-            counts = sorted({len(self._places(m)) for m in modules})
-            text = (
-                f"it has {counts[0]} {'child' if counts[0] == 1 else 'children'} by index" if len(counts) == 1 else None
-            )
-            return Unmatched(f"there is no such index {where}", span, text)
+            return Unmatched(f"there is no such index {where}", span, self._indices_of(modules))
         name = step.name
         if step.predicates:
             return Unmatched(f"nothing named `{name}` {where} meets this condition", span, None)
@@ -652,6 +649,20 @@ class Matcher:
             return Unmatched(f"there are no parameters {where}", span, None)
         what = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
         return Unmatched(f"there is {what} {where}", span, hint)
+
+    def _indices_of(self, modules: list[ModuleInfo]) -> str | None:
+        """A hint that says which indices there are, where all the modules have the same ones."""
+        first = modules[0]
+        places = self._places(first)
+        if any(m.container != first.container or self._places(m) != places for m in modules[1:1000]):
+            return None
+        if first.container == "list":
+            return f"it has {len(places)} {'child' if len(places) == 1 else 'children'} by index"
+        if places:
+            return f"its integer {'key is' if len(places) == 1 else 'keys are'} {listed([key for _, key in places])}"
+        if first.container == "dict" and first.children | first.parameters:
+            return f'its keys are no integers: `[*]` is every one, `["{next(iter(first.children | first.parameters))}"]` that one'
+        return "it has no children by index"
 
     def _explain_class(self, pattern: ClassPattern, path: Path) -> Unmatched:
         written = pattern.name
@@ -736,6 +747,15 @@ def _bindable(env: Environment, item: Name) -> bool:
 def _is_pure(selector: Selector) -> bool:
     """Whether a selector means the same wherever it stands: no names that are bound or looked up."""
     return not _has_names(selector)
+
+
+@lru_cache(maxsize=65536)
+def _has_pieces(selector: Selector) -> bool:
+    """Whether a selector may select pieces of tensors."""
+    return any(
+        isinstance(n, Path) and (n.view is not None or (n.steps and isinstance(n.steps[-1], Index)))
+        for n in nodes.walk(selector)
+    )
 
 
 def _has_names(node: Any) -> bool:

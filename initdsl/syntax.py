@@ -93,6 +93,8 @@ DEFAULT_LIMITS = Limits()
 
 OPENERS = {"LPAR": "(", "LPAR_GLUED": "(", "LSQB": "[", "LSQB_GLUED": "[", "LBRACE": "{"}
 CLOSERS = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
+# what belongs to a selector, and touches what stands before it
+GLUED = {"[": "LSQB_GLUED", "(": "LPAR_GLUED", ".": "DOT", "+": "PLUS_GLUED", "?": "MAYBE"}
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 # after these a statement goes on in the next line
 CONTINUING = frozenset(
@@ -432,11 +434,15 @@ class Builder(Transformer[Token, Any]):
         while isinstance(base, Member | Subscript):
             base = base.base
         if not (isinstance(base, Name) and base.name == "net"):
+            alone = isinstance(base, Name) and base.name in ("torch", "math", "np", "self", "nn", "module")
+            hint = f"the name alone will do: `{c[2]}`" if alone else (
+                f"an attribute of the target's module is its name alone, `{c[2]}`; of another, a path from `net`"
+            )  # fmt: skip
             _local.session.report(
                 "no-attributes",
                 f"`.{c[2]}`: an expression has no attributes, only paths from `net`",
                 _at(c[1], c[2]),
-                f"write `net...{c[2]}`, or the name alone for an attribute of the target's module",
+                hint,
             )
         return Member(c[0], str(c[2]), _at(c[0], c[2]))
 
@@ -977,7 +983,7 @@ def _recover(error: UnexpectedInput, text: str, session: Session, depth: int) ->
     end, unclosed = _statement_end(text, at, openers, session)
     if unclosed is None and token is not None and at >= len(text):
         unclosed = next((b for b in reversed(own) if b.type == "LBRACE"), None)
-    if unclosed is not None:
+    if unclosed is not None and text[at : at + 1] != '"':  # a string without an end hides the brackets behind it
         opener = OPENERS[unclosed.type]
         session.report(
             "unclosed-bracket", f"`{opener}` is never closed", _at(unclosed, unclosed),
@@ -1063,8 +1069,8 @@ def _explain(
                 Span(at, at + 1),
                 'strings take double quotes: `"..."`',
             )
-        if found == "?":
-            return "bad-character", "`?` stands at the very end of a selector, without a space", Span(at, at + 1), None
+        if found == "?" and not (at and text[at - 1] in " \t"):
+            return "bad-character", "`?` stands at the very end of a selector", Span(at, at + 1), None
         name = unicodedata.name(found, "")
         if not found.isascii() or not found.isprintable():
             shown = (
@@ -1074,12 +1080,13 @@ def _explain(
             )
             return "bad-character", f"{shown} can't stand here", Span(at, at + 1), None
     ended = "DRAW" in accepts and re.search(r"[\w\])*+][ \t]+\Z", session.before(at)) is not None
-    if found == "[" and at and text[at - 1] in " \t" and ("LSQB_GLUED" in accepts or ended):
-        return "stray-space", "a space stands before `[`", Span(at, at + 1), "write it directly behind the name"
-    if found == "(" and at and text[at - 1] in " \t" and ("LPAR_GLUED" in accepts or ended):
-        return "stray-space", "a space stands before `(`", Span(at, at + 1), "write it directly behind the name"
-    if found == "." and at and text[at - 1] in " \t" and ("DOT" in accepts or ended):
-        return "stray-space", "a space stands before `.`", Span(at, at + 1), "write it directly behind the name"
+    if found in ".[(+" and at and text[at - 1] == "?":
+        return "unexpected-token", "`?` stands at the very end of a selector", span, "move it there: `net.head.bias?`"
+    apart = re.match(r"([-+*/])[ \t]+=", rest)
+    if apart and "SET" in accepts:
+        return "bad-operator", f"`{apart[0]}` is no operator", Span(at, at + apart.end()), f"write `{apart[1]}=`"
+    if found in GLUED and at and text[at - 1] in " \t" and (GLUED[found] in accepts or ended):
+        return "stray-space", f"a space stands before `{found}`", Span(at, at + 1), "write it directly behind the name"
     if token is not None and token.type == "COMPARE":
         if "SET" in accepts and found == "=":
             return "bad-operator", "`==` compares", span, "to set a value write `=`"
@@ -1109,7 +1116,9 @@ def _explain(
                 f"did you mean `{near[0]}`?",
             )
     hint = None
-    if word and word[0] in keywords() and "NAME" in accepts:
+    if re.match(r"\r?\n[ \t]+\S", rest) and re.search(r"[~=][ \t]*\Z", session.before(at)):
+        hint = "a value begins in the line of its operator, and may go on in the next inside brackets"
+    elif word and word[0] in keywords() and "NAME" in accepts:
         hint = f"`{word[0]}` is reserved; take another name"
     elif word and word[0] in keywords() and "CLASS" in accepts:
         hint = f"`{word[0]}` is reserved; after a dot it is fine, as in `net.{word[0]}`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any
 
 from . import nodes
@@ -78,8 +78,11 @@ class Values:
         lengths = False
         stack: list[nodes.Expr] = [expr]
         opened: set[str] = set()
+        chosen: set[int] = set()  # names that are words of an enumeration; a call is met before its arguments
         while stack:
             for node in nodes.walk(stack.pop()):
+                if isinstance(node, Name) and id(node) in chosen:
+                    continue
                 if isinstance(node, Name):
                     names.add(node.name)
                     if node.name in lets and node.name not in opened and lets[node.name].expr is not None:
@@ -87,6 +90,7 @@ class Values:
                         stack.append(lets[node.name].expr)
                 elif isinstance(node, Call) and node.function not in FUNCTIONS and node.function not in FANS:
                     calls.append(node)
+                    chosen.update(self._chosen(node, lets))
                 elif isinstance(node, Word):
                     words.add(node.word)
                 elif node.kind in ("length", "member", "path"):
@@ -128,11 +132,7 @@ class Values:
                 "unexpected-draw",
             )
         loads = any(call.function == "load" for call in calls)  # each parameter its own tensor
-        constant = (
-            not lengths
-            and not loads
-            and all((n in lets and lets[n].expr is None) or n in opened or self._is_choice(n, calls) for n in names)
-        )
+        constant = not lengths and not loads and all((n in lets and lets[n].expr is None) or n in opened for n in names)
         info = Info(expr, lets, not ({"inf", "nan"} & words), constant, single)
         if info.constant and single is not None and single.function != "load":
             env = Names(
@@ -145,12 +145,18 @@ class Values:
         self.infos[id(rule)] = info
         return info
 
-    def _is_choice(self, name: str, calls: list[Call]) -> bool:
-        for call in calls:
-            initializer = self.at.registry.get(call.function)
-            if initializer is not None and any(name in p.choices for p in initializer.parameters):
-                return True
-        return False
+    def _chosen(self, call: Call, lets: Lets) -> Iterator[int]:
+        """The arguments of a call that are a word of an enumeration, by identity."""
+        initializer = self.at.registry.get(call.function)
+        if initializer is None:
+            return
+        for argument, by_place in zip_longest(call.arguments, initializer.parameters[: len(call.arguments)]):
+            parameter = by_place if argument.name is None else initializer.parameter(argument.name)
+            value = argument.value
+            if parameter is not None and isinstance(value, Name) and parameter.choices and (
+                value.name in parameter.choices or value.name not in lets
+            ):  # fmt: skip
+                yield id(value)
 
     def foreign(self, error: EvalError, rule: Assign, node: Call) -> EvalError:
         """An error in a `let`'s formula, blamed where it is used if its text is in another place."""
@@ -162,6 +168,8 @@ class Values:
         made: list[Action] = []
         for match in matches:
             made += self._action(clause, info, index, match)
+        if len(matches) > 1:  # selected by several names, or members of a union: once, as the last of them says
+            made = list({(action.view, repr(action.index)): action for action in made}.values())
         return made
 
     def _action(self, clause: Clause, info: Info | None, index: int, match: Match) -> list[Action]:
