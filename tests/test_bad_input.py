@@ -73,7 +73,7 @@ MISTAKES = [
     ("Linear.weight ~ normal(0, sdt=1)", RuleError, "unknown-argument", "1:27", "did you mean `std`?"),
     ("Linear.weight ~ normal(0, 1, 2)", RuleError, "bad-argument", "1:17", "normal(mean=0, std=1)"),
     ("Linear.weight ~ normal(0, mean=1)", RuleError, "bad-argument", "1:27", None),
-    ("Linear.weight ~ normal(std=1, 0)", RuleError, "bad-argument", "1:24", None),
+    ("Linear.weight ~ normal(std=1, 0)", RuleError, "bad-argument", "1:31", None),
     ("Linear.weight ~ normal(0, -1)", RuleError, "bad-argument", "1:27", None),
     ("Linear.weight ~ normal(0, nan)", RuleError, "bad-argument", "1:27", None),
     ("Linear.weight ~ normal(inf, 1)", RuleError, "bad-argument", "1:24", None),

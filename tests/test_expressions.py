@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 
 import pytest
@@ -42,9 +43,18 @@ def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def python(text: str) -> object:
     known = {
         "true": True, "false": False, "pi": math.pi, "abs": abs, "floor": math.floor, "ceil": math.ceil, "round": round,
-        "exp": math.exp, "tanh": math.tanh, "sign": lambda x: (x > 0) - (x < 0), "min": min,
+        "exp": math.exp, "tanh": math.tanh, "sign": lambda x: (x > 0) - (x < 0), "min": min, "bool": bool,
     }  # fmt: skip
-    return eval(text, {"__builtins__": {}}, known)
+    tree = ast.fix_missing_locations(Truths().visit(ast.parse(text, mode="eval")))
+    return eval(compile(tree, "<expression>", "eval"), {"__builtins__": {}}, known)
+
+
+class Truths(ast.NodeTransformer):
+    """`and` and `or` give 1 and 0, not one of their sides."""
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("bool", ast.Load()), [node], [])
 
 
 COMPARISON = ("<", "<=", ">", ">=", "==", "!=")
