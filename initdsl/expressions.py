@@ -80,6 +80,9 @@ class Environment(Protocol):
     def target_shape(self, node: nodes.Expr) -> tuple[int, ...]:
         """The shape `index(d)` counts in."""
 
+    def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
+        """The shape of the target in the network that a manifest describes."""
+
     def extent(self, d: int, size: int) -> range:
         """The coordinates along dimension `d` that are computed; all of `size`, but where it is a part's turn."""
 
@@ -421,6 +424,18 @@ def _gain(call: Call, env: Environment, nonlinearity: Any, param: Any = None) ->
     return gain(nonlinearity, param)
 
 
+def _base_shape(call: Call, env: Environment, path: Any) -> tuple[int, ...]:
+    if not isinstance(path, str):
+        hint = "`initdsl manifest --model m:f > base.json` writes one"
+        raise EvalError(
+            f"`base_shape` needs the path of a manifest, this is {describe_value(path)}",
+            call.arguments[0].span,
+            hint,
+            "bad-argument",
+        )
+    return env.base_shape(call, path)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": _elementwise(abs, "abs"),
     "sqrt": _elementwise(math.sqrt, "sqrt"),
@@ -448,12 +463,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "calculate_gain": _gain,
     "resize_rows": _resize_rows,
     "resize_grid": _resize_grid,
+    "base_shape": _base_shape,
 }
 # handled by the environment: they look at the network
 FANS = ("fan_in", "fan_out")
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "clip": ("x", "lo", "hi"), "where": ("c", "x", "y"), "linspace": ("a", "b", "n"), "index": ("d",),
-    "fan_in": ("x",), "fan_out": ("x",), "calculate_gain": ("nonlinearity", "param"),
+    "fan_in": ("x",), "fan_out": ("x",), "base_shape": ("path",), "calculate_gain": ("nonlinearity", "param"),
     "resize_grid": ("x", "prefix", "mode", "antialias", "grid", "old_grid"),
 }  # fmt: skip
 # of functions that may be called with fewer: how many they need

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .expressions import EvalError, evaluate
+from .network import Network
 from .nodes import Call, Name
 from .plans import Load
 from .rules import RuleSet, inside_root
@@ -59,11 +60,12 @@ class Files:
         self._names: dict[str, dict[str, Place]] = {}
         self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}
         self._renamed: dict[Any, dict[str, Place]] = {}
+        self._bases: dict[str, dict[str, tuple[int, ...]]] = {}
 
     @property
     def paths(self) -> list[str]:
         """Every file that was looked into."""
-        return sorted({*self._names, *self._shapes})
+        return sorted({*self._names, *self._shapes, *self._bases})
 
     def find(self, call: Call, env: Any, source: str, names: list[str]) -> Load | None:
         """The tensor that a call means for a parameter of these names, the first of them preferred.
@@ -90,6 +92,28 @@ class Files:
                 name="bad-load",
             )  # fmt: skip
         return Load(place.path, place.key, shapes[place.key])
+
+    def base_shape(self, call: Call, path: str, source: str, names: list[str]) -> tuple[int, ...]:
+        """The shape that a parameter of these names has in the network that a manifest describes."""
+        place = self._path(path, call, source)
+        if place not in self._bases:
+            self._bases[place] = self._manifest(place, call)
+        shapes = self._bases[place]
+        name = next((n for n in names if n in shapes), None)
+        if name is None:
+            raise EvalError(f"`{path}` has no tensor `{names[0]}`", call.span, near(names[0], shapes), "bad-manifest")
+        return shapes[name]
+
+    def _manifest(self, path: str, call: Call) -> dict[str, tuple[int, ...]]:
+        self._there(path, call)
+        try:
+            if os.path.getsize(path) > INDEX_BYTES:
+                raise ValueError("it is too large")
+            with open(path, encoding="utf-8") as file:
+                network = Network.from_manifest(json.load(file))
+        except (OSError, ValueError, RecursionError) as error:
+            raise unreadable(path, "a manifest", str(error), call) from None
+        return {name: tensor.shape for tensor in network.tensors for name in network.names(tensor)}
 
     # ---- the call
 

@@ -278,6 +278,12 @@ class Names:
             raise EvalError("there is no tensor here to take the shape of", node.span)
         return self.shape
 
+    def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
+        if self.files is None or self.target is None:
+            raise EvalError("there is no parameter here to take the shape of", node.span)
+        found: tuple[int, ...] = self.files.base_shape(node, path, self.source, self.loadable()[::-1])
+        return found
+
     def draw(self, node: Call) -> Any:
         """An initializer within an expression, or a fan of another tensor."""
         if node.function in FANS:

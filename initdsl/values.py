@@ -93,7 +93,9 @@ class Values:
                     chosen.update(self._chosen(node, lets))
                 elif isinstance(node, Word):
                     words.add(node.word)
-                elif node.kind in ("length", "member", "path"):
+                elif node.kind in ("length", "member", "path") or (
+                    isinstance(node, Call) and node.function == "base_shape"
+                ):
                     lengths = True
         draws = False
         for call in calls:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 
 import initdsl
 from initdsl.loading import renamed
+from initdsl.network import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning")
 
@@ -325,3 +327,51 @@ def test_resizing_on_the_meta_device_is_checked() -> None:
     assert initdsl.plan(net, "net.new = resize_grid(net.old, prefix=1)")["new"].status == "set"
     with pytest.raises(initdsl.InitDSLError, match="square"):
         initdsl.plan(net, "net.new = resize_grid(net.old)")
+
+
+# ---- shapes of another network
+
+
+def manifest_of(net: nn.Module, path: Path) -> None:
+    path.write_text(json.dumps(describe(net)[0].to_manifest()))
+
+
+def test_base_shape_is_that_of_the_manifest(tmp_path: Path) -> None:
+    manifest_of(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8)), tmp_path / "base.json")
+    net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 32))
+    rules = """
+    let base = "base.json"
+    let wider = shape[0] / base_shape(base)[0]
+    *.bias = wider
+    net[0].weight = base_shape(base)[1]
+    net[2].weight = base_shape("base.json")[1] / shape[1]
+    """
+    initdsl.apply(net, rules, root=tmp_path, strict=True)
+    assert net[0].bias.unique().tolist() == [4]
+    assert net[0].weight.unique().tolist() == [4]
+    assert net[2].weight.unique().tolist() == [0.25]
+    with torch.device("meta"):
+        again = initdsl.plan(nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 16)), rules, root=tmp_path)
+    assert str(again["2.bias"].distribution) == "2"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        ('base_shape("base.json")[0]', initdsl.ResolveError, "`base.json` has no tensor `2.weight`"),
+        ('base_shape("none.json")[0]', initdsl.RuleError, "there is no file"),
+        ('base_shape("weights.json")[0]', initdsl.RuleError, "can't be read as a manifest"),
+        ('base_shape("../base.json")[0]', initdsl.RuleError, "outside the root"),
+        ("base_shape(3)[0]", initdsl.RuleError, "needs the path of a manifest, this is 3"),
+        ("base_shape()[0]", initdsl.RuleError, "takes 1 argument, got 0"),
+        ('base_shape("base.json")', initdsl.InitDSLError, "a tuple"),
+        ('base_shape("base.json")[2]', initdsl.InitDSLError, "out of range for a tuple of 2"),
+    ],
+)
+def test_base_shapes_that_cant_be(value: str, error: type[Exception], said: str, tmp_path: Path) -> None:
+    manifest_of(nn.Sequential(nn.Linear(4, 8)), tmp_path / "base.json")
+    (tmp_path / "weights.json").write_text('{"weight_map": {}}')
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+    where = "2" if "no tensor" in said else "0"
+    with pytest.raises(error, match=re.escape(said)):
+        initdsl.apply(net, f"net[{where}].weight = {value}", root=tmp_path)

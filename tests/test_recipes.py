@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,11 +20,15 @@ from typing import Any
 import models
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 import initdsl
+from initdsl.network import describe
+from initdsl.plans import Plan
 from initdsl.rules import packaged_recipes
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # read when keras is imported
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 
 
@@ -34,10 +42,15 @@ class Case:
     build: Callable[[], nn.Module]
     vars: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
+    base: Callable[[], nn.Module] | None = None  # the network of which `base.json` is to be the manifest
 
     @property
     def id(self) -> str:
         return f"{self.recipe}-{self.label}"
+
+
+# the package to install, where it is not called as what is imported
+PACKAGES = {"olmo_core": "ai2-olmo-core", "megatron.core": "megatron-core"}
 
 
 def vision(name: str, **arguments: Any) -> Callable[[], nn.Module]:
@@ -76,9 +89,126 @@ def text(cls: str, **changes: Any) -> Callable[[], nn.Module]:
     return build
 
 
+def titan(depth: int = 4, fuse: bool = True, tied: bool = False) -> nn.Module:
+    """torchtitan's Llama 3, of the parts its own configurations are made of."""
+    from torchtitan.models import llama3
+
+    rope = llama3.ComplexRoPE.Config(dim=16, max_seq_len=64, theta=500000, scaling="llama")
+    layers = llama3._build_llama3_layers(
+        n_layers=depth, dim=64, n_heads=4, n_kv_heads=2, hidden_dim=96, rope=rope, fuse_qkv=fuse, attn_backend="flex"
+    )
+    embedding = llama3._EMBEDDING_SKIP_INIT if tied else llama3._EMBEDDING_INIT
+    net = llama3.Llama3Model.Config(
+        dim=64, vocab_size=211, layers=layers, enable_weight_tying=tied,
+        tok_embeddings=llama3.Embedding.Config(num_embeddings=211, embedding_dim=64, param_init=embedding),
+        norm=llama3.RMSNorm.Config(normalized_shape=64, param_init=llama3._NORM_INIT),
+        lm_head=llama3.Linear.Config(in_features=64, out_features=211, param_init=llama3._output_linear_init(64)),
+    ).build()  # fmt: skip
+    net.init_states()
+    return net
+
+
+def olmo(method: str, kind: str = "llama_like", **changes: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        from olmo_core.nn.transformer import InitMethod, TransformerConfig
+
+        config = getattr(TransformerConfig, kind)(d_model=64, vocab_size=211, n_layers=3, n_heads=4, **changes)
+        config.init_method = InitMethod(method)
+        # its generator starts anew each time; every network here is to draw its own
+        config.init_seed = int(torch.randint(2**31, ()))
+        net = config.build(init_device="cpu")
+        net.init_weights(device=torch.device("cpu"))
+        return net
+
+    return build
+
+
+def megatron(**changes: Any) -> Callable[[], nn.Module]:
+    """Megatron-core's GPT on one process without a GPU."""
+
+    def build() -> nn.Module:
+        from megatron.core import parallel_state
+        from megatron.core.models.gpt import GPTModel
+        from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+        from megatron.core.transformer.transformer_config import TransformerConfig
+        from torch import distributed
+
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        try:
+            parallel_state.initialize_model_parallel(1, 1)
+            config = TransformerConfig(
+                num_layers=3, hidden_size=64, num_attention_heads=4, use_cpu_initialization=True, **changes
+            )
+            return GPTModel(
+                config=config, transformer_layer_spec=get_gpt_layer_local_spec(), vocab_size=211, max_sequence_length=40,
+                position_embedding_type="learned_absolute", share_embeddings_and_output_weights=False,
+            )  # fmt: skip
+        finally:
+            parallel_state.destroy_model_parallel()
+            distributed.destroy_process_group()
+
+    return build
+
+
+def keras_lstm() -> nn.Module:
+    """What Keras starts an LSTM with, in torch's layout: gates are in the same order, matrices the other way round."""
+    import keras
+
+    keras.utils.set_random_seed(int(torch.randint(2**31, ())))
+    layer = keras.layers.LSTM(48)
+    layer.build((None, None, 32))
+    net = nn.LSTM(32, 48)
+    kernel, recurrent, bias = (torch.from_numpy(keras.ops.convert_to_numpy(w.value)) for w in layer.weights)
+    with torch.no_grad():
+        for name, values in {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T, "bias_ih_l0": bias}.items():
+            getattr(net, name).copy_(values)
+        net.bias_hh_l0.zero_()
+    return net
+
+
+def mu_net(width: int, depth: int = 1) -> nn.Module:
+    import mup
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.inputs = nn.Embedding(60, width, padding_idx=2), nn.Linear(12, width)
+            self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+            self.up, self.down, self.conv = (
+                nn.Linear(width, 3 * width), nn.Linear(3 * width, width, bias=False), nn.Conv1d(width, width, 3)
+            )  # fmt: skip
+            self.norm, self.head = nn.LayerNorm(width), mup.MuReadout(width, 9, readout_zero_init=True)
+
+    return Net()
+
+
+def mu_started(width: int, zero_head: bool = True) -> Callable[[], nn.Module]:
+    """A network that mup starts by its own `normal_`, its base being 32 wide."""
+
+    def build() -> nn.Module:
+        import mup
+
+        net = mup.set_base_shapes(mu_net(width), mu_net(32), delta=mu_net(48))
+        for name, parameter in net.named_parameters():
+            if parameter.ndim > 1 and not (zero_head and "head" in name):
+                mup.init.normal_(parameter, 0, 0.02)
+            elif "norm.weight" not in name:
+                nn.init.zeros_(parameter)
+        with torch.no_grad():
+            net.embed.weight[2] = 0
+        return net
+
+    return build
+
+
 GPT2 = {"n_layer": 4, "n_embd": 64, "n_head": 4, "vocab_size": 211, "n_positions": 40}
 T5 = {"d_model": 48, "d_kv": 12, "d_ff": 80, "num_layers": 2, "num_heads": 4, "vocab_size": 211}
 MAMBA = {"hidden_size": 48, "num_hidden_layers": 3, "vocab_size": 211, "state_size": 8}
+
+DEEPSEEK = {
+    "n_routed_experts": 8, "moe_intermediate_size": 32, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "q_lora_rank": 32,
+    "kv_lora_rank": 16, "qk_rope_head_dim": 8, "v_head_dim": 16, "qk_nope_head_dim": 16, "first_k_dense_replace": 1,
+}  # fmt: skip
 
 CASES = [
     Case("resnet", "torchvision", "resnet18", vision("resnet18")),
@@ -148,15 +278,90 @@ CASES = [
     Case("t5", "transformers", "T5ForConditionalGeneration", text("T5ForConditionalGeneration", **T5)),
     Case("t5", "transformers", "T5Model, gated", text("T5Model", **T5, feed_forward_proj="gated-gelu", initializer_factor=0.5), {"factor": 0.5}),
     Case("t5", "transformers", "T5EncoderModel", text("T5EncoderModel", **T5), slow=True),
+    Case("resnet", "torchvision", "resnet34", vision("resnet34"), slow=True),
+    Case("resnet", "torchvision", "resnet18, GroupNorm", vision("resnet18", norm_layer=lambda c: nn.GroupNorm(8, c)), slow=True),
+    Case("resnet", "timm", "ecaresnet26t", image("ecaresnet26t"), {"zero_init_residual": True}, slow=True),
+    Case("resnet", "timm", "seresnext26d_32x4d", image("seresnext26d_32x4d"), {"zero_init_residual": True}, slow=True),
+    *[
+        Case("efficientnet_timm", "timm", name, image(name), slow=True)
+        for name in ("efficientnet_lite0", "mobilenetv2_100", "mnasnet_small", "fbnetc_100", "efficientnet_cc_b0_4e", "efficientnet_b0_g8_gn", "mobilenetv4_conv_small")
+    ],
+    Case("convnext", "timm", "convnext_zepto_rms", image("convnext_zepto_rms"), slow=True),
+    Case("convnext", "timm", "convnext_atto, head_init_scale", image("convnext_atto", head_init_scale=0.5), {"head_scale": 0.5}, slow=True),
+    Case("mlp_mixer", "timm", "MlpMixer, gated", lambda: mixer(gated=True), slow=True),
+    Case("mlp_mixer", "timm", "MlpMixer, nlhb", lambda: mixer(nlhb=True), {"head_bias": -math.log(20)}, slow=True),
+    *[
+        Case(recipe, "timm", f"{name}{label}", image(name, depth=3, weight_init=mode, **changes), slow=True)
+        for recipe, mode in (("vit_timm", ""), ("vit_jax", "jax"), ("vit_moco", "moco"))
+        for name, label, changes in (
+            ("vit_tiny_patch16_224", f", average pool {mode}", {"img_size": 64, "global_pool": "avg", "class_token": False}),
+            ("vit_tiny_patch16_224", f", LayerScale {mode}", {"img_size": 64, "init_values": 1e-5}),
+            ("vit_base_patch16_siglip_224", f", narrow {mode}", {"img_size": 64, "embed_dim": 128, "num_heads": 4}),
+            ("vit_giant_patch14_dinov2", f", narrow {mode}", {"img_size": 56, "embed_dim": 96, "num_heads": 4}),
+        )
+    ],
+    *[
+        Case("bert", "transformers", name, text(name, **changes), slow=True)
+        for name, changes in (
+            ("DebertaV2ForMaskedLM", {}), ("DebertaForMaskedLM", {}), ("ConvBertForMaskedLM", {}), ("SqueezeBertForMaskedLM", {"embedding_size": 64}),
+            ("MobileBertForMaskedLM", {"embedding_size": 32, "intra_bottleneck_size": 32, "true_hidden_size": 32}), ("EsmForMaskedLM", {}),
+            ("LongformerForMaskedLM", {"attention_window": 8}), ("NystromformerForMaskedLM", {}), ("MegatronBertForMaskedLM", {}),
+        )
+    ],
+    *[
+        Case(recipe, "transformers", name, text(name, **changes), slow=True)
+        for name, changes in (
+            ("GptOssForCausalLM", {"num_local_experts": 4}), ("GraniteMoeForCausalLM", {"num_local_experts": 4}), ("DiffLlamaForCausalLM", {}),
+            ("DeepseekV3ForCausalLM", DEEPSEEK), ("OlmoeForCausalLM", {"num_experts": 4}), ("PhimoeForCausalLM", {"num_local_experts": 4}),
+            ("OlmoForCausalLM", {}), ("Gemma3ForCausalLM", {}),
+        )
+        for recipe in ("llama", "transformers")
+    ],
+    Case("gpt2", "transformers", "DecisionTransformerModel", text("DecisionTransformerModel", **{**GPT2, "hidden_size": 64}), slow=True),
+    Case("gpt2", "transformers", "GPT2LMHeadModel, cross-attention", text("GPT2LMHeadModel", **GPT2, add_cross_attention=True), slow=True),
+    Case("t5", "transformers", "UMT5ForConditionalGeneration", text("UMT5ForConditionalGeneration", **T5), slow=True),
+    Case("t5", "transformers", "LongT5Model, transient-global", text("LongT5Model", **T5, encoder_attention_type="transient-global"), slow=True),
+    Case("mamba2", "transformers", "Mamba2ForCausalLM", text("Mamba2ForCausalLM", **MAMBA, num_heads=4, head_dim=24)),
+    Case("mamba", "transformers", "MambaForCausalLM, constant steps", text("MambaForCausalLM", **MAMBA, time_step_init_scheme="constant"), {"constant": True}, slow=True),
+    Case("llama_torchtitan", "torchtitan", "Llama3Model", titan),
+    Case("llama_torchtitan", "torchtitan", "Llama3Model, q, k and v apart", lambda: titan(3, fuse=False)),
+    Case("llama_torchtitan", "torchtitan", "Llama3Model, tied", lambda: titan(2, tied=True)),
+    Case("olmo_core", "olmo_core", "Transformer, normal", olmo("normal")),
+    Case("olmo_core", "olmo_core", "Transformer, normal, olmo2_like", olmo("normal", "llama_like", qk_norm=True)),
+    Case("olmo_core_llama", "olmo_core", "Transformer, llama", olmo("llama")),
+    Case("olmo_core_llama", "olmo_core", "Transformer, llama_depth", olmo("llama_depth"), {"depth_scaled": True}),
+    Case("olmo_core_fan_in", "olmo_core", "Transformer, fan_in", olmo("fan_in")),
+    Case("olmo_core_normalized", "olmo_core", "Transformer, normalized", olmo("normalized")),
+    Case("megatron", "megatron.core", "GPTModel", megatron()),
+    Case("megatron", "megatron.core", "GPTModel, RMSNorm, SwiGLU, no biases", megatron(normalization="RMSNorm", gated_linear_unit=True, add_bias_linear=False, init_method_std=0.05), {"std": 0.05}),
+    Case("lstm_keras", "keras", "LSTM", keras_lstm),
+    Case("mup", "mup", "8 times as wide as the base", mu_started(256), base=lambda: mu_net(32)),
+    Case("mup", "mup", "half as wide, readout drawn", mu_started(16, zero_head=False), {"readout": 0.02}, base=lambda: mu_net(32)),
+    Case("mup", "mup", "the base itself", mu_started(32), base=lambda: mu_net(32)),
     Case("mamba", "transformers", "MambaForCausalLM", text("MambaForCausalLM", **MAMBA)),
     Case("mamba", "transformers", "MambaModel, rescaled", text("MambaModel", **MAMBA, rescale_prenorm_residual=True, initializer_range=0.05), {"std": 0.05, "rescale": True}),
 ]  # fmt: skip
+
+
+def mixer(gated: bool = False, **arguments: Any) -> nn.Module:
+    from timm.layers import GluMlp
+    from timm.models.mlp_mixer import MlpMixer
+
+    if gated:
+        arguments = {"mlp_ratio": (1.0, 4.0), "mlp_layer": GluMlp, "act_layer": nn.SiLU, **arguments}
+    return MlpMixer(num_classes=20, img_size=64, num_blocks=3, embed_dim=96, **arguments)
 
 
 def small_vit(**arguments: Any) -> nn.Module:
     from torchvision.models import VisionTransformer
 
     return VisionTransformer(image_size=32, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=20, **arguments)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes are used from folders that are not theirs."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -167,6 +372,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def planned(case: Case | Source, net: nn.Module) -> Plan:
+    """The plan of a case's recipe on a network, in a folder that has the manifest of the base network, if there is one."""
+    with tempfile.TemporaryDirectory() as root:
+        if case.base is not None:
+            manifest = describe(case.base())[0].to_manifest()
+            (Path(root) / "base.json").write_text(json.dumps(manifest), "utf-8")
+        plan = initdsl.plan(net, f'use "initdsl:{case.recipe}"', strict=True, vars=case.vars, root=root)
+    assert not plan.warnings, [str(one) for one in plan.warnings]
+    return plan
+
+
 def compared(case: Case) -> dict[str, int]:
     """Fill a model by its recipe and compare it with one the library started; how many parameters of either kind."""
     torch.manual_seed(1)
@@ -174,9 +390,8 @@ def compared(case: Case) -> dict[str, int]:
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.fill_(77.0)
-    plan = initdsl.plan(ours, f'use "initdsl:{case.recipe}"', strict=True, vars=case.vars)
+    plan = planned(case, ours)
     assert plan.uncovered == []
-    assert not plan.warnings, [str(one) for one in plan.warnings]
     plan.apply()
     models.bounded(plan, ours, theirs)
     assert not any((p == 77.0).any() for p in ours.parameters())
@@ -186,12 +401,14 @@ def compared(case: Case) -> dict[str, int]:
 @pytest.mark.models
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.slow else []) for c in CASES])
 def test_a_recipe_starts_the_model_as_its_library_does(case: Case, torchvision_shim: None) -> None:
-    pytest.importorskip(case.library)
+    pytest.importorskip(case.library, exc_type=ImportError)
     assert compared(case)["drawn"] > 0
 
 
 def test_every_recipe_is_compared() -> None:
-    assert {case.recipe for case in CASES} | {source.recipe for source in SOURCES} == set(packaged_recipes())
+    found = {case.recipe for case in CASES} | {source.recipe for source in SOURCES}
+    parts = {part for name in found for part in re.findall('use "initdsl:(.*?)"', packaged_recipes()[name].read_text())}
+    assert found | parts == set(packaged_recipes())
 
 
 def test_the_comparison_can_fail(torchvision_shim: None) -> None:
@@ -269,7 +486,7 @@ def decoder(kind: str) -> nn.Module:
     made = {("tok_embeddings" if titan else "embeddings"): nn.Embedding(200, d)}
     q, o = ("w", "wo") if titan else ("w_", "w_out")
     for i in range(3):
-        block = f"{'layers' if titan else 'blocks'}:{'ModuleDict' if False else 'ModuleList'}.{i}"
+        block = f"{'layers' if titan else 'blocks'}:ModuleList.{i}"
         made |= {f"{block}.attention.{q}{x}": linear(d, d) for x in "qkv"}
         made |= {f"{block}.attention.{o}": linear(d, d), f"{block}.attention_norm": RMSNorm(d)}
         made |= {f"{block}.feed_forward.w1": linear(d, 100), f"{block}.feed_forward.w2": linear(100, d), f"{block}.feed_forward.w3": linear(d, 100)}  # fmt: skip
@@ -278,7 +495,16 @@ def decoder(kind: str) -> nn.Module:
     return tree({**made, "lm_head.norm": nn.LayerNorm(d), "lm_head.w_out": linear(d, 200)})
 
 
-def unet() -> nn.Module:
+def unet(kind: str = "guided-diffusion") -> nn.Module:
+    if kind == "diffusers":
+        block, attention = "mid_block.resnets:ModuleList.0:ResnetBlock2D", "mid_block.attentions:ModuleList.0:Attention"
+        return tree({
+            "conv_in": nn.Conv2d(3, 32, 3), f"{block}.norm1": nn.GroupNorm(8, 32), f"{block}.conv1": nn.Conv2d(32, 32, 3),
+            f"{block}.time_emb_proj": nn.Linear(64, 32), f"{block}.norm2": nn.GroupNorm(8, 32),
+            f"{block}.conv2": nn.Conv2d(32, 32, 3), f"{attention}.to_q": nn.Linear(32, 32),
+            f"{attention}.to_out:ModuleList.0": nn.Linear(32, 32), "conv_norm_out": nn.GroupNorm(8, 32),
+            "conv_out": nn.Conv2d(32, 3, 3),
+        })  # fmt: skip
     made: Tree = {"input_blocks:ModuleList.0": nn.Conv2d(3, 32, 3), "time_embed.0": nn.Linear(32, 64)}
     for i in range(2):
         block = f"middle:ModuleList.{i}:ResBlock"
@@ -350,6 +576,11 @@ class Source:
     values: dict[str, float]
     vars: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    base: Callable[[], nn.Module] | None = None
+
+    @property
+    def source_id(self) -> str:
+        return f"{self.recipe}: {self.source}"
 
 
 D = 64
@@ -366,10 +597,17 @@ SOURCES = [
     Source("fixup", lambda: fixup("FixupBottleneck"), {r"0\.conv[12]": (2 / 144) ** 0.5 * 3**-0.25}, {"conv3|bias|fc": 0, "scale": 1}, source="the same, bottlenecks"),
     Source("deepnet", encoder, {r"linear[12]\.weight": (2 / 192) ** 0.5 * 24**-0.25, r"out_proj\.weight": (2 / 128) ** 0.5 * 24**-0.25}, {"bias": 0, r"norm\d\.weight": 1}, source="Wang et al. 2022, figure 2"),
     Source("dcgan", dcgan, {r"[036]\.weight": 0.02, r"[147]\.weight": 0.02}, {"bias": 0}, source="weights_init of the DCGAN example of PyTorch"),
-    Source("mup", wide, {"embed": 0.02, r"up\.weight": 0.02 / 2**0.5, r"down\.weight": 0.02 / 8**0.5}, {"head|bias": 0, r"norm\.weight": 1}, source="Yang et al. 2021, table 8"),
+    Source("mup", wide, {"embed": 0.02, r"up\.weight": 0.02 / 2**0.5, r"down\.weight": 0.02 / 2**0.5}, {"head|bias": 0, r"norm\.weight": 1}, source="Yang et al. 2021, table 8", base=lambda: wide(128)),
     Source("modern_transformer", modern, {r"embed|q_proj|up_proj|head": 0.98658 * 0.02, r"o_proj|down_proj": 0.98658 * 0.01}, {r"norm\.weight": 1, r"norm\.bias": 0}, {"blocks": 2}, source="ours, after GPT-2, LLaMA and OLMo"),
     Source("modern_cnn", cnn, {r"^0\.weight": (2 / 288) ** 0.5, r"^3\.weight": (2 / 9) ** 0.5, r"^4\.weight": (2 / 64) ** 0.5, r"^6\.weight": (2 / 256) ** 0.5, r"^8\.weight": 0.98658 * 0.02}, {"bias": 0, r"^[15]\.weight": 1}, source="ours, after He et al. 2015"),
-    Source("lstm", lambda: nn.LSTM(32, 48, 2), {r"weight_ih_l0": (2 / 80) ** 0.5, r"weight_hh": 48**-0.5}, {"bias_hh": 0}, source="keras.layers.LSTM"),
+    Source("lstm", lambda: nn.LSTM(32, 48, 2), {r"weight_ih_l0": (2 / 80) ** 0.5, r"weight_hh": 48**-0.5}, {"bias_hh": 0}, source="Glorot & Bengio 2010, Saxe et al. 2013, Jozefowicz et al. 2015"),
+    Source("lstm_keras", lambda: nn.LSTM(32, 48, bidirectional=True), {r"weight_ih_l0": (2 / 224) ** 0.5, r"weight_hh": 192**-0.5}, {"bias_hh": 0}, source="keras.layers.LSTM"),
+    Source("lstm_chrono", lambda: nn.LSTM(32, 48, 2), {r"weight_hh": 48**-0.5}, {"bias_hh": 0}, source="Tallec & Ollivier 2018, section 2"),
+    Source("olmo_core_fan_in", lambda: decoder("olmo"), {"embeddings": 1.0, r"w_|w1|w3|lm_head\.w": 0.98658 * D**-0.5, "w2": 0.98658 / 10}, {"norm.weight": 1}, source="olmo_core/nn/transformer/init.py, InitMethod.fan_in"),
+    Source("olmo_core_normalized", lambda: decoder("olmo"), {"embeddings": D**-0.5, r"w_[qkv]|w1|w3|lm_head\.w": 0.98658 * D**-0.5, r"s\..*(w_out|w2)": 0.98658 * D**-0.5 / 6**0.5}, {"norm.weight": 1}, source="the same, InitMethod.normalized"),
+    Source("deepnet", lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(64, 4, 128), 5), {r"linear[12]\.weight": (2 / 192) ** 0.5 * 40**-0.25, r"out_proj\.weight": (2 / 128) ** 0.5 * 40**-0.25}, {"bias": 0}, source="the same, a decoder alone"),
+    Source("deepnet", lambda: nn.Transformer(64, 4, 6, 2, 128, batch_first=True), {r"encoder.*linear[12]\.weight": (2 / 192) ** 0.5 * 0.87 * (6**4 * 2) ** (-1 / 16), r"decoder.*out_proj\.weight": (2 / 128) ** 0.5 * 24**-0.25}, {"bias": 0}, source="the same, an encoder and a decoder"),
+    Source("ddpm_unet", lambda: unet("diffusers"), {r"conv1\.weight": (2 / 576) ** 0.5, r"to_q\.weight": (2 / 64) ** 0.5}, {r"conv2|to_out|conv_out|bias": 0, r"norm\d\.weight": 1}, source="the same, in the names of diffusers' UNet2DModel"),
 ]  # fmt: skip
 
 
@@ -380,9 +618,7 @@ def written(case: Source) -> dict[str, int]:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.fill_(77.0)
-    plan = initdsl.plan(net, f'use "initdsl:{case.recipe}"', strict=True, vars=case.vars)
-    assert not plan.warnings, [str(one) for one in plan.warnings]
-    plan.apply()
+    planned(case, net).apply()
     counts = {"constant": 0, "drawn": 0}
     for name, parameter in net.named_parameters():
         assert not (parameter == 77.0).any(), name
@@ -401,12 +637,27 @@ def written(case: Source) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize("case", SOURCES, ids=lambda case: f"{case.recipe}-{case.source}")
+@pytest.mark.parametrize("case", SOURCES, ids=lambda case: case.source_id)
 def test_a_recipe_says_what_its_source_says(case: Source) -> None:
     assert written(case)["drawn"] > 0
 
 
+def test_chrono_gates() -> None:
+    """A forget gate is log-uniform up to the longest time; the input gate closes as far as it opens."""
+    net = nn.LSTM(4, 3000, 1)
+    initdsl.apply(net, 'use "initdsl:lstm_chrono"', vars={"t_max": 784}, seed=0)
+    i, f, g, o = net.bias_ih_l0.detach().view(4, 3000)
+    assert torch.equal(i, -f)
+    assert not g.any()
+    assert not o.any()
+    assert stats.kstest(f.exp().numpy(), "uniform", (1, 782)).pvalue > 1e-3
+
+
 # ---- the page
+
+
+def package(case: Case) -> str:
+    return PACKAGES.get(case.library, case.library)
 
 
 def described(recipe: str) -> str:
@@ -419,11 +670,14 @@ def page(counted: dict[str, dict[str, int]]) -> str:
     names = sorted(packaged_recipes())
     listed = "\n".join(f"| `{name}` | {described(name)} |" for name in names)
     rows = [
-        f"| `{case.recipe}` | {case.library} {version(case.library)} | {case.label} | {counted[case.id]['constant']} | "
+        f"| `{case.recipe}` | {package(case)} {version(package(case))} | {case.label} | {counted[case.id]['constant']} | "
         f"{counted[case.id]['drawn']} | same |"
         for case in sorted(CASES, key=lambda case: case.recipe)
     ]
-    sources = "\n".join(f"| `{s.recipe}` | {s.source} |" for s in SOURCES)
+    sources = "\n".join(
+        f"| `{s.recipe}` | {s.source} | {counted[s.source_id]['constant']} | {counted[s.source_id]['drawn']} | as it says |"
+        for s in sorted(SOURCES, key=lambda s: s.recipe)
+    )
     return OPENING.format(listed=listed, rows="\n".join(rows), sources=sources)
 
 
@@ -433,6 +687,8 @@ def test_the_page_has_every_case() -> None:
         assert f"| `{name}` | {described(name)} |" in text, "run `python tests/test_recipes.py`"
     for case in CASES:
         assert f"| {case.label} | " in text, "run `python tests/test_recipes.py`"
+    for source in SOURCES:
+        assert f"| `{source.recipe}` | {source.source} | " in text, "run `python tests/test_recipes.py`"
 
 
 OPENING = """\
@@ -468,11 +724,11 @@ BERT, ALBERT, LLaMA and ViT's linear layers are the same bit for bit under one `
 
 ## Compared with what the sources say
 
-Libraries that are not installed for the tests: small networks in their names, whose constants and standard deviations are
-held against the source.
+Recipes of papers, and of libraries that can't be installed or are large: small networks in their names, whose constants and
+standard deviations are held against the formulas of the source.
 
-| recipe | source |
-|---|---|
+| recipe | source | constant | drawn | verdict |
+|---|---|---|---|---|
 {sources}
 """
 
@@ -481,7 +737,8 @@ def main() -> None:
     from conftest import let_torchvision_import
 
     let_torchvision_import()
-    PAGE.write_text(page({case.id: compared(case) for case in CASES}), "utf-8")
+    counted = {case.id: compared(case) for case in CASES}
+    PAGE.write_text(page(counted | {source.source_id: written(source) for source in SOURCES}), "utf-8")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,9 @@ class _Text:
     def target_shape(self, node: Expr) -> tuple[int, ...]:
         raise Unknown
 
+    def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
+        raise Unknown
+
     def extent(self, d: int, size: int) -> range:
         raise Unknown
 
