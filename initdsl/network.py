@@ -494,6 +494,7 @@ def _describe(net: nn.Module) -> tuple[Network, Live]:
     modules: list[ModuleInfo] = []
     live = Live([], [])
     seen: dict[int, int] = {}
+    of_class: dict[type, tuple[ClassInfo, str, str | None]] = {}
     # pre-order, with an explicit stack: (module, parent index, name in parent)
     stack: list[tuple[nn.Module, int, str]] = [(_opened(net), -1, "")]
     while stack:
@@ -506,29 +507,30 @@ def _describe(net: nn.Module) -> tuple[Network, Live]:
         index = seen[id(module)] = len(modules)
         if index == MANY:
             gc.disable()
-        cls = class_info(type(module))
-        label, path = "net", ""
+        kind: type = type(module)
+        known_class = of_class.get(kind)
+        if known_class is None:
+            cls = class_info(kind)
+            known_class = of_class[kind] = (cls, _container(cls), _reset(kind))
+        label, path, parents = "net", "", []
         if parent >= 0:
             above = modules[parent]
             above.children[name] = index
             label, path = child_label(above, name), f"{above.name}.{name}" if above.name else name
-        inside = object.__getattribute__(module, "__dict__")
-        info = ModuleInfo(index, path, label, cls, _container(cls), values=module)
-        info.reset = _reset(type(module))
-        if parent >= 0:
-            info.parents.append((parent, name))
+            parents = [(parent, name)]
+        cls, container, reset = known_class
+        info = ModuleInfo(index, path, label, cls, container, {}, {}, {}, frozenset(), parents, reset, module)
         modules.append(info)
         live.modules.append(module)
-        children = [(_opened(child), index, key) for key, child in inside["_modules"].items() if child is not None]
-        stack.extend(reversed(children))
+        children = object.__getattribute__(module, "__dict__")["_modules"]
+        if children:
+            found = [(_opened(child), index, key) for key, child in children.items() if child is not None]
+            stack.extend(reversed(found))
     tensors = _Tensors(modules, live)
-    for info in modules:  # children were met in the order of the stack: give them the order of registration
-        order = [
-            key
-            for key, child in object.__getattribute__(live.modules[info.index], "__dict__")["_modules"].items()
-            if child is not None
-        ]
-        info.children = {key: info.children[key] for key in order}
+    for info, module in zip(modules, live.modules, strict=True):
+        if len(info.children) > 1:  # met in the order of the stack: give them the order of registration
+            registered = object.__getattribute__(module, "__dict__")["_modules"]
+            info.children = {key: info.children[key] for key in registered if key in info.children}
     for info, module in zip(modules, live.modules, strict=True):
         tensors.add(info, module)
     return Network(modules, tensors.tensors), live
@@ -558,16 +560,11 @@ def _reset(cls: type) -> str | None:
     return None
 
 
-_dtypes: dict[Any, str] = {}
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return _dtypes.get(dtype) or _dtypes.setdefault(dtype, str(dtype).removeprefix("torch."))
-
-
 @lru_cache(maxsize=256)
-def _device_name(device: torch.device) -> str:
-    return device.type
+def _dtype(dtype: torch.dtype) -> tuple[str, str | None]:
+    """A dtype's name, and why a tensor of it can't be filled, if it can't."""
+    name = str(dtype).removeprefix("torch.")
+    return name, "quantized" if "qint" in name else "complex" if name.startswith("complex") else None
 
 
 @lru_cache(maxsize=16)
@@ -616,12 +613,13 @@ class _Tensors:
                 absent.append(local)
             else:
                 info.buffers[local] = self.index(info, local, tensor, "buffer")
-        parametrizations = info.children.get("parametrizations")
+        parametrizations = info.children.get("parametrizations") if self.skipped else None
         if parametrizations in self.skipped:
             for local in self.modules[parametrizations or 0].children:
                 info.parameters[local] = self.parametrized(info, local, module)
-        for local, hook in _hooked(inside):
-            info.parameters[local] = self.hooked(info, local, module, hook)
+        if inside.get("_forward_pre_hooks"):
+            for local, hook in _hooked(inside):
+                info.parameters[local] = self.hooked(info, local, module, hook)
         if absent:
             info.absent = frozenset(absent)
 
@@ -632,18 +630,16 @@ class _Tensors:
             return known
         index = self.seen[id(tensor)] = len(self.tensors)
         name = f"{info.name}.{local}" if info.name else local
-        dtype = _dtype_name(tensor.dtype)
         lazy, sharded = _tensor_class(type(tensor))
-        shape = () if lazy else tuple(tensor.shape)
-        problem = (
-            "lazy" if lazy else "quantized" if "qint" in dtype else "complex" if dtype.startswith("complex") else None
-        )
-        if problem is None and _layout_name(tensor.layout) != "strided":
+        dtype, problem = _dtype(tensor.dtype)
+        if lazy:
+            problem = "lazy"
+        elif problem is None and _layout_name(tensor.layout) != "strided":
             problem = "sparse"
         self.tensors.append(
             TensorInfo(
-                index, name, shape, dtype, kind, tensor.requires_grad, _device_name(tensor.device), problem, sharded,
-                owners=[(info.index, local)],
+                index, name, () if lazy else tuple(tensor.shape), dtype, kind, tensor.requires_grad,
+                tensor.device.type, problem, sharded, "", [(info.index, local)],
             )
         )  # fmt: skip
         self.live.tensors.append(tensor)
@@ -688,7 +684,7 @@ class _Tensors:
     ) -> int:  # fmt: skip
         index = len(self.tensors)
         name = f"{info.name}.{local}" if info.name else local
-        dtype = _dtype_name(like.dtype)
+        dtype, _ = _dtype(like.dtype)
         self.tensors.append(
             TensorInfo(
                 index,

@@ -10,7 +10,7 @@ import difflib
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from lark import Lark, Token, Transformer, lexer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.parsers.lalr_analysis import Shift
 
 from . import nodes
 from .diagnostic import Diagnostic, in_order
@@ -828,9 +829,47 @@ def _stacks(made: Lark, inside: bool) -> tuple[list[int], list[Any]]:
     return state.state_stack[:-1], state.value_stack[:-1]
 
 
+# by state and kind of token the state to go to, or how many values a rule takes, what it makes of them and its name
+Table = dict[int, dict[str, int | tuple[int, Callable[[list[Any]], Any], str]]]
+
+
+@lru_cache(maxsize=4)
+def _table(made: Lark) -> Table:
+    """A parser's table with each rule's own function in it: lark would look for that by the rule's symbols, every time."""
+    conf = made.parse_interactive("").parser_state.parse_conf
+    return {
+        state: {
+            kind: to if action is Shift else (len(to.expansion), conf.callbacks[to], to.origin.name)
+            for kind, (action, to) in actions.items()
+        }
+        for state, actions in conf.states.items()
+    }
+
+
+def _feed(table: Table, state: Any, token: Token) -> None:
+    """What lark's `feed_token` does, by its table made ready."""
+    states, values, kind = state.state_stack, state.value_stack, token.type
+    while True:
+        action = table[states[-1]].get(kind)
+        if type(action) is int:
+            states.append(action)
+            values.append(token)
+            return
+        if action is None:
+            state.feed_token(token)  # raises, and says what may stand here
+            return
+        size, make, name = cast("tuple[int, Callable[[list[Any]], Any], str]", action)
+        taken = values[-size:] if size else []
+        if size:
+            del states[-size:], values[-size:]
+        values.append(make(taken))
+        states.append(cast(int, table[states[-1]][name]))
+
+
 def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
     """Read the unit that begins at a place, inside so many blocks. Raises TooDeep."""
     state, place = cursor.parser_state, cursor.lexer_thread.state
+    table = _table(parser())
     states, values = _stacks(parser(), depth > 0)
     state.state_stack[:] = states
     state.value_stack[:] = [Statements() if isinstance(value, Statements) else value for value in values]
@@ -843,7 +882,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
         try:
             for token in cursor.lexer_thread.lex(state):
                 kind = token.type
-                state.feed_token(token)
+                _feed(table, state, token)
                 if kind == "NL" or kind == "SEMICOLON" or (kind == "RBRACE" and len(session.brackets) < depth):
                     rule, end = state.value_stack[-2], tokens[-1].end_pos or 0
                     break
@@ -853,7 +892,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
                     break
                 tokens.append(token)
             else:
-                state.feed_token(Token("NL", "\n", end, end_pos=end))
+                _feed(table, state, Token("NL", "\n", end, end_pos=end))
                 rule, end = state.value_stack[-2], tokens[-1].end_pos or 0
             break
         except UnexpectedInput as error:
