@@ -212,6 +212,8 @@ def unfinished(folder: str, files: list[Shard]) -> list[Shard]:
         if not _OURS.fullmatch(name):
             continue
         path = os.path.join(folder, name)
+        if not os.path.isfile(path):
+            raise OSError(f"`{path}` is there already, and is not a file")
         if name == INDEX:
             with open(path, "rb") as there:
                 difference = None if there.read() == index(files) else "it lists other tensors or other files"
@@ -242,8 +244,8 @@ def _difference(path: str, file: Shard) -> str | None:
         there.seek(8)
         length = int.from_bytes(head[:8], "little")
         try:
-            theirs = json.loads(there.read(min(length, 1 << 28))).get("__metadata__", {})
-        except (ValueError, AttributeError):
+            theirs = dict(json.loads(there.read(min(length, 1 << 28))).get("__metadata__", {}))
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return "it is no safetensors file"
     ours = json.loads(file.head[8:])["__metadata__"]
     words = {"initdsl.rules_sha256": "rules", "initdsl.seed": "seed", "initdsl.stream": "stream version"}
@@ -253,7 +255,9 @@ def _difference(path: str, file: Shard) -> str | None:
             if key == "initdsl.rules_sha256" and other is not None:
                 return "it was made with other rules"
             what = words.get(key, key)
-            return f"it has {what} {other}, not {mine}" if other is not None else f"it does not say its {what}"
+            return (
+                f"it has {what} {str(other)[:80]}, not {mine}" if other is not None else f"it does not say its {what}"
+            )
     return OTHER
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .diagnostic import Diagnostic, InitDSLError
+from .files import read_whole
 from .source import Source, Span
 
 __all__ = ["Config", "ConfigError", "find_config"]
 
+LARGEST = 16 << 20
 LISTS = ("select", "ignore", "exclude", "initializers")
 STRINGS = ("model", "root")
 KEYS = (*LISTS, "per-file-ignores", "manifest", *STRINGS)
@@ -107,8 +109,7 @@ def _read(path: str, changed: int, size: int) -> Config | None:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_whole(path, LARGEST)
         if b"initdsl" not in data:
             return None
         text = data.decode("utf-8")

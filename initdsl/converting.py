@@ -11,6 +11,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -20,6 +21,7 @@ from .formatter import format as laid_out
 
 __all__ = ["KINDS", "convert", "read_settings"]
 
+LARGEST = 1 << 20
 KINDS = ("mmengine", "allennlp", "regexes")
 
 
@@ -65,14 +67,21 @@ def _error(name: str, message: str, hint: str | None = None) -> RuleError:
 
 def read_settings(text: str) -> Any:
     """The values of a text: JSON as jsonnet allows it, Python literals, or YAML where PyYAML is installed."""
-    plain = _without_comments(text)
+    if len(text) > LARGEST:
+        raise _error("bad-settings", f"settings have at most {LARGEST:,} characters")
     try:
-        return json.loads(_without_trailing_commas(plain))
+        return json.loads(_without_trailing_commas(_without_comments(text)))
     except (ValueError, RecursionError):
         pass
     try:
         return _python(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ):  # what Python says of odd and of deep texts
         pass
     try:
         import yaml
@@ -81,29 +90,45 @@ def read_settings(text: str) -> Any:
             "bad-settings", "this is neither JSON nor a Python literal", "for YAML, `pip install pyyaml`"
         ) from None
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
+        found = yaml.load(text, _plain_yaml(yaml))
+    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        first = str(error).splitlines()[0] if isinstance(error, yaml.YAMLError) else "a value that can't be read"
         raise _error("bad-settings", f"this is neither JSON, nor a Python literal, nor YAML: {first}") from None
     if not isinstance(found, dict | list):
         raise _error("bad-settings", "this is neither JSON, nor a Python literal, nor YAML")
     return found
 
 
-STRING = r'"(?:[^"\\]|\\.)*"'
+# what has no end goes to the end of the text, so that every text is read once
+STRING = r'"(?:[^"\\]|\\.)*+(?:"|\Z)'
 
 
 def _without_comments(text: str) -> str:
-    return re.sub(rf"({STRING})|//[^\n]*|/\*.*?\*/", lambda m: m[1] or "", text, flags=re.DOTALL)
+    comment = r"//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)"
+    return re.sub(rf"({STRING})|{comment}", lambda m: m[1] or "", text, flags=re.DOTALL)
 
 
 def _without_trailing_commas(text: str) -> str:
-    return re.sub(rf"({STRING})|,(\s*[\]}}])", lambda m: m[1] or m[2], text)
+    return re.sub(rf"({STRING})|,(\s*+[\]}}])", lambda m: m[1] or m[2], text, flags=re.DOTALL)
+
+
+def _plain_yaml(yaml: Any) -> Any:
+    """PyYAML's safe loader without aliases, by which a short text can stand for an endless one."""
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases (`*name`) are not read, write them out")
+            return super().compose_node(parent, index)
+
+    return Loader
 
 
 def _python(text: str) -> Any:
     """A Python literal, or the literals that a file assigns to names; `dict(a=1)` is one."""
-    tree = ast.parse(text.strip())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python thinks of somebody's text
+        tree = ast.parse(text.strip())
     if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
         return _literal(tree.body[0].value)
     found: dict[str, Any] = {}
@@ -158,7 +183,7 @@ def _kind(values: Any) -> str:
 
 def _number(value: Any, name: str = "a value") -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _error("bad-argument", f"{name} must be a number, got {value!r}")
+        raise _error("bad-argument", f"{name} must be a number, got {value!r:.200}")
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if value != value else "inf" if value > 0 else "-inf"
     return repr(value).replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
@@ -181,7 +206,7 @@ class _Arguments:
     def word(self, name: str, default: str, allowed: Sequence[str]) -> str:
         value = self.take(name, default)
         if value not in allowed:
-            raise _error("bad-argument", f"`{name}` of `{self.of}` is one of {', '.join(allowed)}, not {value!r}")
+            raise _error("bad-argument", f"`{name}` of `{self.of}` is one of {', '.join(allowed)}, not {value!r:.200}")
         return str(value)
 
     def done(self) -> None:
@@ -214,7 +239,7 @@ def _kaiming(a: _Arguments, distribution: str, mode: str = "fan_in", nonlinearit
 def _unknown(what: str, name: Any, known: Sequence[str]) -> RuleError:
     near = get_close_matches(str(name), known, 1)
     hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known))}"
-    return _error("unknown-initializer", f"{what} has no initializer `{name}` that could be converted", hint)
+    return _error("unknown-initializer", f"{what} has no initializer `{name!s:.100}` that could be converted", hint)
 
 
 # ---- mmengine
@@ -249,8 +274,34 @@ def _configs(values: Any, place: str) -> Iterator[tuple[str, Any]]:
                 yield from _configs(part, below)
 
 
+def _quoted(text: str) -> str:
+    """A text as a rule file writes it."""
+    found = []
+    for c in text:
+        if c.isprintable() and c not in '"\\':
+            found.append(c)
+        elif c in '"\\':
+            found.append(f"\\{c}")
+        elif ord(c) < 0xD800 or 0xE000 <= ord(c) <= 0xFFFF:
+            found.append(f"\\u{ord(c):04x}")
+        else:
+            raise _error("bad-settings", f"no rule file can hold the character U+{ord(c):04X} of a name")
+    return f'"{"".join(found)}"'
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    """The items of a list, one that stands alone, or none."""
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, str | Mapping):
+        return [value]
+    raise _error("bad-settings", f"{what} is a list, not {value!r:.200}")
+
+
 def _step(name: str) -> str:
-    return "".join(f".{part}" if part.isidentifier() else f"[{json.dumps(part)}]" for part in name.split("."))
+    return "".join(f".{part}" if part.isidentifier() else f"[{_quoted(part)}]" for part in name.split("."))
 
 
 def _mmengine(values: Any, place: str) -> Iterator[str]:
@@ -259,7 +310,7 @@ def _mmengine(values: Any, place: str) -> Iterator[str]:
         configs = config if isinstance(config, list | tuple) else [config]
         for each in configs:
             if not isinstance(each, Mapping):
-                raise _error("bad-settings", f"an `init_cfg` is a dict with a `type`, not {each!r}")
+                raise _error("bad-settings", f"an `init_cfg` is a dict with a `type`, not {each!r:.200}")
             yield from _one_config(each, where)
 
 
@@ -267,7 +318,7 @@ def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
     left = dict(config)
     override, layer = left.pop("override", None), left.pop("layer", None)
     inside = "" if place == "net" else f" in {place}"
-    layers = [layer] if isinstance(layer, str) else list(layer or ())
+    layers = _list(layer, "`layer`")
     if left.get("type") == "Pretrained":
         yield _pretrained(left, place)
         return
@@ -282,11 +333,13 @@ def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
             else "\n".join(f"{c}+.weight{inside} {weight}" for c in classes)
         )
         yield from (f"{c}+.bias{inside}? = {bias}" for c in classes)
-    for each in [override] if isinstance(override, Mapping) else override or ():
+    for each in _list(override, "`override`"):
+        if not isinstance(each, Mapping):
+            raise _error("bad-settings", f"an `override` is a dict with a `name`, not {each!r:.200}")
         more = dict(each)
         name = more.pop("name", None)
         if not isinstance(name, str):
-            raise _error("bad-settings", f"an `override` needs a `name`: {each!r}")
+            raise _error("bad-settings", f"an `override` needs a `name`: {each!r:.200}")
         if more and "type" not in more:
             raise _error("bad-settings", f"the override of `{name}` has arguments and no `type`")
         more.pop("layer", None)
@@ -301,7 +354,7 @@ def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
 
 def _weight_and_bias(config: Mapping[str, Any]) -> tuple[str, str]:
     name = config.get("type")
-    if name not in MMENGINE:
+    if not isinstance(name, str) or name not in MMENGINE:
         raise _unknown("mmengine", name, [*MMENGINE, "Pretrained"])
     a = _Arguments(str(name), {k: v for k, v in config.items() if k != "type"})
     bias = a.number("bias", 0)
@@ -316,7 +369,7 @@ def _weight_and_bias(config: Mapping[str, Any]) -> tuple[str, str]:
 
 def _class(name: Any) -> str:
     if not isinstance(name, str) or not name.isidentifier():
-        raise _error("bad-settings", f"a `layer` is the name of a class, not {name!r}")
+        raise _error("bad-settings", f"a `layer` is the name of a class, not {name!r:.200}")
     return name
 
 
@@ -335,8 +388,8 @@ def _pretrained(config: Mapping[str, Any], place: str) -> str:
             "bad-settings", f"`{path}` is no file that a rule file can load: {', '.join(LOADED)}",
             "save the checkpoint beside the rule file, and name that",
         )  # fmt: skip
-    prefix = "" if not prefix else f", prefix={json.dumps(prefix if str(prefix).endswith('.') else f'{prefix}.')}"
-    return f"{place} = load({json.dumps(path)}{prefix}, missing=skip)"
+    prefix = "" if not prefix else f", prefix={_quoted(prefix if str(prefix).endswith('.') else f'{prefix}.')}"
+    return f"{place} = load({_quoted(path)}{prefix}, missing=skip)"
 
 
 # ---- AllenNLP, and lists of regular expressions
@@ -380,7 +433,7 @@ def _right_side(what: str, value: Any) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"= {_number(value)}"
     if not isinstance(value, Mapping) or "type" not in value:
-        raise _error("bad-settings", f"an initializer is a name or has a `type`, not {value!r}")
+        raise _error("bad-settings", f"an initializer is a name or has a `type`, not {value!r:.200}")
     name = str(value["type"])
     if name in ("prevent", "skip", "keep"):
         return None
@@ -401,12 +454,14 @@ def _right_side(what: str, value: Any) -> str | None:
 
 def _selector(regex: Any) -> str:
     if not isinstance(regex, str) or not regex:
-        raise _error("bad-settings", f"a regular expression is a text, not {regex!r}")
+        raise _error("bad-settings", f"a regular expression is a text, not {regex!r:.200}")
     if re.search(r"\(\?[=!<]|\\[1-9]", regex):
         raise _error(
             "bad-settings", f"`{regex}` looks around or back, which rule files don't (their expressions are RE2's)",
             "write it without, or as a path",
         )  # fmt: skip
+    if not regex.isprintable() or len(re.search(r"\\*$", regex)[0]) % 2:  # type: ignore[index]
+        raise _error("bad-settings", f"{regex!r:.200} is no regular expression that a rule file can hold")
     text = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", regex)
     return f"/{'(?:)' if text[0] in ' =*' else ''}{text}/?"
 
@@ -433,13 +488,14 @@ def _allennlp(values: Any) -> list[str]:
                 f"an AllenNLP `initializer` has no `{unknown[0]}`",
                 "it has `regexes` and `prevent_regexes`",
             )
-        prevented = list(values.get("prevent_regexes") or ())
-        values = values.get("regexes") or ()
+        prevented = _list(values.get("prevent_regexes"), "`prevent_regexes`")
+        values = values.get("regexes")
     pairs = []
-    for item in values:
+    for item in _list(values, "`regexes`"):
         if isinstance(item, str) or not isinstance(item, Sequence) or len(item) != 2:
             raise _error(
-                "bad-settings", f"an AllenNLP initializer is a pair of a regular expression and a type, not {item!r}"
+                "bad-settings",
+                f"an AllenNLP initializer is a pair of a regular expression and a type, not {item!r:.200}",
             )
         regex, value = item
         if value == "prevent" or (isinstance(value, Mapping) and value.get("type") == "prevent"):
@@ -465,5 +521,5 @@ def _regexes(values: Any, first_wins: bool) -> list[str]:
                 rest = {**(inner if isinstance(inner, Mapping) else {"type": inner}), **more}
             pairs.append((item[key], rest))
         else:
-            raise _error("bad-settings", f"an entry has a `pattern` and a `type`, not {item!r}")
+            raise _error("bad-settings", f"an entry has a `pattern` and a `type`, not {item!r:.200}")
     return _ordered("the list", pairs, [], first_wins)

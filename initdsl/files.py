@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, whatever happens meanwhile."""
+"""Files that appear whole or not at all, whatever happens meanwhile; and files that are read whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -32,18 +33,29 @@ def _write_at(descriptor: int, data: memoryview, start: int) -> int:
         return os.write(descriptor, data)
 
 
+def read_whole(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of a file of at most `limit`. Raises OSError, for what is no file too: a device or a pipe never ends."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(f"it is larger than {limit:,} bytes")
+    return data
+
+
 @contextmanager
 def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
     """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
 
-    Written beside its place, under `temporary` (which is cut off, if there) if given. Raises OSError; then nothing is
-    left of it.
+    Written beside its place, under `temporary` (where nothing may be) if given. Raises OSError; then nothing is left of it.
     """
     folder = os.path.dirname(target)
     if temporary is None:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
     else:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     try:
         try:
             yield descriptor

@@ -28,6 +28,8 @@ __all__ = ["Files", "Reader"]
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 INDEX = ".index.json"
 INDEX_BYTES = 1 << 28
+REPEATED = 1 << 24  # elements of a tensor of which a file holds fewer
+ENTRIES = 1_000_000  # of the mappings of a pickled checkpoint, all together
 DEPTH = 16
 ARGUMENTS = ("path", "key", "prefix", "map", "missing")
 
@@ -198,7 +200,7 @@ class Files:
         if request.prefix and not taken:
             starts = sorted({name.split(".")[0] + "." for name in found if "." in name})
             raise EvalError(
-                f"no tensor of `{request.shown}` has a name that starts with `{request.prefix}`", call.span,
+                f"no tensor of `{request.shown}` has a name that starts with `{request.prefix[:100]}`", call.span,
                 near(request.prefix, starts), "bad-load",
             )  # fmt: skip
         for old, _ in request.renames:
@@ -313,10 +315,17 @@ def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
     except (RuntimeError, ValueError):  # the old format can't be mapped into memory
         held = torch.load(path, map_location=device, weights_only=True)
     found: dict[str, torch.Tensor] = {}
+    seen = 0
 
     def collect(mapping: Mapping[Any, Any], before: str, depth: int) -> None:
+        nonlocal seen
+        seen += len(mapping)
+        if seen > ENTRIES:  # mappings that hold each other
+            raise ValueError(f"it holds more than {ENTRIES:,} things")
         for key, value in mapping.items():
             if isinstance(value, torch.Tensor):
+                if value.numel() > REPEATED and value.numel() * value.itemsize > value.untyped_storage().nbytes():
+                    raise ValueError(f"`{before}{key}` is larger than the file, which repeats its elements")
                 found[f"{before}{key}"] = value
             elif isinstance(value, Mapping) and depth < DEPTH:
                 collect(value, f"{before}{key}.", depth + 1)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from . import manifest as manifests
 from .diagnostic import Diagnostic, ResolveError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING", "ClassInfo", "Live", "ModuleInfo", "Network", "TensorInfo", "describe", "is_sharded"]
 
-MANIFEST_FORMAT = "initdsl-manifest"
-MANIFEST_VERSION = 1
+# how far the names of one shared module are looked for
+STEPS = 10_000
 
 
 class _Missing:
@@ -192,7 +193,9 @@ class Network:
             return [module.name]
         paths: list[str] = []
         stack: list[tuple[int, str, frozenset[int]]] = [(index, "", frozenset())]
-        while stack and len(paths) < most:
+        for _ in range(STEPS):  # ways round circles that lead nowhere are without number
+            if not stack or len(paths) >= most:
+                break
             current, suffix, seen = stack.pop()
             if current == 0:
                 paths.append(suffix)
@@ -255,47 +258,39 @@ class Network:
             for t in self.tensors
         ]  # fmt: skip
         return {
-            "format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, "fingerprint": self.fingerprint(),
+            "format": manifests.FORMAT, "version": manifests.VERSION, "fingerprint": self.fingerprint(),
             "modules": modules, "tensors": tensors, "classes": classes,
         }  # fmt: skip
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Network:
         """The network a manifest describes. Raises ValueError where it is none, or of a newer version."""
-        if not isinstance(manifest, Mapping) or manifest.get("format") != MANIFEST_FORMAT:
-            raise ValueError("this is not an initdsl manifest")
-        if manifest.get("version") != MANIFEST_VERSION:
-            raise ValueError(f"manifest version {manifest.get('version')} is not understood, only {MANIFEST_VERSION}")
         try:
-            return _from_manifest(manifest)
-        except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            raise ValueError(f"the manifest is damaged: {type(error).__name__} {error}") from None
+            return _from_manifest(manifests.checked(manifest))
+        except RecursionError:
+            raise manifests.damaged("it is nested too deeply") from None
 
 
-def _from_manifest(manifest: Mapping[str, Any]) -> Network:
+def _from_manifest(manifest: manifests.Manifest) -> Network:
     infos: dict[str, ClassInfo] = {}
 
     def build(qualname: str) -> ClassInfo:
         if qualname not in infos:
-            raw = manifest["classes"][qualname]
-            infos[qualname] = ClassInfo(
-                raw["name"], qualname, tuple(raw["aliases"]), tuple(build(base) for base in raw["bases"])
-            )
+            raw = manifest.classes[qualname]
+            infos[qualname] = ClassInfo(raw.name, qualname, tuple(raw.aliases), tuple(map(build, raw.bases)))
         return infos[qualname]
 
     tensors = [
-        TensorInfo(
-            i, raw["name"], tuple(int(size) for size in raw["shape"]), raw["dtype"], raw["kind"], raw["requires_grad"],
-            "manifest", raw["problem"],
-        )
-        for i, raw in enumerate(manifest["tensors"])
-    ]  # fmt: skip
+        TensorInfo(i, raw.name, tuple(raw.shape), raw.dtype, raw.kind, raw.requires_grad, "manifest", raw.problem)
+        for i, raw in enumerate(manifest.tensors)
+    ]
     modules = []
-    for i, raw in enumerate(manifest["modules"]):
-        values = {k: tuple(_tupled(v)) if isinstance(v, list) else v for k, v in raw["attributes"].items()}
+    for i, raw in enumerate(manifest.modules):
+        plain = {k: _plain(v) for k, v in raw.attributes.items()}
+        values = {k: v for k, v in plain.items() if v is not MISSING}
         module = ModuleInfo(
-            i, raw["name"], raw["label"], build(raw["class"]), raw["container"], dict(raw["children"]),
-            dict(raw["parameters"]), dict(raw["buffers"]), frozenset(raw["absent"]), [], raw["reset"], values,
+            i, raw.name, raw.label, build(raw.cls), raw.container, raw.children, raw.parameters, raw.buffers,
+            frozenset(raw.absent), [], raw.reset, values,
         )  # fmt: skip
         modules.append(module)
         for local, t in (*module.parameters.items(), *module.buffers.items()):
@@ -303,13 +298,7 @@ def _from_manifest(manifest: Mapping[str, Any]) -> Network:
     for module in modules:
         for name, child in module.children.items():
             modules[child].parents.append((module.index, name))
-    if not modules:
-        raise ValueError("the manifest has no modules")
     return Network(modules, tensors)
-
-
-def _tupled(value: list[Any]) -> list[Any]:
-    return [tuple(_tupled(v)) if isinstance(v, list) else v for v in value]
 
 
 def _jsonable(values: dict[str, Any]) -> dict[str, Any]:

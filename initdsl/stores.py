@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from .files import read_whole
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -22,6 +24,7 @@ __all__ = ["Described", "Piece", "Store", "Tensors", "boxes", "open_store"]
 # elements looked at at a time
 CHUNK = 1 << 20
 LONGEST_HEADER = 100 << 20
+LARGEST = 256 << 20  # of an index, or of what a DCP directory says of itself
 INDEX_SUFFIX = ".safetensors.index.json"
 
 DTYPES = {
@@ -146,6 +149,8 @@ class Safetensors(Store):
     def _read_header(self, path: str) -> None:
         from safetensors import SafetensorError, safe_open
 
+        if not os.path.isfile(path):
+            raise OSError(f"`{path}` is not a file")
         try:
             with safe_open(path, framework="pt") as opened:  # checks the whole header
                 metadata = opened.metadata() or {}
@@ -191,43 +196,61 @@ class Checkpoint(Store):
 
     def __init__(self, where: str):
         super().__init__(where)
+        data = _read(os.path.join(where, ".metadata"))
         try:
-            with open(os.path.join(where, ".metadata"), "rb") as file:
-                found = _Metadata(file).load()
-            stored = found.state_dict_metadata
+            found = _Metadata(io.BytesIO(data)).load()
             self.data = {(k.fqn, tuple(k.offset)): v for k, v in found.storage_data.items() if k.offset is not None}
-            self.chunks: dict[str, Any] = {}
-            for name, entry in stored.items():
+            self.chunks: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+            for name, entry in found.state_dict_metadata.items():
                 if hasattr(entry, "chunks"):
-                    self.tensors[name] = Described(tuple(entry.size), entry.properties.dtype)
-                    self.chunks[name] = entry.chunks
-        except (pickle.UnpicklingError, AttributeError, EOFError, TypeError, IndexError, KeyError) as error:
-            raise ValueError(f"`{where}` is no readable DCP directory: {_reason(error)}") from None
+                    if not isinstance(name, str) or not isinstance(entry.properties.dtype, torch.dtype):
+                        raise TypeError("a tensor has no name or no dtype")
+                    self.tensors[name] = Described(_sizes(entry.size), entry.properties.dtype)
+                    self.chunks[name] = [(_sizes(chunk.offsets), _sizes(chunk.sizes)) for chunk in entry.chunks]
+        except Exception as error:  # somebody's bytes: there is no telling what an unpickler says of them
+            reason = _reason(error) if isinstance(error, pickle.UnpicklingError) else "its metadata is damaged"
+            raise ValueError(f"`{where}` is no readable DCP directory: {reason}") from None
 
     def pieces(self, name: str) -> Iterator[Piece]:
         full = self.renamed.get(name, name)
-        for chunk in self.chunks[full]:
-            place = self.data.get((full, tuple(chunk.offsets)))
+        for offsets, sizes in self.chunks[full]:
+            place = self.data.get((full, offsets))
             if place is None:
-                raise ValueError(f"`{self.where}` has no data for `{name}` at {list(chunk.offsets)}")
+                raise ValueError(f"`{self.where}` has no data for `{name}` at {list(offsets)}")
             if getattr(place, "transform_descriptors", None):
                 raise ValueError(f"`{name}` in `{self.where}` is stored compressed, which can't be read")
-            values = self._stored(place, name).reshape(tuple(chunk.sizes))
-            for extents, _ in boxes(tuple(chunk.sizes)):
-                shifted = tuple(range(e.start + o, e.stop + o) for e, o in zip(extents, chunk.offsets, strict=True))
+            values = self._stored(place, name)
+            if values.shape != sizes:
+                raise ValueError(f"`{name}` in `{self.where}` has shape {list(values.shape)}, not {list(sizes)}")
+            for extents, _ in boxes(sizes):
+                shifted = tuple(range(e.start + o, e.stop + o) for e, o in zip(extents, offsets, strict=True))
                 yield Piece(shifted, values[tuple(slice(e.start, e.stop) for e in extents)])
 
     def _stored(self, place: Any, name: str) -> torch.Tensor:
-        path = os.path.join(self.where, os.path.basename(place.relative_path))
-        with open(path, "rb") as file:
-            file.seek(place.offset)
-            data = file.read(place.length)
+        path = os.path.join(self.where, os.path.basename(str(place.relative_path)))
         try:
+            if not os.path.isfile(path):
+                raise OSError("there is no such file")
+            offset, length = _sizes((place.offset, place.length))
+            if offset + length > os.path.getsize(path):
+                raise ValueError("it ends too soon")
+            with open(path, "rb") as file:
+                file.seek(offset)
+                data = file.read(length)
             values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            if not isinstance(values, torch.Tensor):
+                raise TypeError("there is no tensor")
         except Exception as error:
             raise ValueError(f"can't read `{name}` from `{path}`: {_reason(error)}") from None
-        assert isinstance(values, torch.Tensor)
         return values.detach()
+
+
+def _sizes(numbers: Any) -> tuple[int, ...]:
+    """Numbers of a file as a shape. Raises ValueError for those that are none."""
+    found = tuple(numbers)
+    if not all(type(number) is int and 0 <= number < 2**63 for number in found):
+        raise ValueError("a size or a place is no number")
+    return found
 
 
 ALLOWED = {
@@ -243,7 +266,11 @@ ALLOWED = {
 }  # fmt: skip
 
 
-class _Metadata(pickle.Unpickler):
+# the unpickler in C makes room for all the places below one that a file merely names
+_Unpickler: Any = pickle._Unpickler
+
+
+class _Metadata(_Unpickler):  # type: ignore[misc]
     """Reads what DCP writes about a checkpoint, and nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -252,6 +279,13 @@ class _Metadata(pickle.Unpickler):
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         raise pickle.UnpicklingError(f"it names `{module}.{name}`, which a checkpoint's metadata has no use for")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_whole(path, LARGEST)
+    except OSError as error:
+        raise OSError(f"can't read `{path}`: {(error.strerror or str(error)).lower()}") from None
 
 
 def _reason(error: BaseException) -> str:
@@ -289,12 +323,15 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 def _indexed(path: str) -> Store:
     folder = os.path.dirname(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            table = json.load(file)["weight_map"]
+        table = json.loads(_read(path))["weight_map"]
         files = sorted(set(table.values()))
         if any(os.path.basename(name) != name for name in files):
             raise ValueError("it names a file outside its folder")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f'`{path}` is no index of safetensors files: it has no "weight_map" of names and files'
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`{path}` is no index of safetensors files: {_reason(error)}") from None
     missing = [name for name in files if not os.path.exists(os.path.join(folder, name))]
     if missing:

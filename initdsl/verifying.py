@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from torch import nn
 
 from . import nodes, streams
 from .checkpoint import rules_sha256
-from .diagnostic import ApplyError, Diagnostic, ResolveError
+from .diagnostic import ApplyError, Diagnostic, ResolveError, printable
 from .goodness import Sample, holm, two_samples
 from .initializers import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
 from .measuring import unmet_expectations
@@ -168,7 +169,7 @@ class Verification:
         lines += [f"structure: {message}" for message in self.structure]
         lines += [f"unmet: {message}" for message in self.unmet]
         lines += [f"note: {message}" for message in self.notes]
-        return "\n".join([*lines, self.summary()])
+        return "\n".join(map(printable, [*lines, self.summary()]))
 
     def __repr__(self) -> str:
         return f"<Verification: {self.summary()}>"
@@ -264,12 +265,14 @@ def _seed_of(store: Store, seed: int | None, notes: list[str]) -> int | None:
     stream = store.metadata.get("initdsl.stream")
     if seed is not None:
         if told is not None and told != str(seed):
-            notes.append(f"it says that its seed was {told}, not {seed}")
+            notes.append(f"it says that its seed was {told[:80]}, not {seed}")
         return seed
     if told is None:
         return None
-    if stream != streams.VERSION.rpartition(" ")[2] or not told.isdigit() or int(told) >= 2**64:
-        notes.append(f"its values are of seed {told} and stream {stream}, which this version does not make again")
+    if stream != streams.VERSION.rpartition(" ")[2] or not _seed_text(told):
+        notes.append(
+            f"its values are of seed {told[:80]} and stream {str(stream)[:80]}, which this version does not make again"
+        )
         return None
     return int(told)
 
@@ -280,7 +283,7 @@ def _vars_of(
     """The overridden `let`s that were given, or those the file tells, where the rules still have them."""
     try:
         told = json.loads(store.metadata.get("initdsl.vars", "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         notes.append("the overridden `let`s it tells of can't be read")
@@ -298,6 +301,10 @@ def _vars_of(
 
 def _settings(vars: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in vars.items())
+
+
+def _seed_text(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,20}", text) is not None and int(text) < 2**64
 
 
 def _structure(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Network, Live]:

@@ -6,14 +6,22 @@ the stack takes nothing with it.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import pickle
+import re
 import resource
 import sys
 import tempfile
 import time
 import unicodedata
 import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +57,7 @@ def lay_out(case: dict[str, Any], folder: Path) -> Path:
         for i in range(series["count"]):
             (folder / text_of(series["name"], i)).write_text(text_of(series["text"], i), "utf-8")
     for name, digits in case.get("bytes", {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes.fromhex(digits))
     if lie := case.get("safetensors"):
         header = text_of(lie["header"]).encode()
@@ -58,9 +67,172 @@ def lay_out(case: dict[str, Any], folder: Path) -> Path:
         (folder / name).symlink_to(target)
     for name in case.get("pipes", []):
         os.mkfifo(folder / name)
+    if "manifest" in case:
+        (folder / "m.json").write_text(json.dumps(manifest(case["manifest"])), "utf-8")
+    for name, maker in case.get("made", {}).items():
+        MADE[maker](folder / name)
     main = folder / case.get("main", "main.init")
-    main.write_text(text_of(case["rules"]), "utf-8")
+    main.write_text(text_of(case.get("rules", USUAL)), "utf-8")
     return main
+
+
+USUAL = "Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n"
+
+# commands that many cases run
+SETS = {
+    "of a manifest": [
+        ["plan", "main.init", "--manifest", "m.json", *more]
+        for more in ([], ["--all"], ["--format", "html"], ["--format", "json"])
+    ] + [["explain", "0.bias", "main.init", "--manifest", "m.json"], ["lint", "main.init", "--manifest", "m.json"]],
+    "of a checkpoint": [
+        ["verify", "main.init", "x", "--manifest", "m.json", *more] for more in ([], ["--format", "json"], ["--after-training"])
+    ],
+    "of lint": [
+        ["lint", "--output-format", form] for form in ("text", "concise", "json", "github", "gitlab", "junit", "sarif")
+    ],
+}  # fmt: skip
+
+
+def manifest(changes: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the usual network, in which some values are others: `{"modules.0.name": 5}`; a name may be new."""
+    found = json.loads(json.dumps(initdsl.describe(mlp())[0].to_manifest()))
+    for path, value in changes.items():
+        *steps, last = path.split(".")
+        at: Any = found
+        for step in steps:
+            at = at[int(step) if isinstance(at, list) else step]
+        if isinstance(value, str) and value in VALUES:
+            value = VALUES[value]()
+        at[int(last) if isinstance(at, list) else last] = value
+    return found
+
+
+def nested(levels: int, inside: Any = 0) -> Any:
+    """Lists in lists."""
+    for _ in range(levels):
+        inside = [inside]
+    return inside
+
+
+# values of manifests that no TOML file could say
+VALUES: dict[str, Callable[[], Any]] = {
+    "nothing": lambda: None, "infinity": lambda: float("inf"), "nan": lambda: float("nan"), "giant": lambda: 10**400,
+    "deep": lambda: nested(400), "surrogate": lambda: "\ud800", "long": lambda: "x" * 1_000_000,
+}  # fmt: skip
+
+
+# ---- files that are made by code
+
+
+def pickled(value: Any) -> Callable[[Path], None]:
+    """A checkpoint as torch writes it, holding this value."""
+    return lambda path: torch.save(value, path)
+
+
+def raw_pickle(data: bytes) -> Callable[[Path], None]:
+    """A checkpoint of torch's format whose pickle is these bytes."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("x/data.pkl", data)
+            file.writestr("x/version", "3\n")
+
+    return make
+
+
+def circular() -> dict[str, Any]:
+    """Dictionaries that hold themselves, many times over."""
+    held: dict[str, Any] = {"weight": torch.zeros(4, 4)}
+    held.update({f"k{i}": held for i in range(12)})
+    return held
+
+
+def folded(levels: int, inside: Any) -> Any:
+    """What is held ten times by what is held ten times, and so on."""
+    for _ in range(levels):
+        inside = {f"k{i}": inside for i in range(10)}
+    return inside
+
+
+class Run:
+    """What unpickling would run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch /tmp/initdsl-attack-ran",)
+
+
+class Wrong:
+    """Metadata of a checkpoint directory that isn't any."""
+
+    def __init__(self, **values: Any):
+        self.__dict__.update(values)
+
+
+def directory(data: Callable[[], bytes]) -> Callable[[Path], None]:
+    """A directory as `torch.distributed.checkpoint` writes it, with this metadata."""
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        (path / ".metadata").write_bytes(data())
+
+    return make
+
+
+def metadata(**values: Any) -> bytes:
+    from torch.distributed.checkpoint.metadata import Metadata
+
+    found = Metadata({})
+    for name, value in values.items():
+        setattr(found, name, value)
+    return pickle.dumps(found)
+
+
+def stored(shape: Any, **place: Any) -> bytes:
+    """Metadata of one tensor `0.weight`, in a file that isn't there or is somewhere else."""
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.metadata import (
+        ChunkStorageMetadata,
+        MetadataIndex,
+        TensorProperties,
+        TensorStorageMetadata,
+    )
+
+    size = torch.Size(shape) if isinstance(shape, list) else shape
+    chunk = ChunkStorageMetadata(offsets=torch.Size([0] * len(shape)), sizes=size)
+    tensor = TensorStorageMetadata(TensorProperties(torch.float32), size, [chunk])
+    info = _StorageInfo(**{"relative_path": "__0_0.distcp", "offset": 0, "length": 64, **place})
+    data = {MetadataIndex("0.weight", torch.Size([0] * len(shape)), 0): info}
+    return metadata(state_dict_metadata={"0.weight": tensor}, storage_data=data)
+
+
+MADE: dict[str, Callable[[Path], None]] = {
+    "a checkpoint": pickled({"weight": torch.ones(4, 4)}),
+    "code": pickled({"weight": torch.ones(4, 4), "x": Run()}),
+    "a circle": pickled(circular()),
+    "folds": pickled(folded(12, {"weight": torch.ones(4, 4)})),
+    "a deep checkpoint": pickled(folded(300, torch.ones(4, 4)) if False else {"a": {"b": {"weight": torch.ones(4, 4)}}}),
+    "one element, repeated": pickled({"weight": torch.ones(1).expand(3_000_000_000)}),
+    "one element, as a matrix": pickled({"weight": torch.ones(1, dtype=torch.half).expand(2_000_000_000, 4)}),
+    "names that talk": pickled({"\x1b[31mweight\u202e": torch.ones(4, 4), 10**4000: torch.ones(1), None: torch.ones(1)}),
+    "a list": pickled([torch.ones(4, 4)]),
+    "sparse": pickled({"weight": torch.ones(4, 4).to_sparse()}),
+    "a subclass": pickled(OrderedDict(weight=nn.Parameter(torch.ones(4, 4)))),
+    "a pickle that ends early": raw_pickle(b"\x80\x02}q\x00(X\x06\x00\x00\x00weight"),
+    "a pickle of giant numbers": raw_pickle(b"\x80\x02\x8b\xff\xff\xff\x7f" + b"1" * 64),
+    "a pickle of memo places": raw_pickle(b"\x80\x02K\x01r\xff\xff\xff\x7f."),
+    "no directory of ours": directory(lambda: b"\x80\x04K\x01."),
+    "a directory of memo places": directory(lambda: b"\x80\x04K\x01r\xff\xff\xff\x7f."),
+    "a directory that runs": directory(lambda: pickle.dumps(Run())),
+    "a directory of nothing": directory(lambda: metadata(storage_data=None)),
+    "a directory of words": directory(lambda: metadata(state_dict_metadata="words", storage_data={1: 2})),
+    "a directory of nonsense": directory(lambda: b"\x80\x04\x8c\x05\xff\xff\xff\xff\xff."),
+    "a directory of text for bytes": directory(lambda: b"\x80\x04S'a\\xzz'\n."),
+    "a directory without files": directory(lambda: stored([4, 4])),
+    "a directory that leads out": directory(lambda: stored([4, 4], relative_path="../../secret.init")),
+    "a directory of a list for a path": directory(lambda: stored([4, 4], relative_path=[1])),
+    "a directory far away": directory(lambda: stored([4, 4], offset=-5)),
+    "a directory of a giant": directory(lambda: stored([2**40, 2**20])),
+}  # fmt: skip
 
 
 class Liar(nn.Module):
@@ -168,13 +340,99 @@ def findings(error: initdsl.InitDSLError, wrong: list[str]) -> list[str]:
             span, length = diagnostic.span, len(diagnostic.source.text)
             if not 0 <= span.start <= span.end <= length:
                 wrong.append(f"{diagnostic.name} points outside its file: {span}")
-    said = str(error)
+    readable(str(error), wrong)
+    return sorted({diagnostic.name for diagnostic in error.diagnostics})
+
+
+def readable(said: str, wrong: list[str], most: int = 200_000) -> None:
+    """Whether a text has nothing that a terminal obeys or an eye does not see; what it has goes into `wrong`."""
     talking = {c for c in said if c != "\n" and unicodedata.category(c) in TALKING}
     if talking:
         wrong.append(f"a message contains {sorted(map(ascii, talking))}")
-    if len(said) > 200_000:
+    if len(said) > most:
         wrong.append(f"a message of {len(said)} characters")
-    return sorted({diagnostic.name for diagnostic in error.diagnostics})
+
+
+# ---- commands
+
+
+class Page(HTMLParser):
+    """The elements and attributes of a page that could run something."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.wrong: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        running = {name for name, _ in attrs if name.startswith("on")}
+        if running or tag in ("img", "iframe", "object", "embed", "base", "meta_refresh"):
+            self.wrong.append(f"a page has <{tag} {' '.join(running)}>")
+        for name, value in attrs:
+            if name in ("href", "src", "action") and (value or "").strip().lower().startswith(("javascript:", "data:")):
+                self.wrong.append(f"a page leads to {value!r:.60}")
+
+
+def run(arguments: list[str], wrong: list[str]) -> tuple[int, str]:
+    """What `initdsl` with these arguments says, and its exit code."""
+    from initdsl.cli import fmt, lint, main
+
+    lint._loaded.cache_clear()  # a program runs one command
+    fmt._project.cache_clear()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    before = sys.argv
+    sys.argv = ["initdsl", *arguments]
+    code = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 2
+    except BaseException as error:
+        wrong.append(f"{' '.join(arguments)}: {type(error).__name__} {error}"[:500])
+        if os.environ.get("ATTACK_TRACEBACK"):
+            raise
+    finally:
+        sys.argv = before
+    shown, logged = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    said = shown + logged
+    readable(said.replace("\u2028", "").replace("\u2029", "") if "html" in arguments else said, wrong, 2_000_000)
+    if "Traceback" in said:
+        wrong.append(f"{' '.join(arguments)} shows a traceback")
+    if "html" in arguments:
+        wrong += Page(shown).wrong
+    return code, said
+
+
+FOUND = re.compile(r"^(error|warning|note)\[([a-z-]+)\]", re.MULTILINE)
+
+
+def command(case: dict[str, Any]) -> dict[str, Any]:
+    """Run the commands of one case in its folder; all of them must end alike."""
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as outer:
+        folder = Path(outer) / "root"
+        folder.mkdir()
+        lay_out(case, folder)
+        os.chdir(folder)
+        Path("/proc/self/clear_refs").write_text("5")
+        before, started = memory("VmRSS"), time.process_time()
+        said: set[str] = set()
+        commands = case["commands"]
+        for arguments in SETS[commands] if isinstance(commands, str) else commands:
+            code, text = run([text_of(a) for a in arguments], wrong)
+            said.add(f"exit {code}")
+            said.update(f"{'' if kind == 'error' else kind + ': '}{name}" for kind, name in FOUND.findall(text))
+            if os.environ.get("ATTACK_SHOW"):
+                print(text[:3000], file=sys.stderr)
+        seconds, grown = time.process_time() - started, memory("VmHWM") - before
+        os.chdir("/")
+        for name, content in case.get("kept", {}).items():
+            if (folder / name).read_text() != content:
+                wrong.append(f"`{name}` has changed")
+    if Path("/tmp/initdsl-attack-ran").exists():
+        wrong.append("code has run")
+    return {"said": sorted(said), "wrong": wrong, "seconds": seconds, "mebibytes": grown / 1024}
 
 
 def attack(case: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +488,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     for line in sys.stdin:
         try:
-            answer = attack(json.loads(line))
+            case = json.loads(line)
+            answer = command(case) if "commands" in case else attack(case)
         except BaseException as error:  # whatever escapes is a finding of the test
             answer = {"said": [], "wrong": [f"{type(error).__name__}: {error}"[:500]], "seconds": 0, "mebibytes": 0}
             if os.environ.get("ATTACK_TRACEBACK"):

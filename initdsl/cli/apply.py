@@ -132,17 +132,10 @@ def _is_folder(output: str, max_shard_size: str | None) -> bool:
 
 def _sample(path: str) -> Any:
     """The arguments of a forward pass: one tensor; several named 0, 1, ..., in that order; else by their names."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from .console import fail
+    from .model import read_sample
 
-    try:
-        found = load_file(path)
-    except FileNotFoundError:
-        fail(f"there is no file `{path}`")
-    except (SafetensorError, OSError, ValueError) as error:
-        fail(f"the sample `{path}` can't be read as safetensors: {error}")
+    found = read_sample(path)
     if not found:
         fail(f"the sample `{path}` holds no tensor")
     if len(found) == 1:

@@ -27,18 +27,18 @@ def command(settings: str, kind: str | None, last_wins: bool, output: str | None
 
     It holds mmengine's `init_cfg`, AllenNLP's `initializer`, or a list of regular expressions with initializers.
     """
-    from ..converting import convert
+    from ..converting import LARGEST, convert
+    from ..files import read_whole
 
     if output is not None and not output.endswith(".init"):
         fail(f"`{output}` is not an .init file", "write `-o model.init`")
     try:
         if settings == "-":
-            text = sys.stdin.read()
+            text = sys.stdin.read(LARGEST + 1)
         else:
-            with open(settings, encoding="utf-8-sig") as file:
-                text = file.read()
+            text = read_whole(settings, 4 * LARGEST).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8"
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8"
         fail(f"can't read `{settings}`: {reason.lower()}")
     made = reported(lambda: convert(text, kind, first_wins=not last_wins))
     if output is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .console import coloured, fail
-from .model import load_model, reported, rule_options, variables
+from .model import load_model, read_sample, reported, rule_options, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def command(
     if sample is not None and shape is not None:
         fail("a sample has a shape of its own", "leave out `--input-shape` or `--sample`")
     net = load_model(model, meta=False)
-    given = _sample(sample) if sample is not None else None
+    given = read_sample(sample) if sample is not None else None
     options: dict[str, Any] = {
         "sample": given, "input_shape": shape, "seed": seed, "vars": variables(settings), "root": root,
         "strict": strict, "optimizer": optimizer, "learning_rate": learning_rate,
@@ -100,19 +100,6 @@ def _shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         fail(f"`--input-shape {text}` is no shape", "as in `--input-shape 8,3,224,224`")
     return shape
-
-
-def _sample(path: str) -> dict[str, Any]:
-    """The tensors of a safetensors file, by name."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        fail(f"can't read the sample `{path}`: {reason.lower()}", "a sample is a .safetensors file")
-    raise AssertionError
 
 
 def _save(made: Diagnosis | Comparison, path: str) -> None:

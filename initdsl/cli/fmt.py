@@ -14,7 +14,9 @@ from pathlib import Path
 
 import click
 
+from ..config import LARGEST
 from ..diagnostic import Diagnostic, ParseError, printable
+from ..files import read_whole
 from ..formatter import format_source
 from ..source import Source, decode, read_source
 from ..syntax import DEFAULT_LIMITS
@@ -183,10 +185,10 @@ def _project(folder: Path) -> tuple[Path | None, tuple[str, ...], Diagnostic | N
     for place in (folder, *folder.parents):
         file = place / "pyproject.toml"
         try:
-            table = tomllib.loads(file.read_text("utf-8"))
+            table = tomllib.loads(read_whole(file, LARGEST).decode("utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             return None, (), Diagnostic("bad-configuration", f"can't read `{file}`: {str(error).lower()}")
         options = table.get("tool", {})
         options = options.get("initdsl") if isinstance(options, dict) else None

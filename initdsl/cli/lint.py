@@ -15,6 +15,7 @@ import click
 
 from ..config import Config, ConfigError, find_config
 from ..diagnostic import Diagnostic, in_order
+from ..files import read_whole
 from ..linter import all_lints, lint_file
 from ..linter.formats import FORMATS, written
 from ..linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
@@ -179,17 +180,17 @@ def _fix_file(job: Job, config: Config, network: Resolve | None) -> Outcome:
     from ..source import decode
 
     try:
-        before = Path(job.path).read_bytes()
+        before = read_whole(job.path, LARGEST)
     except (OSError, ValueError):
         before = b""
     source = decode(job.path, before)
-    if isinstance(source, tuple) or not before or len(before) > LARGEST:
+    if isinstance(source, tuple) or not before:
         return Outcome(lint_file(job.path, config=config, network=network))
     done = fixed(job.path, source.text, config, job.unsafe, network)
     if done.count:
         mark = b"\xef\xbb\xbf" if before.startswith(b"\xef\xbb\xbf") else b""
         try:
-            if Path(job.path).read_bytes() != before:
+            if read_whole(job.path, LARGEST) != before:
                 raise OSError(None, "the file changed meanwhile")
             write_atomically(job.path, mark + done.text.encode("utf-8"))
         except OSError as error:

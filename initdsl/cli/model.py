@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from ..network import Network
 
-__all__ = ["called", "find_model", "load_model", "network_of", "reported", "rule_options", "variables"]
+__all__ = [
+    "called",
+    "find_model",
+    "load_model",
+    "network_of",
+    "read_manifest",
+    "read_sample",
+    "reported",
+    "rule_options",
+    "variables",
+]
 
 
 def load_model(spec: str, meta: bool) -> nn.Module:
@@ -129,14 +139,30 @@ def read_manifest(path: str) -> Network:
     """The network a manifest file describes; exit code 2 where it is none."""
     import json
 
+    from ..files import read_whole
+    from ..manifest import LARGEST
     from ..network import Network
 
     try:
-        with open(path, encoding="utf-8") as file:
-            return Network.from_manifest(json.load(file))
+        return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         fail(f"can't read the manifest `{path}`: {reason.lower()}")
+    raise AssertionError
+
+
+def read_sample(path: str) -> dict[str, Any]:
+    """The tensors of a safetensors file, by name; exit code 2 where it can't be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not os.path.isfile(path):
+        fail(f"there is no file `{path}`", "a sample is a .safetensors file")
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:  # the last two: a dtype it lacks
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        fail(f"the sample `{path}` can't be read as safetensors: {reason.lower()}", "a sample is a .safetensors file")
     raise AssertionError
 
 

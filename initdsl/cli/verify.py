@@ -33,6 +33,7 @@ def command(
     """
     from pathlib import Path
 
+    from ..diagnostic import printable
     from ..verifying import verify
     from .console import fail
 
@@ -53,7 +54,8 @@ def command(
     elif quiet:
         click.echo(
             "\n".join(
-                [
+                printable(line)
+                for line in [
                     *map(str, found.drifted),
                     *(f"structure: {s}" for s in found.structure),
                     *(f"unmet: {s}" for s in found.unmet),

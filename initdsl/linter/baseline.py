@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..diagnostic import Diagnostic
+from ..files import read_whole
 
 __all__ = ["BaselineError", "baseline_text", "read_baseline", "without_known"]
 
 Key = tuple[str, str, str]
+
+LARGEST = 64 << 20
 
 
 class BaselineError(ValueError):
@@ -40,11 +43,11 @@ def baseline_text(findings: Iterable[Diagnostic], folder: Path) -> str:
 def read_baseline(path: Path) -> Counter[Key]:
     """The findings a baseline knows. Raises BaselineError or OSError."""
     try:
-        stored: Any = json.loads(path.read_text("utf-8"))
+        stored: Any = json.loads(read_whole(path, LARGEST))
         if stored["version"] != 1:
-            raise BaselineError(f"`{path}` is a baseline of version {stored['version']}, this reads version 1")
+            raise BaselineError(f"`{path}` is a baseline of version {stored['version']!r:.20}, this reads version 1")
         return Counter({(e["file"], e["name"], e["line"]): int(e["count"]) for e in stored["findings"]})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, BaselineError):
             raise
         raise BaselineError(f"`{path}` is not a baseline") from None

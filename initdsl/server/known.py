@@ -13,7 +13,9 @@ from pathlib import Path
 from ..config import Config, find_config
 from ..diagnostic import InitDSLError
 from ..expressions import EvalError
+from ..files import read_whole
 from ..initializers import ArgumentError, Registry, default_registry, fans
+from ..manifest import LARGEST
 from ..names import Lets, Variable
 from ..network import Network, TensorInfo
 from ..nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector, walk
@@ -24,8 +26,6 @@ from .outline import Outline
 from .pieces import Piece, read
 
 __all__ = ["Known", "known_at", "shape_and_fans", "torch_classes"]
-
-LARGEST_MANIFEST = 256 << 20
 
 
 @lru_cache(maxsize=1)
@@ -47,11 +47,8 @@ def torch_classes() -> tuple[str, ...]:
 @lru_cache(maxsize=4)
 def _network(path: str, changed: int, size: int) -> Network | None:
     """A manifest's network; when the file changed, and its size, tell a cached answer from a stale one."""
-    if size > LARGEST_MANIFEST:
-        return None
     try:
-        with open(path, encoding="utf-8") as file:
-            return Network.from_manifest(json.load(file))
+        return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
     except (OSError, ValueError, RecursionError):
         return None
 
