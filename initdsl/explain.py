@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .diagnostic import printable
 from .nodes import Tie
 from .plans import Clause, Kept, Plan, PlanEntry, Reset
 from .report import shown_place
@@ -61,7 +62,7 @@ class Explanation:
             lines.append("  no rule reaches it: it keeps the values it has")
         elif entry.base is None:
             lines.append("  no rule sets all of it: the rest keeps the values it has")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def explain(plan: Plan, name: str) -> Explanation:

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from .diagnostic import Diagnostic
+from .diagnostic import Diagnostic, printable
 from .initializers import Bernoulli, Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
 from .initializers.distributions import number
 from .network import Live, Network, TensorInfo
@@ -218,7 +218,7 @@ class PlanEntry:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        return f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}"
+        return printable(f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}")
 
 
 def adjusts(entry: PlanEntry) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from .diagnostic import printable
 from .nodes import Assign, Number, Unary, Word, walk
 from .plans import Value
 
@@ -228,17 +229,17 @@ def _said(entry: PlanEntry, action: Action, text: str) -> bool:
 
 def plan_text(plan: Plan, group: bool = True) -> str:
     """A plan or report as an aligned table, notes, warnings and totals last."""
-    rows = [HEADINGS, *_rows(plan, group)]
+    rows = [HEADINGS, *(tuple(map(printable, row)) for row in _rows(plan, group))]
     if all(not row[3] for row in rows[1:]):
-        rows = [row[:3] + row[4:] for row in rows]  # type: ignore[misc]
+        rows = [row[:3] + row[4:] for row in rows]
     widths = [min(60, max(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for names in plan.tied:
-        lines.append(f"tied: {' = '.join(names)}")
+        lines.append(printable(f"tied: {' = '.join(names)}"))
     for finding in (*plan.warnings, *plan.notes):
         place = f" ({finding.location})" if finding.location else ""
-        hint = f"; {finding.hint}" if finding.hint else ""
-        lines.append(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}")
+        hint = f"; {' '.join(finding.hint.splitlines())}" if finding.hint else ""
+        lines.append(printable(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}"))
     lines.append(summary(plan))
     return "\n".join(lines)
 

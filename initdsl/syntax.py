@@ -502,14 +502,19 @@ class Builder(Transformer[Token, Any]):
         literal = ListNode(tuple(_values(c)), _at(c[0], c[-1]))
         limit = _local.session.limits.literal_elements
         if _elements(literal, limit) > limit:
-            _local.session.report(
-                "literal-too-large", f"a literal has at most {limit:,} elements", literal.span, "use `load(...)`"
-            )
+            self.too_large(literal.span)
             return ListNode((), literal.span)
         return literal
 
+    def too_large(self, span: Span) -> None:
+        limit = _local.session.limits.literal_elements
+        _local.session.report("literal-too-large", f"a literal has at most {limit:,} elements", span, "use `load(...)`")
+
     def mapping(self, c: Children) -> Mapping:
         pairs = [child for child in c if not isinstance(child, Token)]
+        if len(pairs) > _local.session.limits.literal_elements:
+            self.too_large(_at(c[0], c[-1]))
+            pairs = []
         return Mapping(tuple(k for k, _ in pairs), tuple(v for _, v in pairs), _at(c[0], c[-1]))
 
     def pair(self, c: Children) -> Pair:

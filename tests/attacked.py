@@ -373,13 +373,23 @@ class Page(HTMLParser):
                 self.wrong.append(f"a page leads to {value!r:.60}")
 
 
+class Terminal(io.TextIOWrapper):
+    """What escape sequences would reach: click leaves them out of what goes elsewhere."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def run(arguments: list[str], wrong: list[str]) -> tuple[int, str]:
     """What `initdsl` with these arguments says, and its exit code."""
     from initdsl.cli import fmt, lint, main
 
     lint._loaded.cache_clear()  # a program runs one command
     fmt._project.cache_clear()
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    out, err = (
+        Terminal(io.BytesIO(), "utf-8", write_through=True),
+        io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True),
+    )
     before = sys.argv
     sys.argv = ["initdsl", *arguments]
     code = 0
@@ -396,7 +406,7 @@ def run(arguments: list[str], wrong: list[str]) -> tuple[int, str]:
         sys.argv = before
     shown, logged = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
     said = shown + logged
-    readable(said.replace("\u2028", "").replace("\u2029", "") if "html" in arguments else said, wrong, 2_000_000)
+    readable(said.replace("\u2028", "").replace("\u2029", "") if "html" in arguments else said, wrong, 4_000_000)
     if "Traceback" in said:
         wrong.append(f"{' '.join(arguments)} shows a traceback")
     if "html" in arguments:
@@ -484,6 +494,7 @@ def memory(what: str) -> int:
 
 
 def main() -> None:
+    os.environ["NO_COLOR"] = "1"
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     warnings.simplefilter("ignore")
     for line in sys.stdin:
