@@ -228,18 +228,20 @@ class Checkpoint(Store):
 
     def _stored(self, place: Any, name: str) -> torch.Tensor:
         path = os.path.join(self.where, os.path.basename(str(place.relative_path)))
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError(f"`{path}` is not a file")
         try:
-            if not os.path.isfile(path):
-                raise OSError("there is no such file")
             offset, length = _sizes((place.offset, place.length))
-            if offset + length > os.path.getsize(path):
-                raise ValueError("it ends too soon")
             with open(path, "rb") as file:
+                if offset + length > os.path.getsize(path):
+                    raise ValueError("it ends too soon")
                 file.seek(offset)
                 data = file.read(length)
             values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             if not isinstance(values, torch.Tensor):
                 raise TypeError("there is no tensor")
+        except OSError:
+            raise
         except Exception as error:
             raise ValueError(f"can't read `{name}` from `{path}`: {_reason(error)}") from None
         return values.detach()
