@@ -753,7 +753,9 @@ def index_shape(shape: tuple[int, ...], items: tuple[Any, ...], node: Any) -> tu
     if sum(item is ... for item in items) > 1:
         raise EvalError("an index has at most one `...`", node.span, name="bad-index")
     if count > len(shape):
-        raise EvalError(f"{count} indices for shape {list(shape)}", node.span, name="bad-index")
+        raise EvalError(
+            f"{count} {'index' if count == 1 else 'indices'} for shape {list(shape)}", node.span, name="bad-index"
+        )
     out: list[int] = []
     place = 0
     for item in items:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import nodes
-from .expressions import FANS, FUNCTIONS, EvalError, Shape, evaluate, index_item, subscript
+from .expressions import FANS, FUNCTIONS, EvalError, Shape, describe_value, evaluate, index_item, subscript
 from .initializers import ArgumentError, Initializer, Registry, fans
 from .network import MISSING, Network
 from .nodes import Call, Index, Length, Name, Path, Step, String, Word
@@ -221,6 +221,16 @@ class Names:
             words += self.network.modules[index].attributes()
         python = {"True": "true", "False": "false", "None": "none"}.get(node.name)
         hint = f"write `{python}`" if python else near(node.name, words)
+        for index in self.network.ancestors(self.match.module):  # seen from further out only
+            around = self.network.modules[index]
+            if python is None and around.attribute(node.name) is not MISSING:
+                path = f"`{around.label}.{node.name}`"
+                hint = f"write {path}" if index == 0 else (
+                    f"it is an attribute of `{around.cls.name}`: begin the selector with that, or write {path}"
+                )  # fmt: skip
+                break
+        if node.name in self.registry:
+            hint = f"a call has parentheses: `{node.name}()`"
         where = f"in `{module.cls.name}`" if module.index else "here"
         return EvalError(f"`{node.name}` has no value {where}", node.span, hint, "unknown-name")
 
@@ -261,13 +271,22 @@ class Names:
 
     def length(self, node: Length) -> int:
         selector = node.selector
-        found = self.matcher.select(selector)
+        if isinstance(selector, Path) and selector.root == "net":  # as every path in an expression it binds nothing
+            found = self.matcher.reach(selector, self.match.bindings, (self.match.module, *self.match.scope))
+        else:
+            found = self.matcher.select(selector)
         if isinstance(selector, Path) and selector.root == "net" and len(found) == 1 and found[0].tensor is None:
             module = self.network.modules[found[0].module]
             wild = any(isinstance(s, Index) or "*" in s.name for s in selector.steps)
             if module.container and not (wild and not isinstance(selector.steps[-1], Step)):
                 return len(module.children or module.parameters)
         if not found:
+            word = selector.root if isinstance(selector, Path) and not selector.steps else None
+            if isinstance(word, nodes.ClassPattern) and word.name.isidentifier() and word.name[:1].islower():
+                value = self.name(Name(word.name, word.span))
+                if isinstance(value, tuple | list):
+                    return len(value)
+                raise EvalError(f"`len` counts what a selector selects, this is {describe_value(value)}", word.span)
             reason = next(iter(self.matcher.explain(selector)), None)
             if reason is not None and not reason.warning:
                 raise EvalError(reason.message, node.span, reason.hint, reason.name)

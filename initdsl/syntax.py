@@ -94,6 +94,8 @@ DEFAULT_LIMITS = Limits()
 
 OPENERS = {"LPAR": "(", "LPAR_GLUED": "(", "LSQB": "[", "LSQB_GLUED": "[", "LBRACE": "{"}
 CLOSERS = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
+# operators of other languages
+ELSEWHERE = {"^": "a power is `**`", "&": "write `and`", "|": "write `or`", "?": "write `where(condition, a, b)`"}
 # what belongs to a selector, and touches what stands before it
 GLUED = {"[": "LSQB_GLUED", "(": "LPAR_GLUED", ".": "DOT", "+": "PLUS_GLUED", "?": "MAYBE"}
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
@@ -1142,6 +1144,8 @@ def _explain(
         return "unexpected-comma", "the operands are separated by spaces", span, "leave out the `,`"
     if rest.startswith("//"):
         return "bad-comment", "`//` does not begin a comment", Span(at, at + 2), "comments begin with `#`"
+    if "NL" in accepts and "TIE" not in accepts and (instead := ELSEWHERE.get(found)):
+        return "bad-operator", f"`{found}` is no operator", Span(at, at + 1), instead
     shown = _found(token, found, text)
     word = re.match(r"\w+", rest)
     if "MEASURE" in accepts and "DRAW" not in accepts:
@@ -1162,6 +1166,8 @@ def _explain(
     hint = None
     if re.match(r"\r?\n[ \t]+\S", rest) and re.search(r"[~=][ \t]*\Z", session.before(at)):
         hint = "a value begins in the line of its operator, and may go on in the next inside brackets"
+    elif word and word[0] == "if" and "NL" in accepts:
+        hint = "write `where(condition, a, b)`"
     elif word and word[0] in keywords() and "NAME" in accepts:
         hint = f"`{word[0]}` is reserved; take another name"
     elif word and word[0] in keywords() and "CLASS" in accepts:

@@ -123,7 +123,9 @@ class Values:
             raise EvalError(
                 "`~` draws at random, and this does not draw",
                 rule.operator_span,
-                "a value is set with `=`",
+                f"a call has parentheses: `{expr.name}()`"
+                if isinstance(expr, Name) and expr.name in self.at.registry
+                else "a value is set with `=`",
                 "plain-draw",
             )
         if rule.operator == "=" and draws:
@@ -185,7 +187,10 @@ class Values:
             return [Action(clause, "default", Reset(match.module), match, tensor.shape)]
         if isinstance(rule, Copy):
             self._no_piece(match, "copy")
-            return [Action(clause, "copy", CopyFrom(self._copied(clause, match)), match, tensor.shape)]
+            source = self._copied(clause, match)
+            if source == index:  # one of the targets is the source: what it has is what its own rules give it
+                return []
+            return [Action(clause, "copy", CopyFrom(source), match, tensor.shape)]
         assert info is not None
         if match.index is None and match.view is None and info.constant:
             key = (tensor.shape, tensor.dtype)
@@ -274,6 +279,8 @@ class Values:
                 f"`copy` needs one source, this selects {len(sources)}", rule.operands[0].span, name="copy-mismatch"
             )
         source = same[0]
+        if len(targets) == 1 and (source.module, source.tensor) == (targets[0].module, targets[0].tensor):
+            raise EvalError("this copies a tensor into itself", rule.span, name="copy-mismatch")
         if source.index is not None or source.view is not None:
             raise EvalError("`copy` takes whole parameters, not slices", rule.operands[0].span, name="bad-index")
         if source.tensor is not None:

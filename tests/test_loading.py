@@ -308,7 +308,7 @@ def test_resize_rows_is_transformers(torchvision_shim: None) -> None:
     ("net.new = resize_grid(net.old, prefix=1, grid=(3, 3))", "`grid` must be two sizes whose product is 36"),
     ("net.new = resize_grid(net.old, prefix=-1)", "`prefix` must be an integer, at least 0"),
     ("net.new = resize_grid(net.old, prefix=1, mode=cubic)", "`mode` must be one of `bicubic`"),
-    ("net.new = resize_grid(net.old, 1, prefix=1)", "has no argument `prefix` here"),
+    ("net.new = resize_grid(net.old, 1, prefix=1)", "`prefix` is given twice"),
     ("net.new = resize_grid(prefix=1, net.old)", "a positional argument stands before"),
     ("net.new = resize_grid()", "takes 1 to 6 arguments, got 0"),
     ("net.new = resize_grid(3)", "needs a tensor"),
