@@ -79,6 +79,15 @@ def test_permissions_and_links_stay(folder: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
+def test_a_read_only_file_is_not_replaced(folder: Path) -> None:
+    file = write(folder / "a.init", UGLY)
+    file.chmod(0o444)
+    result = run(file)
+    assert result.exit_code == 2
+    assert "it is read-only" in result.stderr
+    assert file.read_text() == UGLY
+
+
 @pytest.mark.parametrize("options", [["--check"], ["--diff"], ["--check", "--diff"]])
 def test_check_and_diff_write_nothing(folder: Path, options: list[str]) -> None:
     ugly, nice = write(folder / "a.init", UGLY), write(folder / "b.init", NICE)

@@ -191,6 +191,15 @@ def test_safe_fixes_leave_the_plan_as_it_was(statements: list[str]) -> None:
     assert all(torch.equal(values[0][key], values[1][key]) for key in values[0])
 
 
+@pytest.mark.parametrize(
+    ("between", "fixes"),
+    [("W *= sum(it)", 0), ("W[1] = sum(weight)", 0), ("W[1] = sum(net.a.weight)", 0), ("W *= 2", 1), ("W[1] = 3", 1), ("", 1)],
+)  # fmt: skip
+def test_a_piece_that_is_read_before_it_is_set_again_stays(between: str, fixes: int) -> None:
+    text = f"W = 1\nW[0] = 5\n{between}\nW[0] = 5\n".replace("W", "net.a.weight")
+    assert fixed("rules.init", text, Config()).count == fixes
+
+
 def test_a_text_that_does_not_parse_is_not_touched() -> None:
     text = "Linear.bias ~ zeros()\nLinear.weight ~\n"
     assert fixed("rules.init", text, Config(), unsafe=True).text == text

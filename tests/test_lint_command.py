@@ -126,6 +126,14 @@ def test_fix_writes_the_file(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["a.init"]
 
 
+def test_a_read_only_file_is_not_replaced(folder: Path) -> None:
+    path = folder / "a.init"
+    path.write_text(FOUND)
+    path.chmod(0o444)
+    assert "can't write `a.init`: it is read-only" in lint("--fix", code=2).stderr
+    assert path.read_text() == FOUND
+
+
 def test_unsafe_fixes_are_asked_for(folder: Path) -> None:
     path = folder / "a.init"
     text = "Linear.weight ~ normal(0.02)\n"

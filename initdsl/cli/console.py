@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -49,8 +50,13 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file through a temporary one beside it: it is there whole, or as it was. Keeps its permissions."""
+    """Write a file through a temporary one beside it: it is there whole, or as it was. Keeps its permissions.
+
+    Raises OSError; one that is marked read-only is not replaced.
+    """
     target = os.path.realpath(path)
+    if os.path.exists(target) and not (os.stat(target).st_mode & 0o222 and os.access(target, os.W_OK)):
+        raise PermissionError(errno.EACCES, "it is read-only", target)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".initdsl-")
     try:
         with os.fdopen(descriptor, "wb") as file:

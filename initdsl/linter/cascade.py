@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..nodes import Assign, ClassPattern, Default, Keep, Number, Path, Regex, Step, String
+from ..nodes import Assign, ClassPattern, Default, Keep, Name, Number, Path, Regex, Step, String, walk
 from .file import File, Placed
 from .targets import Target, covers, is_piece, whole
 
@@ -28,12 +29,26 @@ def replaced(file: File) -> tuple[tuple[Placed, Placed, bool], ...]:
 
 def _replaced(file: File) -> Iterator[tuple[Placed, Placed, bool]]:
     candidates = _Candidates(file.everything)
+    readers = [placed.order for placed in file.everything if _reads_tensors(placed)]
     for placed in file.statements:
         if placed.targets and isinstance(placed.rule, Assign | Keep | Default):
             winners = [candidates.after(placed, target) for target in placed.targets]
             if all(winner is not None for winner in winners):
                 last = max((w for w in winners if w is not None), key=lambda w: w.order)
+                # a piece is there until it is set again, for what reads it in between
+                if not last.sets_base and bisect_right(readers, placed.order) < bisect_left(readers, last.order):
+                    continue
                 yield placed, last, len(winners) == 1 and _same(placed, last)
+
+
+def _reads_tensors(placed: Placed) -> bool:
+    """Whether a statement may read what is in tensors: names that no `let` declares, and paths."""
+    if not isinstance(placed.rule, Assign) or not placed.on_top:
+        return False
+    return any(
+        isinstance(node, Path) or (isinstance(node, Name) and placed.lookup(node.name) is None)
+        for node in walk(placed.rule.value)
+    )
 
 
 def _same(a: Placed, b: Placed) -> bool:
