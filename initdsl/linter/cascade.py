@@ -32,13 +32,13 @@ def _replaced(file: File) -> Iterator[tuple[Placed, Placed, bool]]:
     readers = [placed.order for placed in file.everything if _reads_tensors(placed)]
     for placed in file.statements:
         if placed.targets and isinstance(placed.rule, Assign | Keep | Default):
-            winners = [candidates.after(placed, target) for target in placed.targets]
-            if all(winner is not None for winner in winners):
-                last = max((w for w in winners if w is not None), key=lambda w: w.order)
-                # a piece is there until it is set again, for what reads it in between
-                if not last.sets_base and bisect_right(readers, placed.order) < bisect_left(readers, last.order):
-                    continue
-                yield placed, last, len(winners) == 1 and _same(placed, last)
+            last = candidates.after_all(placed)
+            # a piece is there until it is set again, for what reads it in between; not if the whole is set meanwhile
+            if last is not None and not last.sets_base:
+                if bisect_right(readers, placed.order) < bisect_left(readers, last.order):
+                    last = candidates.after_all(placed, bases=True)
+            if last is not None:
+                yield placed, last, len(placed.targets) == 1 and _same(placed, last)
 
 
 def _reads_tensors(placed: Placed) -> bool:
@@ -86,10 +86,18 @@ class _Candidates:
                 elif target.class_name is not None:
                     self.alike.setdefault((target.class_name, target.name, target.within), []).append(entry)
 
-    def after(self, placed: Placed, target: Target) -> Placed | None:
-        """The last statement below `placed` that replaces what it does to `target`."""
+    def after_all(self, placed: Placed, bases: bool = False) -> Placed | None:
+        """The last of the statements below `placed` that together replace all it does."""
+        found = [self.after(placed, target, bases) for target in placed.targets or ()]
+        return max((w for w in found if w is not None), key=lambda w: w.order) if all(found) else None
+
+    def after(self, placed: Placed, target: Target, bases: bool) -> Placed | None:
+        """The last statement below `placed` that replaces what it does to `target`; with `bases`, by setting the whole."""
         bare = whole(target)
-        best = _last(self.exact.get(target, ()), placed.order, lambda _: True)
+        exact = self.exact.get(target, [])
+        if bases:
+            exact = [entry for entry in exact if entry[2].sets_base]
+        best = _last(exact, placed.order, lambda _: True)
         if bare is None:
             return best
         keys = {(first, name) for first in (_first(bare), None) for name in (bare.name, None)}
