@@ -303,6 +303,21 @@ def run_page(name: str, text: str, folder: str | os.PathLike[str]) -> Page:
     return page
 
 
+def pictures_of(text: str) -> list[str]:
+    """The pictures a page shows. A command of the page writes each, under the last part of its name."""
+    return re.findall(r"^!\[[^\]]*\]\(([^)\s]+)\)", text, re.MULTILINE)
+
+
+def curves(picture: str) -> list[list[float]]:
+    """The coordinates of the lines and points of a plot (an SVG of matplotlib's)."""
+    lines = [
+        [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path)]
+        for path in re.findall(r'<path d="([^"]*)"\s+clip-path=', picture)
+    ]
+    groups = re.findall(r'<g clip-path="[^"]*">(.*?)</g>', picture, re.DOTALL)
+    return lines + [[float(number) for number in re.findall(r'\b[xy]="([^"]+)"', group)] for group in groups]
+
+
 def shortened(text: str) -> str:
     """A plan without the rows of three and more parameters in a row that no rule reaches."""
     return re.sub(r"(?:^.* - uncovered\n){3,}", "...\n", text, flags=re.MULTILINE)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from conftest import let_torchvision_import
-from pages import ELSEWHERE, ROOT, blocks_of, corrected, run_page, says
+from pages import ELSEWHERE, ROOT, blocks_of, corrected, curves, pictures_of, run_page, says
 
 import initdsl
 from initdsl import cli
@@ -37,6 +37,12 @@ def test_blocks_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
             pytest.importorskip(library)
     ran = run_page(page.name, text, tmp_path)
     assert not ran.differences, "\n\n".join(map(str, ran.differences))
+    for place in pictures_of(text):
+        shown, drawn = (curves(path.read_text("utf-8")) for path in (page.parent / place, tmp_path / Path(place).name))
+        assert len(shown) > 8, place
+        assert list(map(len, shown)) == list(map(len, drawn)), f"{place}: run `python docs/gallery.py`"
+        for line, other in zip(shown, drawn, strict=True):
+            assert line == pytest.approx(other, abs=2), f"{place}: run `python docs/gallery.py`"
 
 
 WRONG = {
