@@ -35,8 +35,8 @@ def main() -> None:
 
 
 def smaller(picture: str) -> str:
-    """A picture to the hundredth of a point, without blanks at the ends of lines."""
-    picture = re.sub(r"(\d\.\d\d)\d+", r"\1", picture)
+    """A picture to the hundredth of a point, its labels as they are, without blanks at the ends of lines."""
+    picture = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), picture)
     return "".join(f"{line.rstrip()}\n" for line in picture.splitlines())
 
 
