@@ -8,6 +8,7 @@ that has no such default is refused by name before anything is allocated.
 from __future__ import annotations
 
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -148,13 +149,21 @@ def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
             raise
         raise ResolveError(
             Diagnostic(
-                "needs-values", f"the constructor needs the values of parameters, which have no memory yet: {error}",
+                "needs-values", f"the constructor{_whose(error)} needs the values of parameters, which have no memory yet: {error}",
                 hint="moving the network is left to `device=`; what can't be changed is built as usual and filled by `initdsl.apply`",
             )
         ) from error  # fmt: skip
     if not isinstance(net, nn.Module):
         raise TypeError(f"the factory returned {type(net).__name__}, not an nn.Module")
     return net
+
+
+def _whose(error: BaseException) -> str:
+    """The module in whose code an error came up, as ` of ...`; nothing where that is torch's or none."""
+    frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    owners = [type(owner) for owner in frames if isinstance(owner, nn.Module)]
+    own = [cls for cls in owners if not cls.__module__.startswith("torch.")]
+    return f" of `{own[-1].__name__}`" if own else ""
 
 
 @contextmanager

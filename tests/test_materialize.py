@@ -357,13 +357,14 @@ class Viewing(nn.Module):
     ("factory", "said"),
     [
         (Derived, "`average`"),
-        (Needy, "needs the values of parameters"),
+        (Needy, "the constructor of `Needy` needs the values of parameters"),
+        (lambda: nn.Sequential(nn.Linear(2, 2), Needy()), "the constructor of `Needy` needs"),
         (Viewing, "`part`"),
         (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), "needs the values of parameters"),
         (lambda: mlp().to("cpu"), "left to `device=`"),
         (lambda: nn.LazyLinear(3), "weight"),
     ],
-    ids=["buffer", "values", "view", "parametrization", "moved", "lazy"],
+    ids=["buffer", "values", "values-inside", "view", "parametrization", "moved", "lazy"],
 )
 def test_what_needs_values_is_refused(factory: Any, said: str) -> None:
     with pytest.raises(initdsl.ResolveError) as caught:

@@ -51,6 +51,10 @@ def test_four_ranks_on_meshes_of_two_dimensions(tmp_path: Path) -> None:
     launch(4, tmp_path, ["two_dimensions", "two_dimensions_uneven", "hybrid", "disagreement"])
 
 
+def test_uneven_shards_on_three_ranks(tmp_path: Path) -> None:
+    launch(3, tmp_path, ["every_dim", "fsdp"])
+
+
 @pytest.mark.slow
 def test_a_lost_rank_is_noticed(tmp_path: Path) -> None:
     launch(3, tmp_path, ["lost_rank"])
