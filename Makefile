@@ -8,7 +8,7 @@ VENV := $(VIRTUAL_ENV)
 endif
 STAMP := $(VENV)/.initdsl-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test test-all lint types docs site bench clean
+.PHONY: demo test test-all coverage mutants lint types docs site bench clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,15 @@ test: $(STAMP)-test
 
 test-all: $(STAMP)-test
 	$(BIN)/python -m pytest -n 2
+
+coverage: $(STAMP)-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutants: $(STAMP)-dev
+	$(BIN)/python tests/mutants.py selectors resolver executor expressions streams
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .

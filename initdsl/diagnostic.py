@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .source import Source, Span
@@ -90,9 +90,6 @@ class Diagnostic:
         if self.source is None:
             return ""
         return f"{printable(self.source.name)}:{self.line}:{self.column}" if self.span else printable(self.source.name)
-
-    def with_hint(self, hint: str | None) -> Diagnostic:
-        return replace(self, hint=hint)
 
     def render(self, colour: bool = False) -> str:
         """The finding as text: name and message, the place, the line with the span underlined, the hint."""

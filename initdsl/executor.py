@@ -187,7 +187,6 @@ class Execution:
         """`(do it, whether it can fail, what it touches)` in the order of the writes."""
         steps: list[Step] = []
         resets = dict(self.plan.resets)
-        waiting = {e.tensor.index: e for e in self.plan.order}
         if not resets:
             for entry in self.plan.order:
                 steps.append(self.entry_step(entry))
@@ -220,7 +219,6 @@ class Execution:
                 steps.append(self.entry_step(item))
             else:
                 steps.append(self.reset_step(item, resets[item]))
-        assert len(waiting) == len(self.plan.order)
         return steps
 
     def entry_step(self, entry: PlanEntry) -> Step:
@@ -625,7 +623,7 @@ def piece_of(tensor: torch.Tensor, action: Action) -> tuple[torch.Tensor, Callab
     if tensor.is_contiguous():
         seen = tensor.view(action.view)
     else:
-        copy = tensor.contiguous() if not tensor.is_contiguous() else tensor.clone()
+        copy = tensor.contiguous()
         seen = copy.view(action.view)
 
         def write_back() -> Any:

@@ -187,7 +187,7 @@ def _tensors(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Numbers among tensors as tensors of the first one's kind."""
     import torch
 
-    like = next(v for v in values if is_tensor(v) and (v.is_floating_point() or True))
+    like = next(v for v in values if is_tensor(v))
     floating = next((v for v in values if is_tensor(v) and v.is_floating_point()), None)
     dtype = floating.dtype if floating is not None else torch.float32
     return tuple(v if is_tensor(v) else torch.tensor(v, dtype=dtype, device=like.device) for v in values)

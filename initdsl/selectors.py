@@ -255,7 +255,7 @@ class Matcher:
                 if isinstance(step, Index) and state.index is None:
                     found.append(_State(state.module, state.tensor, state.bindings, state.root, state.frame, step))
             elif isinstance(step, Step):
-                found += self._named(state, step.name, last)
+                found += self._named(state, step.name)
             else:
                 found += self._indexed(state, step)
         if step.predicates:
@@ -263,7 +263,7 @@ class Matcher:
             found = [s for s in found if self._holds(step.predicates, s)]
         return found
 
-    def _named(self, state: _State, name: str, last: bool) -> list[_State]:
+    def _named(self, state: _State, name: str) -> list[_State]:
         network = self.network
         module = network.modules[state.module]
         out: list[_State] = []
@@ -319,7 +319,7 @@ class Matcher:
                         f"`{item.name}` is a `let` name and can't be bound", item.span,
                         f"take another name, or write `[({item.name} + 0)]` for its value", "bound-let",
                     )  # fmt: skip
-                if not _bindable(self.environment(state.module, state.bindings, ()), item):
+                if item.name in ("it", "net"):
                     raise EvalError(f"`{item.name}` can't be bound", item.span, "take another name", "bound-name")
                 return [self._down(state, module, key, (item.name, place)) for place, key in places]
             value: Any = bound
@@ -599,7 +599,7 @@ class Matcher:
                 what = "module" if modules else "parameter"
                 yield Unmatched(f"no {what} name contains a match of this regular expression", selector.span, None)
             case Path():
-                if frame is not None and path_inside(selector) and self._path(selector, None):
+                if frame is not None and selector.root is not None and self._path(selector, None):
                     yield Unmatched("nothing of this lies inside the block's selector", selector.span, None)
                 else:
                     yield self._explain_path(selector, frame)
@@ -696,10 +696,6 @@ def continued(container: Selector, frame: Frame | None) -> Frame | None:
     return frame if isinstance(container, Path) and container.root is None else None
 
 
-def path_inside(path: Path) -> bool:
-    return path.root is not None
-
-
 def near(word: str, words: Iterable[str]) -> str | None:
     """A hint that names the nearest word, if any is near."""
     candidates = [w for w in words if w != word]
@@ -737,10 +733,6 @@ def _compare(predicate: Predicate, value: Any, wanted: Any) -> bool:
             str(predicate.operator)
         ]
     )
-
-
-def _bindable(env: Environment, item: Name) -> bool:
-    return item.name not in ("it", "net")
 
 
 @lru_cache(maxsize=65536)

@@ -59,10 +59,6 @@ class Source:
         end = self._lines[line] if line < len(self._lines) else len(self.text)
         return self.text[start:end].rstrip("\r\n")
 
-    @property
-    def line_count(self) -> int:
-        return len(self._lines)
-
     def utf16_column(self, offset: int) -> int:
         """The column of an offset in UTF-16 code units from 0, as editors count."""
         line = bisect_right(self._lines, offset)
