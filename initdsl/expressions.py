@@ -237,7 +237,10 @@ def _reduced(call: Call, shape: tuple[int, ...], dim: Any) -> tuple[int, ...]:
 
 def _reduction(name: str) -> Callable[..., Any]:
     def function(call: Call, env: Environment, *values: Any, dim: Any = None) -> Any:
-        if name in ("min", "max") and len(values) > 1:
+        several = name in ("min", "max") and len(values) > 1
+        if dim is not None and (several or (values and isinstance(values[0], tuple | list))):
+            raise EvalError("`dim` goes with one tensor", call.span, name="bad-argument")
+        if several:
             return _extreme(call, values, name)
         if len(values) != 1:
             raise EvalError(f"`{name}` takes one tensor", call.span)

@@ -128,6 +128,72 @@ def test_tensors_are_torchs(text: str, expected: torch.Tensor) -> None:
     )
 
 
+EDGES = [
+    ("(-2) ** 63 / 2.0 ** 63", -1), ("2 ** 62 + (2 ** 62 - 1) - 2 ** 62 == 2 ** 62 - 1", True), ("1 ** 100 + (-1) ** 101", 0), ("2 ** -2", 0.25),
+    ("clip(3, 2, 2)", 2), ("clip(1, 2, 3)", 2), ("clip(x=7, lo=2, hi=3)", 3), ("clip(2.5, hi=3, lo=2)", 2.5), ("where(0, 1, 2)", 2), ("where(-1, 1, 2)", 1),
+    ("max(1, 4, 2) - min(5, 3, 4)", 1), ("sum((1, 2, 4))", 7), ("mean((1, 2, 6))", 3), ("norm((3, 4))", 5), ("std((1, 2, 3, 6))", math.sqrt(14 / 3)), ("min((2, 1)) + max([1, 7])", 8),
+    ("(5, 6)[-2] + (5, 6)[1]", 11), ("(5, 6, 7)[1:][0]", 6), ("a[0:3][2, 0]", A[2, 0]), ("a[-3:-1][1, 3]", A[1, 3]), ("a[2:3, 0][0]", A[2, 0]), ("a[:, -4][0]", A[0, 0]),
+    ("a[1, ...][3]", A[1, 3]), ("a[..., 3][1]", A[1, 3]), ("a[2, ..., 1]", A[2, 1]), ("a[0:3:9][0, 1]", A[0, 1]), ("sum(a[::2])", A[::2].sum()), ("a[none:1][0, 0]", A[0, 0]),
+    ("sum(a, dim=(0, -1)) / 2", A.sum() / 2), ("norm(a, dim=(0, 1))", A.norm()), ("max(a, dim=(0, 1))", A.max()), ("sum(linspace(2, 5, 1))", 2),
+    ("sum(b == (b > 0))", 0), ("sum(b > 0 and true)", 3), ("sum(b < 0 or 0)", 1), ("sum(0 or b)", 4.5), ("sum(1 and b)", 4.5),
+    ("(1, 2) == [1, 2]", True), ("(1, 2) != (1, 3)", True), ('"a" == "b"', False), ("none == none", True), ("sum(where(b > 0, b, (b > 2)))", 5.5),
+    ("calculate_gain(leaky_relu, 2)", nn.init.calculate_gain("leaky_relu", 2)), ("calculate_gain(param=1, nonlinearity=leaky_relu)", 1), ("calculate_gain(tanh)", 5 / 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), EDGES, ids=[text for text, _ in EDGES])
+def test_edges(text: str, expected: float) -> None:
+    got = value(f"0 + sum({text})" if text.startswith("linspace") else f"0 + ({text})", a=A.clone(), b=B.clone())
+    assert got == pytest.approx(torch.full((3, 4), float(expected), dtype=torch.float64), rel=1e-12)
+
+
+WRONG = [
+    ("sum()", "bad-expression", "takes one tensor", "sum()"), ("sum(a, b)", "bad-expression", "takes one tensor", "sum(a, b)"),
+    ("sum(2)", "bad-expression", "`sum` needs a tensor, this is 2", "sum(2)"), ('mean((1, "x"))', "bad-expression", "`mean` needs numbers", 'mean((1, "x"))'),
+    ("std((1,))", "bad-expression", "at least two numbers", "std((1,))"), ("sum((1, 2), dim=0)", "bad-argument", "`dim` goes with one tensor", "sum((1, 2), dim=0)"),
+    ("max(a, b, dim=0)", "bad-argument", "`dim` goes with one tensor", "max(a, b, dim=0)"), ("sum(a, axis=0)", "unknown-argument", "no argument `axis`", "axis=0"),
+    ("sum(a, dim=2)", "bad-index", "`dim` 2 is not a dimension of shape [3, 4]", "sum(a, dim=2)"), ("sum(a, dim=-3)", "bad-index", "`dim` -3 is", "sum(a, dim=-3)"),
+    ("sum(a, dim=(0, 2))", "bad-index", "`dim` 2 is", "sum(a, dim=(0, 2))"), ("sum(a, dim=true)", "bad-index", "`dim` `true` is", "sum(a, dim=true)"),
+    ("index(2)", "bad-index", "2 is not a dimension of shape [3, 4]", "2"), ("index(-3)", "bad-index", "-3 is", "-3"), ("index(0.5)", "bad-index", "0.5 is", "0.5"), ("index(true)", "bad-index", "`true` is", "true"),
+    ("linspace(0, 1, 0)", "bad-expression", "a positive integer of steps", "0"), ("linspace(0, 1, 2.0)", "bad-expression", "a positive integer", "2.0"), ("linspace(0, 1, 2 ** 28 + 1)", "bad-expression", "a positive integer", "2 ** 28 + 1"),
+    ("linspace(a, 1, 4)", "bad-expression", "the ends of `linspace` are numbers", "linspace(a, 1, 4)"), ("linspace(0, b, 4)", "bad-expression", "the ends of `linspace` are numbers", "linspace(0, b, 4)"),
+    ("clip(1, 3, 2)", "bad-expression", "the lower bound 3 is above the upper bound 2", "clip(1, 3, 2)"), ("clip(a, c, 0)", "bad-shape", "shapes [3, 4] and [3] don't broadcast", "c"),
+    ("where(a, c, 0)", "bad-shape", "shapes [3, 4] and [3] don't broadcast", "c"), ("min(a, c)", "bad-shape", "shapes [3, 4] and [3] don't broadcast", "c"), ("where(1, \"x\", 2)", "bad-expression", 'the string "x", not a number', '"x"'),
+    ("a + c", "bad-shape", "shapes [3, 4] and [3] don't broadcast", "a + c"), ("a and c", "bad-shape", "shapes [3, 4] and [3] don't broadcast", "a and c"), ("a / 0", "division-by-zero", "division by zero", "a / 0"),
+    ("a // 0", "division-by-zero", "division by zero", "a // 0"), ("a % 0.0", "division-by-zero", "division by zero", "a % 0.0"), ("1 % 0", "division-by-zero", "division by zero", "1 % 0"),
+    ("exp(1000)", "bad-expression", "`exp` of 1000 is not a finite number", "exp(1000)"), ("log(0)", "bad-expression", "`log` of 0 is not", "log(0)"), ("-none", "bad-expression", "this is `none`, not a number", "none"),
+    ("(1, 2)[2]", "bad-index", "index 2 is out of range for a tuple of 2", "(1, 2)[2]"), ("(1, 2)[-3]", "bad-index", "index -3 is", "(1, 2)[-3]"), ("(1, 2)[0, 1]", "bad-index", "a tuple takes one index", "(1, 2)[0, 1]"),
+    ("(1, 2)[...]", "bad-index", "a tuple takes one index", "(1, 2)[...]"), ("(1, 2)[none]", "bad-index", "a tuple takes one index", "(1, 2)[none]"), ("pi[0]", "bad-index", "this is 3.14159 and has no elements", "pi[0]"),
+    ("a[*]", "bad-index", "stands in the index of a selector only", "*"), ("a[none]", "bad-index", "this is `none`", "a[none]"), ("a[true]", "bad-index", "this is `true`", "true"), ("a[0:1.5]", "bad-index", "this is 1.5", "1.5"),
+    ("a[0:4]", "bad-index", "slice bound 4 is out of range for dimension 0 of shape [3, 4]", "a[0:4]"), ("a[-4:2]", "bad-index", "slice bound -4 is", "a[-4:2]"), ("a[:, 4]", "bad-index", "index 4 is out of range for dimension 1 of shape", "a[:, 4]"),
+    ("a[3]", "bad-index", "index 3 is out of range for dimension 0 of shape", "a[3]"), ("a[-4]", "bad-index", "index -4 is", "a[-4]"), ("a[..., 4]", "bad-index", "for dimension 1 of shape", "a[..., 4]"), ("a[0, 0, 0]", "bad-index", "3 indices for shape [3, 4]", "a[0, 0, 0]"),
+    ("a[..., ...]", "bad-index", "at most one `...`", "a[..., ...]"), ("a[1:1]", "bad-index", "the slice is empty", "a[1:1]"), ("a[::0]", "bad-index", "step is at least 1, this is 0", "a[::0]"),
+    ("2 ** 64", "overflow", "more than 64 bits", "2 ** 64"), ("2 ** 63", "overflow", "more than 64 bits", "2 ** 63"), ("-2 ** 62 * 2 - 1", "overflow", "more than 64 bits", "-2 ** 62 * 2 - 1"), ("3 * 2 ** 62", "overflow", "more than 64 bits", "3 * 2 ** 62"),
+    ("1e308 * 10", "overflow", "the result is not finite", "1e308 * 10"), ("2.0 ** 5000", "overflow", "the result is not finite", "2.0 ** 5000"), ('1 + "x"', "bad-expression", 'the string "x", not a number', '"x"'), ('"x" < 1', "bad-expression", 'the string "x", not a number', '"x"'),
+    ("calculate_gain(2)", "bad-argument", "`nonlinearity` must be one of `linear`", "2"), ("calculate_gain(leaky_relu, true)", "bad-expression", "`param` must be a number, this is `true`", "true"), ("calculate_gain(leaky_relu, a)", "bad-expression", "a tensor of shape [3, 4]", "a"),
+    ("calculate_gain()", "bad-argument", "`calculate_gain` takes 1 or 2 arguments, got 0", "calculate_gain()"), ("resize_grid()", "bad-argument", "`resize_grid` takes 1 to 6 arguments, got 0", "resize_grid()"), ("sqrt()", "bad-argument", "`sqrt` takes 1 argument, got 0", "sqrt()"),
+    ("sqrt(1, 2)", "bad-argument", "`sqrt` takes 1 argument, got 2", "sqrt(1, 2)"), ("clip(1, hi=2)", "bad-argument", "`clip` takes 3 arguments, got 2", "clip(1, hi=2)"), ("clip(x=1, 2, 3)", "bad-argument", "a positional argument stands before", "2"),
+    ("clip(1, x=2, lo=3)", "unknown-argument", "no argument `x` here", "x=2"), ("sqrt(y=2)", "unknown-argument", "no argument `y` here", "y=2"), ('[1, "x"]', "bad-expression", 'a literal holds numbers, this is the string "x"', '[1, "x"]'),
+    ("resize_rows(2)", "bad-expression", "`resize_rows` needs a tensor, this is 2", "2"), ("resize_rows(b)", "bad-shape", "only dimension 0 may differ", "resize_rows(b)"), ("resize_rows(a[:, 0:2])", "bad-shape", "only dimension 0 may differ", "resize_rows(a[:, 0:2])"),
+    ("resize_grid(a, mode=cubic)", "bad-argument", "`mode` must be one of `bicubic`", "resize_grid(a, mode=cubic)"), ("resize_grid(a, prefix=-1)", "bad-argument", "`prefix` must be an integer, at least 0", "resize_grid(a, prefix=-1)"), ("resize_grid(a, prefix=true)", "bad-argument", "`prefix` must", "resize_grid(a, prefix=true)"),
+    ("resize_grid(c)", "bad-shape", "only the last dimension but one may differ", "resize_grid(c)"), ("resize_grid(a)", "bad-shape", "3 rows are no square grid", "resize_grid(a)"), ("resize_grid(a, prefix=3)", "bad-shape", "0 rows are no square grid", "resize_grid(a, prefix=3)"),
+    ("resize_grid(a, old_grid=(2, 2))", "bad-shape", "`old_grid` must be two sizes whose product is 3", "resize_grid(a, old_grid=(2, 2))"), ("resize_grid(a, grid=(1, 3), old_grid=(3,))", "bad-shape", "`old_grid` must", "resize_grid(a, grid=(1, 3), old_grid=(3,))"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "name", "message", "blamed"), WRONG, ids=[text for text, *_ in WRONG])
+def test_what_an_expression_gets_wrong(text: str, name: str, message: str, blamed: str) -> None:
+    net = Tensors(w=torch.zeros(3, 4), a=A.clone(), b=B.clone(), c=torch.ones(3))
+    with pytest.raises(initdsl.InitDSLError) as caught:
+        initdsl.apply(net, f"net.w = {text}")
+    (found,) = caught.value.diagnostics
+    assert found.name == name
+    assert message in found.message
+    assert found.span is not None
+    assert f"net.w = {text}"[found.span.start : found.span.end] == blamed
+    assert not net.w.any()
+
+
 def test_sinusoids_of_the_documentation() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
