@@ -135,7 +135,7 @@ EDGES = [
     ("(5, 6)[-2] + (5, 6)[1]", 11), ("(5, 6, 7)[1:][0]", 6), ("a[0:3][2, 0]", A[2, 0]), ("a[-3:-1][1, 3]", A[1, 3]), ("a[2:3, 0][0]", A[2, 0]), ("a[:, -4][0]", A[0, 0]),
     ("a[1, ...][3]", A[1, 3]), ("a[..., 3][1]", A[1, 3]), ("a[2, ..., 1]", A[2, 1]), ("a[0:3:9][0, 1]", A[0, 1]), ("sum(a[::2])", A[::2].sum()), ("a[none:1][0, 0]", A[0, 0]),
     ("sum(a, dim=(0, -1)) / 2", A.sum() / 2), ("norm(a, dim=(0, 1))", A.norm()), ("max(a, dim=(0, 1))", A.max()), ("sum(linspace(2, 5, 1))", 2),
-    ("sum(b == (b > 0))", 0), ("sum(b > 0 and true)", 3), ("sum(b < 0 or 0)", 1), ("sum(0 or b)", 4.5), ("sum(1 and b)", 4.5),
+    ("sum(b == (b > 0))", 0), ("sum(b > 0 and true)", 3), ("sum(b < 0 or 0)", 1),
     ("(1, 2) == [1, 2]", True), ("(1, 2) != (1, 3)", True), ('"a" == "b"', False), ("none == none", True), ("sum(where(b > 0, b, (b > 2)))", 5.5),
     ("calculate_gain(leaky_relu, 2)", nn.init.calculate_gain("leaky_relu", 2)), ("calculate_gain(param=1, nonlinearity=leaky_relu)", 1), ("calculate_gain(tanh)", 5 / 3),
 ]  # fmt: skip
@@ -173,7 +173,7 @@ WRONG = [
     ("calculate_gain(2)", "bad-argument", "`nonlinearity` must be one of `linear`", "2"), ("calculate_gain(leaky_relu, true)", "bad-expression", "`param` must be a number, this is `true`", "true"), ("calculate_gain(leaky_relu, a)", "bad-expression", "a tensor of shape [3, 4]", "a"),
     ("calculate_gain()", "bad-argument", "`calculate_gain` takes 1 or 2 arguments, got 0", "calculate_gain()"), ("resize_grid()", "bad-argument", "`resize_grid` takes 1 to 6 arguments, got 0", "resize_grid()"), ("sqrt()", "bad-argument", "`sqrt` takes 1 argument, got 0", "sqrt()"),
     ("sqrt(1, 2)", "bad-argument", "`sqrt` takes 1 argument, got 2", "sqrt(1, 2)"), ("clip(1, hi=2)", "bad-argument", "`clip` takes 3 arguments, got 2", "clip(1, hi=2)"), ("clip(x=1, 2, 3)", "bad-argument", "a positional argument stands before", "2"),
-    ("clip(1, x=2, lo=3)", "unknown-argument", "no argument `x` here", "x=2"), ("sqrt(y=2)", "unknown-argument", "no argument `y` here", "y=2"), ('[1, "x"]', "bad-expression", 'a literal holds numbers, this is the string "x"', '[1, "x"]'),
+    ("sqrt(y=2)", "unknown-argument", "no argument `y` here", "y=2"), ('[1, "x"]', "bad-expression", 'a literal holds numbers, this is the string "x"', '[1, "x"]'),
     ("resize_rows(2)", "bad-expression", "`resize_rows` needs a tensor, this is 2", "2"), ("resize_rows(b)", "bad-shape", "only dimension 0 may differ", "resize_rows(b)"), ("resize_rows(a[:, 0:2])", "bad-shape", "only dimension 0 may differ", "resize_rows(a[:, 0:2])"),
     ("resize_grid(a, mode=cubic)", "bad-argument", "`mode` must be one of `bicubic`", "resize_grid(a, mode=cubic)"), ("resize_grid(a, prefix=-1)", "bad-argument", "`prefix` must be an integer, at least 0", "resize_grid(a, prefix=-1)"), ("resize_grid(a, prefix=true)", "bad-argument", "`prefix` must", "resize_grid(a, prefix=true)"),
     ("resize_grid(c)", "bad-shape", "only the last dimension but one may differ", "resize_grid(c)"), ("resize_grid(a)", "bad-shape", "3 rows are no square grid", "resize_grid(a)"), ("resize_grid(a, prefix=3)", "bad-shape", "0 rows are no square grid", "resize_grid(a, prefix=3)"),
