@@ -1090,6 +1090,10 @@ def _explain(
     span = Span(at, (token.end_pos or at + 1) if token is not None and token.type != "NL" else at + 1)
     accepts = cursor.accepts()
     previous = session.previous
+    glob = re.match(r"(\*{1,2})=(?!=)", rest)
+    if glob and at and text[at - 1] == ".":
+        what = f"a `*` directly before `=` belongs to the operator `{glob[0][-2:]}`"
+        return "bad-operator", what, Span(at, at + glob.end()), f"write `.{glob[1]} =`, with a space"
     if rest.startswith("**="):
         return (
             "bad-operator",
@@ -1126,8 +1130,15 @@ def _explain(
             )
             return "bad-character", f"{shown} can't stand here", Span(at, at + 1), None
     ended = "DRAW" in accepts and re.search(r"[\w\])*+][ \t]+\Z", session.before(at)) is not None
-    if found in ".[(+" and at and text[at - 1] == "?":
-        return "unexpected-token", "`?` stands at the very end of a selector", span, "move it there: `net.head.bias?`"
+    if (found in ".[(+" and at and text[at - 1] == "?") or (
+        re.match(r"(?:in|not|as)\b", rest) and re.search(r"\?[ \t]+\Z", session.before(at))
+    ):
+        return (
+            "unexpected-token",
+            "`?` stands at the very end of a selector",
+            span,
+            "move it there, as in `net.head.bias?`",
+        )
     apart = re.match(r"([-+*/])[ \t]+=", rest)
     if apart and "SET" in accepts:
         return "bad-operator", f"`{apart[0]}` is no operator", Span(at, at + apart.end()), f"write `{apart[1]}=`"
@@ -1166,6 +1177,10 @@ def _explain(
     hint = None
     if re.match(r"\r?\n[ \t]+\S", rest) and re.search(r"[~=][ \t]*\Z", session.before(at)):
         hint = "a value begins in the line of its operator, and may go on in the next inside brackets"
+    elif word and word[0] == "not" and "NOT_MARK" in accepts:
+        hint = "write `!` directly before the name"
+    elif accepts == {"STRING"}:
+        hint = 'write it as a string: `use "base.init"`'
     elif word and word[0] == "if" and "NL" in accepts:
         hint = "write `where(condition, a, b)`"
     elif word and word[0] in keywords() and "NAME" in accepts:

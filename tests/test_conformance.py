@@ -7,6 +7,7 @@ what initdsl makes of the cases whose id has that word, to compare with what the
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -83,6 +84,9 @@ def test_every_sentence_has_a_case_or_says_why_not() -> None:
     without = {key for key, clause in known.items() if clause.get("without", "").strip()}
     assert known.keys() - covered - without == set()
     assert covered & without == set()
+    for clause in known.values():
+        for file in re.findall(r"tests/[\w/]+\.\w+", clause.get("without", "")):
+            assert (FOLDER.parents[2] / file).exists(), file
 
 
 @pytest.mark.parametrize("name", NETWORKS)
