@@ -837,6 +837,7 @@ class Backup:
             if id(module) not in self.dicts:
                 # what else holds tensors: an RNN's list of its weights, the results of the old norms' hooks
                 plain: dict[str, Any] = {k: v for k, v in module.__dict__.items() if isinstance(v, torch.Tensor)}
+                plain["training"] = module.training
                 if "_flat_weights" in module.__dict__:
                     plain["_flat_weights"] = list(module._flat_weights)  # type: ignore[arg-type]
                 self.dicts[id(module)] = (module, dict(module._parameters), dict(module._buffers), plain)
