@@ -34,6 +34,8 @@ class Lines:
         code = frame.f_code
         if event == "call" and code.co_name == "_tie" and not self.inside:
             self.inside = True
+        elif event == "call" and code.co_name == "settle":
+            self.inside = False
         if (
             not self.inside
             or code.co_filename not in WRITES
