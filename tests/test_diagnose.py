@@ -348,6 +348,63 @@ def test_random_input_fits(net: Callable[[], nn.Module], shape: tuple[int, ...] 
     assert initdsl.diagnose(net(), None, input_shape=shape).inputs == inputs
 
 
+class Arguments(nn.Module):
+    """Takes as many arguments as it has layers, each for one of them; the last by name alone."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.head = nn.Linear(8 * len(layers), 2)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        made = [layer(x) for layer, x in zip(self.layers, (first, second), strict=True)]
+        return self.head(torch.cat([x.flatten(1, -2).mean(1) if x.ndim > 2 else x for x in made], -1))
+
+
+class ByName(Arguments):
+    def forward(self, first: torch.Tensor, *, second: torch.Tensor) -> torch.Tensor:
+        return super().forward(first, second)
+
+
+@pytest.mark.parametrize(
+    ("net", "inputs"),
+    [
+        (Arguments(nn.Linear(10, 8), nn.Linear(5, 8)), "random float32 [8, 10], float32 [8, 5]"),
+        (Arguments(nn.Embedding(90, 8), nn.Linear(5, 8)), "random int64 [8, 16], float32 [8, 5]"),
+        (Arguments(nn.Embedding(90, 8), nn.Embedding(3, 8)), "random int64 [8, 16], int64 [8, 16]"),
+        (ByName(nn.Linear(10, 8), nn.Embedding(90, 8)), "random float32 [8, 10], second=int64 [8, 16]"),
+    ],
+)
+def test_arguments_of_different_kinds(net: nn.Module, inputs: str) -> None:
+    assert initdsl.diagnose(net, seed=0).inputs == inputs
+
+
+def test_gradients_of_sparse_embeddings() -> None:
+    nets = [nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Linear(4, 4)) for sparse in (True, False)]
+    rules = "*.weight ~ normal(0, 1); *.bias = 0"
+    one, other = (initdsl.diagnose(net, rules, torch.arange(9), seed=0) for net in nets)
+    assert one["0"].update_ratio == other["0"].update_ratio
+    assert one["0"].update_ratio > 0
+
+
+def test_gradients_get_through_frozen_layers() -> None:
+    net = deep(4, 32, nn.Tanh)
+    net[0].requires_grad_(False)
+    x = torch.randn(16, 32)
+    free = initdsl.diagnose(deep(4, 32, nn.Tanh), "Linear.* ~ normal(0, 0.1)", x, seed=0)
+    made = initdsl.diagnose(net, "Linear.* ~ normal(0, 0.1)", x, seed=0)
+    assert [layer.grad_std for layer in made] == [layer.grad_std for layer in free]
+    assert (made["0"].update_ratio, made["2"].update_ratio) == (None, free["2"].update_ratio)
+    assert made["0"].symmetric is None
+    assert not net[0].weight.requires_grad
+
+
+def test_there_is_always_a_verdict() -> None:
+    assert [remark.severity for remark in initdsl.diagnose(nn.Linear(4, 4)).verdict] == ["fine"]
+    two = initdsl.diagnose(nn.Sequential(nn.Linear(4, 400), nn.Linear(400, 4)), "*.weight ~ normal(0, 1); *.bias = 0")
+    assert [remark.text.split()[:2] for remark in two.verdict[:2]] == [["activations", "grow"], ["gradients", "grow"]]
+
+
 def test_errors_say_where() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(5, 6)))
     with pytest.raises(
@@ -361,7 +418,9 @@ def test_errors_say_where() -> None:
     with pytest.raises(initdsl.DiagnoseError, match="can't tell what `Nothing` takes"):
         initdsl.diagnose(type("Nothing", (nn.Module,), {"forward": lambda self, x: x})())
     with pytest.raises(initdsl.DiagnoseError, match="no output of the network has a gradient"):
-        initdsl.diagnose(nn.Linear(2, 2).requires_grad_(False))
+        initdsl.diagnose(
+            type("Cut", (nn.Linear,), {"forward": lambda self, x: x.detach() @ self.weight.detach()})(2, 2)
+        )
     with pytest.raises(initdsl.ResolveError):
         initdsl.diagnose(nn.Linear(2, 2), "net.nowhere.weight = 0")
 
@@ -490,6 +549,10 @@ def test_json_and_files(folder: Path) -> None:
     assert len(found["layers"]) == 41
     code, said = run("good.init", "--against", "bad.init", "--format", "json")
     both = json.loads(said)
+    assert "exceeded" not in both
+    code, said = run("bad.init", "--format", "json", "--max-growth", "2")
+    limited = json.loads(said[: said.rindex("}") + 1])
+    assert (code, [text[:6] for text in limited["exceeded"]]) == (1, ["growth", "growth"])
     assert (both["first"]["rules"], both["second"]["rules"]) == ("good.init", "bad.init")
     assert both["first"]["inputs"] == both["second"]["inputs"]
     assert run("good.init", "-o", "d.doc")[0] == 2

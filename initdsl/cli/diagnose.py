@@ -76,8 +76,10 @@ def command(
     made = one if against is None else one.compare(reported(lambda: diagnose(net, Path(against), **options)))
     for output in outputs:
         _save(made, output)
+    beyond = one.exceeded(limits)
     if form == "json":
-        click.echo(json.dumps(made.to_dict(), indent=2))
+        said = made.to_dict() if limits == Limits() else {**made.to_dict(), "exceeded": beyond}
+        click.echo(json.dumps(said, indent=2))
     elif form == "html":
         from ..pages import diagnosis_page
 
@@ -85,7 +87,6 @@ def command(
         click.echo(diagnosis_page(both), nl=False)
     else:
         _show(made, every)
-    beyond = one.exceeded(limits)
     for sentence in beyond:
         click.echo(f"exceeded: {sentence}", err=True)
     if beyond:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ BATCH = 8
 ROWS = 64
 LENGTH = 16
 SIDES = (64, 32, 28, 224, 96, 299)
+# arguments of different kinds, and how many ways to give them are tried
+MOST_ARGUMENTS = 3
+MOST_MIXED = 100
 
 
 @dataclass
@@ -111,13 +115,21 @@ def candidates(net: nn.Module) -> Iterator[Inputs]:
     """Random inputs that may fit, the likeliest first."""
     inner = unwrap(net)
     yield from _of_transformers(inner)
-    required = _parameters(inner).required
-    for tensor in _tensors(inner):
-        if not required:
-            yield Inputs((tensor,))
-        else:
-            yield Inputs(tuple(_for(name, tensor) for name in required))
-    if not required and not _parameters(inner).names:
+    signature = _parameters(inner)
+    required, by_name = signature.required, signature.by_name
+    tensors = list(_tensors(inner))
+    for tensor in tensors:
+        first = tuple(_for(name, tensor) for name in required) if required else (tensor,)
+        yield Inputs(first, {name: _for(name, tensor) for name in by_name})
+    # arguments of different kinds: those that the first layers take, as many samples of each
+    count = len(required) + len(by_name)
+    if 1 < count <= MOST_ARGUMENTS:
+        some = [tensor[:BATCH] for tensor in tensors if tensor.shape[0] >= BATCH]
+        mixed = (found for found in product(some, repeat=count) if len({id(t) for t in found}) > 1)
+        for found in islice(mixed, MOST_MIXED):
+            given = [_for(name, tensor) for name, tensor in zip((*required, *by_name), found, strict=True)]
+            yield Inputs(tuple(given[: len(required)]), dict(zip(by_name, given[len(required) :], strict=True)))
+    if not count and not signature.names:
         yield Inputs()
 
 
@@ -135,6 +147,7 @@ def _for(name: str, tensor: torch.Tensor) -> torch.Tensor:
 class _Signature:
     names: list[str]
     required: list[str]
+    by_name: list[str]  # required, and by name alone
     any: bool  # takes whatever names
 
 
@@ -142,10 +155,11 @@ def _parameters(net: nn.Module) -> _Signature:
     try:
         parameters = inspect.signature(unwrap(net).forward).parameters.values()
     except (TypeError, ValueError):
-        return _Signature([], [], True)
+        return _Signature([], [], [], True)
     plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = [p.name for p in plain if p.default is p.empty and p.kind != p.KEYWORD_ONLY]
-    return _Signature([p.name for p in plain], required, any(p.kind == p.VAR_KEYWORD for p in parameters))
+    by_name = [p.name for p in plain if p.default is p.empty and p.kind == p.KEYWORD_ONLY]
+    return _Signature([p.name for p in plain], required, by_name, any(p.kind == p.VAR_KEYWORD for p in parameters))
 
 
 def _device(net: nn.Module) -> torch.device:
@@ -261,7 +275,7 @@ def _taken(net: nn.Module, module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     found: list[tuple[str, tuple[int, ...]]] = []
     match module:
         case nn.Embedding() | nn.EmbeddingBag():
-            return [("indices", _indices(net, module.num_embeddings, (BATCH, LENGTH)))]
+            return [(f"indices{module.num_embeddings}", _indices(net, module.num_embeddings, (BATCH, LENGTH)))]
         case nn.Conv1d():
             found = [("conv1d", (BATCH, module.in_channels, 64)), ("conv1d-long", (BATCH, module.in_channels, 1024))]
         case nn.Conv2d():

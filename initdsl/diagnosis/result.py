@@ -111,7 +111,9 @@ class Diagnosis:
         self.inputs = inputs
         self.optimizer = optimizer
         self.trunk = _trunk(self.layers)
-        self.verdict = list(_verdict(self))
+        self.verdict = list(_verdict(self)) or [
+            Remark("nothing", "fine", "nothing stands out; no two layers to compare")
+        ]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -295,7 +297,7 @@ def _trunk(layers: Sequence[Layer]) -> Trunk | None:
             return Trunk(key[1], tuple(group))
         key = max(inner, key=weights)
     weighted = [layer for layer in layers if layer.weighted and layer.cls != "Embedding"]
-    if len(weighted) >= 3:
+    if len(weighted) >= 2:
         classes = {layer.cls for layer in weighted}
         return Trunk(classes.pop() if len(classes) == 1 else "layer", tuple(weighted))
     return None
@@ -325,7 +327,8 @@ def _changes(what: str, per: float, total: float, count: int) -> Remark:
         return Remark(name, "fine", f"{what} keep their size; {plural}: {factor(total)}")
     word = "grow" if total > 1 else "shrink"
     severity = "warning" if max(total, 1 / total) > NOTED_GROWTH else "fine"
-    return Remark(name, severity, f"{what} {word} {factor(per)} a layer; {plural}: {factor(total)}")
+    near = factor(per) if abs(per - 1) > 0.05 else f"{per:.3f}"
+    return Remark(name, severity, f"{what} {word} {near} a layer; {plural}: {factor(total)}")
 
 
 def _verdict(made: Diagnosis) -> Iterator[Remark]:

@@ -210,6 +210,10 @@ def passes(
     number over the number of samples. Raises DiagnoseError where a pass fails, and says in which module.
     """
     recorder = _Recorder(net)
+    # gradients go through frozen layers too, whose weights no step changes
+    frozen = {id(p) for p in net.parameters() if not p.requires_grad}
+    for parameter in net.parameters():
+        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
     recorder.given = {t.data_ptr() for t in tensors_in([*inputs.args, *inputs.kwargs.values()])}
     with _hooked(net, recorder):
         try:
@@ -227,7 +231,10 @@ def passes(
             raise
         except Exception as error:
             raise failed("backward", error, [], inputs) from error
-    _weights(net, recorder.layers, optimizer)
+    for parameter in net.parameters():
+        if parameter.grad is not None and parameter.grad.layout != torch.strided:
+            parameter.grad = parameter.grad.to_dense()
+    _weights(net, recorder.layers, optimizer, frozen)
     return recorder.layers
 
 
@@ -301,7 +308,7 @@ def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: boo
         raise DiagnoseError(
             Diagnostic(
                 "no-gradient", "no output of the network has a gradient",
-                hint="a network whose parameters require none can't be diagnosed; a `loss=` may find one",
+                hint="a network without parameters, or one that cuts its gradients, can't be diagnosed; a `loss=` may find one",
             )
         )  # fmt: skip
     torch.autograd.backward(
@@ -393,8 +400,9 @@ def _dead(values: torch.Tensor, axis: int) -> float | None:
 
 
 def _weights(
-    net: nn.Module, layers: list[Layer], optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-) -> None:
+    net: nn.Module, layers: list[Layer], optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    frozen: set[int],
+) -> None:  # fmt: skip
     """What one step of the optimizer does to each weight, and which of its units it keeps alike."""
     modules = dict(net.named_modules())
     found: dict[str, tuple[nn.Module, nn.Parameter]] = {}
@@ -403,7 +411,7 @@ def _weights(
         module = modules.get(name)
         if module is None or not layer.leaf:
             continue
-        parameters = [p for p in module.parameters(recurse=False) if p.requires_grad and p.is_floating_point()]
+        parameters = [p for p in module.parameters(recurse=False) if id(p) not in frozen and p.is_floating_point()]
         if parameters:
             found[layer.name] = (module, max(parameters, key=lambda p: (p.ndim, p.numel())))
     for layer in layers:
@@ -412,7 +420,7 @@ def _weights(
             if weight.ndim > 1 and weight.grad is not None:
                 axis = _unit_axis(type(module).__name__)
                 layer.symmetric, layer.units = _symmetric(weight.detach(), weight.grad.detach(), axis)
-    stepped = [p for p in net.parameters() if p.grad is not None]
+    stepped = [p for p in net.parameters() if p.grad is not None and id(p) not in frozen]
     if not stepped:
         return
     before = {id(p): p.detach().clone() for _, p in found.values() if p.grad is not None}
