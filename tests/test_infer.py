@@ -10,6 +10,8 @@ from typing import Any
 import models
 import pytest
 import torch
+from test_recipes import CASES, Case
+from test_recipes import SOURCES as WRITTEN
 from torch import nn
 
 import initdsl
@@ -28,7 +30,7 @@ def reproduced(build: Callable[[], nn.Module], **options: Any) -> initdsl.Inferr
     """What is inferred, after a fresh network that holds nothing of its own start was filled by it and compared."""
     found = initdsl.infer(build, **options)
     torch.manual_seed(11)
-    theirs, ours = build(), build()
+    theirs, ours, again = build(), build(), build()
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.fill_(77.0)
@@ -36,7 +38,7 @@ def reproduced(build: Callable[[], nn.Module], **options: Any) -> initdsl.Inferr
         warnings.simplefilter("error")
         initdsl.apply(ours, found.text, strict=True)
     assert found.kept == []
-    models.alike(ours, theirs)
+    models.alike(ours, theirs, again)
     return found
 
 
@@ -107,6 +109,36 @@ def test_gates() -> None:
     for gate in net.rnn.weight_hh_l1.chunk(4):
         torch.testing.assert_close(gate @ gate.T, torch.eye(24), atol=1e-4, rtol=0)
     assert net.rnn.bias_ih_l0.view(4, 24).mean(1).tolist() == [0, 1, 0, 0]
+
+
+RECIPES = (
+    "efficientnet-efficientnet_b0", "efficientnet_timm-mobilenetv3_small_100", "convnext-convnext_atto",
+    "mlp_mixer-mixer_s32_224", "vit_torchvision-VisionTransformer", "vit_timm-vit_tiny_patch16_224",
+    "t5-T5ForConditionalGeneration", "t5-T5Model, gated", "llama-MixtralForCausalLM", "transformers-GemmaForCausalLM",
+    "mamba-MambaForCausalLM", "mamba2-Mamba2ForCausalLM",
+)  # fmt: skip
+SOURCES = ("nanogpt", "megatron", "ddpm_unet", "fixup", "dcgan", "modern_cnn", "modern_transformer", "olmo_core_fan_in")
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case.id in RECIPES], ids=lambda case: case.id)
+def test_models_of_recipes(case: Case, torchvision_shim: None) -> None:
+    pytest.importorskip(case.library)
+    reproduced(case.build)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SOURCES[3:6])) for n in SOURCES])
+def test_networks_of_recipes(name: str) -> None:
+    """What a recipe started gives the recipe back, as far as one can measure."""
+    source = next(source for source in WRITTEN if source.recipe == name)
+
+    def build() -> nn.Module:
+        net = source.build()
+        initdsl.apply(net, f'use "initdsl:{name}"', vars=source.vars)
+        return net
+
+    reproduced(build)
 
 
 # ---- networks of one's own
