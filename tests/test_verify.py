@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -464,3 +465,30 @@ def test_state_dicts_with_extra_state_and_other_things() -> None:
         initdsl.verify({**state, "step": 3}, "net.* = 0")
     with pytest.raises(TypeError, match="a network, a state dict or a path"):
         initdsl.verify(3, "net.* = 0")
+
+
+@pytest.mark.parametrize(
+    ("rule", "shape", "spoil", "said"),
+    [
+        ("orthogonal()", (8, 20), lambda w: w.mul_(1.5), "it is not orthogonal"),
+        ("orthogonal()", (20, 8), lambda w: w[0].zero_(), "it is not orthogonal"),
+        ("sparse(0.25)", (40, 30), lambda w: w[:, 3].fill_(0.01), "a column has 0 zeros, not 10"),
+        ("sparse(0.25)", (40, 30), lambda w: w[:, 3].zero_(), "a column has 40 zeros, not 10"),
+        ("sparse(0.25)", (40, 30), lambda w: w.mul_(3), "what is not zero is not normal"),
+    ],
+)
+def test_properties_that_are_lost(rule: str, shape: tuple[int, int], spoil: Any, said: str) -> None:
+    net = nn.Linear(shape[1], shape[0], bias=False)
+    initdsl.apply(net, f"*.weight ~ {rule}", seed=1)
+    assert initdsl.verify(net, f"*.weight ~ {rule}")
+    with torch.no_grad():
+        spoil(net.weight)
+    found = initdsl.verify(net, f"*.weight ~ {rule}")
+    assert not found
+    assert said in str(found["weight"].message)
+
+
+@pytest.mark.parametrize("names", [("a", "a.b"), ("a.b", "a")])
+def test_names_that_lie_inside_each_other(names: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"`a(\.b)?` in .* (lies inside another tensor|is a tensor and holds others)"):
+        initdsl.verify(dict.fromkeys(names, torch.zeros(2)), "net.* = 0")
