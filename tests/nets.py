@@ -50,6 +50,43 @@ class Tower(nn.Module):
         self.scale = nn.Parameter(torch.ones(width))
 
 
+class FancyLinear(nn.Linear):
+    """A subclass that adds nothing."""
+
+
+class Pair(nn.Module):
+    """Two modules and a parameter of its own."""
+
+    def __init__(self, left: nn.Module, right: nn.Module):
+        super().__init__()
+        self.left, self.right = left, right
+        self.gain = nn.Parameter(torch.ones(2))
+
+
+LEAVES = {
+    "linear": lambda: nn.Linear(2, 3), "fancy": lambda: FancyLinear(3, 2, bias=False), "norm": lambda: nn.LayerNorm(2),
+    "batch": lambda: nn.BatchNorm1d(2), "relu": nn.ReLU, "embed": lambda: nn.Embedding(2, 2),
+    "conv": lambda: nn.Conv1d(2, 4, 3), "lstm": lambda: nn.LSTM(2, 2),
+}  # fmt: skip
+
+
+def build(shape: Any) -> nn.Module:
+    """The network of one of `strategies.network_shapes`."""
+    if isinstance(shape, str):
+        return LEAVES[shape]()
+    kind, parts = shape
+    children = [build(part) for part in parts]
+    if kind == "seq":
+        return nn.Sequential(*children)
+    if kind == "list":
+        return nn.ModuleList(children)
+    if kind == "dict":
+        return nn.ModuleDict({str(i + 3): child for i, child in enumerate(children)})
+    if kind == "named":
+        return nn.ModuleDict({f"k{i}": child for i, child in enumerate(children)})
+    return Pair(children[0], build(parts[-1]))
+
+
 class Tensors(nn.Module):
     """Parameters of any shape and dtype, by name; `buffers` likewise."""
 
@@ -86,6 +123,7 @@ def snapshot(net: nn.Module) -> dict[str, Any]:
         state[f"{name}:flat"] = [id(t) for t in inside.get("_flat_weights", [])]
         state[f"{name}:parameters"] = {k: id(v) for k, v in inside["_parameters"].items()}
         state[f"{name}:buffers"] = {k: id(v) for k, v in inside["_buffers"].items()}
+        state[f"{name}:hooks"] = {k: list(v.items()) for k, v in inside.items() if k.endswith("_hooks")}
         state[f"{name}:order"] = [*inside["_parameters"], *inside["_buffers"]]
         plain = {k: v for k, v in inside.items() if isinstance(v, torch.Tensor)}
         for key, tensor in {**inside["_parameters"], **inside["_buffers"], **plain}.items():

@@ -11,54 +11,13 @@ import re
 from collections.abc import Iterator
 
 import torch
+from fitting import network_shapes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nets import named
+from nets import build, named
 from torch import nn
 
 import initdsl
-
-
-class FancyLinear(nn.Linear):
-    pass
-
-
-class Pair(nn.Module):
-    def __init__(self, left: nn.Module, right: nn.Module):
-        super().__init__()
-        self.left, self.right = left, right
-        self.gain = nn.Parameter(torch.ones(2))
-
-
-LEAVES = {
-    "linear": lambda: nn.Linear(2, 3), "fancy": lambda: FancyLinear(3, 2, bias=False), "norm": lambda: nn.LayerNorm(2),
-    "batch": lambda: nn.BatchNorm1d(2), "relu": nn.ReLU, "embed": lambda: nn.Embedding(2, 2),
-}  # fmt: skip
-
-
-def build(shape: object) -> nn.Module:
-    if isinstance(shape, str):
-        return LEAVES[shape]()
-    kind, parts = shape
-    children = [build(part) for part in parts]
-    if kind == "seq":
-        return nn.Sequential(*children)
-    if kind == "list":
-        return nn.ModuleList(children)
-    if kind == "dict":
-        return nn.ModuleDict({str(i + 3): child for i, child in enumerate(children)})
-    if kind == "named":
-        return nn.ModuleDict({f"k{i}": child for i, child in enumerate(children)})
-    return Pair(children[0], build(parts[-1]))
-
-
-shapes = st.recursive(
-    st.sampled_from(sorted(LEAVES)),
-    lambda inner: st.tuples(
-        st.sampled_from(["seq", "list", "dict", "named", "pair"]), st.lists(inner, min_size=1, max_size=3)
-    ),
-    max_leaves=7,
-)
 
 CLASS_NAMES = [
     "Linear",
@@ -203,7 +162,7 @@ def select(net: nn.Module, selector: tuple, modules: bool = False) -> list[tuple
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-@given(shape=shapes, selector=selectors)
+@given(shape=network_shapes, selector=selectors)
 def test_the_resolver_reads_selectors_as_the_reference_does(shape: object, selector: tuple[str, tuple]) -> None:
     text, reading = selector
     if text.count("[i]") > 1:
