@@ -4,7 +4,8 @@ Everything happens or nothing does. Steps that can fail (somebody's function, an
 whole-tensor initializer) are known from the plan: what is written up to the last of them is backed up first, and put
 back if one fails. The built-in element-wise draws and constants write into memory that is there and can't fail, so a
 plan of those alone, the usual one, needs no backup and costs what hand-written code costs. An interrupt (Ctrl-C) is
-held until the state is whole again: put back where there is a backup, else complete.
+held until the state is whole again: put back where there is a backup, else complete. So is every other handler of a
+signal where there is no backup. Memory that is being filled is claimed: a second fill of it meanwhile is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from .plans import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEnt
 from .report import Report
 
 if TYPE_CHECKING:
-    from .network import ModuleInfo
+    from .network import ModuleInfo, Network
     from .parts import Place
 
 __all__ = ["Execution", "StepFailed", "Values", "execute"]
@@ -95,6 +96,43 @@ def _keeps(entry: PlanEntry) -> bool:
 Step = tuple[Callable[[], None], bool, Callable[[], list[Any]]]
 
 
+class _Busy:
+    """What is being filled, by all threads: two fills of the same memory at once would mix their values."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.claimed: set[int] = set()
+
+    @contextmanager
+    def held(self, claims: set[int], network: Network) -> Iterator[None]:
+        """Claim memory for the block. Raises ResolveError where a part of it is claimed already."""
+        with self.lock:
+            if not self.claimed.isdisjoint(claims):
+                raise ResolveError(
+                    Diagnostic(
+                        "busy-network", "this network, or one that shares parameters with it, is being filled",
+                        hint="wait until the other fill is done; call `apply` neither from two threads at once, nor from "
+                        "`on_init` or an initializer, on the network that it is filling",
+                    )
+                )  # fmt: skip
+            self.claimed |= claims
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.claimed -= claims
+
+
+_busy = _Busy()
+
+
+def _place_of(tensor: torch.Tensor) -> int:
+    """What tensors that share memory have in common, and no others."""
+    if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout == torch.strided:
+        return tensor.untyped_storage().data_ptr() or id(tensor)
+    return id(tensor)
+
+
 class StepFailed(Exception):
     """A step failed; carries what is said of it."""
 
@@ -141,9 +179,15 @@ class Execution:
 
     def take(self, steps: list[Step], ties: bool = True) -> None:
         """Take steps, and the plan's ties before them; if one fails, all is put back."""
+        with _busy.held(self.claims(ties), self.network):
+            self._take(steps, ties)
+
+    def _take(self, steps: list[Step], ties: bool) -> None:
         last = self.begin(max((i for i, (_, fallible, _) in enumerate(steps) if fallible), default=-1))
-        with torch.no_grad(), held_interrupt() as interrupted:
+        with torch.no_grad(), held_signals() as signals:
             settled = last < 0
+            if settled:
+                signals.hold()
             try:
                 if last >= 0 or (ties and self.plan.ties):
                     self.backup.random_states()
@@ -153,20 +197,40 @@ class Execution:
                     self._tie()
                 for number, (step, _, _) in enumerate(steps):
                     step()
-                    if interrupted() and number <= last:
+                    if signals.interrupted and number <= last:
                         raise KeyboardInterrupt
                     if number == last:
+                        signals.hold()
                         settled = True
                         self.settle(None)
             except BaseException as error:
+                signals.hold()
                 self.backup.restore()
                 if not settled:
                     self.settle(error)
                 if isinstance(error, StepFailed):
                     raise ApplyError(error.diagnostics) from error.cause
                 raise
-            if interrupted():
+            if signals.interrupted:
                 raise KeyboardInterrupt
+
+    def claims(self, ties: bool) -> set[int]:
+        """The memory that is written, and the modules whose objects or modes change, while the plan is carried out."""
+        if self.plan.adjusted or self.plan.resets:
+            return {id(module) for module in self.live.modules} | self._memory()
+        found = self._memory()
+        for tie in self.plan.ties if ties else ():
+            for other in tie.others:
+                found |= {id(self.live.modules[owner]) for owner, _ in self.network.tensors[other].owners}
+        return found
+
+    def _memory(self) -> set[int]:
+        found: set[int] = set()
+        for entry in self.plan.order:
+            if not _keeps(entry):
+                tensor = self.live.tensors[entry.tensor.index]
+                found.add(id(self.live.modules[entry.tensor.owners[0][0]]) if tensor is None else _place_of(tensor))
+        return found
 
     def _expected(self) -> None:
         """Look whether all is as the rules expect."""
@@ -867,18 +931,44 @@ def _distinct(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[tuple(slice(None) if stride else slice(0, 1) for stride in tensor.stride())]
 
 
+class Signals:
+    """Python's signal handlers, which may raise, held back while tensors are half written and nothing can put them back."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[int, Any]] = []
+        self.handlers: dict[int, Any] = {}
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a Ctrl-C is to become a KeyboardInterrupt."""
+        return any(self.handlers[number] is signal.default_int_handler for number, _ in self.came)
+
+    def hold(self, numbers: Iterable[int] | None = None) -> None:
+        """Hold these signals, or all, from now on. Handlers run in the main thread alone."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in signal.valid_signals() if numbers is None else numbers:
+            handler = signal.getsignal(number)
+            if callable(handler) and number not in self.handlers:
+                self.handlers[number] = handler
+                signal.signal(number, lambda *what: self.came.append(what))
+
+    def release(self) -> None:
+        """Give the handlers back, and to them what came; KeyboardInterrupt is left to the caller."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        for number, frame in self.came:
+            if self.handlers[number] is not signal.default_int_handler:
+                self.handlers[number](number, frame)
+
+
 @contextmanager
-def held_interrupt() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C back while tensors are half written; yields a function that tells whether one came."""
-    came = []
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+def held_signals() -> Iterator[Signals]:
+    """Hold Ctrl-C from the start; other signals once `hold` is called, as a step with a backup may be interrupted."""
+    signals = Signals()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signals.hold([signal.SIGINT])
     try:
-        yield lambda: bool(came)
+        yield signals
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signals.release()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -453,17 +454,42 @@ def class_info(cls: type) -> ClassInfo:
 MANY = 4096
 
 
+class _Collection:
+    """How many blocks, of all threads, hold the garbage collector, and whether it ran before the first of them."""
+
+    lock = threading.Lock()
+    holds = 0
+    ran = False
+
+
 @contextmanager
-def no_collection(wanted: bool = True) -> Iterator[None]:
-    """Put the garbage collector back as it was afterwards; with `wanted`, hold it meanwhile."""
-    enabled = gc.isenabled()
-    if wanted:
-        gc.disable()
+def no_collection(wanted: bool = True) -> Iterator[Callable[[], None]]:
+    """With `wanted`, or once what is yielded is called, hold the garbage collector until the block's end.
+
+    The last block to end, in whatever thread, puts it back as the first one found it.
+    """
+    held = False
+
+    def hold() -> None:
+        nonlocal held
+        with _Collection.lock:
+            if not held:
+                if not _Collection.holds:
+                    _Collection.ran = gc.isenabled()
+                    gc.disable()
+                _Collection.holds += 1
+                held = True
+
     try:
-        yield
+        if wanted:
+            hold()
+        yield hold
     finally:
-        if enabled:
-            gc.enable()
+        with _Collection.lock:
+            if held:
+                _Collection.holds -= 1
+                if not _Collection.holds and _Collection.ran:
+                    gc.enable()
 
 
 def describe(net: nn.Module) -> tuple[Network, Live]:
@@ -475,11 +501,11 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
 
     if not isinstance(net, nn.Module):
         raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
-    with no_collection(False):
-        return _describe(net)
+    with no_collection(False) as hold:
+        return _describe(net, hold)
 
 
-def _describe(net: nn.Module) -> tuple[Network, Live]:
+def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
     modules: list[ModuleInfo] = []
     live = Live([], [])
     seen: dict[int, int] = {}
@@ -495,7 +521,7 @@ def _describe(net: nn.Module) -> tuple[Network, Live]:
             continue
         index = seen[id(module)] = len(modules)
         if index == MANY:
-            gc.disable()
+            hold()
         kind: type = type(module)
         known_class = of_class.get(kind)
         if known_class is None:

@@ -39,7 +39,7 @@ class Lines:
         if (
             not self.inside
             or code.co_filename not in WRITES
-            or code.co_name in ("restore", "take", "settle", "held_interrupt")
+            or code.co_name in ("restore", "take", "settle", "hold", "release", "interrupted", "held_signals", "held")
         ):
             return self if code.co_name in ("take", "run") else None
         if event == "line":
