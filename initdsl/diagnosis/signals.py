@@ -213,7 +213,7 @@ def passes(
     # gradients go through frozen layers too, whose weights no step changes
     frozen = {id(p) for p in net.parameters() if not p.requires_grad}
     for parameter in net.parameters():
-        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
+        parameter.requires_grad = parameter.is_floating_point() or parameter.is_complex()
     recorder.given = {t.data_ptr() for t in tensors_in([*inputs.args, *inputs.kwargs.values()])}
     with _hooked(net, recorder):
         try:
