@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "rules.init").write_text("let std = 0.02\n" + COVERED)
     (tmp_path / "part.init").write_text("Linear.weight = 0\nConv2d.weight = 0\n")
     yield tmp_path
-    for name in ("small_net", "broken"):
+    for name in ("small_net", "broken", "leaves"):
         sys.modules.pop(name, None)
 
 
@@ -153,10 +153,12 @@ def test_list_tells_arguments() -> None:
         ("small_net.py:raises", "`small_net.py:raises` raised ValueError: mine"),
         ("small_net.py:seven", "`small_net.py:seven` returned int, not an nn.Module"),
         ("broken.py:Small", "importing `broken.py` raised ZeroDivisionError"),
+        ("leaves.py:Small", "importing `leaves.py` raised SystemExit: 0"),
     ],
 )
 def test_a_model_that_is_none(model: str, said: str, folder: Path) -> None:
     (folder / "broken.py").write_text("1 / 0\n")
+    (folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     result = plan(model=model, code=2)
     assert result.stderr.startswith("error[usage]: ")
     assert said in result.stderr

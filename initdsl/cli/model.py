@@ -91,28 +91,29 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
 def _import(place: str) -> Any:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    path = place.endswith(".py") or os.sep in place
+    if path and not os.path.isfile(place):
+        fail(f"there is no file `{place}`")
+    if path and not place.endswith(".py"):
+        fail(f"`{place}` is not a Python file")
     try:
-        if place.endswith(".py") or os.sep in place:
-            if not os.path.isfile(place):
-                fail(f"there is no file `{place}`")
-            name = os.path.splitext(os.path.basename(place))[0]
-            spec = importlib.util.spec_from_file_location(name, place)
-            if spec is None or spec.loader is None:
-                fail(f"`{place}` is not a Python file")
-                raise AssertionError
-            module = importlib.util.module_from_spec(spec)
-            sys.modules.setdefault(name, module)
-            sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
-            spec.loader.exec_module(module)
-            return module
-        return importlib.import_module(place)
+        return _run_file(place) if path else importlib.import_module(place)
     except ModuleNotFoundError as error:
         fail(f"no module is named `{error.name}`", "the working directory is searched too")
-    except SystemExit:
-        raise
     except BaseException as error:
         fail(f"importing `{place}` raised {type(error).__name__}: {error}")
-    raise AssertionError
+
+
+def _run_file(path: str) -> Any:
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(name, module)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    spec.loader.exec_module(module)
+    return module
 
 
 def network_of(model: str | None, manifest: str | None, rules: str) -> nn.Module | Network:
@@ -148,7 +149,6 @@ def read_manifest(path: str) -> Network:
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         fail(f"can't read the manifest `{path}`: {reason.lower()}")
-    raise AssertionError
 
 
 def read_sample(path: str) -> dict[str, Any]:
@@ -163,7 +163,6 @@ def read_sample(path: str) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:  # the last two: a dtype it lacks
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         fail(f"the sample `{path}` can't be read as safetensors: {reason.lower()}", "a sample is a .safetensors file")
-    raise AssertionError
 
 
 def variables(settings: tuple[str, ...]) -> dict[str, Any]:
