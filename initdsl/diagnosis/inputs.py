@@ -117,8 +117,9 @@ def candidates(net: nn.Module) -> Iterator[Inputs]:
     yield from _of_transformers(inner)
     signature = _parameters(inner)
     required, by_name = signature.required, signature.by_name
-    tensors = list(_tensors(inner))
-    for tensor in tensors:
+    tensors = []
+    for tensor in _tensors(inner):
+        tensors.append(tensor)
         first = tuple(_for(name, tensor) for name in required) if required else (tensor,)
         yield Inputs(first, {name: _for(name, tensor) for name in by_name})
     # arguments of different kinds: those that the first layers take, as many samples of each

@@ -327,7 +327,7 @@ def _changes(what: str, per: float, total: float, count: int) -> Remark:
         return Remark(name, "fine", f"{what} keep their size; {plural}: {factor(total)}")
     word = "grow" if total > 1 else "shrink"
     severity = "warning" if max(total, 1 / total) > NOTED_GROWTH else "fine"
-    near = factor(per) if abs(per - 1) > 0.05 else f"{per:.3f}"
+    near = factor(per) if abs(per - 1) > 0.05 else f"{per:.3g}"
     return Remark(name, severity, f"{what} {word} {near} a layer; {plural}: {factor(total)}")
 
 
