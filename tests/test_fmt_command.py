@@ -200,6 +200,14 @@ def test_no_file_is_fine(folder: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "no rule files\n")
 
 
+@pytest.mark.parametrize("options", [[], ["--check"], ["--diff"]])
+def test_a_refused_file_is_not_called_none(folder: Path, options: list[str]) -> None:
+    result = run(*options, write(folder / "a.init", BROKEN))
+    assert result.exit_code == 2
+    assert "a.init:1:" in result.stderr
+    assert "no rule files" not in result.stderr
+
+
 @pytest.mark.parametrize("pattern", ["third_party", "third_party/", "third_party/*.init", "*/b.init", "b.init"])
 def test_exclude_is_honoured(folder: Path, pattern: str) -> None:
     write(folder / "pyproject.toml", f"[tool.initdsl]\nexclude = [{pattern!r}]\n")

@@ -38,7 +38,7 @@ class _Outcome:
         done = "reformatted" if written else "would be reformatted"
         parts = [(self.changed, done), (self.unchanged, "already formatted"), (self.excluded, "excluded")]
         said = [f"{count} {'file' if count == 1 else 'files'} {what}" for count, what in parts if count]
-        return ", ".join(said) or "no rule files"
+        return ", ".join(said) or ("" if self.problems else "no rule files")
 
 
 @click.command("fmt", help="Lay out rule files in the one canonical way; comments stay.")
@@ -60,7 +60,8 @@ def command(paths: tuple[str, ...], check: bool, diff: bool) -> None:
         _one(path, check, diff, outcome)
     if outcome.problems:
         show(outcome.problems, file=sys.stderr)
-    click.echo(outcome.summary(not (check or diff)), err=True)
+    if summary := outcome.summary(not (check or diff)):
+        click.echo(summary, err=True)
     sys.exit(2 if outcome.problems else int(outcome.changed > 0 and (check or diff)))
 
 

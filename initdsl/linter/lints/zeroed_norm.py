@@ -5,7 +5,8 @@ Finds rules that set the weight of every normalization layer of the network to 0
 
 ## Why is this bad
 A scale of 0 passes nothing on: the network's output does not depend on its input. Where the last norm of a residual block is
-meant to start at 0, the rule reaches too far. (Norms that multiply by `1 + weight` start at 0 rightly, and are not found.)
+meant to start at 0, the rule reaches too far. Norms that multiply by `1 + weight`, like Gemma's, start at 0 rightly; a weight
+of -1 is what turns those off. Looked at are the norms of torch, timm and transformers, and classes derived from them.
 
 ## Network
 ```python
@@ -32,6 +33,7 @@ espnet 4555, 3706: a test for one dimension, meant for biases, zeroed every Batc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -41,49 +43,55 @@ from ..frame import lint
 from ..network import entries_of, is_norm
 
 if TYPE_CHECKING:
-    from ...plans import Plan
+    from ...network import ModuleInfo
+    from ...plans import Plan, PlanEntry
+
+
+# what torch multiplies by
+TORCH = re.compile(r"torch\..*\.((Sync)?BatchNorm[123]?d?|InstanceNorm[123]d|(Layer|Group|RMS)Norm)")
+LIBRARIES = re.compile(r"(transformers|timm)\.(\w+\.)*\w*(RMS|Rms|Layer|Simple)Norm\w*")
+
+# classes of transformers whose norms multiply by `1 + weight`
+FROM_ZERO = {
+    "GemmaRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm", "MiniMaxM3VLRMSNorm", "MuseGlimmerTextCenteredRMSNorm",
+    "NemotronLayerNorm1P", "Qwen3NextRMSNorm", "Qwen3_5RMSNorm", "Qwen3_5MoeRMSNorm", "Qwen4ExpTextRMSNorm",
+    "RecurrentGemmaRMSNorm", "Step3p7RMSNorm", "T5GemmaRMSNorm", "T5Gemma2RMSNorm", "VaultGemmaRMSNorm",
+    "VideoPrismLayerNorm",
+}  # fmt: skip
 
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    zeroed: dict[int, list[object]] = {}
-    alive = False
-    for entry in plan.entries:
-        module = plan.network.modules[entry.tensor.owners[0][0]]
-        if entry.tensor.owners[0][1] != "weight" or not _scales(module):
-            continue
-        drawn = entry.distribution
-        if drawn is None or drawn.mean != 0 or drawn.std != 0:
-            alive = True
+    if not all(_silent(entry) for entry in plan.entries if _scales(entry)):
+        return
+    found: set[int] = set()
     for entry, base in entries_of(file, plan):
-        module = plan.network.modules[entry.tensor.owners[0][0]]
-        drawn = entry.distribution
-        if (
-            entry.tensor.owners[0][1] == "weight"
-            and _scales(module)
-            and drawn is not None
-            and drawn.mean == drawn.std == 0
-        ):
-            zeroed.setdefault(base.clause.number, []).append(entry)
-            if not alive and len(zeroed[base.clause.number]) == 1:
-                yield file.finding(
-                    base.clause.targets, f"the scale of every normalization layer is 0, `{entry.label}` first",
-                    "a norm's weight starts at 1",
-                )  # fmt: skip
+        if _scales(entry) and base.clause.number not in found:
+            found.add(base.clause.number)
+            start = (_off(_owner(entry)) or 0) + 1
+            yield file.finding(
+                base.clause.targets, f"the scale of every normalization layer is 0, `{entry.label}` first",
+                f"this norm's weight starts at {start}",
+            )  # fmt: skip
 
 
-TORCH_NORMS = (
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "BatchNorm3d",
-    "SyncBatchNorm",
-    "LayerNorm",
-    "GroupNorm",
-    "InstanceNorm2d",
-    "RMSNorm",
-)
+def _owner(entry: PlanEntry) -> ModuleInfo:
+    return entry.plan.network.modules[entry.tensor.owners[0][0]]
 
 
-def _scales(module: object) -> bool:
-    classes = (module.cls, *module.cls.bases)  # type: ignore[attr-defined]
-    return is_norm(module) and any(c.name in TORCH_NORMS and c.qualname.startswith("torch.") for c in classes)  # type: ignore[arg-type]
+def _scales(entry: PlanEntry) -> bool:
+    return entry.tensor.owners[0][1] == "weight" and is_norm(_owner(entry))
+
+
+def _silent(entry: PlanEntry) -> bool:
+    drawn = entry.distribution
+    return drawn is not None and drawn.std == 0 and drawn.mean == _off(_owner(entry))
+
+
+def _off(module: ModuleInfo) -> int | None:
+    """The weight that lets nothing through, where it is known."""
+    classes = (module.cls, *module.cls.bases)
+    if any(cls.name in FROM_ZERO and cls.qualname.startswith("transformers.") for cls in classes):
+        return -1
+    known = any(TORCH.fullmatch(cls.qualname) or LIBRARIES.fullmatch(cls.qualname) for cls in classes)
+    return 0 if known else None
