@@ -20,6 +20,7 @@ from initdsl.syntax import parse_source
 
 transformers = pytest.importorskip("transformers")
 FOLDER = Path(transformers.__file__).parent / "models"
+pytestmark = pytest.mark.usefixtures("torchvision_shim")
 
 SMALL = {
     "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
