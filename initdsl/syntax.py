@@ -1024,6 +1024,7 @@ def _recover(error: UnexpectedInput, text: str, session: Session, depth: int) ->
     cursor: Any = cast(Any, error).interactive_parser
     state, thread = cursor.parser_state, cursor.lexer_thread.state
     at, token = _place(error)
+    session.reach = max(session.reach, at, thread.line_ctr.char_pos)
     own = session.brackets[depth:]
     openers = [b for b in own if b.type != "LBRACE" and (b.start_pos or 0) < at]
     end, unclosed = _statement_end(text, at, openers, session)
