@@ -179,7 +179,7 @@ class Execution:
 
     def take(self, steps: list[Step], ties: bool = True) -> None:
         """Take steps, and the plan's ties before them; if one fails, all is put back."""
-        with _busy.held(self.claims(ties), self.network):
+        with _busy.held(self.claims(ties), self.network), streams.team() if self.seeded else nullcontext():
             self._take(steps, ties)
 
     def _take(self, steps: list[Step], ties: bool) -> None:

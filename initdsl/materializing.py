@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from .api import Rules
 
 __all__ = [
-    "construct", "give_memory", "left_unset", "like", "materialize", "meta_buffers", "settle_buffers", "unallocated", "warn", "with_defaults",
+    "Undrawn", "construct", "give_memory", "left_unset", "like", "materialize", "meta_buffers", "settle_buffers", "unallocated", "warn",
+    "with_defaults",
 ]  # fmt: skip
 
 DEFAULTS = Source("<defaults>", "default net")
@@ -186,9 +188,29 @@ def unallocated() -> Iterator[None]:
 
     handle = nn.modules.module.register_module_parameter_registration_hook(register)  # type: ignore[arg-type]
     try:
-        yield
+        with Undrawn():
+            yield
     finally:
         handle.remove()
+
+
+class Undrawn(TorchFunctionMode):
+    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWING:
+            tensor = args[0] if args else kwargs.get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
+
+
+_DRAWING = {
+    *(getattr(nn.init, name) for name in ("kaiming_uniform_", "normal_", "uniform_")),  # those that modes see whole
+    *(getattr(torch.Tensor, name) for name in ("bernoulli_", "cauchy_", "exponential_", "geometric_")),
+    *(getattr(torch.Tensor, name) for name in ("log_normal_", "normal_", "random_", "uniform_")),
+}
 
 
 def _replaceable(parameter: nn.Parameter) -> bool:
@@ -322,6 +344,9 @@ def _unset(plan: Plan, known: set[int]) -> list[PlanEntry]:
     assert plan.live is not None
     written: set[int] = set()
     for index, mine in plan.resets:
+        if plan.network.modules[index].cls.qualname.startswith("torch.nn."):  # torch's own set all that they have
+            written.update(mine)
+            continue
         made: dict[int, nn.Parameter] = {}
         shell = shell_of(plan.live.modules[index], made, "meta")
         try:

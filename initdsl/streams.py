@@ -18,18 +18,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
-__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "words"]
+__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "team", "words"]
 
 VERSION = "initdsl stream v1"
 
@@ -37,9 +40,9 @@ VERSION = "initdsl stream v1"
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 _MASK64 = (1 << 64) - 1
 
-# Elements generated at a time. On a CPU the buffers stay in the second-level cache of each thread; several threads hand
-# the interpreter's lock to each other, the less often the larger their chunks are.
-_CPU_CHUNK, _SHARED_CHUNK = 1 << 17, 1 << 18
+# Elements generated at a time. On a CPU the buffers stay in the cache; several threads hand the interpreter's lock to
+# each other, the less often the larger their chunks are.
+_CPU_CHUNK, _SHARED_CHUNK = 1 << 17, 1 << 19
 _DEVICE_CHUNK = 1 << 24
 # Below this size it is cheaper to scale the segments an element needs than all of them.
 _SMALL = 1 << 15
@@ -178,6 +181,21 @@ def _signed(value: int) -> int:
 
 def _mix(z: Tensor, spare: Tensor) -> Tensor:
     """SplitMix64's finalizer in place; `spare` has the shape of `z`."""
+    return _mix_on_host(z, spare) if z.device.type == "cpu" else _mix_on_device(z, spare)
+
+
+def _mix_on_host(z: Tensor, spare: Tensor) -> Tensor:
+    """By numpy: it has unsigned shifts, and multiplies 64-bit numbers twice as fast as torch where there is no AVX-512."""
+    word, shifted = z.numpy().view(np.uint64), spare.numpy().view(np.uint64)
+    for shift, multiplier in _MIX:
+        np.right_shift(word, np.uint64(shift), out=shifted)
+        np.bitwise_xor(word, shifted, out=word)
+        if multiplier != 1:
+            np.multiply(word, np.uint64(multiplier), out=word)
+    return z
+
+
+def _mix_on_device(z: Tensor, spare: Tensor) -> Tensor:
     for shift, multiplier in _MIX:
         torch.bitwise_right_shift(z, shift, out=spare)
         spare.bitwise_and_((1 << 64 - shift) - 1)  # int64 shifts copy the sign; the finalizer wants zeros
@@ -511,8 +529,9 @@ class _Filler:
         self.small = tensor.numel() < _SMALL and self.device.type not in ("mps", "xpu")
         compilable = on_cpu and not self.double and not self.small
         self.kernel = _kernel(tensor.numel()) if compilable else None
-        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
         self.steps: Tensor | None = None
+        # on a CPU a thread keeps them for its next fill: new memory costs as much as filling it
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = _mine.buffers if on_cpu else {}
 
     def walk(self, lengths: list[int], steps: list[int], offset: int) -> None:
         """Fill the whole tensor, dimensions ordered from the slowest logical index to the fastest."""
@@ -535,7 +554,7 @@ class _Filler:
             return
         threads = torch.get_num_threads() if self.device.type == "cpu" and view.numel() >= _SHARE_FROM else 1
         if threads > 1:
-            self.chunk = _SHARED_CHUNK
+            self.chunk = min(_SHARED_CHUNK, max(self.chunk, -(-view.numel() // threads)))
         leaves = self.leaves(view, steps, offset)
         if threads == 1:
             for leaf in leaves:
@@ -545,7 +564,7 @@ class _Filler:
 
         def worker() -> Callable[[Leaf], None]:
             filler = copy(self)
-            filler.buffers, filler.steps = {}, None
+            filler.buffers, filler.steps = _mine.buffers, None
             return lambda leaf: filler.leaf(*leaf)
 
         shared(leaves, worker, min(threads, -(-view.numel() // self.chunk)))
@@ -589,7 +608,7 @@ class _Filler:
             first, skip = offset >> 1, offset & 1
             m = (count + skip + 1) >> 1
             if self.steps is None or self.steps.numel() < m:
-                self.steps = torch.arange(m, dtype=torch.int64, device=self.device).mul_(_signed(self.key.gamma))
+                self.steps = torch.arange(m, out=self.buffer("steps", m, torch.int64)).mul_(_signed(self.key.gamma))
             z = self.buffer("words", m, torch.int64)
             torch.add(self.steps[:m], _signed(state + first * self.key.gamma), out=z)
             return _mix(z, self.buffer("spare", m, torch.int64)).view(torch.int32)[skip : skip + count]
@@ -730,6 +749,30 @@ def _spread(call: Callable[[int, int], None], count: int, elements: int) -> None
         shared(pairwise(edges), lambda: lambda pair: call(*pair), workers)
 
 
+class _Mine(threading.local):
+    """What a thread keeps from one fill to the next: buffers, at most a few of a chunk's size, and its helpers."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+        self.team: ThreadPoolExecutor | None = None
+
+
+_mine = _Mine()
+
+
+@contextmanager
+def team() -> Iterator[None]:
+    """All fills that this thread makes in the block are shared by the same helper threads, which end with it."""
+    if _mine.team is not None:
+        yield
+        return
+    with ThreadPoolExecutor(torch.get_num_threads()) as _mine.team:
+        try:
+            yield
+        finally:
+            _mine.team = None
+
+
 Job = TypeVar("Job")
 
 
@@ -755,20 +798,17 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
             errors.append(error)
 
     before = torch.get_num_threads()
-    started = [threading.Thread(target=loop) for _ in range(threads)]
-    try:
-        for thread in started:
-            thread.start()
-        for thread in started:
-            thread.join()
-    except BaseException as error:  # an interrupt: let the others end what they are at
-        errors.append(error)
-        for thread in started:
-            if thread.ident is not None:
-                thread.join()
-        raise
-    finally:
-        torch.set_num_threads(before)
+    with team():
+        assert _mine.team is not None
+        started = [_mine.team.submit(loop) for _ in range(threads)]
+        try:
+            wait(started)
+        except BaseException as error:  # an interrupt: let the others end what they are at
+            errors.append(error)
+            wait(started)
+            raise
+        finally:
+            torch.set_num_threads(before)
     if errors:
         raise errors[0]
 

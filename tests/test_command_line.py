@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,3 +263,21 @@ def test_colour_is_for_terminals(name: str | None, value: str, folder: Path, mon
     assert "up.weight" in screen.getvalue()
     assert ("\x1b[" in screen.getvalue()) == (name is None)
     assert not console.coloured(io.StringIO())
+
+
+def test_the_program_as_a_module(folder: Path) -> None:
+    words = ["plan", "rules.init", "--model", "small_net:Small"]
+    done = subprocess.run([sys.executable, "-m", "initdsl", *words], capture_output=True, text=True, check=False)
+    assert done.stdout == run(*words).output
+    assert done.returncode == 0
+
+
+def test_planning_does_not_load_torchs_compiler(folder: Path) -> None:
+    program = (
+        "import sys; from initdsl.cli import group\n"
+        "try: group(['plan', 'rules.init', '--model', 'small_net:Small'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import inspect
 import random
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -575,3 +577,29 @@ def test_what_a_library_computes_from_parameters_is_refused_by_name(torchvision_
         initdsl.ResolveError, match=r"computed from parameters(.|\n)*`embeddings\.word_embeddings\.weight_integer`"
     ):
         initdsl.materialize(lambda: _configured("ibert"), EVERYTHING, seed=0)
+
+
+@pytest.mark.parametrize("rules", ["/./ ~ normal(0, 0.02)", "Linear.weight = 1"], ids=["covered", "default"])
+def test_torch_is_not_made_to_load_its_compiler(rules: str) -> None:
+    program = f"""
+import sys, torch, initdsl
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.e, self.r, self.c = nn.Linear(4, 4), nn.Embedding(5, 4), nn.LSTM(4, 4), nn.Conv2d(3, 4, 3)
+        self.t = nn.TransformerEncoderLayer(4, 2)
+        nn.init.trunc_normal_(self.a.weight)
+        nn.init.normal_(tensor=self.a.weight)
+        nn.init.orthogonal_(self.e.weight)
+        nn.init.kaiming_normal_(self.c.weight)
+        with torch.no_grad():
+            self.e.weight.exponential_()
+
+net = initdsl.materialize(Net, {rules!r}, seed=0)
+assert all(bool(p.isfinite().all()) for p in net.parameters())
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

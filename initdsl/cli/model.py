@@ -40,11 +40,13 @@ def load_model(spec: str, meta: bool) -> nn.Module:
     """
     import torch
 
+    from ..materializing import Undrawn
+
     device = "meta" if meta else "cpu"
     found = find_model(spec)
 
     def build() -> Any:
-        with torch.device(device):
+        with torch.device(device), Undrawn():
             return found()
 
     return called(spec, build)() if not isinstance(found, torch.nn.Module) else found
