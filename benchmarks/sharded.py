@@ -46,7 +46,7 @@ def row(case: str, rules: str, make: Callable[[], nn.Module], shard: Callable[[n
     return Row(case, mine, theirs, f"at most {MOST:.4f}", f"{ratio:.4f} of the time", ratio <= MOST)
 
 
-def rows(side: int = 8192) -> list[Row]:
+def rows(side: int = 16384) -> list[Row]:
     """Two matrices of `side` by `side` a case."""
     dist.init_process_group("fake", rank=3, world_size=RANKS, store=FakeStore())  # type: ignore[no-untyped-call]
     try:
@@ -81,4 +81,4 @@ def _rows(side: int) -> list[Row]:
 
 
 if __name__ == "__main__":
-    print(table(rows(int(os.environ.get("SIDE", "8192")))))
+    print(table(rows(int(os.environ.get("SIDE", "16384")))))

@@ -92,7 +92,7 @@ def rows(parameters: int = 500_000_000, folder: str | None = None, rounds: int =
     with torch.device("meta"):
         count = sum(p.numel() for p in llama(parameters).parameters())
     threads = torch.get_num_threads()
-    streams.prepare(1 << 28)
+    streams.prepare(1 << 30)
     generate(1 << 24)
     runs: list[tuple[float, float, float, float]] = []
     for _ in range(rounds):

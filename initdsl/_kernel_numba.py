@@ -1,6 +1,6 @@
 """The optional compiled kernel: what `streams` does in torch calls, in one pass over the memory and with the same bits.
 
-It compiles when it is imported, which takes about two seconds. Nothing is cached on disk: numba's cache is a pickle, and
+It compiles when it is imported, which takes two to five seconds. Nothing is cached on disk: numba's cache is a pickle, and
 does not notice a changed constant of another module. Neither fast-math nor contraction of a product and a sum is allowed here; both would change bits.
 """
 

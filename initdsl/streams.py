@@ -48,8 +48,8 @@ _DEVICE_CHUNK = 1 << 24
 _SMALL = 1 << 15
 _THREAD_FROM = 1 << 17
 _SHARE_FROM = 1 << 20
-# Compiling the kernel takes as long as filling so many elements without it: that many are filled first.
-_COMPILE_AFTER = 1 << 28
+# Compiling the kernel takes as long as it saves on so many elements: that many are filled first.
+_COMPILE_AFTER = 1 << 29
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -742,7 +742,8 @@ def _rows(steps: list[int]) -> bool:
 def _spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
     """Run `call(start, stop)` over `range(count)` on torch's number of threads; the kernel holds no lock."""
     workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
-    edges = [count * w // workers for w in range(workers + 1)]
+    parts = min(count, max(workers, elements // _SHARE_FROM))  # small enough that no thread waits long for another
+    edges = [count * part // parts for part in range(parts + 1)]
     if workers == 1:
         call(0, count)
     else:
