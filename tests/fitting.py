@@ -53,7 +53,7 @@ class Case:
 
 def made(shape: Any) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
+        torch.default_generator.manual_seed(11)
         net = build(shape)
     for number, module in enumerate(net.modules()):
         module.training = number % 2 == 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from ..nodes import Assign, ClassPattern, Default, Keep, Name, Number, Path, Regex, Step, String, walk
+from ..nodes import Assign, ClassPattern, Default, Keep, Name, Node, Number, Path, Regex, Step, String, walk
 from .file import File, Placed
 from .targets import Target, covers, is_piece, whole
 
@@ -41,6 +41,27 @@ def _replaced(file: File) -> Iterator[tuple[Placed, Placed, bool]]:
                 yield placed, last, len(placed.targets) == 1 and _same(placed, last)
 
 
+def _reads_alike(a: Placed, b: Placed, nodes: Iterable[Node]) -> bool:
+    """Whether the `let` names in nodes, and those that these lead to, are the same ones to both statements."""
+    names = [node.name for root in nodes for node in walk(root) if isinstance(node, Name)]
+    seen: set[str] = set()
+    while names:
+        name = names.pop()
+        found = a.lookup(name)
+        if found is not b.lookup(name):
+            return False
+        if found is not None and name not in seen:
+            seen.add(name)
+            names += [node.name for node in walk(found.value) if isinstance(node, Name)]
+    return True
+
+
+def _selectors(placed: Placed) -> list[Node]:
+    """The selectors that say what a statement is about: its own, and those of the blocks around it."""
+    own = getattr(placed.rule, "targets", None)
+    return [block.targets for block in placed.blocks] + ([] if own is None else [own])
+
+
 def _reads_tensors(placed: Placed) -> bool:
     """Whether a statement may read what is in tensors: names that no `let` declares, and paths."""
     if not isinstance(placed.rule, Assign) or not placed.on_top:
@@ -55,7 +76,8 @@ def _same(a: Placed, b: Placed) -> bool:
     if a.targets != b.targets or type(a.rule) is not type(b.rule):
         return False
     if isinstance(a.rule, Assign) and isinstance(b.rule, Assign):
-        return a.rule.operator == b.rule.operator and a.rule.value == b.rule.value
+        alike = a.rule.operator == b.rule.operator and a.rule.value == b.rule.value
+        return alike and _reads_alike(a, b, [a.rule.value])
     return True
 
 
@@ -97,7 +119,7 @@ class _Candidates:
         exact = self.exact.get(target, [])
         if bases:
             exact = [entry for entry in exact if entry[2].sets_base]
-        best = _last(exact, placed.order, lambda _: True)
+        best = _last(exact, placed, placed.order, lambda _: True)
         if bare is None:
             return best
         keys = {(first, name) for first in (_first(bare), None) for name in (bare.name, None)}
@@ -108,16 +130,16 @@ class _Candidates:
             places.append([entry for entry in self.exact.get(bare, ()) if entry[2].sets_base])
         for entries in places:
             above = placed.order if best is None else best.order
-            best = _last(entries, above, lambda other: covers(other, bare)) or best
+            best = _last(entries, placed, above, lambda other: covers(other, bare)) or best
         return best
 
 
-def _last(entries: Sequence[Entry], above: int, fits: Callable[[Target], bool]) -> Placed | None:
-    """The last of entries in order that stands below order `above` and fits."""
+def _last(entries: Sequence[Entry], placed: Placed, above: int, fits: Callable[[Target], bool]) -> Placed | None:
+    """The last of entries in order that stands below order `above`, fits, and selects by the names `placed` sees."""
     for order, other, statement in reversed(entries):
         if order <= above:
             return None
-        if fits(other):
+        if fits(other) and _reads_alike(statement, placed, _selectors(statement)):
             return statement
     return None
 

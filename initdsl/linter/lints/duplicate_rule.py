@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...diagnostic import Diagnostic, Fix
+from ...nodes import Assign
 from ..cascade import replaced
 from ..edits import removal
 from ..file import File, label
@@ -38,7 +39,10 @@ from ..frame import lint
 def check(file: File) -> Iterator[Diagnostic]:
     for earlier, later, same in replaced(file):
         if same:
-            fix = Fix("delete the first", (removal(file.source, earlier.rule.span),)) if later.here else None
+            # a piece is drawn each time, also where the next one replaces it: without it torch draws other values
+            drawn = earlier.on_top and isinstance(earlier.rule, Assign) and earlier.rule.operator == "~"
+            edits = (removal(file.source, earlier.rule.span),)
+            fix = Fix("delete the first", edits, safe=not drawn) if later.here else None
             yield file.finding(
                 earlier.rule, "this rule stands here twice", "delete one, or change what it selects", fix,
                 labels=(label(later, "again"),),

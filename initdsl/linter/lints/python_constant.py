@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...diagnostic import Diagnostic
-from ...nodes import Name
+from ...nodes import Index, Let, Name
 from ..file import File
 from ..frame import lint
 
@@ -34,8 +34,11 @@ WORDS = {"True": "true", "False": "false", "None": "none"}
 
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
+    declared = {placed.rule.name for placed in file.everything if isinstance(placed.rule, Let)}
+    # between brackets a name may be a bound index: then it is one wherever else it stands
+    bound = {i.name for node in file.nodes if isinstance(node, Index) for i in node.items if isinstance(i, Name)}
     for node in file.nodes:
-        if isinstance(node, Name) and node.name in WORDS:
+        if isinstance(node, Name) and node.name in WORDS and node.name not in declared:
             word = WORDS[node.name]
-            fix = file.replacement(node, word, f"write `{word}`", safe=True)
+            fix = file.replacement(node, word, f"write `{word}`", safe=node.name not in bound)
             yield file.finding(node, f"`{node.name}` is no constant", f"write `{word}`", fix)
