@@ -1,7 +1,7 @@
 """The laws of the language, one property each, over generated networks and the rule files that fit them (`fitting.py`).
 
-The usual run takes the same examples every time. `INITDSL_LAWS=100 pytest tests/test_laws.py` looks at a hundred times as
-many, others at every run.
+The usual run takes the same two thousand examples every time. `INITDSL_LAWS=100 pytest tests/test_laws.py` looks at a
+hundred times as many, others at every run.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def agree(case: Case, rules: str) -> None:
 # ---- plan and apply
 
 
-@law(80)
+@law(200)
 @given(cases(), SEEDS)
 def test_planning_touches_nothing(case: Case, seed: int | None) -> None:
     net = case.net()
@@ -87,7 +87,7 @@ def test_planning_touches_nothing(case: Case, seed: int | None) -> None:
     same(before, snapshot(net))
 
 
-@law(120)
+@law(300)
 @given(cases(), SEEDS)
 def test_apply_obeys_its_plan(case: Case, seed: int | None) -> None:
     net = case.net()
@@ -134,7 +134,7 @@ def obey(tensor: torch.Tensor, planned: list[dict[str, Any]]) -> None:
 # ---- the cascade
 
 
-@law(80)
+@law(200)
 @given(cases(most=6), st.data())
 def test_a_superseded_rule_has_no_effect(case: Case, data: st.DataObject) -> None:
     whole = [number for number, rule in enumerate(case.rules) if rule.whole]
@@ -148,7 +148,7 @@ def test_a_superseded_rule_has_no_effect(case: Case, data: st.DataObject) -> Non
     agree(case, "\n".join([*texts[:at], loser, *texts[at:]]))
 
 
-@law(80)
+@law(200)
 @given(cases(least=3, most=10), st.data())
 def test_the_order_of_rules_for_other_tensors_is_irrelevant_under_a_seed(case: Case, data: st.DataObject) -> None:
     left, order = list(case.rules[1:]), [case.rules[0]]
@@ -166,7 +166,7 @@ def apart(one: Rule, other: Rule) -> bool:
 # ---- seeds
 
 
-@law(80)
+@law(200)
 @given(cases())
 def test_a_seed_gives_the_same_bits_and_leaves_torchs_generator(case: Case) -> None:
     first, _ = filled(case, seed=7, start=1)
@@ -175,7 +175,7 @@ def test_a_seed_gives_the_same_bits_and_leaves_torchs_generator(case: Case) -> N
     assert filled(case, seed=7, start=2) == (first, state)
 
 
-@law(80)
+@law(200)
 @given(cases())
 def test_a_further_module_changes_nothing_of_the_others_under_a_seed(case: Case) -> None:
     first, _ = filled(case, seed=7)
@@ -188,7 +188,7 @@ def test_a_further_module_changes_nothing_of_the_others_under_a_seed(case: Case)
 # ---- round trips
 
 
-@law(40)
+@law(100)
 @given(case=cases(), seed=SEEDS)
 def test_rules_and_plans_survive_pickle_and_json(
     tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int | None
@@ -268,7 +268,7 @@ def by_hand(draw: Any) -> tuple[Any, str, str]:
     return shape, "\n".join(rules), "\n".join(code)
 
 
-@law(150)
+@law(350)
 @given(by_hand())
 def test_unseeded_equals_code_written_by_hand(written: tuple[Any, str, str]) -> None:
     import math
@@ -324,7 +324,7 @@ def fixed_alike(case: Case, with_network: bool = False) -> int:
 def test_safe_fixes_leave_the_plan() -> None:
     fixes: list[int] = []
 
-    @law(80)
+    @law(200)
     @given(sloppy(), st.booleans())
     def holds(case: Case, with_network: bool) -> None:
         fixes.append(fixed_alike(case, with_network))
@@ -353,7 +353,7 @@ def test_a_bound_index_is_not_fixed_into_a_constant() -> None:
     assert fixed_alike(Case(("seq", ["linear", "linear"]), (Rule("net[True].weight = True"),))) == 0
 
 
-@law(60)
+@law(150)
 @given(cases(), st.data())
 def test_formatting_leaves_the_plan(case: Case, data: st.DataObject) -> None:
     text = case.text
