@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,11 @@ from ..rules import RuleSet
 
 if TYPE_CHECKING:
     from ..network import ModuleInfo, Network
-    from ..plans import Plan, PlanEntry
+    from ..plans import Clause, Plan, PlanEntry
     from .file import File
     from .run import Resolve
 
-__all__ = ["against", "chain_gain", "entries_of", "is_norm", "refilled"]
+__all__ = ["against", "chains", "entries_of", "is_norm", "refilled"]
 
 
 def against(net: Any) -> Resolve:
@@ -70,7 +70,22 @@ def is_norm(module: ModuleInfo) -> bool:
     return any("norm" in cls.name.lower() for cls in (module.cls, *module.cls.bases))
 
 
-def chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float, list[PlanEntry]] | None:
+def chains(
+    file: File, plan: Plan, told: Callable[[float], bool]
+) -> Iterator[tuple[Clause, ModuleInfo, int, float]]:  # fmt: skip
+    """`(rule, module, layers, gain)` of the chains whose gain is to be told, the first one of every rule of the file."""
+    seen = set()
+    for module in plan.network.modules:
+        gain, layers = _chain_gain(plan.network, plan, module) or (1.0, [])
+        base = layers[0].base if layers else None
+        if base is None or not told(gain) or base.clause.rule.source != file.source.name:
+            continue
+        if base.clause.number not in seen:
+            seen.add(base.clause.number)
+            yield base.clause, module, len(layers), gain
+
+
+def _chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float, list[PlanEntry]] | None:
     """How much a chain of linear layers, activations and nothing else scales a signal, by its fans alone.
 
     A chain is a `Sequential`, with those in it, or a list of layers each of which takes what the one before it gives. The

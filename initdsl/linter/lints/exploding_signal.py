@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from ...diagnostic import Diagnostic
 from ..file import File
 from ..frame import lint
-from ..network import chain_gain
+from ..network import chains
 
 if TYPE_CHECKING:
     from ...plans import Plan
@@ -42,22 +42,8 @@ if TYPE_CHECKING:
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    seen = set()
-    for module in plan.network.modules:
-        found = chain_gain(plan.network, plan, module)
-        if found is None:
-            continue
-        gain, layers = found
-        base = layers[0].base
-        if (
-            gain > 1e3
-            and base is not None
-            and base.clause.rule.source == file.source.name
-            and base.clause.number not in seen
-        ):
-            seen.add(base.clause.number)
-            yield file.finding(
-                base.clause.targets,
-                f"through the {len(layers)} layers of `{module.label}` the signal grows by a factor of {gain:.1g}",
-                "`xavier_normal()` keeps its size under tanh, `kaiming_normal(nonlinearity=relu)` under ReLU",
-            )
+    for rule, module, layers, gain in chains(file, plan, lambda gain: gain > 1e3):
+        yield file.finding(
+            rule.targets, f"through the {layers} layers of `{module.label}` the signal grows by a factor of {gain:.1g}",
+            "`xavier_normal()` keeps its size under tanh, `kaiming_normal(nonlinearity=relu)` under ReLU",
+        )  # fmt: skip
