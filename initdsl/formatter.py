@@ -16,8 +16,9 @@ from typing import Literal, cast
 from lark import Token
 
 from .diagnostic import Edit, ParseError
+from .mistakes import CLOSERS, OPENERS
 from .source import Source, Span
-from .syntax import CLOSERS, OPENERS, Memory, Unit, read_units
+from .syntax import Memory, Unit, read_units
 
 __all__ = ["LaidOut", "format", "format_range", "format_source"]
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from .syntax import grammar_text
+from .grammar_file import grammar_text
 
 # and `InitDSLLexer`, made when it is asked for
 __all__ = ["text_mate", "text_mate_json"]

@@ -29,8 +29,9 @@ from .nodes import Default
 from .parts import memory_of
 from .plans import Action, Clause, Kept, Plan, PlanEntry, Reset
 from .selectors import Match, listed
+from .session import DEFAULT_LIMITS
 from .source import Source
-from .syntax import DEFAULT_LIMITS, parse_source
+from .syntax import parse_source
 
 if TYPE_CHECKING:
     from .api import Rules

@@ -56,6 +56,7 @@ def _numbered(table: dict[str, Any]) -> dict[int, Any]:
 
 def write_tables() -> None:
     """Make the tables from the grammar and store them."""
-    from .syntax import built_parser, grammar_text
+    from .grammar_file import grammar_text
+    from .syntax import built_parser
 
     PLACE.write_text(tables_of(built_parser(), grammar_text()), "utf-8")

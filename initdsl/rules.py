@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .diagnostic import Diagnostic, ParseError, RuleError, in_order
 from .nodes import Block, Rule, Use
+from .session import DEFAULT_LIMITS, Limits
 from .source import Source, Span, read_source
-from .syntax import DEFAULT_LIMITS, Limits, Memory, parse_source
+from .syntax import Memory, parse_source
 
 if TYPE_CHECKING:
     from .init_fn import InitFn

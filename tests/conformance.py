@@ -26,7 +26,7 @@ import initdsl
 from initdsl.diagnostic import Diagnostic
 from initdsl.network import Network, describe
 from initdsl.plans import Action, CopyFrom, Expression, Kept, Load, Plan, PlanEntry, Reset
-from initdsl.syntax import Limits
+from initdsl.session import Limits
 
 FOLDER = Path(__file__).parent / "cases" / "conformance"
 PAGE = Path(__file__).parent.parent / "docs" / "language.md"

@@ -27,6 +27,7 @@ with atheris.instrument_imports(include=["initdsl"]):
     import initdsl
     from initdsl.converting import convert
     from initdsl.formatter import format as formatted
+    from initdsl.grammar_file import keywords
     from initdsl.network import Network
     from initdsl.resolver import resolve
     from initdsl.server.completion import completions
@@ -35,7 +36,7 @@ with atheris.instrument_imports(include=["initdsl"]):
     from initdsl.server.outline import Refused, renamed, symbols
     from initdsl.server.text import Text
     from initdsl.source import Source
-    from initdsl.syntax import Memory, keywords, parse_source
+    from initdsl.syntax import Memory, parse_source
 
 ROOT = Path(__file__).parent.parent
 

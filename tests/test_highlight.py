@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from strategies import rule_files
 
 from initdsl import highlight
-from initdsl.syntax import keywords, tokenize
+from initdsl.grammar_file import keywords
+from initdsl.syntax import tokenize
 
 pygments = pytest.importorskip("pygments")
 

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 import initdsl
 from initdsl.config import Config, ConfigError, find_config
 from initdsl.diagnostic import Diagnostic
+from initdsl.grammar_file import grammar_text
 from initdsl.linter import all_lints, lint, lint_file, lint_source
 from initdsl.linter.frame import SECTIONS
 from initdsl.linter.run import fixed
 from initdsl.linter.targets import covers, targets_of
 from initdsl.parse_tables import read_tables
 from initdsl.source import Source
-from initdsl.syntax import built_parser, grammar_text, parse_source
+from initdsl.syntax import built_parser, parse_source
 
 ROOT = Path(__file__).parent.parent
 CASES = sorted((Path(__file__).parent / "cases" / "lint").glob("*.init"))

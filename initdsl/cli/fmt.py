@@ -18,8 +18,8 @@ from ..config import LARGEST
 from ..diagnostic import Diagnostic, ParseError, printable
 from ..files import read_whole
 from ..formatter import format_source
+from ..session import DEFAULT_LIMITS
 from ..source import Source, decode, read_source
-from ..syntax import DEFAULT_LIMITS
 from .console import coloured, show, write_atomically
 
 BOM = b"\xef\xbb\xbf"

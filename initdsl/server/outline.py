@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .. import nodes
+from ..grammar_file import keywords
 from ..initializers import default_registry
 from ..nodes import Call, Let, Name, Rule, Use
+from ..session import DEFAULT_LIMITS
 from ..source import Span
-from ..syntax import DEFAULT_LIMITS, keywords
 from .pieces import Piece, Pieces, coloured, cut, rule_of
 
 __all__ = ["Declaration", "Outline", "Refused", "Symbol", "outline", "read_ahead", "renamed", "symbols"]
