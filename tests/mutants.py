@@ -239,8 +239,8 @@ class Known:
 class Watch:
     """In a process of its own: says what each test does, and ends one that takes too long by the processor's time."""
 
-    def __init__(self, say: Callable[..., None], limit: Callable[[str], float], stop: bool):
-        self.say, self.limit, self.stop = say, limit, stop
+    def __init__(self, say: Callable[..., None], limit: Callable[[str], float], stop: bool, caches: list[Any]):
+        self.say, self.limit, self.stop, self.caches = say, limit, stop, caches
         signal.signal(signal.SIGPROF, self.late)
 
     def late(self, *_: Any) -> None:
@@ -251,6 +251,8 @@ class Watch:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        for cache in self.caches:  # what an earlier test had computed, a later one would neither reach nor notice
+            cache.cache_clear()
         self.now, self.failed, start = item.nodeid, False, time.process_time()
         signal.setitimer(signal.ITIMER_PROF, self.limit(item.nodeid))
         yield
@@ -263,6 +265,12 @@ class Watch:
             if self.stop:
                 self.say("failed", report.nodeid)
                 os._exit(0)
+
+
+def caches_of(modules: list[str]) -> list[Any]:
+    """The functions of modules that keep their results."""
+    homes = {f"initdsl.{module}" for module in modules}
+    return [t for t in gc.get_objects() if hasattr(type(t), "cache_clear") and t.__module__ in homes]
 
 
 Job = Callable[[Callable[..., None]], None]
@@ -361,7 +369,7 @@ def first_run(items: list[pytest.Item], modules: list[str], options: argparse.Na
         def go(say: Callable[..., None]) -> None:
             cover = coverage.Coverage(data_file=None, include=list(named), config_file=False)
             manager = some[0].config.pluginmanager
-            manager.register(Watch(say, lambda _: options.longest, False))
+            manager.register(Watch(say, lambda _: options.longest, False, caches_of(modules)))
             manager.register(Contexts(cover))
             cover.start()
             run(some)
@@ -489,7 +497,7 @@ def trial(
         return 5 + 10 * known.seconds.get(name, 1)
 
     if not mutant.outside and patch(mutant, functions):
-        chosen[0].config.pluginmanager.register(Watch(say, limit, True))
+        chosen[0].config.pluginmanager.register(Watch(say, limit, True, caches_of([mutant.module])))
         run(chosen)
     else:
         names = [item.nodeid for item in chosen]
@@ -498,7 +506,8 @@ def trial(
                 del sys.modules[name]
         sys.meta_path.insert(0, Mutated(mutant))
         if pytest.main(
-            ["-q", "-s", "--assert=plain", "-x", "-p", "no:cacheprovider", *names], plugins=[Watch(say, limit, True)]
+            ["-q", "-s", "--assert=plain", "-x", "-p", "no:cacheprovider", *names],
+            plugins=[Watch(say, limit, True, [])],
         ) not in (0, 5):
             say("failed", "when imported anew")
     if len(chosen) < len(items):

@@ -171,6 +171,18 @@ def test_values_that_turn_out_wrong() -> None:
         same(before, snapshot(net))
 
 
+def test_an_argument_that_turns_out_wrong_is_underlined() -> None:
+    net = Net()
+    before = snapshot(net)
+    rule = "net.last.weight ~ normal(0, -1 - abs(sum(net.frozen)))"
+    with pytest.raises(initdsl.ApplyError, match="`std` must be at least 0") as caught:
+        initdsl.apply(net, rule)
+    [found] = caught.value.diagnostics
+    assert found.name == "bad-argument"
+    assert rule[found.span.start : found.span.end] == "-1 - abs(sum(net.frozen))"
+    same(before, snapshot(net))
+
+
 def test_a_default_that_raises() -> None:
     class Bad(nn.Linear):
         def reset_parameters(self) -> None:

@@ -266,6 +266,16 @@ class TestReaders:
         initdsl.apply(net, "net.weight = index(0); net.weight[0:3] = weight[1:4]")
         assert torch.equal(net.weight[:, 0].detach(), torch.tensor([1.0, 2, 3, 3]))
 
+    @pytest.mark.parametrize("seed", [None, 5])
+    def test_an_initializer_takes_an_argument_that_is_read(self, seed: int | None) -> None:
+        read, said = (Tensors(w=torch.zeros(4, 4), v=torch.full((2,), 1.5)) for _ in range(2))
+        torch.manual_seed(0)
+        initdsl.apply(read, "net.w ~ orthogonal(gain=sum(net.v)); keep net.v", seed=seed)
+        torch.manual_seed(0)
+        initdsl.apply(said, "net.w ~ orthogonal(gain=3); keep net.v", seed=seed)
+        assert torch.equal(read.w, said.w)
+        assert read.w.any()
+
 
 class TestDefault:
     @pytest.mark.parametrize(
@@ -488,6 +498,16 @@ class TestLetVarsUse:
             initdsl.apply(net, "let std = 1; net[0].weight = 5; net[2].weight = std", vars=variables)
         assert name in names_of(caught.value)
         assert (net[0].weight == 7).all()
+
+    @pytest.mark.parametrize("value", [2**63 - 1, -(2**63)])
+    def test_vars_have_64_bits(self, value: int) -> None:
+        net = Tensors(count=torch.zeros(2, dtype=torch.int64))
+        rules = "let n = 0; net.count = n"
+        initdsl.apply(net, rules, vars={"n": value})
+        assert net.count.tolist() == [value, value]
+        with pytest.raises(initdsl.RuleError) as caught:
+            initdsl.apply(net, rules, vars={"n": value + (1 if value > 0 else -1)})
+        assert "bad-variable" in names_of(caught.value)
 
     def test_near_variable(self) -> None:
         with pytest.raises(initdsl.RuleError, match="did you mean `std`"):

@@ -412,6 +412,23 @@ def test_spectral_norm_and_its_vectors_follow(old: bool) -> None:
         assert torch.linalg.matrix_norm(net[0].weight, 2).item() == pytest.approx(1, abs=0.05)
 
 
+def test_the_vectors_follow_what_the_parametrizations_before_make_of_the_weight() -> None:
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flip(1).mul(torch.arange(1.0, 17.0))
+
+        def right_inverse(self, x: torch.Tensor) -> torch.Tensor:
+            return x.div(torch.arange(1.0, 17.0)).flip(1)
+
+    layer = nn.Linear(16, 16)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Turned())
+    nn.utils.parametrizations.spectral_norm(layer).train()
+    initdsl.apply(layer, "Linear.weight ~ orthogonal(gain=3)", seed=0)
+    assert all(module.training for module in layer.modules())
+    with torch.no_grad():
+        assert torch.linalg.matrix_norm(layer.eval().weight, 2).item() == pytest.approx(1, abs=1e-3)
+
+
 def test_orthogonal_parametrization() -> None:
     net = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(5, 5)))
     torch.manual_seed(3)

@@ -169,6 +169,14 @@ class TestIntegerKeys:
         assert self.chosen("net.layers[0:10].weight = 0") == {8, 9}
         assert self.chosen("net.layers[12:].weight = 0") == {12, 13, 14, 15}
         assert self.chosen("net.layers[::4].weight = 0") == {8, 12}
+        assert self.chosen("net.layers[8::3].weight = 0") == {8, 11, 14}
+
+    @pytest.mark.parametrize("cut", ["-1:", ":-1", "::-1"])
+    def test_a_slice_goes_upwards(self, cut: str) -> None:
+        with pytest.raises(initdsl.ResolveError, match="sliced upwards, from 0") as caught:
+            initdsl.apply(self.net(), f"net.layers[{cut}].weight = 0")
+        assert names_of(caught.value) == ["bad-index"]
+        assert caught.value.diagnostics[0].span.start == len("net.layers[")
 
     def test_bound(self) -> None:
         net = self.net()
@@ -509,6 +517,7 @@ def test_assigning_to_a_module(rule: str, hint: str) -> None:
         ("net.**.foo = 0", "unmatched-selector", "foo"),
         ("net[0].weight.data = 0", "unmatched-selector", "nothing inside"),
         ("net { Linear { .nope = 0 } }", "unmatched-selector", "nope"),
+        ("net.**[9].weight = 0", "unmatched-selector", "no such index"),
     ],
 )
 def test_selecting_nothing_is_an_error(rule: str, name: str, text: str) -> None:
@@ -516,6 +525,12 @@ def test_selecting_nothing_is_an_error(rule: str, name: str, text: str) -> None:
         initdsl.apply(mlp(), rule)
     assert names_of(caught.value) == [name]
     assert text in str(caught.value)
+
+
+def test_a_selector_that_can_t_be_evaluated_hides_nothing_of_its_rule() -> None:
+    with pytest.raises(initdsl.InitDSLError) as caught:
+        initdsl.apply(mlp(), "net[it].weight ~ normal(stdev=1)")
+    assert names_of(caught.value) == ["bound-name", "unknown-argument"]
 
 
 def test_only_subclasses_there_is_an_error() -> None:
@@ -534,6 +549,8 @@ def test_a_class_that_is_not_there_is_a_warning() -> None:
     with pytest.warns(initdsl.UnmatchedRuleWarning, match=r"no `Linaer`.*did you mean `Linear`"):
         report = initdsl.apply(mlp(), "Linaer.weight = 0; *.* = 1")
     assert report.unmatched == ["Linaer"]
+    with pytest.warns(initdsl.UnmatchedRuleWarning, match="no `Conv2d` in this network"):
+        initdsl.apply(mlp(), "Conv2d(groups=1).weight = 0; *.* = 1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert initdsl.apply(mlp(), "Linaer.weight? = 0; *.* = 1").unmatched == []

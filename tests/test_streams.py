@@ -336,6 +336,16 @@ def test_float64_refines_float32(distribution: Distribution) -> None:
     assert not torch.equal(double, double.float().double())
 
 
+def test_a_float64_uniform_is_that_of_the_definition() -> None:
+    low, high = -0.3, 0.7
+    state, fine, gamma = ref_key(7, "encoder.layers.0.weight", 0)
+    step, middle = high / 2**64 - low / 2**64, low / 2 + high / 2
+    got = filled(Uniform(low, high), 200, dtype=torch.float64).tolist()
+    for i, value in enumerate(got):
+        position = (ref_lane(state, gamma, i) << 32) + (ref_lane(fine, gamma, i) & 0xFFFFFFFF)
+        assert value == float(position) * step + middle
+
+
 def test_draws_and_names_are_unrelated() -> None:
     parts = [filled(Normal(0, 1), 20000, key=streams.key(0, name, draw)) for name in ("a.0", "a.1") for draw in (0, 1)]
     correlation = torch.corrcoef(torch.stack(parts)) - torch.eye(4)
@@ -439,8 +449,12 @@ def test_uniform_is_half_open(low: float, high: float, dtype: torch.dtype, monke
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("loc", "scale", "low", "high"), [(0, 0.02, -0.04, 0.04), (0.1, 0.3, 0.1, 0.7), (0, 1, 4.3, 4.7), (0, 0.02, -2, 2)]
-)
+    ("loc", "scale", "low", "high"),
+    [
+        (0, 0.02, -0.04, 0.04), (0.1, 0.3, 0.1, 0.7), (0, 1, 4.3, 4.7), (0, 0.02, -2, 2), (0.1, 0.3, -math.inf, 0.7),
+        (0.1, 0.3, 0.7, math.inf), (0.1, 0.1, -math.inf, 0.3), (-0.1, 0.1, -0.3, math.inf),
+    ],
+)  # fmt: skip
 def test_truncated_normals_stay_inside(loc: float, scale: float, low: float, high: float, dtype, monkeypatch) -> None:
     got = mapped(TruncatedNormal(loc, scale, low, high), LANES, monkeypatch, dtype)
     assert low <= got.min() < got.max() <= high
