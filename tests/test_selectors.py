@@ -527,6 +527,30 @@ def test_selecting_nothing_is_an_error(rule: str, name: str, text: str) -> None:
     assert text in str(caught.value)
 
 
+def test_what_is_said_of_several_modules() -> None:
+    def said(net: nn.Module, rules: str) -> list[tuple[str, str | None]]:
+        with pytest.raises(initdsl.ResolveError) as caught:
+            initdsl.plan(net, rules)
+        return [(found.message, found.hint) for found in caught.value.diagnostics]
+
+    one, two = nn.Sequential(nn.Linear(1, 1)), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    assert said(nn.Sequential(one, one), "net[*][5].weight = 0; net[*].foo = 0; net[0][0].xyz = 0") == [
+        ("there is no such index in `net[0]` and 1 more", "it has 1 child by index"),
+        ("there is no `foo` in `net[0]` and 1 more", "there is `0`"),
+        ("there is no `xyz` in `net[0][0]`", "there are `weight`, `bias`"),
+    ]
+    assert said(nn.Sequential(one, two), "net[*][5].weight = 0") == [
+        ("there is no such index in `net[0]` and 1 more", None)
+    ]
+
+
+@pytest.mark.parametrize("container", ["net", "net[19]"])
+def test_an_index_in_front_of_in_is_evaluated_anew(container: str) -> None:
+    net = filled(nn.Sequential(*[nn.Linear(1, 1) for _ in range(20)]))
+    initdsl.apply(net, f"let k = 10; net[k:].weight in {container} = 1; let k = 0; net[k:].weight in {container} = 2")
+    assert [layer.weight.item() for layer in net] == [2 if i == 19 or container == "net" else 7 for i in range(20)]
+
+
 def test_a_selector_that_can_t_be_evaluated_hides_nothing_of_its_rule() -> None:
     with pytest.raises(initdsl.InitDSLError) as caught:
         initdsl.apply(mlp(), "net[it].weight ~ normal(stdev=1)")
