@@ -205,6 +205,14 @@ GPT2 = {"n_layer": 4, "n_embd": 64, "n_head": 4, "vocab_size": 211, "n_positions
 T5 = {"d_model": 48, "d_kv": 12, "d_ff": 80, "num_layers": 2, "num_heads": 4, "vocab_size": 211}
 MAMBA = {"hidden_size": 48, "num_hidden_layers": 3, "vocab_size": 211, "state_size": 8}
 
+MARIAN = {
+    "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 80, "decoder_ffn_dim": 80, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "decoder_start_token_id": 1,
+}  # fmt: skip
+DELTA = {
+    "num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+}  # fmt: skip
 DEEPSEEK = {
     "n_routed_experts": 8, "moe_intermediate_size": 32, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "q_lora_rank": 32,
     "kv_lora_rank": 16, "qk_rope_head_dim": 8, "v_head_dim": 16, "qk_nope_head_dim": 16, "first_k_dense_replace": 1,
@@ -284,7 +292,7 @@ CASES = [
     Case("resnet", "timm", "seresnext26d_32x4d", image("seresnext26d_32x4d"), {"zero_init_residual": True}, slow=True),
     *[
         Case("efficientnet_timm", "timm", name, image(name), slow=True)
-        for name in ("efficientnet_lite0", "mobilenetv2_100", "mnasnet_small", "fbnetc_100", "efficientnet_cc_b0_4e", "efficientnet_b0_g8_gn", "mobilenetv4_conv_small")
+        for name in ("efficientnet_lite0", "mobilenetv2_100", "mnasnet_small", "fbnetc_100", "efficientnet_cc_b0_4e", "efficientnet_b0_g8_gn", "mobilenetv4_conv_small", "mobilenetv4_hybrid_medium")
     ],
     Case("convnext", "timm", "convnext_zepto_rms", image("convnext_zepto_rms"), slow=True),
     Case("convnext", "timm", "convnext_atto, head_init_scale", image("convnext_atto", head_init_scale=0.5), {"head_scale": 0.5}, slow=True),
@@ -339,6 +347,24 @@ CASES = [
     Case("mup", "mup", "half as wide, readout drawn", mu_started(16, zero_head=False), {"readout": 0.02}, base=lambda: mu_net(32)),
     Case("mup", "mup", "the base itself", mu_started(32), base=lambda: mu_net(32)),
     Case("mamba", "transformers", "MambaForCausalLM", text("MambaForCausalLM", **MAMBA)),
+    *[
+        Case(recipe, "transformers", label, text(label.partition(",")[0], **changes), slow=True)
+        for recipe, label, changes in (
+            ("gpt2", "ImageGPTForCausalImageModeling", GPT2), ("gpt2", "GPTBigCodeForCausalLM", GPT2), ("gpt2", "GPT2LMHeadModel, n_inner, untied", {**GPT2, "n_inner": 100, "tie_word_embeddings": False}),
+            ("bert", "BertForMaskedLM, untied", {"tie_word_embeddings": False}), ("transformers", "BertForMaskedLM, untied", {"tie_word_embeddings": False}),
+            ("bert", "RoFormerForMaskedLM", {}), ("transformers", "RoFormerForMaskedLM", {}), ("transformers", "MarianMTModel", MARIAN),
+            ("transformers", "Qwen3NextForCausalLM", DELTA), ("transformers", "JambaForCausalLM", {"num_experts": 2}), ("transformers", "BambaForCausalLM", {}),
+            ("transformers", "GraniteMoeHybridForCausalLM", {"num_local_experts": 4, "shared_intermediate_size": 32}),
+            ("transformers", "FalconH1ForCausalLM", {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_state": 16}),
+            ("t5", "SwitchTransformersForConditionalGeneration", {**T5, "num_experts": 4, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}), ("t5", "Pop2PianoForConditionalGeneration", T5),
+            ("modernbert", "ModernBertModel", {}), ("modernbert", "ModernBertForSequenceClassification", {}),
+        )
+    ],
+    Case("modernbert", "transformers", "ModernBertForMaskedLM", text("ModernBertForMaskedLM")),
+    Case("modernbert", "transformers", "ModernBertForMaskedLM, untied, biases", text("ModernBertForMaskedLM", tie_word_embeddings=False, norm_bias=True, mlp_bias=True, attention_bias=True, initializer_range=0.05), {"std": 0.05}, slow=True),
+    Case("resnet", "timm", "res2net50_26w_4s", image("res2net50_26w_4s"), {"zero_init_residual": True}, slow=True),
+    Case("resnet", "timm", "resnest14d", image("resnest14d"), {"zero_init_residual": True}, slow=True),
+    Case("vit_torchvision", "torchvision", "VisionTransformer, convolutional stem", lambda: small_vit(stem=(16, 32, 48)), slow=True),
     Case("mamba", "transformers", "MambaModel, rescaled", text("MambaModel", **MAMBA, rescale_prenorm_residual=True, initializer_range=0.05), {"std": 0.05, "rescale": True}),
 ]  # fmt: skip
 
@@ -352,9 +378,12 @@ def mixer(gated: bool = False, **arguments: Any) -> nn.Module:
     return MlpMixer(num_classes=20, img_size=64, num_blocks=3, embed_dim=96, **arguments)
 
 
-def small_vit(**arguments: Any) -> nn.Module:
+def small_vit(stem: tuple[int, ...] = (), **arguments: Any) -> nn.Module:
     from torchvision.models import VisionTransformer
+    from torchvision.models.vision_transformer import ConvStemConfig
 
+    if stem:
+        arguments["conv_stem_configs"] = [ConvStemConfig(width, 3, 2) for width in stem]
     return VisionTransformer(image_size=32, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=20, **arguments)  # fmt: skip
 
 
@@ -403,6 +432,23 @@ def compared(case: Case) -> dict[str, int]:
 def test_a_recipe_starts_the_model_as_its_library_does(case: Case, torchvision_shim: None) -> None:
     pytest.importorskip(case.library, exc_type=ImportError)
     assert compared(case)["drawn"] > 0
+
+
+@pytest.mark.models
+def test_the_learned_activations_of_apertus(torchvision_shim: None) -> None:
+    """transformers works them out in float32, three roundings of it; ours is rounded once."""
+    pytest.importorskip("transformers")
+    build = text("ApertusForCausalLM")
+    theirs, ours = build(), build()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.fill_(77.0)
+    initdsl.apply(ours, 'use "initdsl:llama"', strict=True)
+    left, right = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    names = [name for name in left if "alpha_" in name]
+    assert len(names) == 6
+    for name in names:
+        torch.testing.assert_close(left[name], right[name], rtol=1e-6, atol=0)
 
 
 def test_every_recipe_is_compared() -> None:
