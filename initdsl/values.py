@@ -31,6 +31,9 @@ from .selectors import Match, describe_tensor, near
 
 __all__ = ["Info", "Values"]
 
+# that `[*]` may make in one plan: each is a tensor of its own, and more are rather a mistake than a wish
+MOST_PIECES = 200_000
+
 LARGEST = {
     "float8_e4m3fn": 448.0, "float8_e4m3fnuz": 240.0, "float8_e5m2": 57344.0, "float8_e5m2fnuz": 57344.0,
     "float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38,
@@ -55,6 +58,7 @@ class Values:
     def __init__(self, resolution: Resolution):
         self.at = resolution
         self.infos: dict[int, Info] = {}
+        self.pieces = 0
 
     def info(self, clause: Clause) -> Info | None:
         """What the right-hand side says by itself; raises EvalError for what can't be right on any network."""
@@ -243,6 +247,12 @@ class Values:
             return
         if any(item is ... for item in items):
             raise EvalError("`*` and `...` don't stand in one index", chosen.span, name="bad-index")
+        self.pieces += math.prod(shape[place] for place in every)
+        if self.pieces > MOST_PIECES:
+            raise EvalError(
+                f"with this, `[*]` makes {self.pieces:,} pieces, and a plan has at most {MOST_PIECES:,}", chosen.span,
+                "write `[:]` for all of it as one piece", "bad-index",
+            )  # fmt: skip
         for combination in product(*[range(shape[place]) for place in every]):
             for place, value in zip(every, combination, strict=True):
                 items[place] = value

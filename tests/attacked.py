@@ -330,6 +330,7 @@ def odd() -> nn.Module:
 NETS = {
     "mlp": lambda: filled(mlp()), "deep": deep, "wide": wide, "loop": loop, "liar": Liar, "raiser": Raiser,
     "property": Property, "names": names, "odd": odd, "lazy": lambda: nn.Sequential(nn.LazyLinear(4)), "none": nn.Module,
+    "large": lambda: nn.Linear(2048, 2048),
 }  # fmt: skip
 
 

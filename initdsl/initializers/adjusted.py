@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .distributions import Normal
 from .filling import fill
-from .registry import ArgumentError, Count, Finite, Positive, builtin
+from .registry import ArgumentError, Finite, Positive, Steps, builtin
 from .whole import orthogonal
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def lsuv(
     tensor: torch.Tensor,
     std: Positive = 1.0,
     tol: Positive = 0.01,
-    max_iter: Count = 10,
+    max_iter: Steps = 10,
     *,
     generator: Generator = None,
 ) -> None:
@@ -51,8 +51,8 @@ def lsuv(
 
     Layers are scaled in the order in which the forward pass reaches them, each on the output of those before it. The
     variance is taken over all elements of the output (of the layer itself, before what follows it) and brought within
-    `tol`, relatively, in at most `max_iter` steps; more is an error: a large bias, which no factor takes away. Needs
-    `sample=`. At least 2 dimensions. Source: Mishkin & Matas 2015.
+    `tol`, relatively, in at most `max_iter` steps (1000 at the most); more is an error: a large bias, which no factor takes
+    away. Needs `sample=`. At least 2 dimensions. Source: Mishkin & Matas 2015.
     """
     orthogonal(tensor, 1.0, generator=generator)
 

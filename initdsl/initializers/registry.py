@@ -36,6 +36,7 @@ __all__ = [
     "Positive",
     "Probability",
     "Registry",
+    "Steps",
     "builtin",
     "default_registry",
     "initializer",
@@ -46,6 +47,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
 FanMode = Literal["fan_in", "fan_out"]
 
 ENTRY_POINT_GROUP = "initdsl.initializers"

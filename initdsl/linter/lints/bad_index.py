@@ -1,7 +1,8 @@
 """An index that is not there, or is no index.
 
 ## What it does
-Finds indices of parameters that are out of range or no integers, and slices where whole parameters are needed.
+Finds indices of parameters that are out of range or no integers, slices where whole parameters are needed, and `[*]`
+that makes more pieces than a plan holds.
 
 ## Why is this bad
 The rule can't be carried out on this network; usually a dimension, or a size, is another than its author thought.
