@@ -47,7 +47,7 @@ def row(case: str, rules: str, make: Callable[[], nn.Module], shard: Callable[[n
 
 
 def rows(side: int = 16384) -> list[Row]:
-    """Two matrices of `side` by `side` a case."""
+    """Two matrices of `side` by `side` a case, half that for edits by elements, which take a hundred times as long."""
     dist.init_process_group("fake", rank=3, world_size=RANKS, store=FakeStore())  # type: ignore[no-untyped-call]
     try:
         return _rows(side)
@@ -59,6 +59,9 @@ def _rows(side: int) -> list[Row]:
 
     def plain() -> nn.Module:
         return matrices(side, side, 2)
+
+    def smaller() -> nn.Module:
+        return matrices(side // 2, side // 2, 2)
 
     def fsdp(net: nn.Module) -> nn.Module:
         for module in net:  # type: ignore[attr-defined]
@@ -74,7 +77,7 @@ def _rows(side: int) -> list[Row]:
         row(f"normal, Shard(1), rank 3 of {RANKS}", "Linear.weight ~ normal(0, 1)", plain, lambda n: cut(n, 1))
     )
     edits = "Linear.weight ~ normal(0, 1) * 0.02; Linear.weight *= abs(it) >= 0.01"
-    found.append(row(f"draw, edit by elements, rank 3 of {RANKS}", edits, plain, fsdp))
+    found.append(row(f"draw, edit by elements, rank 3 of {RANKS}", edits, smaller, fsdp))
     views = "Linear.weight as (4, -1, in_features)[*] ~ xavier_uniform()"
     found.append(row(f"four pieces of a view, rank 3 of {RANKS}", views, plain, fsdp))
     return found

@@ -235,6 +235,7 @@ CASES = [
     Case("convnext", "timm", "convnext_atto", image("convnext_atto")),
     Case("convnext", "timm", "convnext_femto", image("convnext_femto"), slow=True),
     Case("mlp_mixer", "timm", "mixer_s32_224", image("mixer_s32_224", img_size=64)),
+    Case("mlp_mixer", "timm", "gmlp_ti16_224", image("gmlp_ti16_224", img_size=64)),
     Case("mlp_mixer", "timm", "mixer_s16_224", image("mixer_s16_224", img_size=48), slow=True),
     Case("vit_timm", "timm", "vit_tiny_patch16_224", image("vit_tiny_patch16_224", img_size=64, depth=4)),
     Case("vit_timm", "timm", "deit_tiny_patch16_224", image("deit_tiny_patch16_224", img_size=64, depth=4)),
