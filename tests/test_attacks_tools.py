@@ -17,7 +17,11 @@ from wire import Wire
 import initdsl
 
 # settings that can't be right refuse the whole run, and have tests of their own
-USUAL = {n: case for n, case in CASES.items() if not case.get("slow") and "pyproject.toml" not in case.get("files", {})}
+HOW = ("files", "links", "pipes", "bytes")
+USUAL = {
+    name: case for name, case in CASES.items()
+    if not case.get("slow") and not any("pyproject.toml" in case.get(how, {}) for how in HOW)
+}  # fmt: skip
 SECONDS = 300
 
 
