@@ -181,7 +181,8 @@ def _signed(value: int) -> int:
 
 def _mix(z: Tensor, spare: Tensor) -> Tensor:
     """SplitMix64's finalizer in place; `spare` has the shape of `z`."""
-    return _mix_on_host(z, spare) if z.device.type == "cpu" else _mix_on_device(z, spare)
+    plain = z.device.type == "cpu" and type(z) is Tensor
+    return _mix_on_host(z, spare) if plain else _mix_on_device(z, spare)
 
 
 def _mix_on_host(z: Tensor, spare: Tensor) -> Tensor:
@@ -530,8 +531,7 @@ class _Filler:
         compilable = on_cpu and not self.double and not self.small
         self.kernel = _kernel(tensor.numel()) if compilable else None
         self.steps: Tensor | None = None
-        # on a CPU a thread keeps them for its next fill: new memory costs as much as filling it
-        self.buffers: dict[tuple[str, torch.dtype], Tensor] = _mine.buffers if on_cpu else {}
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def walk(self, lengths: list[int], steps: list[int], offset: int) -> None:
         """Fill the whole tensor, dimensions ordered from the slowest logical index to the fastest."""
@@ -564,6 +564,7 @@ class _Filler:
 
         def worker() -> Callable[[Leaf], None]:
             filler = copy(self)
+            # a helper keeps them for its next fill: new memory costs as much as filling it
             filler.buffers, filler.steps = _mine.buffers, None
             return lambda leaf: filler.leaf(*leaf)
 
@@ -751,7 +752,7 @@ def _spread(call: Callable[[int, int], None], count: int, elements: int) -> None
 
 
 class _Mine(threading.local):
-    """What a thread keeps from one fill to the next: buffers, at most a few of a chunk's size, and its helpers."""
+    """What a thread keeps from one fill to the next: a helper its buffers, others their helpers."""
 
     def __init__(self) -> None:
         self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
@@ -789,12 +790,15 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
         with lock:
             return _END if errors else next(jobs, _END)
 
+    inference = torch.is_inference_mode_enabled()
+
     def loop() -> None:
         try:
             torch.set_num_threads(1)  # of this thread: the others keep theirs
-            work = worker()
-            while (job := take()) is not _END:
-                work(job)
+            with torch.inference_mode(inference):
+                work = worker()
+                while (job := take()) is not _END:
+                    work(job)
         except BaseException as error:  # handed to the caller's thread below
             errors.append(error)
 

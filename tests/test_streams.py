@@ -9,6 +9,7 @@ import random
 import re
 import statistics
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from initdsl import streams
 from initdsl.initializers.distributions import (
@@ -640,3 +642,28 @@ def test_columns_alone(dtype: torch.dtype, kernel: str) -> None:
                 turned = torch.empty(last - first, rows - 1, dtype=dtype).t()
                 streams.fill(turned, distribution, key, offset=columns + first, strides=(columns, 1))
                 assert torch.equal(turned, part)
+
+
+@pytest.mark.parametrize("side", [300, 1100], ids=["one thread", "helpers"])
+def test_inference_mode_leaves_no_trace(side: int, kernel: str, threads) -> None:
+    threads(2)
+
+    def fills() -> list[torch.Tensor]:
+        with torch.inference_mode(), streams.team():
+            inside = torch.empty(side, side)
+            streams.fill(inside, Normal(0, 1), KEY)
+        return [inside, filled(Normal(0, 1), side, side)]
+
+    with ThreadPoolExecutor(1) as fresh:  # a thread that has filled nothing yet
+        inside, after = fresh.submit(fills).result()
+    assert torch.equal(inside, filled(Normal(0, 1), side, side))
+    assert torch.equal(after, inside)
+
+
+def test_tensors_without_values_can_be_filled_and_leave_no_trace(kernel: str) -> None:
+    if kernel == "numba":
+        pytest.skip("the kernel writes to memory")
+    before = filled(Uniform(0, 1), 300, 300)
+    with FakeTensorMode():
+        streams.fill(torch.empty(300, 300), Uniform(0, 1), KEY)
+    assert torch.equal(filled(Uniform(0, 1), 300, 300), before)
