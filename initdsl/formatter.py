@@ -16,7 +16,7 @@ from typing import Literal, cast
 from lark import Token
 
 from .diagnostic import Edit, ParseError
-from .mistakes import CLOSERS, OPENERS
+from .session import CLOSERS, OPENERS
 from .source import Source, Span
 from .syntax import Memory, Unit, read_units
 

@@ -12,21 +12,17 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from .building import Statements, shortened, spanned
 from .grammar_file import keywords
-from .session import Session
+from .session import ENCLOSING, OPENERS, Session
 from .source import Span
 
-__all__ = ["CLOSERS", "ENCLOSING", "OPENERS", "recover"]
+__all__ = ["recover"]
 
-OPENERS = {"LPAR": "(", "LPAR_GLUED": "(", "LSQB": "[", "LSQB_GLUED": "[", "LBRACE": "{"}
-CLOSERS = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
 # operators of other languages
 ELSEWHERE = {"^": "a power is `**`", "&": "write `and`", "|": "write `or`", "?": "write `where(condition, a, b)`"}
 # what belongs to a selector, and touches what stands before it
 GLUED = {"[": "LSQB_GLUED", "(": "LPAR_GLUED", ".": "DOT", "+": "PLUS_GLUED", "?": "MAYBE"}
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 BINARY = frozenset(["PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR"])
-# stands for the brace of a block around what is read
-ENCLOSING = Token("LBRACE", "{", 0, end_pos=0)
 
 NAMES = {
     "RPAR": "`)`", "RSQB": "`]`", "RBRACE": "`}`", "LBRACE": "`{`", "COMMA": "`,`", "COLON": "`:`", "SET": "`=`",

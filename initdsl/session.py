@@ -10,7 +10,14 @@ from lark import Token
 
 from .source import Span
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Problem", "Session", "TooDeep", "reading"]
+__all__ = [
+    "CLOSERS", "DEFAULT_LIMITS", "ENCLOSING", "OPENERS", "Limits", "Problem", "Session", "TooDeep", "reading",
+]  # fmt: skip
+
+OPENERS = {"LPAR": "(", "LPAR_GLUED": "(", "LSQB": "[", "LSQB_GLUED": "[", "LBRACE": "{"}
+CLOSERS = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
+# stands for the brace of a block around what is read
+ENCLOSING = Token("LBRACE", "{", 0, end_pos=0)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from . import nodes
 from .building import Builder, Statements, shortened, spanned
 from .diagnostic import Diagnostic, in_order
 from .grammar_file import grammar_text
-from .mistakes import CLOSERS, ENCLOSING, OPENERS, recover
+from .mistakes import recover
 from .nodes import Block, Index, Path, Rule, Step
 from .parse_tables import read_tables
-from .session import DEFAULT_LIMITS, Limits, Problem, Session, TooDeep, reading
+from .session import CLOSERS, DEFAULT_LIMITS, ENCLOSING, OPENERS, Limits, Problem, Session, TooDeep, reading
 from .source import Source, Span
 
 __all__ = ["Limits", "Memory", "Unit", "accepted", "built_parser", "parse_source", "parser", "read_units", "tokenize"]
