@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from .building import LARGEST_INT
 from .diagnostic import Diagnostic, RuleError
 from .formatter import format as laid_out
+from .nodes import linear_regex, quoted
 
 __all__ = ["KINDS", "convert", "read_settings"]
 
@@ -40,11 +42,10 @@ def convert(settings: Any, kind: str | None = None, *, first_wins: bool = True) 
     Conv2d+.bias?  = 0.5
     """
     values = read_settings(settings) if isinstance(settings, str) else settings
-    if kind is None:
-        kind = _kind(values)
-    if kind not in KINDS:
+    if kind is not None and kind not in KINDS:
         raise _error("unknown-settings", f"no settings are called `{kind}`", f"there are {', '.join(KINDS)}")
     try:
+        kind = kind or _kind(values)
         if kind == "mmengine":
             lines = list(_mmengine(values, "net"))
         elif kind == "allennlp":
@@ -184,6 +185,8 @@ def _kind(values: Any) -> str:
 def _number(value: Any, name: str = "a value") -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _error("bad-argument", f"{name} must be a number, got {value!r:.200}")
+    if isinstance(value, int) and abs(value) > LARGEST_INT:
+        raise _error("bad-argument", f"{name} needs more than 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if value != value else "inf" if value > 0 else "-inf"
     return repr(value).replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
@@ -276,17 +279,10 @@ def _configs(values: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 def _quoted(text: str) -> str:
     """A text as a rule file writes it."""
-    found = []
     for c in text:
-        if c.isprintable() and c not in '"\\':
-            found.append(c)
-        elif c in '"\\':
-            found.append(f"\\{c}")
-        elif ord(c) < 0xD800 or 0xE000 <= ord(c) <= 0xFFFF:
-            found.append(f"\\u{ord(c):04x}")
-        else:
+        if "\ud800" <= c <= "\udfff":
             raise _error("bad-settings", f"no rule file can hold the character U+{ord(c):04X} of a name")
-    return f'"{"".join(found)}"'
+    return quoted(text)
 
 
 def _list(value: Any, what: str) -> list[Any]:
@@ -455,13 +451,15 @@ def _right_side(what: str, value: Any) -> str | None:
 def _selector(regex: Any) -> str:
     if not isinstance(regex, str) or not regex:
         raise _error("bad-settings", f"a regular expression is a text, not {regex!r:.200}")
-    if re.search(r"\(\?[=!<]|\\[1-9]", regex):
-        raise _error(
-            "bad-settings", f"`{regex}` looks around or back, which rule files don't (their expressions are RE2's)",
-            "write it without, or as a path",
-        )  # fmt: skip
-    if not regex.isprintable() or len(re.search(r"\\*$", regex)[0]) % 2:  # type: ignore[index]
+    if not regex.isprintable():
         raise _error("bad-settings", f"{regex!r:.200} is no regular expression that a rule file can hold")
+    try:
+        linear_regex(regex)
+    except ValueError as error:
+        raise _error(
+            "bad-settings", f"`{regex:.200}` is no regular expression that a rule file can hold: {error}",
+            "theirs are RE2's: no look-around, no back-references; write it without, or as a path",
+        ) from None  # fmt: skip
     text = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", regex)
     return f"/{'(?:)' if text[0] in ' =*' else ''}{text}/?"
 
@@ -481,7 +479,7 @@ def _allennlp(values: Any) -> list[str]:
         values = values["initializer"]
     prevented: list[Any] = []
     if isinstance(values, Mapping):
-        unknown = sorted(set(values) - {"regexes", "prevent_regexes", "type"})
+        unknown = sorted(map(str, set(values) - {"regexes", "prevent_regexes", "type"}))
         if unknown:
             raise _error(
                 "bad-settings",
@@ -507,7 +505,9 @@ def _allennlp(values: Any) -> list[str]:
 
 def _regexes(values: Any, first_wins: bool) -> list[str]:
     pairs: list[tuple[Any, Any]] = []
-    items = values.items() if isinstance(values, Mapping) else [(None, item) for item in values]
+    items = (
+        values.items() if isinstance(values, Mapping) else [(None, item) for item in _list(values, "what is converted")]
+    )
     for regex, item in items:
         if regex is not None:
             pairs.append((regex, item))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import manifest as manifests
 from .diagnostic import Diagnostic, ResolveError
+from .nodes import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -314,8 +315,7 @@ def child_label(module: ModuleInfo, name: str) -> str:
         return f"{module.label}[{name}]"
     if name.isidentifier() or name.isdigit():
         return f"{module.label}.{name}"
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{module.label}["{escaped}"]'
+    return f"{module.label}[{quoted(name)}]"
 
 
 # ---- plain attributes

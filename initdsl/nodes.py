@@ -450,3 +450,34 @@ class Expect:
 
 
 Rule = Annotated[Assign | Tie | Copy | Keep | Default | Let | Use | Block | Expect, Field(discriminator="kind")]
+
+
+# ---- as text and in use
+
+
+def quoted(name: str) -> str:
+    """A name in quotes as a rule file writes it: what does not print by its code, where that has four digits.
+
+    A lone surrogate stays as it is: no rule file can hold one.
+    """
+
+    def written(c: str) -> str:
+        if c in '"\\':
+            return f"\\{c}"
+        return c if c.isprintable() or c > "\uffff" or "\ud800" <= c <= "\udfff" else f"\\u{ord(c):04x}"
+
+    return f'"{"".join(map(written, name))}"'
+
+
+def linear_regex(pattern: str) -> Any:
+    """A regular expression in RE2, which takes linear time. Raises ValueError, with RE2's reason, for what it refuses."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 23
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "it is not understood"
+        raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None

@@ -30,6 +30,7 @@ from .nodes import (
     Union_,
     View,
     Within,
+    linear_regex,
 )  # fmt: skip
 from .source import Span
 
@@ -520,18 +521,11 @@ class Matcher:
     def compiled(self, node: Regex) -> Any:
         """The regular expression, in a linear-time engine. Raises EvalError for one that engine refuses."""
         if node.pattern not in self._regexes:
-            import re2
-
-            options = re2.Options()
-            options.log_errors = False
-            options.max_mem = 1 << 23
             try:
-                self._regexes[node.pattern] = re2.compile(node.pattern, options)
-            except re2.error as error:
-                reason = error.args[0] if error.args else "it is not understood"
-                reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+                self._regexes[node.pattern] = linear_regex(node.pattern)
+            except ValueError as error:
                 raise EvalError(
-                    f"this regular expression can't be used: {reason}", node.span,
+                    f"this regular expression can't be used: {error}", node.span,
                     "it has the syntax of RE2: no look-around, no back-references", "bad-regex",
                 ) from None  # fmt: skip
         return self._regexes[node.pattern]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +253,45 @@ def test_lists_of_expressions(settings: Any, first_wins: bool) -> None:
     assert (net.head[0].weight == (1 if first_wins else 2)).all()
 
 
+@pytest.mark.parametrize("kind", ["allennlp", "regexes"])
+def test_numbers_and_what_is_skipped(kind: str) -> None:
+    entries: list[Any] = [
+        ["reg.bias", float("-inf")],
+        ["head.0.bias", float("nan")],
+        ["stem", "skip"],
+        ["body", "keep"],
+    ]
+    net = Net()
+    before = copy.deepcopy(net.state_dict())
+    filled(net, initdsl.convert([*entries, ["weight|bias", 0.5]], kind))
+    assert net.reg.bias.tolist() == [float("-inf")] * 4
+    assert net.head[0].bias.isnan().all()
+    assert (net.head[1].weight == 0.5).all()
+    for name in before:
+        if name.startswith(("stem", "body")):
+            assert torch.equal(net.state_dict()[name], before[name]), name
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\x07", "a b", "é", "1", "\U000e0001"])
+def test_parts_by_odd_names(name: str) -> None:
+    net = nn.ModuleDict({"inner": nn.ModuleDict({name: nn.Linear(2, 2)}), "other": nn.Linear(2, 2)})
+    filled(net, initdsl.convert({"type": "Constant", "val": 3, "bias": 4, "override": {"name": f"inner.{name}"}}))
+    assert (net["inner"][name].weight == 3).all()
+    assert (net["inner"][name].bias == 4).all()
+    assert not (net["other"].weight == 3).any()
+
+
+def test_a_part_from_a_checkpoint(tmp_path: Path) -> None:
+    saved = nn.Linear(16, 4)
+    save_file({f"old.{k}": v for k, v in saved.state_dict().items()}, tmp_path / "reg.safetensors")
+    part = {"name": "reg", "type": "Pretrained", "checkpoint": "reg.safetensors", "prefix": "old"}
+    net = filled(
+        Net(), initdsl.convert({"type": "Constant", "val": 2, "layer": "Linear", "override": part}), root=tmp_path
+    )
+    same(net.reg, saved)
+    assert (net.head[0].weight == 2).all()
+
+
 # ---- reading
 
 
@@ -284,7 +325,26 @@ def test_the_ways_it_is_written(text: str) -> None:
         ({"type": "Pretrained", "checkpoint": "torchvision://resnet50"}, "no file that a rule file can load"),
         ([["a", "xavier"]], "did you mean `xavier_"),
         ([["a", {"type": "block_orthogonal"}]], "as (4, hidden_size, -1)"),
-        ([["(?!a)b", "zero"]], "looks around"),
+        ([["(?!a)b", "zero"]], "no look-around"),
+        ([["(?P<n>a)(?P=n)", "zero"]], "no back-references"),
+        ([["a\\", "zero"]], "trailing"),
+        ([["a\n", "zero"]], "no regular expression that a rule file can hold"),
+        ([["", "zero"]], "a regular expression is a text"),
+        ([["a", True]], "an initializer is a name or has a `type`, not True"),
+        ([["a", {"val": 1}]], "an initializer is a name or has a `type`"),
+        ([["a", {"type": "constant", "val": 2**63}]], "`val` of `constant` needs more than 64 bits"),
+        ({"initializer": {3: 1, "b": 2}}, "has no `3`"),
+        ({"initializer": {"regexes": 3}}, "`regexes` is a list, not 3"),
+        ([{"pattern": "a", "type": "zero"}, {"type": "zero"}], "an entry has a `pattern` and a `type`"),
+        ({"type": "Constant", "val": 1, "layer": 3}, "`layer` is a list, not 3"),
+        ({"type": "Constant", "val": 1, "layer": ["a b"]}, "the name of a class, not 'a b'"),
+        ({"type": "Constant", "val": 1, "override": [3]}, "an `override` is a dict with a `name`, not 3"),
+        ({"type": "Constant", "val": 1, "override": {"name": "\ud800"}}, "the character U+D800"),
+        ({"type": "Pretrained", "map_location": "cpu"}, "needs `checkpoint`"),
+        ({"model": {"init_cfg": [3]}}, "an `init_cfg` is a dict with a `type`, not 3"),
+        (3, "no settings of a known kind"),
+        ([], "no settings of a known kind"),
+        ("# " + "a" * (1 << 20), "at most 1,048,576 characters"),
         ([["a", "zero", 1]], "pair"),
         ({"initializer": {"regex": []}}, "has no `regex`"),
         ([{"pattern": "a", "type": "nothing_such"}], "`nothing_such`"),
@@ -297,6 +357,42 @@ def test_refused(settings: Any, said: str) -> None:
     with pytest.raises(initdsl.RuleError) as caught:
         initdsl.convert(settings)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [None, "mmengine"])
+def test_settings_too_deep_are_refused(kind: str | None) -> None:
+    deep: Any = {"init_cfg": {"type": "Constant", "val": 1}}
+    for _ in range(5000):
+        deep = {"part": deep}
+    with pytest.raises(initdsl.RuleError, match="nested too deeply"):
+        initdsl.convert(deep, kind)
+
+
+def test_a_kind_that_is_none_and_settings_that_are_not_of_their_kind() -> None:
+    with pytest.raises(initdsl.RuleError, match="there are mmengine, allennlp, regexes"):
+        initdsl.convert([["a", "zero"]], "mmengin")
+    with pytest.raises(initdsl.RuleError, match="is a list, not 3"):
+        initdsl.convert("3", "regexes")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &x [1]\nb: *x", "aliases"), ("a: [1", "while parsing a flow sequence"), ("a: !!python/name:os.system", "tag"),
+        ("a: !!int x", "a value that can't be read"), ("just words", "nor YAML"),
+    ],
+)  # fmt: skip
+def test_yaml_that_is_refused(text: str, said: str) -> None:
+    pytest.importorskip("yaml")
+    with pytest.raises(initdsl.RuleError, match=re.escape(said)):
+        initdsl.convert(text)
+
+
+def test_without_pyyaml_its_text_is_refused_and_json_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(initdsl.RuleError, match="pip install pyyaml"):
+        initdsl.convert("initializer:\n  - ['weight', zero]\n")
+    assert "/weight/? = 0" in initdsl.convert('[["weight", "zero"]]')
 
 
 def test_what_is_converted_is_laid_out_and_has_no_findings(tmp_path: Path) -> None:
@@ -322,3 +418,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
             cli.group(["convert", *bad], standalone_mode=False)
         assert caught.value.code == 2
     assert "did you mean `Normal`" in capsys.readouterr().err
+    for text, said in ((b"\xff", "it is not utf-8"), (b"3", "a known kind")):
+        Path("odd.json").write_bytes(text)
+        with pytest.raises(SystemExit) as caught:
+            cli.group(["convert", "odd.json"], standalone_mode=False)
+        assert caught.value.code == 2
+        assert said in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.StringIO('[["weight", "zero"], ["w", 1]]'))
+    cli.group(["convert", "-", "--last-wins", "--from", "regexes"], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines()[1:] == ["/weight/? = 0", "/w/?      = 1"]

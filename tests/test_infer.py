@@ -209,7 +209,165 @@ def test_few_elements_are_a_guess() -> None:
     assert "# guess" in found.text
 
 
+def started(net: nn.Module, text: str) -> nn.Module:
+    """The network, filled by rules: what infer is to find again."""
+    initdsl.apply(net, text)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("Linear.weight[2] = 1; Linear.weight[5] = -2", ["Linear.weight[2] = 1", "Linear.weight[5] = -2"]),
+        ("net.a.weight[2] = 1; net.b.weight[3] = 1", ["net.a.weight[2] = 1", "net.b.weight[3] = 1"]),
+    ],
+)
+def test_rows_that_hold_one_value(rows: str, said: list[str]) -> None:
+    def build() -> nn.Module:
+        net = nn.ModuleDict({"a": nn.Linear(32, 32), "b": nn.Linear(32, 32)})
+        return started(net, f"Linear.weight ~ normal(0, 0.3); *.bias = 0; {rows}")
+
+    lines = statements(reproduced(build)).splitlines()
+    assert [line for line in lines if "[" in line] == said
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn", "said"),
+    [
+        ((16, 16), "orthogonal(2)", "Linear.weight ~ orthogonal(2)"),
+        ((8, 16), "orthogonal()", "Linear.weight ~ orthogonal()"),
+        ((64, 16), "orthogonal()", "Linear.weight ~ orthogonal()"),
+        ((24, 8), "orthogonal()", "Linear.weight ~ orthogonal()"),
+        ((32, 16), "as (2, -1, 16)[*] ~ orthogonal()", "Linear.weight as (2, -1, 16)[*] ~ orthogonal()"),
+        ((16, 16), "as (4, -1, 16)[*] ~ orthogonal()", "Linear.weight as (4, -1, 16)[*] ~ orthogonal()"),
+        ((64, 8), "as (2, -1, 8)[*] ~ orthogonal()", "Linear.weight as (2, -1, 8)[*] ~ orthogonal()"),
+    ],
+)
+def test_orthogonal_matrices_whole_and_in_blocks(shape: tuple[int, int], drawn: str, said: str) -> None:
+    def build() -> nn.Module:
+        net = nn.Sequential(nn.Linear(shape[1], shape[0]))
+        return started(net, f"Linear.weight {drawn if drawn.startswith('as') else f'~ {drawn}'}; *.bias = 0")
+
+    assert said in statements(initdsl.infer(build, samples=3)).splitlines()
+
+
+def test_orthogonal_matrices_of_two_gains_have_two_rules() -> None:
+    def build() -> nn.Module:
+        net = nn.ModuleDict({"a": nn.Linear(16, 16), "b": nn.Linear(16, 16)})
+        return started(net, "net.a.weight ~ orthogonal(2); net.b.weight ~ orthogonal(sqrt(2)); *.bias = 0")
+
+    lines = statements(initdsl.infer(build)).splitlines()
+    assert {"net.a.weight ~ orthogonal(2)", "net.b.weight ~ orthogonal(sqrt(2))"} <= set(lines)
+
+
+def test_two_stacks_scaled_by_layer_have_a_rule_each() -> None:
+    def build() -> nn.Module:
+        stacks = {name: nn.ModuleList([nn.Linear(60, 60) for _ in range(3)]) for name in ("a", "b")}
+        rules = "; ".join(f"net.{name}[i].weight ~ normal(0, 0.02 / sqrt(2 * (i + 1)))" for name in stacks)
+        return started(nn.ModuleDict(stacks), f"{rules}; *.bias = 0")
+
+    lines = statements(reproduced(build)).splitlines()
+    scale = "~ normal(0, 0.02 / sqrt(2 * (i + 1)))"
+    assert sorted(lines) == ["Linear.bias = 0", f"net.a[i].weight {scale}", f"net.b[i].weight {scale}"]
+
+
+def test_two_stacks_of_mixed_layers_have_a_rule_each() -> None:
+    def build() -> nn.Module:
+        stacks = {
+            name: nn.ModuleList([nn.Sequential(nn.Linear(40, 40), nn.LayerNorm(40)) for _ in range(3)]) for name in "ab"
+        }
+        rules = "Linear.weight in net.a ~ kaiming_normal(); Linear.weight in net.b ~ normal(0, 0.5)"
+        return started(nn.ModuleDict(stacks), f"{rules}; *.bias = 0")
+
+    lines = statements(reproduced(build)).splitlines()
+    assert len(lines) == 4
+    assert "net.b[*][0].weight ~ normal(0, 0.5)" in lines
+
+
+def test_numbers_off_centre_are_no_common_rule_of_other_means_or_scales() -> None:
+    def build() -> nn.Module:
+        net = nn.ModuleDict({name: nn.Linear(64, 64) for name in "abc"})
+        return started(
+            net,
+            "net.a.weight ~ normal(1, 0.1); net.b.weight ~ normal(2, 0.1); net.c.weight ~ normal(1, 0.5); *.bias = 0",
+        )
+
+    lines = statements(reproduced(build)).splitlines()
+    assert {"net.a.weight ~ normal(1, 0.1)", "net.b.weight ~ normal(2, 0.1)", "net.c.weight ~ normal(1, 0.5)"} < set(
+        lines
+    )
+
+
+class Places(nn.Module):
+    """Parameters that hold their place; one without elements, one without dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = nn.Parameter(torch.arange(6.0).repeat(3, 1))
+        self.rows = nn.Parameter(torch.arange(6.0))
+        self.none = nn.Parameter(torch.empty(0, 3))
+        self.scalar = nn.Parameter(torch.tensor(2.5))
+
+
+def test_places_and_tensors_without_elements_or_dimensions() -> None:
+    lines = statements(initdsl.infer(Places)).splitlines()
+    assert sorted(lines) == ["net.columns = index(1)", "net.rows = index(0)", "net.scalar = 2.5"]
+
+
+def test_weights_that_are_computed_are_those_that_rules_name() -> None:
+    from torch.nn.utils import parametrizations, weight_norm
+
+    def build() -> nn.Module:
+        net = nn.Sequential(
+            parametrizations.weight_norm(nn.Linear(32, 40)), weight_norm(nn.Linear(40, 32)), nn.Linear(32, 8)
+        )
+        return started(net, "Linear.weight ~ normal(0, 0.5); *.bias = 0")
+
+    assert sorted(statements(initdsl.infer(build)).splitlines()) == [
+        "Linear.bias = 0",
+        "Linear.weight ~ normal(0, 0.5)",
+    ]
+
+
+def test_a_reset_that_fails_is_no_default() -> None:
+    class Broken(nn.Linear):
+        ready = False
+
+        def reset_parameters(self) -> None:
+            if self.ready:
+                raise RuntimeError("only once")
+            super().reset_parameters()
+            self.ready = True
+
+    text = statements(reproduced(lambda: nn.Sequential(Broken(40, 40))))
+    assert "default" not in text
+    assert "Broken.weight ~ kaiming_uniform(a=sqrt(5))" in text
+
+
+ODD = ('a"b', "c\\d", "e f", "new\nline", "tab\t", "\x00", "\u202e", "\U000e0001", "1", "é")
+
+
+def test_parameters_by_odd_names() -> None:
+    def build() -> nn.Module:
+        drawn = nn.ParameterDict({name: nn.Parameter(torch.randn(40, 40)) for name in ODD})
+        return nn.ModuleDict(
+            {"drawn": drawn, "set": nn.ParameterDict({name: nn.Parameter(torch.ones(2)) for name in ODD})}
+        )
+
+    found = reproduced(build)
+    assert len(initdsl.plan(build(), found.text).entries) == 2 * len(ODD)
+
+
+def test_a_name_that_no_rule_file_can_hold_is_an_error() -> None:
+    with pytest.raises(initdsl.InitDSLError, match="forbidden-character"):
+        initdsl.infer(lambda: nn.ModuleDict({"inner": nn.ParameterDict({"\ud800": nn.Parameter(torch.ones(2))})}))
+
+
 def test_refused() -> None:
+    with pytest.raises(TypeError, match=r"returned int, not an nn\.Module"):
+        initdsl.infer(lambda: 3)  # type: ignore[arg-type, return-value]
+    with pytest.raises(initdsl.ResolveError, match=r"`net\.weight` is on the meta device"):
+        initdsl.infer(lambda: nn.Linear(2, 2, device="meta"))
     with pytest.raises(TypeError, match="factory"):
         initdsl.infer(nn.Linear(2, 2))
     widths = iter(range(2, 100))
@@ -232,6 +390,24 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         cli.group(["infer", "--model", "model.py:built"], standalone_mode=False)
     assert caught.value.code == 2
     assert "built already" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        cli.group(["infer", "--model", "model.py:build", "-o", "model.txt"], standalone_mode=False)
+    assert caught.value.code == 2
+    assert "`model.txt` is not an .init file" in capsys.readouterr().err
+    cli.group(["infer", "--model", "model.py:build", "--samples", "2"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "Linear.weight ~ normal(0, 0.05)" in said.out
+    assert said.err == ""
+    Path("odd.py").write_text(
+        "import torch\nfrom torch import nn\ndef build():\n    net = nn.Sequential(*(nn.Linear(40, 1) for _ in range(13)))\n"
+        "    with torch.no_grad():\n        for layer in net: layer.weight.exponential_(), layer.bias.zero_()\n    return net\n"
+    )
+    cli.group(["infer", "--model", "odd.py:build"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "# not understood" in said.out
+    told = said.err.removeprefix("not understood: ").strip().split(", ")
+    assert len(told) == 13
+    assert set(told) == {f"net[{i}].weight" for i in range(12)} | {"..."}
 
 
 # ---- held out: networks it was not made with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import sys
@@ -120,6 +121,55 @@ def test_the_callback_on_a_whole_module_made_in_its_constructor(lightning: Any, 
         fitted(lightning, Ready(), ApplyRules("net.modle[0].weight = 1"), tmp_path)
 
 
+def test_two_callbacks_fill_two_parts(lightning: Any, tmp_path: Path) -> None:
+    from initdsl.integrations.lightning import ApplyRules
+
+    module = example("lightning_callback").Regression()
+    both = [ApplyRules("Linear.* = 3", attribute="model.0"), ApplyRules("Linear.* = 5", attribute="model.2")]
+    trainer = lightning.Trainer(
+        max_steps=1, accelerator="cpu", callbacks=both, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(module)
+    assert (module.model[0].weight == 3).all()
+    assert (module.model[2].weight == 5).all()
+    assert "configure_model" not in module.__dict__
+
+
+@pytest.fixture
+def imported_anew(monkeypatch: pytest.MonkeyPatch, lightning: Any) -> Any:
+    """Imports the callback's module as if nothing had imported it, Lightning or its parts."""
+    for name in [n for n in sys.modules if n.split(".")[0] in ("lightning", "pytorch_lightning")]:
+        monkeypatch.delitem(sys.modules, name)
+    kept = sys.modules.pop("initdsl.integrations.lightning", None)
+    yield lambda: importlib.import_module("initdsl.integrations.lightning")
+    sys.modules.pop("initdsl.integrations.lightning", None)
+    if kept is not None:
+        sys.modules["initdsl.integrations.lightning"] = kept
+
+
+def test_the_callback_is_that_of_the_library_there_is(monkeypatch: pytest.MonkeyPatch, imported_anew: Any) -> None:
+    older = ModuleType("pytorch_lightning")
+    older.Callback = type("Callback", (), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", older)
+    assert issubclass(imported_anew().ApplyRules, older.Callback)  # type: ignore[attr-defined]
+
+
+def test_without_lightning_the_import_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, imported_anew: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    (tmp_path / "lightning").mkdir()
+    (tmp_path / "lightning" / "__init__.py").write_text("import absent_dependency")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="absent_dependency"):  # a broken installation is none of ours
+        imported_anew()
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(ModuleNotFoundError, match="neither `lightning` nor `pytorch_lightning` is installed"):
+        imported_anew()
+
+
 # ---- accelerate
 
 
@@ -199,6 +249,20 @@ def test_ways_to_name_a_rule_file(form: str, tmp_path: Path, monkeypatch: pytest
     net = nn.Linear(2, 2)
     apply_config(net, config)
     assert (net.weight == {"path": 1, "mapping": 2, "omegaconf": 3}[form]).all()
+
+
+def test_the_root_is_a_path_of_where_the_program_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from initdsl.integrations.hydra import apply_config
+
+    monkeypatch.chdir(tmp_path)
+    Path("deep").mkdir()
+    Path("base.init").write_text("*.* = 4\n")
+    Path("deep/rules.init").write_text('use "../base.init"\n')
+    net = nn.Linear(2, 2)
+    with pytest.raises(initdsl.InitDSLError, match="outside"):
+        apply_config(net, {"rules": "deep/rules.init"})
+    apply_config(net, {"rules": "deep/rules.init", "root": "."})
+    assert (net.weight == 4).all()
 
 
 @pytest.mark.parametrize(

@@ -668,3 +668,19 @@ def test_a_small_part_of_a_large_network(rules: str) -> None:
     initdsl.apply(net, rules)
     ones = {name for name, p in net.named_parameters() if bool((p == 1).any())}
     assert ones == {"5.0.weight", "5.1.weight"}
+
+
+ODD = ["a b", 'a"b', "a\\b", "new\nline", "\t", "\x00", "\x7f", "\u202e", "\u2028", "\U000e0001", "é", "😀", "1", "[*]"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_label_is_a_path_to_what_it_names(name: str) -> None:
+    net = nn.ModuleDict(
+        {name: nn.ParameterDict({name: nn.Parameter(torch.zeros(2)), "other": nn.Parameter(torch.zeros(2))})}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (label,) = [e.label for e in initdsl.plan(net, "*.* = 1").entries if not e.name.endswith("other")]
+        initdsl.apply(net, f"{label} = 1")
+    assert (net[name][name] == 1).all()
+    assert (net[name]["other"] == 0).all()

@@ -90,6 +90,19 @@ def test_wrong_rules_are_refused_by_the_constructor() -> None:
 
     with pytest.raises(TypeError, match="init_rules"):
         Without(gpt2_config())
+    with pytest.raises(TypeError, match="stands before a transformers model"):
+        type("Alone", (RulesMixin,), {"init_rules": GPT2})()
+
+
+def test_an_initializer_of_ones_own() -> None:
+    def halves(tensor: torch.Tensor) -> None:
+        tensor.fill_(0.5)
+
+    rules = "Embedding.weight = halves()"
+    net = with_rules(transformers.GPT2Model, rules, initializers={"halves": halves})(gpt2_config())
+    assert (net.wte.weight == 0.5).all()
+    with pytest.raises(initdsl.InitDSLError, match="halves"):
+        with_rules(transformers.GPT2Model, rules)(gpt2_config())
 
 
 def test_on_the_meta_device_nothing_is_drawn() -> None:

@@ -196,7 +196,9 @@ def _orthogonal(tensors: list[torch.Tensor]) -> tuple[float, int] | None:
     first = tensors[0]
     if first.ndim < 2:
         return None
-    for blocks in (4, 3, 2, 1):  # orthogonal gates, stacked, have orthogonal columns too
+    # a wide block is orthogonal in its parts, and tall ones are together: neither tells how the draw was cut
+    wide = [blocks for blocks in (1, 2, 3, 4) if len(first) <= blocks * first[0].numel()]
+    for blocks in [*wide, *(b for b in (4, 3, 2, 1) if b not in wide)]:
         if len(first) % blocks:
             continue
         gains = {g for t in tensors[:2] for block in t.flatten(1).chunk(blocks) for g in [_gain(block)]}

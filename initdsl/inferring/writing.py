@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from ..diagnostic import InitDSLError
 from ..formatter import format as laid_out
 from ..network import Live, ModuleInfo, Network, child_label
+from ..nodes import quoted
 from .laws import Fit, Tensor, fit
 from .sampling import Sampled, sample
 
@@ -111,16 +111,20 @@ def _placed(network: Network, one: Sampled) -> Tensor:
 
 def _layer(network: Network, module: ModuleInfo) -> tuple[int, int, str] | None:
     """`(i, how many, the list's label)` where exactly one list of layers lies above a module."""
-    found = []
+    found = list(_stacks(network, module))
+    return found[0] if len(found) == 1 else None
+
+
+def _stacks(network: Network, module: ModuleInfo) -> Iterator[tuple[int, int, str]]:
+    """`(i, how many, the list's label)` for each list of layers of one class that lies above a module, inner ones first."""
     current = module
     while current.parents:
         parent, name = current.parents[0]
         above = network.modules[parent]
         alike = len({network.modules[child].cls for child in above.children.values()}) == 1 < len(above.children)
         if above.container == "list" and name.isdigit() and alike:
-            found.append((int(name), len(above.children), above.label))
+            yield int(name), len(above.children), above.label
         current = above
-    return found[0] if len(found) == 1 else None
 
 
 def _anchor(network: Network, one: Sampled) -> tuple[str, str]:
@@ -140,7 +144,7 @@ def _anchor(network: Network, one: Sampled) -> tuple[str, str]:
 
 
 def _member(local: str) -> str:
-    return f".{local}" if local.isidentifier() or local.isdigit() else f'["{local}"]'
+    return f".{local}" if local.isidentifier() or local.isdigit() else f"[{quoted(local)}]"
 
 
 def _class_selector(one: Sampled) -> str | None:
@@ -150,8 +154,12 @@ def _class_selector(one: Sampled) -> str | None:
     return f"{name}{_member(one.local)}"
 
 
-def _template(one: Sampled) -> str:
-    return re.sub(r"\[\d+\]", "[*]", one.label)
+def _template(network: Network, one: Sampled) -> str:
+    """A tensor's path in all layers of the lists above it."""
+    label = one.label
+    for place, _, stack in _stacks(network, one.module):
+        label = f"{stack}[*]{label.removeprefix(f'{stack}[{place}]')}"
+    return label
 
 
 def _indexed(one: Sampled, list_label: str) -> str:
@@ -206,7 +214,8 @@ def _split(network: Network, selector: str, members: list[Tensor], level: int) -
 
 
 def _key(network: Network, one: Sampled, level: int) -> str:
-    return (_anchor(network, one)[1], _template(one), one.label)[level]
+    anchor, path = _anchor(network, one)
+    return (_template(network, one) if anchor == "net" else path, _template(network, one), one.label)[level]
 
 
 def _fitted(selector: str, members: list[Tensor]) -> _Rule | None:
@@ -295,11 +304,7 @@ def _written(network: Network, ties: list[str], rules: list[_Rule], tensors: lis
     for rule, selectors in _merged(rules):
         lines += ["", rule.comment()]
         lines += _statements(rule, selectors)
-    text = "\n".join(lines) + "\n"
-    try:
-        text = laid_out(text)
-    except InitDSLError as error:  # a name that no selector can write
-        raise AssertionError(f"what was inferred is no rule file: {error}") from error
+    text = laid_out("\n".join(lines) + "\n")
     kept = [t.sampled.label for rule in rules if rule.fit is None for t in rule.tensors]
     unsure = [rule.selector for rule in rules if rule.fit is not None and rule.fit.sure == "guess"]
     return Inferred(text, kept, unsure)
