@@ -222,6 +222,15 @@ def test_set(text: str, value: str, folder: Path) -> None:
     assert value in json.dumps(entries[0])
 
 
+@pytest.mark.parametrize("text", ["fan_out", '"fan_out"'])
+def test_set_a_word(text: str, folder: Path) -> None:
+    (folder / "set.init").write_text('let how = "fan_in"\nLinear.weight ~ kaiming_normal(mode=how)\n')
+    entries = json.loads(plan("--format", "json", "--set", f"how={text}", rules="set.init").stdout)["entries"]
+    # sqrt(2 / 4) and sqrt(2 / 3), of a weight of 4 x 3
+    assert "0.70710" in json.dumps(entries[0])
+    assert "0.8164" in json.dumps(json.loads(plan("--format", "json", rules="set.init").stdout)["entries"][0])
+
+
 @pytest.mark.parametrize("setting", ["std", "=1", "1a=2", "a b=2"])
 def test_set_that_is_none(setting: str, folder: Path) -> None:
     assert f"`--set {setting}` is not `name=value`" in plan("--set", setting, code=2).stderr

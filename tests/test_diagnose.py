@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import json
 import math
 import random
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,14 @@ import numpy as np
 import pytest
 import torch
 from browser import CHROMIUM, Browser
+from click.testing import CliRunner
 from nets import same, snapshot
 from pages import initdsl_command
 from scipy.integrate import quad
 from torch import nn
 
 import initdsl
+from initdsl import cli
 from initdsl.diagnosis import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning")
@@ -331,6 +336,29 @@ def test_samples() -> None:
         initdsl.diagnose(Two(), None, (a, b), input_shape=(3,))
 
 
+class Steps(nn.Module):
+    """A diffusion network: numbers, and for each sample the step it is at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.Embedding(100, 4)
+        self.up = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return self.up(x) + self.steps(t)
+
+
+class Alone(nn.Module):
+    """Takes nothing: what it puts out it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(4, 4)
+
+    def forward(self) -> torch.Tensor:
+        return self.up(torch.ones(2, 4))
+
+
 @pytest.mark.parametrize(
     ("net", "shape", "inputs"),
     [
@@ -342,6 +370,15 @@ def test_samples() -> None:
         (lambda: nn.Transformer(32, 4, 1, 1, 64), None, "random float32 [8, 16, 32], float32 [8, 16, 32]"),
         (lambda: nn.Sequential(nn.Linear(4, 4)).double(), None, "random float64 [64, 4]"),
         (lambda: nn.Sequential(nn.Linear(4, 4)).bfloat16(), None, "random bfloat16 [64, 4]"),
+        (lambda: nn.Sequential(nn.Conv1d(3, 4, 5), nn.ReLU()), None, "random float32 [8, 3, 64]"),
+        (lambda: nn.Sequential(nn.Conv1d(1, 4, 80, 4), nn.Flatten(), nn.Linear(948, 2)), None, "random float32 [8, 1, 1024]"),
+        (lambda: nn.Sequential(nn.Conv3d(3, 4, 5)), None, "random float32 [8, 3, 16, 32, 32]"),
+        (lambda: nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 4)), None, "random float32 [8, 16, 6]"),
+        (lambda: nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), None, "random float32 [64, 6]"),
+        (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), None, "random float32 [8, 3, 32, 32]"),
+        (lambda: nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4)).double(), (2, 5), "random int64 [2, 5]"),
+        (Steps, None, "random float32 [64, 4], int64 [64]"),
+        (Alone, None, "no input"),
     ],
 )  # fmt: skip
 def test_random_input_fits(net: Callable[[], nn.Module], shape: tuple[int, ...] | None, inputs: str) -> None:
@@ -399,6 +436,58 @@ def test_gradients_get_through_frozen_layers() -> None:
     assert not net[0].weight.requires_grad
 
 
+@pytest.mark.models
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("gpt2", "random input_ids=int64 [2, 7]"),
+        ("t5", "random input_ids=int64 [2, 7], decoder_input_ids=int64 [2, 7]"),
+    ],
+)
+@pytest.mark.usefixtures("torchvision_shim")
+def test_a_shape_for_a_model_of_words(name: str, inputs: str) -> None:
+    assert initdsl.diagnose(real(name), input_shape=(2, 7)).inputs == inputs
+
+
+def test_what_is_no_network_and_no_optimizer() -> None:
+    with pytest.raises(TypeError, match=r"a network is an nn\.Module, not str"):
+        initdsl.diagnose("net")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one of adam, sgd, not 'adamw'"):
+        initdsl.diagnose(nn.Linear(2, 2), optimizer="adamw")
+    net = nn.Linear(2, 2)
+    net.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(initdsl.DiagnoseError, match="can't be copied: TypeError"):
+        initdsl.diagnose(net)
+
+
+def test_layers_by_name() -> None:
+    made = initdsl.diagnose(deep(3, 8, nn.Tanh), seed=0)
+    assert len(made) == len(list(made)) == 7
+    assert made["4"].name == "4"
+    with pytest.raises(KeyError, match="did you mean `4`"):
+        made["4x"]
+    assert repr(made).startswith("<Diagnosis of Sequential, 7 layers: ")
+
+
+def test_a_table_for_notebooks_is_escaped() -> None:
+    net = nn.Sequential()
+    for i in range(3):
+        net.add_module(f"<b>{i}", nn.Linear(4, 4))
+    rules = "Linear.* ~ normal(0, 1)"
+    one = initdsl.diagnose(net, rules, seed=0)
+    both = one.compare(initdsl.diagnose(net, "Linear.* = 0", seed=0))
+    for table in (one._repr_html_(), both._repr_html_()):
+        assert "<td>&lt;b&gt;" in table
+        assert "<b>0" not in table
+    assert "<th scope=col>act std A</th><th scope=col>act std B</th>" in both._repr_html_()
+    head, *lines = str(both).splitlines()
+    assert head.startswith("A: Sequential by ")
+    assert lines[0].startswith("B: Sequential by ")
+    assert any(line.startswith("warning: B: ") for line in lines)
+    assert not any(line.startswith("warning: A: ") for line in lines)
+
+
 def test_there_is_always_a_verdict() -> None:
     assert [remark.severity for remark in initdsl.diagnose(nn.Linear(4, 4)).verdict] == ["fine"]
     two = initdsl.diagnose(nn.Sequential(nn.Linear(4, 400), nn.Linear(400, 4)), "*.weight ~ normal(0, 1); *.bias = 0")
@@ -450,6 +539,8 @@ def real(name: str) -> nn.Module:
         "bert": lambda: hf.BertForSequenceClassification(hf.BertConfig(**TRANSFORMER)),
         "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**TRANSFORMER)),
         "t5": lambda: hf.T5ForConditionalGeneration(hf.T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=3, num_heads=4, vocab_size=99)),
+        "wav2vec2": lambda: hf.Wav2Vec2Model(hf.Wav2Vec2Config(**{**TRANSFORMER, "num_hidden_layers": 4}, conv_dim=(16, 16), conv_kernel=(10, 3), conv_stride=(5, 2), num_feat_extract_layers=2, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, apply_spec_augment=False)),
+        "whisper": lambda: hf.WhisperModel(hf.WhisperConfig(vocab_size=99, num_mel_bins=8, encoder_layers=3, decoder_layers=3, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, d_model=16, max_source_positions=20, max_target_positions=30, pad_token_id=0, decoder_start_token_id=1, bos_token_id=0, eos_token_id=0)),
         "hf vit": lambda: hf.ViTModel(hf.ViTConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8)),
     }  # fmt: skip
     found: nn.Module = made[name]()
@@ -463,7 +554,8 @@ def real(name: str) -> nn.Module:
     [
         ("resnet", "BasicBlock", 8), ("torchvision vit", "EncoderBlock", 4), ("timm vit", "Block", 4),
         ("timm convnext", "ConvNeXtBlock", 12), ("gpt2", "GPT2Block", 4), ("bert", "BertLayer", 4),
-        ("llama", "LlamaDecoderLayer", 4), ("t5", "T5Block", 3), ("hf vit", "ViTLayer", 4),
+        ("llama", "LlamaDecoderLayer", 4), ("t5", "T5Block", 3), ("hf vit", "ViTLayer", 4), ("wav2vec2", "Wav2Vec2EncoderLayer", 4),
+        ("whisper", "WhisperDecoderLayer", 3),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("torchvision_shim")
@@ -582,6 +674,61 @@ def test_samples_and_shapes_on_the_command_line(folder: Path) -> None:
         code, said = run("good.init", *words)
         assert code == 2
         assert "Traceback" not in said
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_the_table_in_colours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    plain = run("bad.init", "--against", "good.init")[1]
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    words = ["diagnose", "bad.init", "--against", "good.init", "--model", "model.py:Net", "--seed", "0"]
+    cli.group(words, standalone_mode=False)
+    sys.modules.pop("model", None)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
+    assert "\x1b[33m" in screen.getvalue()
+    squeezed = [
+        " ".join(line.removeprefix("warning: ").split())
+        for line in plain.splitlines()
+        if line.startswith(("warning: ", "A:", "B:"))
+    ]
+    assert len(squeezed) > 3
+    assert all(line in " ".join(shown.split()) for line in squeezed)
+
+
+def test_no_network_a_page_and_wrong_shapes(folder: Path) -> None:
+    code, said = initdsl_command(["diagnose", "good.init"])
+    assert code == 2
+    assert "`--model` says which network" in said
+    for words in ([], ["--against", "bad.init"]):
+        code, said = run("good.init", "--format", "html", *words)
+        assert code == 0
+        assert said.lstrip().lower().startswith("<!doctype html>")
+        assert ("bad.init" in said) is bool(words)
+    code, said = run("good.init", "--input-shape", "3,0")
+    assert code == 2
+    assert "`--input-shape 3,0` is no shape" in said
+    code, said = run("good.init", "--sample", "nowhere.safetensors")
+    assert code == 2
+    assert "there is no file `nowhere.safetensors`" in said
+
+
+def test_plots_without_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in sys.modules if n.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    result = CliRunner().invoke(cli.group, ["diagnose", "good.init", "--model", "model.py:Net", "-o", "d.png"])
+    sys.modules.pop("model", None)
+    assert result.exit_code == 2
+    assert "pip install initdsl[plot]" in result.stderr
+    assert not Path("d.png").exists()
 
 
 def test_plots(folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from initdsl.cli import group
+from initdsl.cli import lint as command
 from initdsl.linter import all_lints
 from initdsl.linter.formats import FORMATS
 
@@ -61,6 +62,7 @@ def test_what_could_not_be_read_goes_to_standard_error(folder: Path) -> None:
 
 
 def test_wrong_use_is_refused(folder: Path) -> None:
+    (folder / "a.init").write_text(CLEAN)
     for arguments, said in [
         (["--select", "drawn-constnat"], "did you mean `drawn-constant`?"),
         (["--ignore", "xyzzy"], "initdsl list lints"),
@@ -68,6 +70,10 @@ def test_wrong_use_is_refused(folder: Path) -> None:
         (["--explain", "zero-sdt"], "did you mean `zero-std`?"),
         (["--baseline", "missing.json"], "can't read `missing.json`"),
         (["--output-format", "yaml"], "yaml"),
+        (["--model", "m.py:Net", "--manifest", "m.json"], "both say which network"),
+        (["--manifest", "missing.json"], "can't read the manifest `missing.json`"),
+        (["--model", "missing.py:Net"], "there is no file `missing.py`"),
+        (["--write-baseline", "missing/b.json"], "can't write `missing/b.json`: no such file"),
     ]:
         result = lint(*arguments, code=2)
         assert said in result.stderr
@@ -95,6 +101,45 @@ def test_select_and_ignore(folder: Path) -> None:
 def test_explain_prints_the_page(folder: Path) -> None:
     for name in all_lints():
         assert "## Why is this bad" in lint("--explain", name, code=0).stdout
+
+
+MODEL = "from torch import nn\ndef build(): return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))\n"
+
+
+def test_a_network_is_linted_against(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (folder / "linted_net.py").write_text(MODEL)
+    text = "Linear.weight ~ normal(0, 0.02)\nConv2d.bias = 0\n"
+    (folder / "a.init").write_text(text)
+    lint("a.init", code=0)
+    manifest = CliRunner().invoke(group, ["manifest", "--model", "linted_net.py:build", "-o", "net.json"])
+    assert manifest.exit_code == 0, manifest.output
+    for network in (["--model", "linted_net.py:build"], ["--manifest", "net.json"]):
+        for words, stdin in ((["a.init"], None), (["-"], text)):
+            found = json.loads(lint(*words, *network, "--output-format", "json", stdin=stdin, code=1).stdout)
+            assert "uncovered-parameter" in {one["name"] for one in found}
+    sys.modules.pop("linted_net", None)
+
+
+def test_fixing_what_is_not_there_or_changes_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no `*.init` files here" in lint(".", "--fix", code=0).stderr
+    assert "missing.init" in lint("missing.init", "--fix", code=2).stderr
+    (folder / "bad.init").write_bytes(b"Linear.bias = \xff\n")
+    assert "not UTF-8" in lint("bad.init", "--fix", code=2).stderr
+    (folder / "empty.init").write_text("")
+    lint("empty.init", "--fix", code=0)
+    (folder / "a.init").write_text(FOUND)
+    whole = command.read_whole
+
+    def another_writes(path: str, most: int) -> bytes:
+        """Between the reading and the writing somebody else saves the file."""
+        text = whole(path, most)
+        (folder / "a.init").write_text(FOUND + "# theirs\n")
+        return text
+
+    monkeypatch.setattr(command, "read_whole", another_writes)
+    assert "can't write `a.init`: the file changed meanwhile" in lint("a.init", "--fix", code=2).stderr
+    assert (folder / "a.init").read_text() == FOUND + "# theirs\n"
 
 
 # ---- standard input

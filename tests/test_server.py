@@ -19,6 +19,7 @@ from torch import nn
 from wire import Wire
 
 import initdsl
+from initdsl.rules import packaged_recipes
 from initdsl.server.completion import call_around, completions
 from initdsl.server.finder import Finder
 from initdsl.server.findings import findings
@@ -284,6 +285,12 @@ def test_completion_of_files_and_recipes(folder: Path) -> None:
     assert {f"initdsl:{name}" for name in packaged_recipes()} <= set(found)
 
 
+def test_completion_of_files_where_there_is_no_folder() -> None:
+    found = labels('use "|', path="/no/such/folder/x.init")
+    assert "initdsl:gpt2" in found
+    assert all(label.startswith("initdsl:") for label in found)
+
+
 def test_the_call_around() -> None:
     call = call_around("A.w ~ where(x, normal(1, (2, 3)), kaiming_normal(0, mode=fan_in, ")
     assert call is not None
@@ -300,6 +307,51 @@ def test_hover_shows_an_initializers_documentation(known: Known) -> None:
         assert found is not None
         assert known.registry[name].doc in found[1]
         assert known.registry[name].signature in found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("let a = 1 + 2\nA.w = |a", "let a = 1 + 2"), ("let |a = 1 + 2\nA.w = a", "let a = 1 + 2"),
+        ("A.w = |pi", "3.14159"), ("A.w ~ normal(0, 1, |mean=1)", "`mean` of `normal`"), ("|keep A.w", "`keep`"),
+    ],
+)  # fmt: skip
+def test_hover_shows_lets_constants_and_words(text: str, said: str, known: Known) -> None:
+    plain, at = marked(text)
+    found = hover(plain, at, known)
+    assert found is not None
+    assert said in found[1]
+
+
+def test_what_can_not_be_read_is_not_known(tmp_path: Path) -> None:
+    text = "Linear.bias = 1\n"
+    (tmp_path / "pyproject.toml").write_text('[tool.initdsl]\nmanifest = "model.json"\n')
+    assert known_at(str(tmp_path / "x.init")).network is None  # there is no such file
+    (tmp_path / "model.json").write_text("[]")
+    assert known_at(str(tmp_path / "x.init")).network is None
+    (tmp_path / "model.json").write_text(json.dumps(initdsl.describe(Model())[0].to_manifest()))
+    assert known_at(str(tmp_path / "x.init")).network is not None
+    (tmp_path / "pyproject.toml").write_text("[tool.initdsl")
+    known = known_at(str(tmp_path / "x.init"))
+    assert known.network is None
+    assert counts(text, 0, len(text), known) == []
+    assert findings(str(tmp_path / "x.init"), text, known) == []
+
+
+def test_findings_of_used_files_stand_at_their_use(tmp_path: Path) -> None:
+    (tmp_path / "fine.init").write_text("Linear.bias = 0\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "base.init").write_text('use "deep/inner.init"\n')
+    (tmp_path / "deep" / "inner.init").write_text("Linear.weight ~ kaimin_normal(\n")
+    text = 'use "fine.init"\nuse "base.init"\n'
+    path = str(tmp_path / "x.init")
+    found = findings(path, text, known_at(path))
+    assert found
+    for one in found:
+        assert one.span is not None
+        assert text[one.span.start : one.span.end] == '"base.init"'
+        assert "inner.init:1" in one.message
+    assert [one.name for one in findings(path, "Linear.weight = \0\n", known_at(path))] == ["forbidden-character"]
 
 
 def test_hover_shows_what_a_selector_matches_with_torchs_fans(known: Known) -> None:
@@ -340,6 +392,15 @@ def test_definition(known: Known, folder: Path) -> None:
     assert definition(text, len(text), path, known) == (str(folder / "base.init"), (4, 8))
     text, at = marked('use "../ba|se.init"')
     assert definition(text, at, path, known) is None
+    text, at = marked('use "initdsl:gp|t2"')
+    assert definition(text, at, path, known) == (str(packaged_recipes()["gpt2"]), (0, 0))
+    text, at = marked('use "initdsl:gp|t9"')
+    assert definition(text, at, path, known) is None
+    (folder / "binary.init").write_bytes(b"let gain = \xff\n")
+    text = 'use "base.init"\nuse "absent.init"\nuse "binary.init"\nLinear.weight = gain'
+    assert definition(text, len(text), path, known) == (str(folder / "base.init"), (4, 8))
+    text = 'use "base.init"\nLinear.weight = other'
+    assert definition(text, len(text), path, known) is None
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -629,6 +690,79 @@ async def test_typing_a_file_never_harms_the_server(editor: Any, client: Any) ->
     assert await file.findings()
     tokens = await client.text_document_semantic_tokens_full_async(lsp.SemanticTokensParams(file.id))
     assert tokens.data
+
+
+QUESTIONS = {
+    "completion": {"position": {"line": 0, "character": 3}}, "hover": {"position": {"line": 0, "character": 3}},
+    "definition": {"position": {"line": 0, "character": 3}}, "prepareRename": {"position": {"line": 0, "character": 3}},
+    "rename": {"position": {"line": 0, "character": 3}, "newName": "b"}, "documentSymbol": {},
+    "formatting": {"options": {"tabSize": 2, "insertSpaces": True}}, "semanticTokens/full": {},
+    "codeAction": {
+        "range": {"start": {"line": 0, "character": 0}, "end": {"line": 1, "character": 0}}, "context": {"diagnostics": []},
+    },
+}  # fmt: skip
+
+
+def test_a_session_over_several_files(tmp_path: Path) -> None:
+    """What is saved is seen by the files that use it; what is closed is forgotten, and the server goes on."""
+    (tmp_path / "base.init").write_text("let gain = 2\n")
+    text = 'use "base.init"\nLinear.bias = gain\n'
+    with Wire(tmp_path) as wire:
+        wire.start()
+        wire.open("x.init", text)
+        assert wire.findings("x.init", 1) == []
+        place = {"line": 1, "character": 15}
+        found = wire.ask("textDocument/definition", {**wire.file("x.init"), "position": place})
+        assert found["uri"] == wire.uri("base.init")
+        assert found["range"] == {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 8}}
+
+        (tmp_path / "base.init").write_text("let gain = \n")
+        wire.published.clear()
+        wire.notify("textDocument/didSave", wire.file("base.init"))
+        (one,) = wire.findings("x.init", 1)
+        assert "base.init:1" in one["message"]
+        assert one["range"]["start"] == {"line": 0, "character": 4}
+        layout = {**wire.file("x.init"), **QUESTIONS["formatting"]}
+        assert wire.ask("textDocument/formatting", layout) == []
+        wire.change("x.init", 2, {"text": "Linear.weight ~ normal(\n"})
+        assert wire.ask("textDocument/formatting", layout) is None
+
+        wire.notify("textDocument/didClose", wire.file("x.init"))
+        wire.change("x.init", 3, {"text": "Linear.weight = 1\n"})
+        for name, more in QUESTIONS.items():
+            assert wire.ask(f"textDocument/{name}", {**wire.file("x.init"), **more}) is None, name
+        assert wire.published[wire.uri("x.init")]["diagnostics"] == []
+        wire.open("y.init", "Linear.wieght ~ zeros()\n")
+        (one,) = [one for one in wire.findings("y.init", 1) if one["code"] == "drawn-constant"]
+        fixes = {**wire.file("y.init"), "range": one["range"], "context": {"diagnostics": [one], "only": ["refactor"]}}
+        assert wire.ask("textDocument/codeAction", fixes) == []
+        fixes["context"]["only"] = ["quickfix"]
+        assert [fix["kind"] for fix in wire.ask("textDocument/codeAction", fixes)] == ["quickfix"]
+        assert wire.stop() == 0
+
+
+def test_a_text_that_was_never_saved_lies_in_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "base.init").write_text("let gain = \n")
+    uri = "untitled:Untitled-1"
+    with Wire(tmp_path) as wire:
+        wire.start()
+        item = {"uri": uri, "languageId": "initdsl", "version": 1, "text": 'use "base.init"\nLinear.bias = gain\n'}
+        wire.notify("textDocument/didOpen", {"textDocument": item})
+        while uri not in wire.published:
+            wire.receive()
+        (one,) = wire.published[uri]["diagnostics"]
+        assert "base.init:1" in one["message"]
+
+
+def test_the_finder_remembers_some_files_and_finds_the_same_in_all(tmp_path: Path) -> None:
+    finder = Finder()
+    try:
+        first = [finder.find(str(tmp_path / f"{i}.init"), f"A.w ~ zeros()\nlet a{i} = 1\n") for i in range(20)]
+        again = [finder.find(str(tmp_path / f"{i}.init"), f"A.w ~ zeros()\nlet a{i} = 1\n") for i in range(20)]
+        assert first == again
+        assert all(found and any(f"a{i}" in one.message for one in found) for i, found in enumerate(first))
+    finally:
+        finder.close()
 
 
 def test_the_server_starts_without_torch() -> None:

@@ -59,7 +59,6 @@ def command(
 
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
-        return
     limits = reported(lambda: Limits(max_growth, max_dead, max_saturated, max_similarity, max_update_ratio))
     for output in outputs:
         reported(lambda output=output: suffix(output))  # type: ignore[misc]

@@ -30,7 +30,6 @@ def command(model: str, samples: int | None, seed: int, output: str | None) -> N
     found = find_model(model)
     if isinstance(found, nn.Module):
         fail(f"`{model}` is a network that was built already", "name what builds it: it is built anew a few times")
-        return
     factory = called(model, found)
     made = reported(
         lambda: infer(factory, samples=samples, seed=seed, title=f"proposed by `initdsl infer --model {model}`")

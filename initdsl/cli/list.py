@@ -16,9 +16,6 @@ def command(kind: str, form: str) -> None:
     if form == "json":
         click.echo(json.dumps({"format": f"initdsl-{kind}", "version": 1, kind: rows}, indent=2))
         return
-    if not rows:
-        click.echo(f"there are no {kind}")
-        return
     width = max(len(str(row.get("signature", row["name"]))) for row in rows)
     for row in rows:
         click.echo(f"{str(row.get('signature', row['name'])).ljust(width)}  {row['summary']}")

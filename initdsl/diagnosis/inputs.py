@@ -37,8 +37,9 @@ class Inputs:
 
     def __str__(self) -> str:
         parts = [_shown(a) for a in self.args] + [f"{k}={_shown(v)}" for k, v in self.kwargs.items()]
-        what = ", ".join(parts) or "no input"
-        return f"random {what}" if self.random else what
+        if not parts:
+            return "no input"
+        return f"{'random ' * self.random}{', '.join(parts)}"
 
 
 def _shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from ..diagnostic import Diagnostic
@@ -36,8 +37,10 @@ def _here(found: Diagnostic, source: Source, rules: RuleSet) -> Diagnostic | Non
         return found
     for rule in rules.walk():
         if isinstance(rule, Use) and rule.source == source.name and found.severity == "error":
-            inside = {one.source for one in RuleSet.model_construct(rules=rule.rules or ()).walk()}
-            if found.source.name in inside or found.source.name.endswith(rule.path):
+            inside = list(RuleSet.model_construct(rules=rule.rules or ()).walk())
+            # what can't be read holds no rule: its name is in the `use` of it
+            used = {os.path.basename(one.path) for one in (rule, *inside) if isinstance(one, Use)}
+            if found.source.name in {one.source for one in inside} or os.path.basename(found.source.name) in used:
                 message = f"{found.location}: {found.message}"
                 return replace(found, source=source, span=rule.path_span, message=message, fix=None, labels=())
     return None
