@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import models
 import pytest
 import torch
-from test_recipes import CASES, Case
+from test_recipes import CASES, Case, encoder
 from test_recipes import SOURCES as WRITTEN
 from torch import nn
 
@@ -26,7 +27,7 @@ def one_thread() -> Any:
     torch.set_num_threads(threads)
 
 
-def reproduced(build: Callable[[], nn.Module], **options: Any) -> initdsl.Inferred:
+def reproduced(build: Callable[[], nn.Module], rounding: float = 0.0, **options: Any) -> initdsl.Inferred:
     """What is inferred, after a fresh network that holds nothing of its own start was filled by it and compared."""
     found = initdsl.infer(build, **options)
     torch.manual_seed(11)
@@ -38,7 +39,7 @@ def reproduced(build: Callable[[], nn.Module], **options: Any) -> initdsl.Inferr
         warnings.simplefilter("error")
         initdsl.apply(ours, found.text, strict=True)
     assert found.kept == []
-    models.alike(ours, theirs, again)
+    models.alike(ours, theirs, again, rounding)
     return found
 
 
@@ -102,7 +103,7 @@ def lstm() -> nn.Module:
 def test_gates() -> None:
     found = initdsl.infer(lstm)
     text = statements(found)
-    assert "LSTM.weight_hh_l0 as (4, -1, 24)[*] ~ orthogonal()" in text
+    assert "LSTM.weight_hh_l0 as (4, -1, 24)[*], LSTM.weight_hh_l1 as (4, -1, 24)[*] ~ orthogonal()" in text
     assert "[24:48] = 1" in text
     net = nn.ModuleDict({"rnn": nn.LSTM(16, 24, 2)})
     initdsl.apply(net, found.text, strict=True)
@@ -117,7 +118,10 @@ RECIPES = (
     "t5-T5ForConditionalGeneration", "t5-T5Model, gated", "llama-MixtralForCausalLM", "transformers-GemmaForCausalLM",
     "mamba-MambaForCausalLM", "mamba2-Mamba2ForCausalLM",
 )  # fmt: skip
-SOURCES = ("nanogpt", "megatron", "ddpm_unet", "fixup", "dcgan", "modern_cnn", "modern_transformer", "olmo_core_fan_in")
+SOURCES = (
+    "nanogpt", "megatron", "ddpm_unet", "fixup", "dcgan", "modern_cnn", "modern_transformer", "olmo_core_fan_in", "deepnet", "lstm_chrono",
+)  # fmt: skip
+SOON = ("fixup", "dcgan", "modern_cnn", "deepnet", "lstm_chrono")
 
 
 @pytest.mark.models
@@ -128,7 +132,7 @@ def test_models_of_recipes(case: Case, torchvision_shim: None) -> None:
     reproduced(case.build)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SOURCES[3:6])) for n in SOURCES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SOON)) for n in SOURCES])
 def test_networks_of_recipes(name: str) -> None:
     """What a recipe started gives the recipe back, as far as one can measure."""
     source = next(source for source in WRITTEN if source.recipe == name)
@@ -139,6 +143,86 @@ def test_networks_of_recipes(name: str) -> None:
         return net
 
     reproduced(build)
+
+
+@pytest.mark.models
+def test_whispers_table(torchvision_shim: None) -> None:
+    pytest.importorskip("transformers")
+    case = next(case for case in CASES if case.label == "WhisperForConditionalGeneration")
+    text = statements(reproduced(case.build, rounding=case.rounding))
+    assert "embed_positions.weight = sinusoidal(layout=halves, endpoint=true)" in text
+
+
+def test_depth_as_deepnet_counts_it() -> None:
+    found = reproduced(lambda: started(encoder(), 'use "initdsl:deepnet"'))
+    assert found.unsure == []
+    text = "".join(statements(found).split())  # without the layout's spaces and lines
+    assert "MultiheadAttention.in_proj_weightas(3,-1,64)[*]~" in text
+    assert "MultiheadAttention.in_proj_weightas(3,-1,64)[2]~xavier_normal(gain=(8*len(net.layers))**-0.25" in text
+    assert "Linear.weight~xavier_normal(gain=(8*len(net.layers))**-0.25" in text
+
+
+def test_gates_that_are_opposites() -> None:
+    """An input gate closes as far as its forget gate opens, in what is inferred too."""
+    text = statements(initdsl.infer(lambda: started(nn.LSTM(32, 48), 'use "initdsl:lstm_chrono"')))
+    net = started(nn.LSTM(32, 48), text)
+    entrance, forget, cell, exit_ = net.bias_ih_l0.detach().view(4, 48)
+    assert torch.equal(entrance, -forget)
+    assert forget.min() >= 0
+    assert forget.max() <= math.log(100)
+    assert not cell.any()
+    assert not exit_.any()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sinusoidal()", "sinusoidal(layout=halves)", "sinusoidal(endpoint=true)", "sinusoidal(layout=halves, endpoint=true)",
+    ],
+)  # fmt: skip
+def test_sinusoidal_tables(said: str) -> None:
+    net = nn.ParameterDict({"table": torch.empty(50, 32), "one": torch.empty(1, 20, 16)})
+    found = initdsl.infer(lambda: started(net, f"net.* = {said}"), samples=2)
+    assert f"net.one, net.table = {said}" in statements(found) or f"net.table, net.one = {said}" in statements(found)
+
+
+def test_parts_of_a_matrix_with_scales_of_their_own() -> None:
+    """Two parts, one of them a constant; and three of which the first two are alike, in two tensors of one class."""
+
+    def build() -> nn.Module:
+        net = nn.ModuleDict(
+            {"gate": nn.Linear(40, 60, bias=False), "a": nn.Bilinear(8, 8, 60), "b": nn.Bilinear(8, 8, 60)}
+        )
+        return started(
+            net,
+            """
+            net.gate.weight ~ normal(0, 0.02); net.gate.weight[30:] = 1
+            Bilinear.weight as (3, 20, -1)[*] ~ normal(0, 0.02)
+            Bilinear.weight as (3, 20, -1)[2] ~ uniform(-0.5, 0.5)
+            Bilinear.bias = 0
+            """,
+        )
+
+    text = statements(reproduced(build))
+    assert "Linear.weight as (2, -1, 40)[1] = 1" in text
+    assert "Bilinear.weight as (3, -1, 64)[2] ~ uniform(-0.5, 0.5)" in text
+
+
+def test_draws_of_two_values_are_not_understood() -> None:
+    found = initdsl.infer(lambda: started(nn.Sequential(nn.Linear(30, 40)), "*.* ~ rademacher() * 0.1"))
+    assert sorted(found.kept) == ["net[0].bias", "net[0].weight"]
+
+
+def test_one_rule_for_whole_matrices_and_for_gates_is_none() -> None:
+    """A view is part of a rule: matrices drawn whole and matrices drawn in parts are two."""
+
+    def build() -> nn.Module:
+        net = nn.ModuleDict({"whole": nn.Linear(24, 24, bias=False), "gates": nn.LSTM(24, 24, bias=False)})
+        return started(net, "Linear.weight ~ orthogonal(); LSTM.weight_* as (4, -1, 24)[*] ~ orthogonal()")
+
+    text = statements(initdsl.infer(build))
+    assert "Linear.weight ~ orthogonal()" in text
+    assert "LSTM.weight_hh_l0 as (4, -1, 24)[*]" in text
 
 
 # ---- networks of one's own

@@ -62,7 +62,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Fit:
-    """What was found: the right-hand side `text` after `operator`, how unlikely `score`, and how sure."""
+    """What was found: the right-hand side `text` after `operator`, how unlikely `score`, and how sure.
+
+    `view` stands behind the selector; `after` are statements on top, without their selector: `[padding_idx] = 0`.
+    """
 
     operator: str
     text: str
@@ -73,7 +76,8 @@ class Fit:
     needs_layer: bool = False
     rivals: tuple[str, ...] = ()
     sure: str = "sure"
-    after: tuple[str, ...] = field(default=())  # slices set on top: `[padding_idx] = 0`
+    after: tuple[str, ...] = ()
+    view: str = ""
 
 
 def number(value: float) -> str:
@@ -256,6 +260,20 @@ def _depths(tensors: Sequence[Tensor]) -> Iterator[tuple[str, str, Callable[[Ten
     yield "sqrt(i + 1)", where, lambda t: math.sqrt((t.layer or 0) + 1), 1.5, True
 
 
+def _by_deepnet(tensors: Sequence[Tensor]) -> Iterator[_Formula]:
+    """Glorot's scale with the gains of DeepNet, of layers of one kind and of a decoder's beside an encoder."""
+    lists = {t.layer_list for t in tensors}
+    if len(lists) != 1 or None in lists:
+        return
+    where = f"len({lists.pop()})"
+    for times in (8, 12):
+        gain = f"({times} * {where}) ** -0.25"
+        xavier = _by_fans(lambda i, o: math.sqrt(2 / (i + o)))
+        calls = {kind: f"xavier_{kind}(gain={gain})" for kind in ("normal", "uniform")}
+        texts = f"sqrt(2 / (fan_in + fan_out)) * {gain}", f"sqrt(6 / (fan_in + fan_out)) * {gain}"
+        yield _Formula(*texts, _both(xavier, lambda t, times=times: (times * (t.layers or 0)) ** 0.25), 2.0, calls)  # type: ignore[misc]
+
+
 def _numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
     """`(number, penalty)`: usual ones, then rounded ones."""
     for usual in USUAL:
@@ -301,8 +319,43 @@ def fit(tensors: Sequence[Tensor]) -> Fit | None:
         return None
     if kind == "orthogonal":
         return _orthogonal(tensors, count)
+    if any(t.sampled.parts for t in tensors):
+        return _in_parts(tensors, count)
     found = _drawn(tensors, count)
     return None if found is None else Fit(**{**found.__dict__, "after": after})
+
+
+def _in_parts(tensors: Sequence[Tensor], count: int) -> Fit | None:
+    """A rule for most parts of a tensor, and for the others rules on top."""
+    counts = {len(t.sampled.parts) for t in tensors}
+    widths = {math.prod(t.shape[1:]) for t in tensors}
+    if len(counts) != 1 or len(widths) != 1:
+        return None
+    (number_of,) = counts
+    parts = [[replace(t, sampled=t.sampled.parts[j]) for t in tensors] for j in range(number_of)]
+    found = [fit(part) for part in parts]
+    fits = [one for one in found if one is not None and not (one.after or one.view)]
+    if len(fits) != number_of:
+        return None
+    view = f" as ({number_of}, -1)" if len(tensors[0].shape) == 1 else f" as ({number_of}, -1, {widths.pop()})"
+    said = [f"{one.operator} {one.text}" for one in fits]
+    common = max(fits, key=lambda one: said.count(f"{one.operator} {one.text}"))
+    after, opposites = [], []
+    for j, one in enumerate(fits):
+        other = next((k for k in range(number_of) if one.operator == "~" and _opposite(parts[j], parts[k])), j)
+        if other > j:
+            opposites.append(f"{view} = where(index(0) == {j}, -it[{other}:{other + 1}], it)")
+        elif said[j] != f"{common.operator} {common.text}":
+            after.append(f"{view}[{j}] {said[j]}")
+    worst = max(fits, key=lambda one: (("sure", "likely", "guess").index(one.sure), one.error))
+    return replace(
+        common, view=f"{view}[*]" if common.operator == "~" else "", after=(*after, *opposites), count=count,
+        error=worst.error, sure=worst.sure, rivals=worst.rivals, needs_layer=any(one.needs_layer for one in fits),
+    )  # fmt: skip
+
+
+def _opposite(part: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(torch.equal(a.sampled.first, -b.sampled.first) for a, b in zip(part, other, strict=True))
 
 
 def _rows(tensors: Sequence[Tensor]) -> tuple[str, ...] | None:
@@ -332,6 +385,9 @@ def _fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
         return Fit("=", "eye()", count=count)
     if all(3 <= v.ndim <= 5 and torch.equal(v, _dirac(v)) for v in values):
         return Fit("=", "dirac()", count=count)
+    for call in SINUSOIDS:
+        if all(v.ndim > 1 and _is_table(v, call) for v in values):
+            return Fit("=", f"sinusoidal({', '.join(f'{name}={word}' for name, word in call.items())})", count=count)
     for d in range(max(v.ndim for v in values)):
         if all(v.ndim > d and torch.allclose(v, torch.log(_index(v, d) + 1).expand_as(v), rtol=1e-5) for v in values):
             return Fit("=", f"log(index({d}) + 1)", count=count)
@@ -352,6 +408,19 @@ def _dirac(like: torch.Tensor) -> torch.Tensor:
     made = torch.empty_like(like)
     default_registry()["dirac"].function(made, groups=1)
     return made
+
+
+SINUSOIDS: tuple[dict[str, str], ...] = tuple(
+    layout | end for layout in ({}, {"layout": "halves"}) for end in ({}, {"endpoint": "true"})
+)
+
+
+def _is_table(values: torch.Tensor, call: dict[str, str]) -> bool:
+    """Whether it is a sinusoidal table; libraries work out angles in float32, so their errors grow with the position."""
+    made = torch.empty_like(values)
+    endpoint = {"endpoint": True} if "endpoint" in call else {}
+    default_registry()["sinusoidal"].function(made, **{**call, **endpoint})
+    return torch.allclose(made, values, rtol=0, atol=1e-6 * values.shape[-2])
 
 
 def _index(values: torch.Tensor, d: int) -> torch.Tensor:
@@ -377,7 +446,7 @@ def _orthogonal(tensors: Sequence[Tensor], count: int) -> Fit | None:
         "1" if abs(gain - 1) < 1e-4 else "sqrt(2)" if abs(gain - math.sqrt(2)) < 1e-4 else number(float(f"{gain:.4g}"))
     )
     view = "" if blocks == {1} else f" as ({blocks.pop()}, -1, {math.prod(tensors[0].shape[1:])})[*]"
-    return Fit("~", "orthogonal()" if text == "1" else f"orthogonal({text})", kind=view, count=count)
+    return Fit("~", "orthogonal()" if text == "1" else f"orthogonal({text})", view=view, count=count)
 
 
 def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
@@ -385,7 +454,7 @@ def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
     kind, lead = _kind(members)
     middles = [_middle(m) for m in members]
     if not _follows(kind, members):
-        return None
+        return _log_uniform(members, count)
     measured = [_scale(kind, m) for m in members]
     if any(scale == 0 for scale, _ in measured):
         return None
@@ -431,6 +500,8 @@ def _formulas(
             ]
             yield _Formula(texts[0], texts[1], formula.value, formula.penalty + 0.5)
     yield from _by_attributes(tensors)
+    if not one_dimensional:
+        yield from _by_deepnet(tensors)
     if kind == "trunc2" and not one_dimensional:
         for call, variance in VARIANCES:
             yield _Formula(call, "", _by_variance(variance), 0.8, {"trunc2": call})
@@ -444,7 +515,7 @@ def _formulas(
             / sum(weights)
         )
         for value, cost in _numbers(base, error):
-            if cost > 5 and not needs_layer:
+            if cost > 3 and not needs_layer:  # over one number of layers any number is as good: it says nothing
                 continue
             shown = f"{number(value)} / {text.format(where)}"
             yield _Formula(shown, shown, _over(value, factor), cost + penalty, needs_layer=needs_layer, fans=False)
@@ -510,6 +581,29 @@ def _sure(error: float, lead: float, doubtful: bool) -> str:
     if error > 0.05 or lead < 2:
         return "guess"
     return "likely" if doubtful or lead < 5 else "sure"
+
+
+def _log_uniform(members: Sequence[Moments], count: int) -> Fit | None:
+    """Logarithms of uniform draws, or their opposites: the gates of a chrono initialisation."""
+    for sign, text in ((1, "log"), (-1, "-log")):
+        if any(m.reach > 60 for m in members):
+            break
+        moved = [_exponentials(m, sign) for m in members]
+        if not _follows("uniform", moved):
+            continue
+        scale, error = _scale("uniform", max(moved, key=lambda m: m.count))
+        mean = sum(m.mean * m.count for m in moved) / sum(m.count for m in moved)
+        # its ends are near the extremes, but which round numbers near there they are can't be told
+        found = _off_centre(moved, "uniform", mean, scale, error, count, _sure(error, 5, doubtful=True))
+        if found is not None and not found.text.startswith(("uniform(0,", "uniform(-")):  # log(0) is no number
+            return replace(found, text=f"{text}({found.text})")
+    return None
+
+
+def _exponentials(m: Moments, sign: int) -> Moments:
+    some = (sign * m.some).exp()
+    ends = sorted(math.exp(sign * end) for end in (m.low, m.high))
+    return Moments(m.count, float(some.mean()), float(some.std(correction=0)), ends[0], ends[1], some)
 
 
 def _off_centre(

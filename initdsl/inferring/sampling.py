@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -43,7 +43,8 @@ class Sampled:
 
     `kind` is "constant" (one value), "fixed" (values that no draw moves), "orthogonal" or "drawn". `rows` are the
     indices of dimension 0 that hold one value always, of a drawn tensor; `moments` leave them out. `default` has the
-    moments that the module's own `reset_parameters` gives, or the constant.
+    moments that the module's own `reset_parameters` gives, or the constant. `parts` are equal stretches along dimension
+    0 of a drawn tensor, where their scales or means differ.
     """
 
     tensor: TensorInfo
@@ -58,6 +59,7 @@ class Sampled:
     gain: float = 1.0
     blocks: int = 1
     default: Moments | float | None = None
+    parts: tuple[Sampled, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,7 +178,38 @@ def _sampled(info: TensorInfo, module: ModuleInfo, local: str, label: str, tenso
     if orthogonal is not None:
         made.kind = "orthogonal"
         made.gain, made.blocks = orthogonal
+    elif not made.rows:
+        made.parts = _parts(made, tensors)
     return made
+
+
+def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
+    """Gates, or queries, keys and values: the fewest equal stretches of which each is even in itself, if they differ."""
+    rows = len(whole.first) if whole.first.ndim else 0
+    values = torch.stack([t.flatten(1) if t.ndim > 1 else t.view(-1, 1) for t in tensors]).double()
+    for count in (2, 3, 4):
+        size = rows // count
+        if rows % count or size < 4:
+            continue
+        halves = [half for part in values.chunk(count, 1) for half in part.tensor_split(2, 1)]
+        pairs = list(zip(halves[::2], halves[1::2], strict=True))
+        if all(_even(*pair) for pair in pairs) and not all(_even(pairs[0][0], half) for half, _ in pairs[1:]):
+            info = replace(whole.tensor, shape=(size, *whole.shape[1:]))
+            split = zip(*(t.chunk(count) for t in tensors), strict=True)
+            return tuple(_sampled(info, whole.module, whole.local, whole.label, list(part)) for part in split)
+    return ()
+
+
+def _even(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether means and standard deviations of two samples lie within five standard errors of each other."""
+    errors = []
+    for values in (one, other):
+        spread = values.std(correction=0)
+        fourth = ((values - values.mean()) ** 4).mean()
+        errors.append((spread**2 / values.numel(), (fourth - spread**4).clamp(min=0) / (4 * values.numel() * spread**2 + 1e-300)))
+    means, deviations = (math.sqrt(float(a + b)) for a, b in zip(*errors, strict=True))
+    near = abs(float(one.mean() - other.mean())) <= 5 * means + 1e-12
+    return near and abs(float(one.std(correction=0) - other.std(correction=0))) <= 5 * deviations + 1e-12
 
 
 def _moments(values: torch.Tensor) -> Moments:

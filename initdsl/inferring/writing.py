@@ -33,13 +33,12 @@ class _Rule:
         if self.fit.operator == "default":
             first = f"default {self.selector}"
         else:
-            view = self.fit.kind if self.fit.kind.startswith(" as") else ""
-            first = f"{self.selector}{view} {self.fit.operator} {self.fit.text}"
+            first = f"{self.selector}{self.fit.view} {self.fit.operator} {self.fit.text}"
         return [first, *(f"{self.selector}{slice}" for slice in self.fit.after)]
 
     @property
     def same(self) -> Any:
-        return None if self.fit is None else (self.fit.operator, self.fit.text, self.fit.after)
+        return None if self.fit is None else (self.fit.view, self.fit.operator, self.fit.text, self.fit.after)
 
     def comment(self) -> str:
         count = len(self.tensors)
@@ -47,7 +46,7 @@ class _Rule:
         what = f"{count} tensor{'s' * (count > 1)}, {elements:,} elements"
         if self.fit is None:
             return f"# not understood: {what}; the constructor's values stay"
-        if self.fit.operator == "=" or "orthogonal" in self.fit.text:
+        if (self.fit.operator == "=" and not self.fit.error) or "orthogonal" in self.fit.text:
             return f"# sure: {what}"
         rivals = f"; or {', or '.join(self.fit.rivals)}" if self.fit.rivals else ""
         return f"# {self.fit.sure}: {what}, scale to {_percent(self.fit.error)}{rivals}"
@@ -317,7 +316,7 @@ def _merged(rules: list[_Rule]) -> Iterator[tuple[_Rule, list[str]]]:
         if number in taken:
             continue
         together = [rule]
-        plain = rule.fit is None or not (rule.fit.needs_layer or rule.fit.kind.startswith(" as"))
+        plain = rule.fit is None or not rule.fit.needs_layer
         if plain:
             for later in range(number + 1, len(rules)):
                 other = rules[later]
@@ -356,10 +355,10 @@ def _statements(rule: _Rule, selectors: list[str]) -> list[str]:
         return _Rule(selectors[0], rule.fit, rule.tensors).statements()
     if rule.fit is None or rule.fit.operator == "default":
         return [f"{'keep' if rule.fit is None else 'default'} {', '.join(selectors)}"]
-    found = [f"{', '.join(selectors)} {rule.fit.operator} {rule.fit.text}"]
+    found = [f"{', '.join(s + rule.fit.view for s in selectors)} {rule.fit.operator} {rule.fit.text}"]
     for each in rule.fit.after:
-        index, _, value = each.partition(" = ")
-        found.append(f"{', '.join(s + index for s in selectors)} = {value}")
+        index, operator, value = re.split(" (~|=) ", each, maxsplit=1)
+        found.append(f"{', '.join(s + index for s in selectors)} {operator} {value}")
     return found
 
 
