@@ -512,7 +512,8 @@ class Execution:
         from .seeded import isolated
 
         entries = {entry.label: entry for entry in self.plan.adjusted}
-        layers = [self._layer(entry) for entry in entries.values()]
+        computed: dict[str, torch.Tensor] = {}
+        layers = [self._layer(entry, computed) for entry in entries.values()]
         layers.sort(key=lambda layer: entries[layer.label].tensor.ndim < 2)  # a bias after its weight
         key = None if self.seeded is None else streams.key(self.seeded.seed, "<sample>")
         try:
@@ -524,13 +525,13 @@ class Execution:
             said = f"`{entry.label}` can't be adjusted: {error}" if error.layer is not None else str(error)
             raise StepFailed(self._diagnostic(entry.base, "sample-failed", said, error.hint), error) from error
         for entry in entries.values():
-            owner, local = entry.tensor.owners[0]
-            if self.live.tensors[entry.tensor.index] is None:  # the pass put back the buffers that follow a weight
-                module = self.live.modules[owner]
-                write_computed(module, local, getattr(module, local).detach().clone())
+            if entry.label in computed:  # the pass put back the buffers that follow a weight
+                owner, local = entry.tensor.owners[0]
+                write_computed(self.live.modules[owner], local, computed[entry.label])
             self._tell(entry)
 
-    def _layer(self, entry: PlanEntry) -> Layer:
+    def _layer(self, entry: PlanEntry, computed: dict[str, torch.Tensor]) -> Layer:
+        """What adjusts a tensor; a weight that is computed from others goes into `computed` each time it is written."""
         assert entry.base is not None
         draw = entry.base.payload
         assert isinstance(draw, Draw)
@@ -548,6 +549,7 @@ class Execution:
             if made is None:
                 return None
             if self.live.tensors[entry.tensor.index] is None:
+                computed[entry.label] = made
                 write_computed(module, local, made)
             else:
                 value.copy_(made)

@@ -305,7 +305,69 @@ def test_what_fails_leaves_nothing(make: Callable[[], nn.Module], rules: str, me
     with pytest.raises(initdsl.ApplyError) as caught:
         initdsl.apply(net, rules, seed=seed, sample=X)
     assert message in str(caught.value)
+    assert [found.name for found in caught.value.diagnostics] == ["sample-failed"]
     assert_same(before, snapshot(net))
+
+
+class Beside(nn.Module):
+    """A layer that runs, and a part that doesn't and has no values."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.up, self.part = nn.Linear(8, 8), part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(x)
+
+
+@pytest.mark.parametrize("part", [nn.LazyLinear(3), nn.Linear(3, 3, device="meta")])
+def test_parts_without_values_are_left_out(part: nn.Module) -> None:
+    net, x = Beside(part), torch.randn(200, 8)
+    held = list(net.parameters())
+
+    def fail(entry: object) -> None:
+        raise ValueError("no more")
+
+    before = net.up.weight.clone()
+    with pytest.raises(initdsl.ApplyError, match="no more"):
+        initdsl.apply(net, "net.up.weight ~ lsuv(); net.up.bias = 0", sample=x, on_init=fail)
+    assert torch.equal(net.up.weight, before)
+    initdsl.apply(net, "net.up.weight ~ lsuv(); net.up.bias = 0", sample=x)
+    assert float(net(x).var()) == pytest.approx(1, abs=0.02)
+    assert all(one is other for one, other in zip(net.parameters(), held, strict=True))
+
+
+class Scaled(nn.Module):
+    """A weight kept in units of a number beside it, as quantized ones are: who writes the weight sets the number too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+    def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
+        self.scale.copy_(weight.abs().max())
+        return weight / self.scale
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_buffers_that_belong_to_a_weight_follow_it(seed: int | None) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
+    for layer in net:
+        nn.utils.parametrize.register_parametrization(layer, "weight", Scaled())
+    seen: dict[str, torch.Tensor] = {}
+
+    def tell(entry: Any) -> None:
+        seen[entry.label] = (
+            net[int(entry.label[4])].weight.detach().clone() if "weight" in entry.label else torch.empty(0)
+        )
+
+    initdsl.apply(net, "Linear.weight ~ lsuv(); Linear.bias = 0", sample=X, seed=seed, on_init=tell)
+    for name, out in outputs(net, X).items():
+        assert float(out.var()) == pytest.approx(1, rel=0.02)
+        assert torch.equal(seen[f"net[{name}].weight"], net[int(name)].weight)
 
 
 def test_an_interrupt_in_the_pass_leaves_nothing() -> None:

@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from nets import Block, named, names_of, same, snapshot
@@ -313,3 +314,90 @@ def test_the_random_state_moves_by_the_draws_alone() -> None:
     torch.empty(3, 3).normal_()
     assert torch.equal(after, torch.random.get_rng_state())
     assert random.getstate() == python
+
+
+# ---- what a step writes beside its own tensor
+
+
+class Writes(nn.Module):
+    """A reset that writes below itself, takes other objects for what it holds, and then raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = nn.Linear(2, 2)
+        self.norm = nn.BatchNorm1d(2)
+        self.scale = nn.Parameter(torch.ones(2))
+        self.register_buffer("seen", torch.zeros(3))
+        self.ready = False
+
+    def reset_parameters(self) -> None:
+        if not self.ready:
+            return
+        with torch.no_grad():
+            self.child.weight.fill_(7)
+            self.norm.running_mean.fill_(7)
+            self.seen.fill_(7)
+            self.scale.fill_(7)
+        self.child.bias = nn.Parameter(torch.full((2,), 7.0))
+        self.seen = torch.full((3,), 7.0)
+        self.norm.eval()
+        self.scale.requires_grad_(False)
+        torch.rand(3), random.random(), np.random.rand()
+        raise OSError("half way")
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+@pytest.mark.parametrize("rules", ["Linear.* ~ normal(0, 1); default net[1]", "net[0].* = 1; default net[1].scale"])
+def test_a_reset_that_raises_has_written_nothing_below_it(rules: str, seed: int | None) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), Writes())
+    net[1].ready = True
+    before, generator = snapshot(net), np.random.get_state()[1].copy()
+    held = [id(t) for t in (*net.parameters(), *net.buffers())]
+    with pytest.raises(initdsl.ApplyError, match="half way") as caught:
+        initdsl.apply(net, rules, seed=seed)
+    assert names_of(caught.value) == ["fill-failed"]
+    same(before, snapshot(net))
+    assert [id(t) for t in (*net.parameters(), *net.buffers())] == held
+    assert (np.random.get_state()[1] == generator).all()
+    assert all(module.training for module in net.modules())
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_a_default_comes_before_what_reads_it() -> None:
+    net = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
+    with torch.no_grad():
+        net["b"].weight.fill_(9)
+    initdsl.apply(net, "net.a.weight = net.b.weight * 2; net.a.bias = 0; default net.b.weight; net.b.bias = 0")
+    assert torch.equal(net["a"].weight, net["b"].weight * 2)
+    assert net["b"].weight.unique().numel() > 1
+
+
+@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, torch.nn.utils.weight_norm])
+def test_a_rule_reads_a_computed_weight_as_it_is_now(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = nn.Sequential(wrap(nn.Linear(3, 3)), nn.Linear(3, 3))
+    initdsl.apply(net, "net[0].weight ~ normal(0, 1); net[1].weight = net[0].weight; *.bias = sum(net[0].weight)")
+    assert torch.allclose(net[1].weight, net[0].weight)
+    assert torch.allclose(net[1].bias, net[0].weight.sum().expand(3))
+
+
+@pytest.mark.parametrize("length", [299, 300, 301, 1000])
+def test_a_long_message_of_somebodys_is_cut(length: int) -> None:
+    def fail(entry: object) -> None:
+        raise ValueError("x" * length + "\nsecond line")
+
+    with pytest.raises(initdsl.ApplyError) as caught:
+        initdsl.apply(nn.Linear(2, 2), "*.* = 1", on_init=fail)
+    said = caught.value.diagnostics[0].message.rpartition(": ")[2]
+    assert said == ("x" * length if length <= 300 else "x" * 297 + "...")
+    assert str(caught.value.__cause__).startswith("x" * length)
+
+
+def test_a_plan_of_a_description_fills_nothing() -> None:
+    from initdsl.executor import execute
+
+    network = initdsl.Network.from_manifest(initdsl.describe(nn.Linear(2, 2))[0].to_manifest())
+    with pytest.raises(initdsl.ResolveError, match="no network to fill") as caught:
+        execute(initdsl.plan(network, "*.* = 1"))
+    assert names_of(caught.value) == ["no-network"]

@@ -437,3 +437,39 @@ def test_an_empty_file_is_a_rule_file() -> None:
         report = initdsl.apply(net, text)
         assert len(report.uncovered) == 6
         assert (net[0].weight == 7).all()
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 1000, 2.0**70])
+def test_variables_of_64_bits(value: float) -> None:
+    net = nn.Linear(2, 2)
+    initdsl.apply(net, "let n = 1; *.* = n", vars={"n": value})
+    assert (net.weight == value).all()
+    initdsl.apply(net, "let n = (1, (1, 2)); *.* = n[1][0]", vars={"n": (0, (value, 1))})
+    assert (net.weight == value).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2**63, "an integer of at most 64 bits"), (-(2**63) - 1, "an integer of at most 64 bits"),
+        ((1, (2, 2**63)), "an integer of at most 64 bits"), ([object()], "a tuple of those, not object"), (1j, "not complex"),
+    ],
+)  # fmt: skip
+def test_variables_that_are_refused(value: object, said: str) -> None:
+    with pytest.raises(initdsl.InitDSLError, match=said) as caught:
+        initdsl.plan(nn.Linear(2, 2), "let n = 1; *.* = n", vars={"n": value})
+    assert caught.value.diagnostics[0].name == "bad-variable"
+
+
+@pytest.mark.parametrize(
+    ("lets", "hint"),
+    [
+        ("let std = 1; ", "did you mean `std`?"), ("", "no `let` is in these rules"),
+        ("let apple = 1; ", "there is `apple`"), ("let pear = 1; let apple = 1; ", "there are `apple`, `pear`"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_no_let_declares(lets: str, hint: str) -> None:
+    with pytest.raises(initdsl.InitDSLError) as caught:
+        initdsl.plan(nn.Linear(2, 2), f"{lets}*.* = 1", vars={"sdt": 2})
+    (found,) = caught.value.diagnostics
+    assert (found.name, found.message, found.hint) == ("unknown-variable", "no `let` declares `sdt`", hint)

@@ -275,3 +275,29 @@ def test_a_formula_that_draws_draws_at_each_use() -> None:
     initdsl.apply(net, "let d = uniform(); net.w ~ d - d")
     torch.manual_seed(0)
     assert torch.equal(net.w.detach(), torch.empty(50, 50).uniform_() - torch.empty(50, 50).uniform_())
+
+
+def test_the_one_argument_of_a_function_has_a_name() -> None:
+    assert (value("sqrt(x=4)") == 2).all()
+    with pytest.raises(initdsl.InitDSLError, match="`sqrt` has no argument `y` here"):
+        value("sqrt(y=4)")
+
+
+@pytest.mark.parametrize("index", ["0:6:1", "0:6:2", "1:6:5", "::3", "-1:", ":-5", "5:6", "0:6"])
+def test_slices_are_pythons(index: str) -> None:
+    start, stop, step = ([int(part) if part else None for part in index.split(":")] + [None])[:3]
+    v = torch.arange(6.0, dtype=torch.float64)
+    expected = v[slice(start, stop, step)]
+    assert (value(f"sum(net.v[{index}])", v=v) == expected.sum()).all()
+    net = Tensors(w=torch.zeros(len(expected), dtype=torch.float64), v=v.clone())
+    initdsl.apply(net, f"net.w = net.v[{index}]")
+    assert torch.equal(net.w.detach(), expected)
+
+
+@pytest.mark.parametrize(("index", "said"), [
+    ("0:6:0", "a slice's step is at least 1, this is 0"), ("0:6:-1", "a slice's step is at least 1, this is -1"),
+    ("0:7", "slice bound 7 is out of range"), ("-7:", "slice bound -7 is out of range"), ("3:3", "the slice is empty"),
+])  # fmt: skip
+def test_slices_that_are_refused(index: str, said: str) -> None:
+    with pytest.raises(initdsl.InitDSLError, match=said):
+        value(f"sum(net.v[{index}])", v=torch.arange(6.0, dtype=torch.float64))

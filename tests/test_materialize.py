@@ -203,6 +203,23 @@ def test_a_default_beside_a_spectral_norm_leaves_its_vectors(seed: int | None) -
     assert torch.allclose(torch.linalg.matrix_norm(made.eval().weight, 2), torch.ones(()), atol=1e-3)
 
 
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize(
+    ("wrap", "rules"),
+    [
+        (nn.utils.spectral_norm, "Linear.bias = 0"), (nn.utils.spectral_norm, "Linear.weight_orig ~ normal(0, 5)"),
+        (nn.utils.parametrizations.spectral_norm, "net[0].parametrizations.weight.original ~ normal(0, 5)"),
+        (nn.utils.parametrizations.spectral_norm, "Linear.bias = 0"),
+    ],
+)  # fmt: skip
+def test_the_vectors_of_a_spectral_norm_follow(
+    wrap: Callable[[nn.Module], nn.Module], rules: str, seed: int | None
+) -> None:
+    made = initdsl.materialize(lambda: nn.Sequential(wrap(nn.Linear(8, 8))), rules, seed=seed).eval()
+    made(torch.ones(1, 8))
+    assert torch.linalg.matrix_norm(made[0].weight, 2).item() == pytest.approx(1, abs=1e-3)
+
+
 # ---- nothing twice
 
 

@@ -518,6 +518,10 @@ def test_assigning_to_a_module(rule: str, hint: str) -> None:
         ("net[0].weight.data = 0", "unmatched-selector", "nothing inside"),
         ("net { Linear { .nope = 0 } }", "unmatched-selector", "nope"),
         ("net.**[9].weight = 0", "unmatched-selector", "no such index"),
+        ("net[0:1.5].weight = 0", "bad-index", "an index must be an integer, this is 1.5"),
+        ("net[true:].weight = 0", "bad-index", "an index must be an integer, this is `true`"),
+        ("net[0, 1].weight = 0", "bad-index", "a module takes one index"),
+        ("net[...].weight = 0", "bad-index", "every child is `[*]`"),
     ],
 )
 def test_selecting_nothing_is_an_error(rule: str, name: str, text: str) -> None:
@@ -542,6 +546,45 @@ def test_what_is_said_of_several_modules() -> None:
     assert said(nn.Sequential(one, two), "net[*][5].weight = 0") == [
         ("there is no such index in `net[0]` and 1 more", None)
     ]
+
+
+class Derived(nn.Linear):
+    """A class of its own that is a Linear too."""
+
+
+@pytest.mark.parametrize(
+    ("net", "rule", "message", "hint"),
+    [
+        (nn.Sequential(nn.Linear(1, 1)), "net[3].weight = 0", "there is no such index in `net`", "it has 1 child by index"),
+        (mlp(), "net[9].weight = 0", "there is no such index in `net`", "it has 5 children by index"),
+        (nn.ModuleDict({"4": nn.Linear(1, 1), "a": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", "its integer key is `4`"),
+        (nn.ModuleDict({"4": nn.Linear(1, 1), "5": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", "its integer keys are `4`, `5`"),
+        (
+            nn.ModuleDict({"b": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`",
+            'its keys are no integers: `[*]` is every one, `["b"]` that one',
+        ),
+        (mlp(), "net[1].* = 0", "there are no parameters in `net[1]`", None),
+        (mlp(), "net[1].weight = 0", "there is no `weight` in `net[1]`", None),
+        (mlp(), "Linear.weight in net[1] = 0", "nothing of the first lies inside the second", None),
+        (mlp(), "Linear.weight not in net = 0", "nothing of the first lies outside the second", None),
+        (mlp(), "net[net].weight = 0", "`net` can't be bound", "take another name"),
+        (mlp(), "net[it].weight = 0", "`it` can't be bound", "take another name"),
+    ],
+)  # fmt: skip
+def test_the_whole_words_of_what_selects_nothing(net: nn.Module, rule: str, message: str, hint: str | None) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(net, rule)
+    (found,) = caught.value.diagnostics
+    assert (found.message, found.hint) == (message, hint)
+
+
+def test_subclasses_are_filled_in_the_order_of_the_network() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), Derived(2, 2), nn.Linear(2, 2), Derived(2, 2))
+    torch.manual_seed(0)
+    initdsl.apply(net, "Linear+.* ~ normal(0, 1)")
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        assert torch.equal(parameter, nn.init.normal_(torch.empty_like(parameter), 0, 1))
 
 
 @pytest.mark.parametrize("container", ["net", "net[19]"])
