@@ -488,6 +488,47 @@ def test_a_table_for_notebooks_is_escaped() -> None:
     assert not any(line.startswith("warning: A: ") for line in lines)
 
 
+class Checkpointed(nn.Module):
+    """Layers whose inside is computed a second time on the way back."""
+
+    def __init__(self, checkpointed: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(3)])
+        self.checkpointed = checkpointed
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        from torch.utils.checkpoint import checkpoint
+
+        for layer in self.layers:
+            x = checkpoint(layer, x, use_reentrant=False) if self.checkpointed else layer(x)
+        return x
+
+
+def test_what_is_recomputed_for_the_way_back_counts_once() -> None:
+    rules, x = "Linear.weight ~ xavier_normal(); Linear.bias = 0", torch.randn(16, 8)
+    one, other = (initdsl.diagnose(Checkpointed(on), rules, x, seed=0) for on in (True, False))
+    assert [layer.name for layer in one] == [layer.name for layer in other]
+    assert [layer.std for layer in one] == [layer.std for layer in other]
+    assert [layer.update_ratio for layer in one] == [layer.update_ratio for layer in other]
+
+
+def test_a_loss_that_fails_and_one_sample() -> None:
+    net = deep(3, 8, nn.Tanh)
+
+    def loss(output: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no " + "more " * 100)
+
+    with pytest.raises(initdsl.DiagnoseError, match="the backward pass failed on") as caught:
+        initdsl.diagnose(net, None, torch.randn(4, 8), loss=loss)
+    (found,) = caught.value.diagnostics
+    assert found.name == "backward-failed"
+    assert found.message.endswith(" ...")
+    assert found.hint is None
+    alone = initdsl.diagnose(net, None, torch.randn(1, 8))
+    assert {layer.similarity for layer in alone} == {None}
+    assert all(layer.similarity is not None for layer in initdsl.diagnose(net, None, torch.randn(4, 8)))
+
+
 def test_there_is_always_a_verdict() -> None:
     assert [remark.severity for remark in initdsl.diagnose(nn.Linear(4, 4)).verdict] == ["fine"]
     two = initdsl.diagnose(nn.Sequential(nn.Linear(4, 400), nn.Linear(400, 4)), "*.weight ~ normal(0, 1); *.bias = 0")
@@ -692,7 +733,10 @@ def test_a_terminal_has_the_table_in_colours(folder: Path, monkeypatch: pytest.M
     cli.group(words, standalone_mode=False)
     sys.modules.pop("model", None)
     shown = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
-    assert "\x1b[33m" in screen.getvalue()
+    texts = [line for line in plain.splitlines() if line.startswith(("warning: A: ", "warning: B: "))]
+    assert texts
+    assert all(f"\x1b[33m{text.removeprefix('warning: ')[:20]}" in screen.getvalue() for text in texts)
+    assert "\x1b[32mB: " in screen.getvalue()
     squeezed = [
         " ".join(line.removeprefix("warning: ").split())
         for line in plain.splitlines()

@@ -261,6 +261,8 @@ def test_the_root_is_a_path_of_where_the_program_started(tmp_path: Path, monkeyp
     net = nn.Linear(2, 2)
     with pytest.raises(initdsl.InitDSLError, match="outside"):
         apply_config(net, {"rules": "deep/rules.init"})
+    with pytest.raises(initdsl.InitDSLError, match="outside"):
+        apply_config(net, {"rules": "deep/rules.init", "root": "deep"})
     apply_config(net, {"rules": "deep/rules.init", "root": "."})
     assert (net.weight == 4).all()
 
