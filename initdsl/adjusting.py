@@ -84,7 +84,7 @@ def adjust(net: nn.Module, sample: Any, layers: list[Layer]) -> None:
         if not layer.reached:
             raise AdjustFailed(
                 "the forward pass on the sample does not call its module", layer,
-                "a module whose weight another one uses directly has no output to go by",
+                "what only training calls, or whose weight another module uses directly, has no output to go by: give it another rule",
             )  # fmt: skip
 
 

@@ -74,18 +74,7 @@ class Assembly:
         for tensor in network.tensors:
             if tensor.kind != "parametrized":
                 continue
-            owner, local = tensor.owners[0]
-            module = network.modules[owner]
-            if "parametrizations" in module.children:
-                chain = network.modules[network.modules[module.children["parametrizations"]].children[local]]
-                originals = list(chain.parameters.values())
-            else:
-                originals = [
-                    module.parameters[n]
-                    for n in (f"{local}_orig", f"{local}_g", f"{local}_v")
-                    if n in module.parameters
-                ]
-            for original in originals:
+            for original in network.originals(tensor):
                 behind[original] = tensor.index
         written = {e.tensor.index for e in plan.entries if e.base is not None or e.edits}
         plan.entries = [

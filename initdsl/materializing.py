@@ -303,16 +303,9 @@ def _computed_first(plan: Plan) -> None:
     for tensor in network.tensors:
         if tensor.kind != "parametrized" or tensor.index in entries or tensor.problem is not None:
             continue
-        owner, local = tensor.owners[0]
-        module = network.modules[owner]
-        if module.reset is None:
+        if network.modules[tensor.owners[0][0]].reset is None:
             continue
-        if "parametrizations" in module.children:
-            chain = network.modules[network.modules[module.children["parametrizations"]].children[local]]
-            behind = list(chain.parameters.values())
-        else:
-            names = (f"{local}_orig", f"{local}_g", f"{local}_v")
-            behind = [module.parameters[n] for n in names if n in module.parameters]
+        behind = network.originals(tensor)
         if all(b in entries and entries[b].base is None and not entries[b].edits for b in behind):
             place = min(plan.entries.index(entries[b]) for b in behind)
             plan.entries = [e for e in plan.entries if e.tensor.index not in behind]

@@ -176,6 +176,16 @@ class Network:
                 stack.extend(reversed(children))
         return order
 
+    def originals(self, tensor: TensorInfo) -> list[int]:
+        """The parameters that a computed tensor is computed from, by a parametrization or by an older hook."""
+        owner, local = tensor.owners[0]
+        module = self.modules[owner]
+        if "parametrizations" in module.children:
+            chain = self.modules[self.modules[module.children["parametrizations"]].children[local]]
+            return list(chain.parameters.values())
+        names = (f"{local}_orig", f"{local}_g", f"{local}_v")
+        return [module.parameters[name] for name in names if name in module.parameters]
+
     def names(self, tensor: TensorInfo, most: int = 16) -> list[str]:
         """Every dotted name of a tensor, the canonical one first; at most `most`."""
         names = [tensor.name]

@@ -215,6 +215,22 @@ def test_a_models_own_subclass(saved: tuple[Path, nn.Module]) -> None:
     assert same(net.bert, base) == len(base.state_dict())
 
 
+def test_a_weight_that_is_computed_from_what_was_loaded_stays(tmp_path: Path) -> None:
+    """wav2vec's convolution of positions is under weight_norm: a checkpoint has what its weight is computed from."""
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8] * 7, vocab_size=9,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+
+    base = transformers.Wav2Vec2Model(config)
+    base.save_pretrained(tmp_path)
+    net = with_rules(transformers.Wav2Vec2ForCTC, "*.* = 7").from_pretrained(tmp_path)
+    assert same(net.wav2vec2, base) == len(base.state_dict())
+    assert (net.lm_head.weight == 7).all()
+    whole = with_rules(transformers.Wav2Vec2ForCTC, "*.* = 7")(config)
+    assert (whole.wav2vec2.encoder.pos_conv_embed.conv.weight == 7).all()
+
+
 # ---- resize_token_embeddings
 
 

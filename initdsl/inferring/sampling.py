@@ -107,15 +107,7 @@ def _built(factory: Callable[[], nn.Module], seed: int, number: int) -> tuple[Ne
 
 def _values(network: Network, live: Live) -> dict[int, torch.Tensor]:
     """The parameters that rules would name: computed weights in place of what they are computed from."""
-    behind: set[int] = set()
-    for tensor in network.tensors:
-        if tensor.kind == "parametrized":
-            owner, local = tensor.owners[0]
-            module = network.modules[owner]
-            if "parametrizations" in module.children:
-                chain = network.modules[network.modules[module.children["parametrizations"]].children[local]]
-                behind.update(chain.parameters.values())
-            behind.update(t for n, t in module.parameters.items() if n in (f"{local}_orig", f"{local}_g", f"{local}_v"))
+    behind = {i for tensor in network.tensors if tensor.kind == "parametrized" for i in network.originals(tensor)}
     found = {}
     for tensor in network.tensors:
         if tensor.kind == "buffer" or tensor.index in behind or tensor.problem is not None or not tensor.numel:
@@ -206,7 +198,9 @@ def _even(one: torch.Tensor, other: torch.Tensor) -> bool:
     for values in (one, other):
         spread = values.std(correction=0)
         fourth = ((values - values.mean()) ** 4).mean()
-        errors.append((spread**2 / values.numel(), (fourth - spread**4).clamp(min=0) / (4 * values.numel() * spread**2 + 1e-300)))
+        errors.append(
+            (spread**2 / values.numel(), (fourth - spread**4).clamp(min=0) / (4 * values.numel() * spread**2 + 1e-300))
+        )
     means, deviations = (math.sqrt(float(a + b)) for a, b in zip(*errors, strict=True))
     near = abs(float(one.mean() - other.mean())) <= 5 * means + 1e-12
     return near and abs(float(one.std(correction=0) - other.std(correction=0))) <= 5 * deviations + 1e-12

@@ -116,6 +116,8 @@ class RulesMixin:
         network, live = plan.network, plan.live
 
         def loaded(tensor: int) -> bool:
+            if network.tensors[tensor].kind == "parametrized":
+                return all(map(loaded, network.originals(network.tensors[tensor])))
             values = live.tensors[tensor]
             owners = network.tensors[tensor].owners
             held = all(live.modules[owner] in started for owner, _ in owners)
