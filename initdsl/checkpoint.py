@@ -15,7 +15,7 @@ import torch
 
 from . import streams
 from .diagnostic import ApplyError, Diagnostic
-from .files import replacing, write_bytes
+from .files import replacing, write_bytes, writing
 from .materializing import DEFAULTS
 
 if TYPE_CHECKING:
@@ -293,16 +293,10 @@ def save(net: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, st
     """
     from .network import unwrap
 
-    target = os.path.realpath(path)
-    if not os.path.isdir(os.path.dirname(target)):
-        raise OSError(f"there is no folder `{os.path.dirname(target)}`")
     tensors, others = distinct(unwrap(net).state_dict())
     described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
     first, places, _ = header(described, {"format": "pt", **others, **(metadata or {})})
-    try:
-        with replacing(target) as descriptor:
-            write_bytes(descriptor, first, 0)
-            for place in places:
-                write_tensor(descriptor, tensors[place.name], place.start)
-    except OSError as error:
-        raise OSError(f"can't write `{path}`: {(error.strerror or str(error)).lower()}") from None
+    with writing(path) as descriptor:
+        write_bytes(descriptor, first, 0)
+        for place in places:
+            write_tensor(descriptor, tensors[place.name], place.start)

@@ -209,7 +209,7 @@ class ResolveError(InitDSLError):
 
 
 class ApplyError(InitDSLError):
-    """A fill failed; everything was put back as it was."""
+    """A fill failed; everything was put back as it was, or the message says that it could not be."""
 
 
 class DiagnoseError(InitDSLError):

@@ -26,8 +26,19 @@ from . import streams
 from .adjusting import AdjustFailed, Layer, adjust
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .expressions import EvalError, combine, evaluate, torch_tensor
-from .initializers import ArgumentError, Bernoulli, Constant, Distribution, Initializer, Normal, Uniform, fill
+from .initializers import (
+    ArgumentError,
+    Bernoulli,
+    Constant,
+    Distribution,
+    Initializer,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+    fill,
+)
 from .loading import Reader
+from .memory import out_of_memory
 from .names import Names
 from .network import is_sharded
 from .nodes import Assign, Call
@@ -74,6 +85,17 @@ def refuse_no_sample(entry: PlanEntry) -> None:
             "streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
         )
     )  # fmt: skip
+
+
+def no_memory(whole: bool) -> Diagnostic:
+    """Said where memory ran out; `whole` if all is as it was."""
+    if whole:
+        hint = "rules with functions, expressions or files are backed up first; what only draws or sets numbers is not"
+        return Diagnostic(
+            "out-of-memory", "there is not enough memory to fill this network, which is as it was", hint=hint
+        )
+    hint = "apply the rules again once there is memory"
+    return Diagnostic("out-of-memory", "there is no memory left, and the network is partly filled", hint=hint)
 
 
 def refuse_meta(plan: Plan) -> None:
@@ -164,6 +186,7 @@ class Execution:
         if plan.seed is not None:
             from .seeded import Seeded
 
+            streams.prepare(0)  # what is wrong with the kernel shows before anything is written
             self.seeded = Seeded(plan.seed, plan)
 
     # ---- the run
@@ -208,8 +231,11 @@ class Execution:
                 self.backup.restore()
                 if not settled:
                     self.settle(error)
+                cause = error.cause if isinstance(error, StepFailed) else error
+                if out_of_memory(cause) and (settled or cause is error):  # else it is known which rule it was
+                    raise ApplyError(no_memory(whole=not settled)) from cause
                 if isinstance(error, StepFailed):
-                    raise ApplyError(error.diagnostics) from error.cause
+                    raise ApplyError(error.diagnostics) from cause
                 raise
             if signals.interrupted:
                 raise KeyboardInterrupt
@@ -287,9 +313,19 @@ class Execution:
 
     def entry_step(self, entry: PlanEntry) -> Step:
         fallible = self.on_init is not None or entry.tensor.kind == "parametrized"
-        fallible = fallible or any(not _infallible(a) for a in entry.actions)
+        fallible = fallible or any(not self._infallible(a) for a in entry.actions)
         fallible = fallible or not (_keeps(entry) or _ordinary(self.live.tensors[entry.tensor.index]))
         return (lambda: self._fill(entry), fallible, lambda: self._touched(entry))
+
+    def _infallible(self, action: Action) -> bool:
+        """Whether an action only writes numbers into memory that is there."""
+        if action.view is not None:
+            return False
+        if isinstance(action.payload, Value):
+            return action.operator in ("=", "~")
+        if isinstance(action.payload, TruncatedNormal):  # torch makes tensors to draw one, streams don't
+            return self.seeded is not None
+        return isinstance(action.payload, Constant | Normal | Uniform | Bernoulli | Kept)
 
     def reset_step(self, module: int, tensors: tuple[int, ...]) -> Step:
         return (lambda: self._reset(module, tensors), True, lambda: self._below(module))
@@ -696,15 +732,6 @@ def piece_of(tensor: torch.Tensor, action: Action) -> tuple[torch.Tensor, Callab
             return tensor.copy_(copy)
 
     return (seen if action.index is None else seen[action.index]), write_back
-
-
-def _infallible(action: Action) -> bool:
-    """Whether an action only writes numbers into memory that is there."""
-    if action.view is not None:
-        return False
-    if isinstance(action.payload, Value):
-        return action.operator in ("=", "~")
-    return isinstance(action.payload, Constant | Normal | Uniform | Bernoulli | Kept)
 
 
 ORDINARY = frozenset([

@@ -8,8 +8,9 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import IO
 
-__all__ = ["replacing", "write_bytes"]
+__all__ = ["read_whole", "reading", "replacing", "write_bytes", "write_whole", "writing"]
 
 # bytes handed to the system at a time
 PIECE = 1 << 26
@@ -45,11 +46,88 @@ def read_whole(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
+Stamp = tuple[int, ...]
+
+
+def stamp(path: str | int) -> Stamp:
+    """What tells a file, by its path or descriptor, from another one and from itself after a change."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def reading(path: str, known: Stamp | None = None) -> Iterator[IO[bytes]]:
+    """An open file, read and not mapped: of a mapped one that somebody cuts short the system ends the process.
+
+    Raises OSError where it is not, or no longer when the block ends, the file that `known` is of.
+    """
+    with open(path, "rb", buffering=0) as file:
+        known = stamp(file.fileno()) if known is None else known
+        if stamp(file.fileno()) != known:
+            raise OSError(f"`{path}` changed since it was opened first")
+        yield file
+        if stamp(file.fileno()) != known:
+            raise OSError(f"`{path}` changed while it was read")
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes, was: bytes | None = None) -> None:
+    """Write a file through a temporary one beside it: it is there whole, or as it was.
+
+    Links are followed, permissions kept; what is no file (a terminal, a pipe) is written to. Raises OSError, whose text
+    says what can't be written and why: the folder, the disk, a file marked read-only, or, with `was`, one that does not
+    hold these bytes any more.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with _worded(path), open(path, "wb", buffering=0) as file:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        return
+    with writing(path) as descriptor:
+        write_bytes(descriptor, data, 0)
+        if was is not None and not _holds(path, was):
+            raise OSError("the file changed meanwhile")
+
+
+def _holds(path: str | os.PathLike[str], data: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(data) + 1) == data
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[int]:
+    """As `replacing`, for a file that somebody names: links are followed, what must not be replaced is refused.
+
+    Raises OSError, whose text says what can't be written and why.
+    """
+    target = os.path.realpath(path)
+    with _worded(path):
+        if not os.path.isdir(os.path.dirname(target)):
+            raise OSError(f"there is no folder `{os.path.dirname(target)}`")
+        if os.path.exists(target):
+            if not os.path.isfile(target):
+                raise OSError("it is a folder" if os.path.isdir(target) else "it is not a file")
+            if not (os.stat(target).st_mode & 0o222 and os.access(target, os.W_OK)):
+                raise OSError("it is read-only")
+        with replacing(target) as descriptor:
+            yield descriptor
+
+
+@contextmanager
+def _worded(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror.lower() if error.strerror else str(error)
+        raise OSError(f"can't write `{os.fspath(path)}`: {reason}") from None
+
+
 @contextmanager
 def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
     """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
 
-    Written beside its place, under `temporary` (where nothing may be) if given. Raises OSError; then nothing is left of it.
+    Written beside its place, under `temporary` (where nothing may be) if given; it has the permissions of the file that
+    it replaces. Raises OSError; then nothing is left of it.
     """
     folder = os.path.dirname(target)
     if temporary is None:
@@ -60,9 +138,7 @@ def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
         try:
             yield descriptor
             os.fsync(descriptor)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
+            os.chmod(temporary, _mode(target))
         finally:
             os.close(descriptor)
         os.replace(temporary, target)
@@ -70,6 +146,15 @@ def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _mode(target: str) -> int:
+    """The permissions of a file, or those that a new one gets."""
+    if os.path.exists(target):
+        return os.stat(target).st_mode & 0o7777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _sync(folder: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .expressions import EvalError, evaluate
+from .files import reading
 from .network import Network
 from .nodes import Call, Name
 from .plans import Load
@@ -22,6 +23,8 @@ from .selectors import near
 
 if TYPE_CHECKING:
     import torch
+
+    from .stores import Safetensors
 
 __all__ = ["Files", "Reader"]
 
@@ -310,8 +313,9 @@ def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
     """The tensors of a pickled checkpoint, those of inner mappings by dotted names."""
     import torch
 
+    # mapped where no value is read: of a mapped file that somebody cuts short the system would end the process
     try:
-        held = torch.load(path, map_location=device, weights_only=True, mmap=True)
+        held = torch.load(path, map_location=device, weights_only=True, mmap=device == "meta")
     except (RuntimeError, ValueError):  # the old format can't be mapped into memory
         held = torch.load(path, map_location=device, weights_only=True)
     found: dict[str, torch.Tensor] = {}
@@ -337,27 +341,34 @@ def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
 
 
 class Reader:
-    """The values of loaded tensors, for one run; a pickled file is opened once."""
+    """The values of loaded tensors, for one run; a file is opened once, and may not change meanwhile."""
 
     def __init__(self) -> None:
-        self._opened: dict[str, dict[str, torch.Tensor]] = {}
+        self._pickled: dict[str, dict[str, torch.Tensor]] = {}
+        self._safe: dict[str, Safetensors] = {}
 
-    def tensor(self, load: Load, index: tuple[Any, ...] | None = None) -> torch.Tensor:
-        """A tensor of a file, or the part of it that basic indexing selects. Raises ValueError if it has changed shape."""
+    def tensor(self, load: Load, index: tuple[slice, ...] = ()) -> torch.Tensor:
+        """A tensor of a file, or the part of it that slices without steps select.
+
+        Raises ValueError if it has changed shape, OSError if the file changes.
+        """
         if load.path.endswith(PICKLED):
-            if load.path not in self._opened:
-                self._opened[load.path] = unpickled(load.path, "cpu")
-            found = self._opened[load.path][load.key]
-            self._same(load, tuple(found.shape))
-            return found if index is None else found[index]
-        from safetensors import safe_open
+            if load.path not in self._pickled:
+                with reading(load.path):
+                    self._pickled[load.path] = unpickled(load.path, "cpu")
+            found = self._pickled[load.path].get(load.key)
+            self._same(load, None if found is None else tuple(found.shape))
+            assert found is not None
+            return found[index]
+        from .stores import Safetensors
 
-        with safe_open(load.path, framework="pt") as file:
-            part = file.get_slice(load.key)
-            self._same(load, tuple(part.get_shape()))
-            values: torch.Tensor = file.get_tensor(load.key) if index is None else part[index]
-            return values
+        if load.path not in self._safe:
+            self._safe[load.path] = Safetensors(load.path, [load.path])
+        described = self._safe[load.path].tensors.get(load.key)
+        self._same(load, None if described is None else described.shape)
+        return self._safe[load.path].read(load.key, index)
 
-    def _same(self, load: Load, shape: tuple[int, ...]) -> None:
+    def _same(self, load: Load, shape: tuple[int, ...] | None) -> None:
         if shape != load.shape:
-            raise ValueError(f"`{load.key}` of `{load.path}` has shape {list(shape)}, it had {list(load.shape)}")
+            now = "is not there any more" if shape is None else f"has shape {list(shape)}"
+            raise ValueError(f"`{load.key}` of `{load.path}` {now}, it had {list(load.shape)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from .files import replacing, write_bytes
+from .files import write_whole
 from .pages import plan_page
 from .plans import Plan
 from .report import Report
@@ -46,11 +46,4 @@ def suffix(path: str | os.PathLike[str]) -> str:
 
 def written(text: str, path: str | os.PathLike[str]) -> None:
     """Write a text to a file, whole or not at all. Raises OSError."""
-    target = os.path.realpath(path)
-    if not os.path.isdir(os.path.dirname(target)):
-        raise OSError(f"there is no folder `{os.path.dirname(target)}`")
-    try:
-        with replacing(target) as descriptor:
-            write_bytes(descriptor, text.encode("utf-8", "backslashreplace"), 0)
-    except OSError as error:
-        raise OSError(f"can't write `{os.fspath(path)}`: {(error.strerror or str(error)).lower()}") from None
+    write_whole(path, text.encode("utf-8", "backslashreplace"))

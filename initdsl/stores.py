@@ -9,17 +9,17 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import product, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from .files import read_whole
+from .files import Stamp, read_whole, reading, stamp
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Described", "Piece", "Store", "Tensors", "boxes", "open_store"]
+__all__ = ["Described", "Piece", "Safetensors", "Store", "Tensors", "boxes", "open_store"]
 
 # elements looked at at a time
 CHUNK = 1 << 20
@@ -141,6 +141,7 @@ class Safetensors(Store):
     def __init__(self, where: str, files: list[str]):
         super().__init__(where)
         self.places: dict[str, tuple[str, int]] = {}
+        self.stamps: dict[str, Stamp] = {}
         for file in files:
             self._read_header(file)
         names = {k: v for k, v in self.metadata.items() if v in self.tensors and k not in self.tensors}
@@ -152,9 +153,10 @@ class Safetensors(Store):
         if not os.path.isfile(path):
             raise OSError(f"`{path}` is not a file")
         try:
-            with safe_open(path, framework="pt") as opened:  # checks the whole header
-                metadata = opened.metadata() or {}
-            with open(path, "rb") as file:
+            with reading(path) as file:
+                self.stamps[path] = stamp(file.fileno())
+                with safe_open(path, framework="pt") as opened:  # checks the whole header
+                    metadata = opened.metadata() or {}
                 length = int.from_bytes(file.read(8), "little")
                 described = json.loads(file.read(min(length, LONGEST_HEADER)))
         except (SafetensorError, ValueError) as error:
@@ -173,7 +175,7 @@ class Safetensors(Store):
     def pieces(self, name: str) -> Iterator[Piece]:
         shape, dtype = self.tensors[name]
         path, start = self.places[self.renamed.get(name, name)]
-        with open(path, "rb", buffering=0) as file:
+        with reading(path, self.stamps[path]) as file:
             for extents, first in boxes(shape):
                 sizes = [len(e) for e in extents]
                 data = bytearray(math.prod(sizes) * dtype.itemsize)
@@ -181,8 +183,29 @@ class Safetensors(Store):
                 _read_into(file, data, path)
                 yield Piece(extents, torch.frombuffer(data, dtype=dtype).reshape(sizes))
 
+    def read(self, name: str, index: tuple[slice, ...] = ()) -> torch.Tensor:
+        """A tensor, or what slices without steps select of it. Raises OSError where the file has changed meanwhile."""
+        shape, dtype = self.tensors[name]
+        wanted = [range(n)[piece] for n, piece in zip_longest(shape, index, fillvalue=slice(None))]  # type: ignore[arg-type]
+        out = torch.empty([len(w) for w in wanted], dtype=dtype)
+        if not out.numel():
+            return out
+        inner = math.prod(shape[1:])
+        if out.numel() == math.prod(map(len, wanted[:1])) * inner:  # rows without a gap
+            path, start = self.places[name]
+            with reading(path, self.stamps[path]) as file:
+                file.seek(start + (wanted[0].start * inner if wanted else 0) * dtype.itemsize)
+                _read_into(file, out.reshape(-1).view(torch.uint8).numpy().data, path)
+            return out
+        rows = max(1, CHUNK // inner)
+        for at in range(0, len(wanted[0]), rows):
+            some = wanted[0][at : at + rows]
+            values = self.read(name, (slice(some.start, some.stop),))
+            out[at : at + rows] = values[(slice(None), *index[1:])]
+        return out
 
-def _read_into(file: Any, data: bytearray, path: str) -> None:
+
+def _read_into(file: Any, data: bytearray | memoryview, path: str) -> None:
     room = memoryview(data)
     while room:
         count = file.readinto(room)

@@ -17,9 +17,10 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor
 
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.memory import out_of_memory
 
 __all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "team", "words"]
 
@@ -44,6 +46,8 @@ _MASK64 = (1 << 64) - 1
 # each other, the less often the larger their chunks are.
 _CPU_CHUNK, _SHARED_CHUNK = 1 << 17, 1 << 19
 _DEVICE_CHUNK = 1 << 24
+# Where memory is short, chunks become smaller, down to this; that much is put by for them, in bytes.
+_LEAST_CHUNK, _RESERVE = 1 << 10, 1 << 22
 # Below this size it is cheaper to scale the segments an element needs than all of them.
 _SMALL = 1 << 15
 _THREAD_FROM = 1 << 17
@@ -114,7 +118,10 @@ def engine() -> str:
 
 
 def prepare(count: int) -> None:
-    """Announce that some `count` elements are about to be filled, so that the kernel is there from the first one."""
+    """Announce that some `count` elements are about to be filled, so that the kernel is there from the first one.
+
+    Raises ValueError as `engine` does.
+    """
     _kernel(count)
 
 
@@ -144,7 +151,7 @@ def fill(
             return
         recipe = _recipe(distribution, tensor.dtype)
         if tensor.numel():
-            _Filler(key, recipe, tensor).walk(lengths, steps, offset)
+            _Filler(key, recipe, tensor).fill(lengths, steps, offset)
 
 
 def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[list[int], list[int]]:
@@ -530,8 +537,28 @@ class _Filler:
         self.small = tensor.numel() < _SMALL and self.device.type not in ("mps", "xpu")
         compilable = on_cpu and not self.double and not self.small
         self.kernel = _kernel(tensor.numel()) if compilable else None
+        self.alone = False
         self.steps: Tensor | None = None
         self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def fill(self, lengths: list[int], steps: list[int], offset: int) -> None:
+        """Fill the whole tensor; a fill that runs out of memory is taken up again with less, as nobody can undo it."""
+        while True:
+            try:
+                self.walk(lengths, steps, offset)
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or not self.spares():
+                    raise
+
+    def spares(self) -> bool:
+        """Go on with less memory: one thread, smaller chunks. Returns whether that is less than before."""
+        _mine.reserve = None
+        if self.chunk <= _LEAST_CHUNK:
+            return False
+        self.alone, self.chunk, self.steps = True, max(_LEAST_CHUNK, self.chunk >> 4), None
+        self.buffers.clear()
+        return True
 
     def walk(self, lengths: list[int], steps: list[int], offset: int) -> None:
         """Fill the whole tensor, dimensions ordered from the slowest logical index to the fastest."""
@@ -552,7 +579,8 @@ class _Filler:
         if self.kernel is not None and view.is_contiguous() and view.dtype == torch.float32 and _rows(steps):
             self.compiled(view, offset, steps)
             return
-        threads = torch.get_num_threads() if self.device.type == "cpu" and view.numel() >= _SHARE_FROM else 1
+        on_many = self.device.type == "cpu" and view.numel() >= _SHARE_FROM and not self.alone
+        threads = torch.get_num_threads() if on_many else 1
         if threads > 1:
             self.chunk = min(_SHARED_CHUNK, max(self.chunk, -(-view.numel() // threads)))
         leaves = self.leaves(view, steps, offset)
@@ -719,7 +747,7 @@ class _Filler:
             else:
                 kernel.lines(*where, *tables, recipe.low, recipe.high)
 
-        _spread(part, len(array), out.numel())
+        _spread(part, len(array), 0 if self.alone else out.numel())
 
 
 def _merge(lengths: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
@@ -752,11 +780,12 @@ def _spread(call: Callable[[int, int], None], count: int, elements: int) -> None
 
 
 class _Mine(threading.local):
-    """What a thread keeps from one fill to the next: a helper its buffers, others their helpers."""
+    """What a thread keeps from one fill to the next: a helper its buffers, others their helpers and a reserve."""
 
     def __init__(self) -> None:
         self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
         self.team: ThreadPoolExecutor | None = None
+        self.reserve: Any = None
 
 
 _mine = _Mine()
@@ -764,15 +793,20 @@ _mine = _Mine()
 
 @contextmanager
 def team() -> Iterator[None]:
-    """All fills that this thread makes in the block are shared by the same helper threads, which end with it."""
+    """All fills that this thread makes in the block are shared by the same helper threads, which end with it.
+
+    Some memory is put by first, so that a fill can go on where there is no more.
+    """
     if _mine.team is not None:
         yield
         return
+    with suppress(MemoryError):
+        _mine.reserve = np.empty(_RESERVE, np.uint8)
     with ThreadPoolExecutor(torch.get_num_threads()) as _mine.team:
         try:
             yield
         finally:
-            _mine.team = None
+            _mine.team = _mine.reserve = None
 
 
 Job = TypeVar("Job")
@@ -784,15 +818,17 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
     Raises the first error, after the other threads have ended their jobs.
     """
     lock = threading.Lock()
-    errors: list[BaseException] = []
+    over = False
+    first: BaseException | None = None
 
     def take() -> Any:
         with lock:
-            return _END if errors else next(jobs, _END)
+            return _END if over else next(jobs, _END)
 
     inference = torch.is_inference_mode_enabled()
 
     def loop() -> None:
+        nonlocal first, over
         try:
             torch.set_num_threads(1)  # of this thread: the others keep theirs
             with torch.inference_mode(inference):
@@ -800,22 +836,30 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
                 while (job := take()) is not _END:
                     work(job)
         except BaseException as error:  # handed to the caller's thread below
-            errors.append(error)
+            with lock:
+                over = True
+                first = first or error
 
     before = torch.get_num_threads()
     with team():
         assert _mine.team is not None
-        started = [_mine.team.submit(loop) for _ in range(threads)]
+        started: list[Future[None]] = []
         try:
+            for _ in range(threads):
+                started.append(_mine.team.submit(loop))
             wait(started)
-        except BaseException as error:  # an interrupt: let the others end what they are at
-            errors.append(error)
+        except BaseException:  # an interrupt, or no more threads: let the others end what they are at
+            over = True  # for what the team has not begun too
             wait(started)
             raise
         finally:
             torch.set_num_threads(before)
-    if errors:
-        raise errors[0]
+    if first is not None:
+        error, first = first, None  # or what it holds, buffers among it, would wait for the collector
+        try:
+            raise error
+        finally:
+            del error
 
 
 _END = object()
@@ -823,8 +867,15 @@ _END = object()
 
 @lru_cache(maxsize=1)
 def _load_kernel() -> Any:
-    from initdsl import _kernel_numba
-
+    """The compiled kernel's module; None where numba is there but fails, as it does with a numpy it doesn't know."""
+    try:
+        from initdsl import _kernel_numba
+    except Exception as error:
+        if os.environ.get("INITDSL_KERNEL") == "numba":
+            raise
+        said = (str(error).splitlines() or [""])[0]
+        warnings.warn(f"numba can't be used, torch fills in its place: {type(error).__name__}: {said}", stacklevel=2)
+        return None
     return _kernel_numba
 
 
@@ -833,7 +884,8 @@ def _chosen() -> str:
     if choice not in ("", "numba", "torch"):
         raise ValueError(f"INITDSL_KERNEL must be numba or torch, not {choice}")
     if choice != "torch" and importlib.util.find_spec("numba") is not None:
-        return choice or "auto"
+        unusable = not choice and _load_kernel.cache_info().currsize and _load_kernel() is None
+        return "torch" if unusable else choice or "auto"
     if choice == "numba":
         raise ValueError("INITDSL_KERNEL is numba, but numba is not installed")
     return "torch"

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from initdsl.cli import fmt
+from initdsl.source import Source
 
 UGLY = "Linear{.weight~normal(0,1);.bias=0} # c\n"
 NICE = "Linear {\n  .weight ~ normal(0, 1)\n  .bias   = 0  # c\n}\n"
@@ -157,17 +158,21 @@ def test_a_missing_file_is_reported_and_the_others_are_formatted(folder: Path) -
     assert good.read_text() == NICE
 
 
-def test_a_file_that_cannot_be_written_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_writes_meanwhile_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(folder / "a.init", UGLY)
+    formatted = fmt.format_source
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def while_somebody_saves(source: Source) -> str:
+        write(file, UGLY + "net.bias = 2\n")
+        return formatted(source)
 
-    monkeypatch.setattr(fmt, "write_atomically", refuse)
+    monkeypatch.setattr(fmt, "format_source", while_somebody_saves)
     result = run(file)
     assert result.exit_code == 2
-    assert "error[unwritable-file]" in result.stderr
-    assert file.read_text() == UGLY
+    assert "error[unwritable-file]: can't write" in result.stderr
+    assert "the file changed meanwhile" in result.stderr
+    assert file.read_text() == UGLY + "net.bias = 2\n"
+    assert [path.name for path in folder.iterdir()] == ["a.init"]
 
 
 def test_a_layout_of_another_meaning_is_never_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
+from initdsl import stores
+from initdsl.files import reading
 from initdsl.loading import renamed
 from initdsl.network import describe
 
@@ -215,6 +217,76 @@ def test_a_file_that_changes_after_the_plan() -> None:
 
 
 # ---- in expressions
+
+
+@pytest.mark.parametrize("change", ["other values", "cut short", "replaced"])
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_a_file_that_changes_while_it_is_read(suffix: str, change: str, here: Path) -> None:
+    """Between its first tensor and its second. A pickled one is read at once; a safetensors file may not change."""
+    path = here / f"w.{suffix}"
+    first = weights(1)
+    save = save_file if suffix == "safetensors" else torch.save
+    save(first, path)
+
+    def meanwhile(entry: Any) -> None:
+        if entry.label != "net.layers[0].weight":
+            return
+        if change == "cut short":
+            os.truncate(path, path.stat().st_size // 2)
+        elif change == "replaced":
+            save(weights(2), here / "other")
+            os.replace(here / "other", path)
+        else:
+            data = bytearray(path.read_bytes())
+            data[-16:] = bytes(16)
+            path.write_bytes(data)
+
+    net = Two()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    rules = f'net.* = load("w.{suffix}")'
+    if suffix == "pt":
+        initdsl.apply(net, rules, on_init=meanwhile)
+        expected = first
+    else:
+        with pytest.raises(initdsl.ApplyError, match=r"w\.safetensors` changed since it was opened first"):
+            initdsl.apply(net, rules, on_init=meanwhile)
+        expected = before
+    assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+
+
+def test_a_file_that_changes_under_the_reading_of_a_tensor(here: Path) -> None:
+    (here / "x").write_bytes(b"abcd")
+
+    def read() -> None:
+        with reading("x") as file:
+            assert file.read(2) == b"ab"
+            os.truncate("x", 3)
+
+    with pytest.raises(OSError, match="`x` changed while it was read"):
+        read()
+
+
+@pytest.mark.parametrize("index", [
+    (), (slice(1, 4),), (slice(None), slice(2, 5)), (slice(2, 6), slice(0, 7), slice(1, 2)), (slice(3, 3),),
+])  # fmt: skip
+@pytest.mark.parametrize("most", [4, 20, 1 << 20])
+def test_parts_of_a_tensor(index: tuple[slice, ...], most: int, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "CHUNK", most)
+    values = {
+        "a": torch.randn(6, 7, 3), "b": torch.randn(6, 7, 3).bfloat16(), "c": torch.arange(6 * 7 * 3).reshape(6, 7, 3),
+    }  # fmt: skip
+    save_file(values, "x.safetensors")
+    store = stores.Safetensors("x.safetensors", ["x.safetensors"])
+    for name, value in values.items():
+        assert torch.equal(store.read(name, index), value[index])
+        assert store.read(name, index).dtype == value.dtype
+
+
+def test_a_number_of_a_file(here: Path) -> None:
+    save_file({"step": torch.tensor(3.5), "none": torch.zeros(0, 4)}, "x.safetensors")
+    store = stores.Safetensors("x.safetensors", ["x.safetensors"])
+    assert torch.equal(store.read("step"), torch.tensor(3.5))
+    assert store.read("none").shape == (0, 4)
 
 
 def test_a_loaded_tensor_in_an_expression() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import os
+import signal
 import sys
 from typing import Any
 
@@ -24,6 +26,8 @@ COMMANDS = {
     "plan": "what would happen to every parameter; touches nothing",
     "verify": "does a checkpoint still match its rules",
 }
+
+INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 
 
 class Commands(click.Group):
@@ -50,6 +54,25 @@ class Commands(click.Group):
                 raise click.UsageError(f"no command is named `{args[0]}`; did you mean `{near[0]}`?", ctx) from None
             raise error
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what ends it ends it with a sentence and an exit code, never with a traceback."""
+        from ..diagnostic import Diagnostic, InitDSLError
+        from ..memory import out_of_memory
+        from .console import show
+
+        try:
+            return super().invoke(ctx)
+        except InitDSLError as error:
+            show(error.diagnostics, file=sys.stderr)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            show([Diagnostic("out-of-memory", "there is not enough memory")], file=sys.stderr)
+        ctx.exit(2)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
@@ -62,16 +85,17 @@ def group() -> None:
 
 
 def main() -> None:
-    """The `initdsl` program: exit code 0 fine, 1 findings or a difference, 2 could not run."""
-    from ..diagnostic import InitDSLError
-
+    """The `initdsl` program: exit code 0 fine, 1 findings or a difference, 2 could not run, 130 interrupted."""
     # a short program: nearly all it makes lasts to its end, and looking for garbage would take a tenth of its time
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
     try:
         group(prog_name="initdsl")
-    except InitDSLError as error:
-        from .console import show
-
-        show(error.diagnostics, file=sys.stderr)
-        sys.exit(2)
+    except SystemExit as end:
+        if (
+            end.code == INTERRUPTED
+        ):  # at once: torch's threads may still be ending, and an orderly end would abort on them
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise

@@ -1,11 +1,9 @@
-"""What the commands share: colour, diagnostics on a stream, files written whole or not at all."""
+"""What the commands share: colour, diagnostics on a stream, a progress bar."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, NoReturn
@@ -14,7 +12,7 @@ import click
 
 from ..diagnostic import Diagnostic
 
-__all__ = ["coloured", "fail", "progress", "show", "write_atomically"]
+__all__ = ["coloured", "fail", "progress", "show"]
 
 
 def coloured(file: IO[str]) -> bool:
@@ -47,30 +45,3 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file through a temporary one beside it: it is there whole, or as it was. Keeps its permissions.
-
-    Raises OSError; one that is marked read-only is not replaced.
-    """
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not (os.stat(target).st_mode & 0o222 and os.access(target, os.W_OK)):
-        raise PermissionError(errno.EACCES, "it is read-only", target)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".initdsl-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(target):
-            os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-        else:
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from .console import fail, write_atomically
+from ..files import write_whole
+from .console import fail
 from .model import reported
 
 
@@ -44,4 +45,4 @@ def command(settings: str, kind: str | None, last_wins: bool, output: str | None
     if output is None:
         click.echo(made, nl=False)
     else:
-        reported(lambda: write_atomically(output, made.encode()))
+        reported(lambda: write_whole(output, made.encode()))

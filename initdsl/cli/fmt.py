@@ -16,11 +16,11 @@ import click
 
 from ..config import LARGEST
 from ..diagnostic import Diagnostic, ParseError, printable
-from ..files import read_whole
+from ..files import read_whole, write_whole
 from ..formatter import format_source
 from ..session import DEFAULT_LIMITS
 from ..source import Source, decode, read_source
-from .console import coloured, show, write_atomically
+from .console import coloured, show
 
 BOM = b"\xef\xbb\xbf"
 
@@ -76,17 +76,16 @@ def _one(path: str, check: bool, diff: bool, outcome: _Outcome) -> None:
         outcome.problems += formatted
         return
     try:
-        if formatted == source.text and not _begins_with_bom(path):
+        mark = BOM if _begins_with_bom(path) else b""
+        if formatted == source.text and not mark:
             outcome.unchanged += 1
             return
-        outcome.changed += 1
         if not (check or diff):
-            write_atomically(path, formatted.encode())
+            write_whole(path, formatted.encode(), was=mark + source.text.encode())
     except OSError as error:
-        outcome.changed -= 1
-        reason = (error.strerror or str(error)).lower()
-        outcome.problems.append(Diagnostic("unwritable-file", f"can't write `{path}`: {reason}"))
+        outcome.problems.append(Diagnostic("unwritable-file", str(error)))
         return
+    outcome.changed += 1
     if diff:
         _print_diff(path, source.text, formatted)
     elif check:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .console import fail, write_atomically
+from ..files import write_whole
+from .console import fail
 from .model import called, find_model, reported
 
 
@@ -37,6 +38,6 @@ def command(model: str, samples: int | None, seed: int, output: str | None) -> N
     if output is None:
         click.echo(made.text, nl=False)
     else:
-        reported(lambda: write_atomically(output, made.text.encode()))
+        reported(lambda: write_whole(output, made.text.encode()))
     if made.kept:
         click.echo(f"not understood: {', '.join(made.kept[:12])}{', ...' * (len(made.kept) > 12)}", err=True)

@@ -15,11 +15,11 @@ import click
 
 from ..config import Config, ConfigError, find_config
 from ..diagnostic import Diagnostic, in_order
-from ..files import read_whole
+from ..files import read_whole, write_whole
 from ..linter import all_lints, lint_file
 from ..linter.formats import FORMATS, written
 from ..linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
-from .console import coloured, fail, show, write_atomically
+from .console import coloured, fail, show
 
 # below this much text the start of further processes costs more than they save
 WORTH_PROCESSES = 200_000
@@ -190,12 +190,9 @@ def _fix_file(job: Job, config: Config, network: Resolve | None) -> Outcome:
     if done.count:
         mark = b"\xef\xbb\xbf" if before.startswith(b"\xef\xbb\xbf") else b""
         try:
-            if read_whole(job.path, LARGEST) != before:
-                raise OSError(None, "the file changed meanwhile")
-            write_atomically(job.path, mark + done.text.encode("utf-8"))
+            write_whole(job.path, mark + done.text.encode("utf-8"), was=before)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            problem = Diagnostic("unreadable-file", f"can't write `{job.path}`: {reason}")
+            problem = Diagnostic("unreadable-file", str(error))
             return Outcome([problem, *lint_file(job.path, config=config, network=network)])
     return Outcome(done.left, done.count)
 
@@ -226,9 +223,9 @@ def _write_baseline(path: str, found: Sequence[Diagnostic]) -> None:
     from ..linter.baseline import baseline_text
 
     try:
-        write_atomically(path, baseline_text(found, Path(os.path.dirname(os.path.abspath(path)))).encode("utf-8"))
+        write_whole(path, baseline_text(found, Path(os.path.dirname(os.path.abspath(path)))).encode("utf-8"))
     except OSError as error:
-        fail(f"can't write `{path}`: {(error.strerror or str(error)).lower()}")
+        fail(str(error))
     click.echo(f"recorded {len(found)} finding{'s' * (len(found) != 1)} in {path}", err=True)
 
 

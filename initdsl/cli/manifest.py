@@ -6,7 +6,7 @@ import json
 
 import click
 
-from .console import write_atomically
+from ..files import write_whole
 from .model import load_model, reported
 
 
@@ -25,4 +25,4 @@ def command(model: str, output: str | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
-        reported(lambda: write_atomically(output, text.encode()))
+        reported(lambda: write_whole(output, text.encode()))

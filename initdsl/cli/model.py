@@ -102,7 +102,7 @@ def _import(place: str) -> Any:
         return _run_file(place) if path else importlib.import_module(place)
     except ModuleNotFoundError as error:
         fail(f"no module is named `{error.name}`", "the working directory is searched too")
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         fail(f"importing `{place}` raised {type(error).__name__}: {error}")
 
 
