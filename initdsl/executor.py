@@ -37,7 +37,7 @@ from .initializers import (
     Uniform,
     fill,
 )
-from .loading import Reader
+from .loaded import Reader
 from .memory import out_of_memory
 from .names import Names
 from .network import is_sharded

@@ -1,4 +1,4 @@
-"""Tensors of files: what `load(...)` names, found while the plan is made, and their values when it is carried out.
+"""Tensors of files: what `load(...)` names, found while the plan is made.
 
 Of safetensors files only headers are read for a plan, and no torch is loaded. A pickled checkpoint (`.pt`) goes through
 `torch.load(weights_only=True)` and never through an unpickler that can run code.
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .expressions import EvalError, evaluate
-from .files import reading
 from .network import Network
 from .nodes import Call, Name
 from .plans import Load
@@ -24,9 +23,7 @@ from .selectors import near
 if TYPE_CHECKING:
     import torch
 
-    from .stores import Safetensors
-
-__all__ = ["Files", "Reader"]
+__all__ = ["PICKLED", "Files", "unpickled"]
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 INDEX = ".index.json"
@@ -338,37 +335,3 @@ def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
         raise TypeError(f"it holds {type(held).__name__}, no mapping of names and tensors")
     collect(held, "", 0)
     return found
-
-
-class Reader:
-    """The values of loaded tensors, for one run; a file is opened once, and may not change meanwhile."""
-
-    def __init__(self) -> None:
-        self._pickled: dict[str, dict[str, torch.Tensor]] = {}
-        self._safe: dict[str, Safetensors] = {}
-
-    def tensor(self, load: Load, index: tuple[slice, ...] = ()) -> torch.Tensor:
-        """A tensor of a file, or the part of it that slices without steps select.
-
-        Raises ValueError if it has changed shape, OSError if the file changes.
-        """
-        if load.path.endswith(PICKLED):
-            if load.path not in self._pickled:
-                with reading(load.path):
-                    self._pickled[load.path] = unpickled(load.path, "cpu")
-            found = self._pickled[load.path].get(load.key)
-            self._same(load, None if found is None else tuple(found.shape))
-            assert found is not None
-            return found[index]
-        from .stores import Safetensors
-
-        if load.path not in self._safe:
-            self._safe[load.path] = Safetensors(load.path, [load.path])
-        described = self._safe[load.path].tensors.get(load.key)
-        self._same(load, None if described is None else described.shape)
-        return self._safe[load.path].read(load.key, index)
-
-    def _same(self, load: Load, shape: tuple[int, ...] | None) -> None:
-        if shape != load.shape:
-            now = "is not there any more" if shape is None else f"has shape {list(shape)}"
-            raise ValueError(f"`{load.key}` of `{load.path}` {now}, it had {list(load.shape)}")
