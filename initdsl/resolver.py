@@ -130,7 +130,6 @@ class Resolver(Resolution):
                         self.clauses.append(Clause(len(self.clauses), rule, lets, frame, operand))
                 case _:
                     self.clauses.append(Clause(len(self.clauses), rule, lets, frame, rule.targets))
-        self.lets = lets
         return lets
 
     def _block(self, rule: Block, lets: Lets, frame: Frame | None) -> None:

@@ -533,11 +533,12 @@ class Matcher:
     def _within(self, node: Within, frame: Frame | None, modules: bool) -> list[Match]:
         container = self.container(node.container, frame)
         self._needs_modules(container, node.container)
+        container = [match for match in container if match.tensor is None]
         if node.negated:
             inner = self.select(node.selector, frame, modules)
             outside = set(self.network.reachable(*(match.module for match in container)))
             return [match for match in inner if match.module not in outside]
-        around = Frame(self.network, [match for match in container if match.tensor is None])
+        around = Frame(self.network, container)
         framed = frame is not None
         inner = self.select(node.selector, frame, modules) if framed else self._near(node.selector, around, modules)
         found = []

@@ -473,3 +473,18 @@ def test_a_variable_that_no_let_declares(lets: str, hint: str) -> None:
         initdsl.plan(nn.Linear(2, 2), f"{lets}*.* = 1", vars={"sdt": 2})
     (found,) = caught.value.diagnostics
     assert (found.name, found.message, found.hint) == ("unknown-variable", "no `let` declares `sdt`", hint)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "net[i].weight[i] = 0",
+        "net[i].weight[i] ~ normal(0, 1)",
+        "net[i].weight as (2, -1)[i] = 0",
+        "net[i].weight[*, i] = 0",
+    ],
+)
+def test_an_index_out_of_range_is_an_error_where_a_later_rule_wins_too(rule: str) -> None:
+    net = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+    with pytest.raises(initdsl.ResolveError, match=r"index 2 is out of range for dimension . of shape \[2, 2\]"):
+        initdsl.plan(net, f"{rule}; *.* = 1")

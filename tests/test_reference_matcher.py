@@ -171,6 +171,10 @@ def pieces_of_tensors(net: nn.Module, selector: tuple) -> list[tuple[str, object
     shape=("seq", ["batch", ("seq", ["batch"])]),
     selector=("/weight/ in net.*.*[0]", ("in", ("regex", "weight"), False, ("path", None, ["*", "*", ["0"]]))),
 )
+@example(
+    shape=("pair", ["batch"]),
+    selector=("net not in net.*", ("in", ("path", None, []), True, ("path", None, ["*"]))),
+)
 @given(shape=network_shapes, selector=selectors)
 def test_the_resolver_reads_selectors_as_the_reference_does(shape: object, selector: tuple[str, tuple]) -> None:
     text, reading = selector

@@ -578,6 +578,13 @@ def test_the_whole_words_of_what_selects_nothing(net: nn.Module, rule: str, mess
     assert (found.message, found.hint) == (message, hint)
 
 
+def test_a_parameter_beside_modules_is_no_container() -> None:
+    net = nn.ModuleDict({"up": nn.Linear(2, 2)})
+    net.register_parameter("gain", nn.Parameter(torch.ones(2)))
+    kept = [entry.name for entry in initdsl.plan(net, "keep *.* not in net.*") if entry.status == "kept"]
+    assert kept == ["gain"]
+
+
 def test_subclasses_are_filled_in_the_order_of_the_network() -> None:
     net = nn.Sequential(nn.Linear(2, 2), Derived(2, 2), nn.Linear(2, 2), Derived(2, 2))
     torch.manual_seed(0)
