@@ -126,37 +126,72 @@ def _plain_yaml(yaml: Any) -> Any:
 
 
 def _python(text: str) -> Any:
-    """A Python literal, or the literals that a file assigns to names; `dict(a=1)` is one."""
+    """A Python literal, or the literals that a file assigns to names; of a file that has a `model`, that alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Python thinks of somebody's text
         tree = ast.parse(text.strip())
+    literals = _Literals()
     if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
-        return _literal(tree.body[0].value)
-    found: dict[str, Any] = {}
+        found = literals.value(tree.body[0].value)
+        if literals.computed:
+            raise ValueError("no literal")
+        return found
     for statement in tree.body:
-        if (
-            isinstance(statement, ast.Assign)
-            and len(statement.targets) == 1
-            and isinstance(statement.targets[0], ast.Name)
-        ):
-            try:
-                found[statement.targets[0].id] = _literal(statement.value)
-            except ValueError:
-                continue  # something that is computed: no settings of ours
-    if not found:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                literals.assign(name, value)
+    named = {name: value for name, (value, _) in literals.named.items() if not isinstance(value, _Computed)}
+    if not named:
         raise ValueError("no literal")
-    return found
+    return {"model": named["model"]} if isinstance(named.get("model"), dict) else named
 
 
-def _literal(node: ast.expr) -> Any:
-    match node:
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
-            return {str(k.arg): _literal(k.value) for k in keywords}
-        case ast.Dict(keys=keys, values=values):
-            return {_literal(k): _literal(v) for k, v in zip(keys, values, strict=True) if k is not None}
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_literal(item) for item in items]
-    return ast.literal_eval(node)
+class _Computed:
+    """A value that only running the file would tell: fine as long as no initializer needs it."""
+
+    def __init__(self, source: str):
+        self.source = source
+
+    def __repr__(self) -> str:
+        return f"`{self.source}`, which is computed"
+
+
+class _Literals:
+    """Python literals; `dict(a=1)` is one, and so is a name that a literal was assigned to further up."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, tuple[Any, int]] = {}
+        self.computed = False
+        self.size = 0  # parts, those of names counted each time: a short text of names can stand for an endless value
+
+    def assign(self, name: str, node: ast.expr) -> None:
+        before = self.size
+        value = self.value(node)
+        self.named[name] = value, self.size - before
+
+    def value(self, node: ast.expr) -> Any:
+        self._grow(1)
+        match node:
+            case ast.Name(id=name) if name in self.named:
+                value, size = self.named[name]
+                self._grow(size)
+                return value
+            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
+                return {str(k.arg): self.value(k.value) for k in keywords}
+            case ast.Dict(keys=keys, values=values) if None not in keys:
+                return {self.value(k): self.value(v) for k, v in zip(keys, values, strict=True) if k is not None}
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [self.value(item) for item in items]
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            self.computed = True
+            return _Computed(ast.unparse(node)[:80])
+
+    def _grow(self, parts: int) -> None:
+        self.size += parts
+        if self.size > LARGEST:
+            raise _error("bad-settings", f"settings have at most {LARGEST:,} parts, those that names stand for counted")
 
 
 def _kind(values: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import json
 import re
 import sys
@@ -127,6 +128,45 @@ def test_mmengines_pretrained(mmengine: Callable[[nn.Module, Any], Any], tmp_pat
     torch.save(state, tmp_path / "net.pth")
     mmengine(theirs, {"type": "Pretrained", "checkpoint": str(tmp_path / "net.pth"), "prefix": "net."})
     same(ours, theirs)
+
+
+def test_names_in_a_config_in_python() -> None:
+    """Values that a file names are those; what is computed is no matter where no initializer needs it."""
+    text = """
+from mmengine.config import read_base
+with read_base():
+    from .schedule import *
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+std = 0.03
+backbone = dict(type='ResNet', norm_cfg=norm_cfg, init_cfg=dict(type='Kaiming', layer='Conv2d'))
+model = dict(
+    type='EncoderDecoder', data_preprocessor=preprocessor, backbone=backbone,
+    decode_head=dict(type='FCNHead', lr=1e-3 * 8, norm_cfg=norm_cfg, init_cfg=dict(type='Normal', std=std, layer='Linear')))
+optimizer = dict(lr=8 * base_lr)
+"""
+    assert initdsl.convert(text).splitlines()[1:] == [
+        "Conv2d+.weight in net.backbone    ~ kaiming_normal(mode=fan_out, nonlinearity=relu)",
+        "Conv2d+.bias in net.backbone?     = 0",
+        "Linear+.weight in net.decode_head ~ normal(0, 0.03)",
+        "Linear+.bias in net.decode_head?  = 0",
+    ]
+
+
+def test_what_an_initializer_needs_may_not_be_computed() -> None:
+    text = "std = 1 / 50\nmodel = dict(init_cfg=dict(type='Normal', std=std, layer='Linear'))"
+    with pytest.raises(initdsl.RuleError, match="`std` of `Normal` must be a number, got `1 / 50`, which is computed"):
+        initdsl.convert(text)
+
+
+def test_names_that_stand_for_an_endless_value() -> None:
+    names = [f"n{i}" for i in range(40)]
+    lines = [
+        "n0 = [1, 1]",
+        *(f"{b} = [{a}, {a}, {a}]" for a, b in itertools.pairwise(names)),
+        "model = dict(init_cfg=n39)",
+    ]
+    with pytest.raises(initdsl.RuleError, match="those that names stand for counted"):
+        initdsl.convert("\n".join(lines))
 
 
 def test_a_whole_config_in_python() -> None:
