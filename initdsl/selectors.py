@@ -603,20 +603,14 @@ class Matcher:
         if isinstance(path.root, ClassPattern) and not self.of_class(path.root):
             return self._explain_class(path.root, path)
         states = self._starts(path, frame)
-        shown = "net" if path.root == "net" else None
         for i, step in enumerate(path.steps):
             reached = self._step(states, step, i == len(path.steps) - 1)
             if not reached:
-                return self._explain_step(path, states, step, shown)
+                return self._explain_step(path, states, step)
             states = reached
-            if shown is not None:
-                shown = self._shown(states)
         return Unmatched("this selects nothing", path.span, None)
 
-    def _shown(self, states: list[_State]) -> str | None:
-        return self.network.modules[states[0].module].label if len(states) == 1 and states[0].tensor is None else None
-
-    def _explain_step(self, path: Path, states: list[_State], step: nodes.PathStep, shown: str | None) -> Unmatched:
+    def _explain_step(self, path: Path, states: list[_State], step: nodes.PathStep) -> Unmatched:
         network = self.network
         span = Span(step.span.start, step.span.end)
         modules = [network.modules[s.module] for s in states if s.tensor is None]
@@ -626,7 +620,7 @@ class Matcher:
             what = f"`{path.root.name}`" if len(modules) == 1 else f"any of {len(modules)} `{path.root.name}`"
             where = f"in {what}"
         else:
-            where = f"in `{shown or modules[0].label}`" + ("" if len(modules) == 1 else f" and {len(modules) - 1} more")
+            where = f"in `{modules[0].label}`" + ("" if len(modules) == 1 else f" and {len(modules) - 1} more")
         if isinstance(step, Index):
             return Unmatched(f"there is no such index {where}", span, self._indices_of(modules))
         name = step.name

@@ -283,6 +283,21 @@ def test_the_one_argument_of_a_function_has_a_name() -> None:
         value("sqrt(y=4)")
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("net.n[0] = 1", "1 index for shape []"),
+        ("net.w[0, 0, 0] = 1", "3 indices for shape [2, 2]"),
+        ("net.w = [[1, 2], [3]]", "the rows of the literal differ in length"),
+        ("net.w = [[1, 2], 3]", "the rows of the literal differ in length"),
+    ],
+)
+def test_shapes_that_cant_be(rule: str, said: str) -> None:
+    with pytest.raises(initdsl.InitDSLError) as caught:
+        initdsl.plan(Tensors(n=torch.tensor(1.0), w=torch.zeros(2, 2)), rule)
+    assert [found.message for found in caught.value.diagnostics] == [said]
+
+
 @pytest.mark.parametrize("index", ["0:6:1", "0:6:2", "1:6:5", "::3", "-1:", ":-5", "5:6", "0:6"])
 def test_slices_are_pythons(index: str) -> None:
     start, stop, step = ([int(part) if part else None for part in index.split(":")] + [None])[:3]

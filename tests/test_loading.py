@@ -319,6 +319,7 @@ def test_resize_grid_is_timms(torchvision_shim: None) -> None:
         (2, (5, 5), (4, 7), "prefix=2, grid=(4, 7)", {}),
         (1, (3, 8), (6, 6), "1, old_grid=(3, 8)", {}),
         (1, (6, 6), (4, 4), "prefix=1, mode=bilinear, antialias=false", {"interpolation": "bilinear", "antialias": False}),
+        (0, (6, 6), (4, 4), "mode=bilinear", {"interpolation": "bilinear"}),
         (1, (4, 4), (4, 4), "prefix=1", {}),
     ]  # fmt: skip
     for prefix, old, new, arguments, options in cases:

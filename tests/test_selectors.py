@@ -567,6 +567,12 @@ class Derived(nn.Linear):
         (mlp(), "net[1].weight = 0", "there is no `weight` in `net[1]`", None),
         (mlp(), "Linear.weight in net[1] = 0", "nothing of the first lies inside the second", None),
         (mlp(), "Linear.weight not in net = 0", "nothing of the first lies outside the second", None),
+        (nn.Sequential(nn.Linear(1, 1)), "Linear.foo = 0", "there is no `foo` in `Linear`", "there are `weight`, `bias`"),
+        (mlp(), "net[0] { net[2].weight = 0 }", "nothing of this lies inside the block's selector", None),
+        (
+            nn.Sequential(Derived(1, 1)), "Linear.weight = 0",
+            "`Linear` selects 0 of 1 subclass of Linear (Derived)", "`Linear+` would",
+        ),
         (mlp(), "net[net].weight = 0", "`net` can't be bound", "take another name"),
         (mlp(), "net[it].weight = 0", "`it` can't be bound", "take another name"),
     ],
@@ -576,6 +582,19 @@ def test_the_whole_words_of_what_selects_nothing(net: nn.Module, rule: str, mess
         initdsl.plan(net, rule)
     (found,) = caught.value.diagnostics
     assert (found.message, found.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "found"), [
+        ("in_features=4, out_features=8", ["net[1].weight"]), ("out_features=8, in_features=4", ["net[1].weight"]),
+        ("out_features=8, in_features>3", ["net[1].weight"]), ("in_features=4", ["net[0].weight", "net[1].weight"]),
+        ("in_features=2, out_features=8", []),
+    ],
+)  # fmt: skip
+def test_all_conditions_hold(conditions: str, found: list[str]) -> None:
+    net = nn.Sequential(nn.Linear(4, 2), nn.Linear(4, 8), nn.Linear(2, 4))
+    plan = initdsl.plan(net, f"keep Linear({conditions})?.weight")
+    assert [entry.label for entry in plan.entries if entry.status == "kept"] == found
 
 
 def test_a_parameter_beside_modules_is_no_container() -> None:
