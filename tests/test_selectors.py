@@ -593,7 +593,7 @@ def test_the_whole_words_of_what_selects_nothing(net: nn.Module, rule: str, mess
 )  # fmt: skip
 def test_all_conditions_hold(conditions: str, found: list[str]) -> None:
     net = nn.Sequential(nn.Linear(4, 2), nn.Linear(4, 8), nn.Linear(2, 4))
-    plan = initdsl.plan(net, f"keep Linear({conditions})?.weight")
+    plan = initdsl.plan(net, f"keep Linear({conditions}).weight?")
     assert [entry.label for entry in plan.entries if entry.status == "kept"] == found
 
 
