@@ -73,7 +73,7 @@ def test_wrong_use_is_refused(folder: Path) -> None:
         (["--model", "m.py:Net", "--manifest", "m.json"], "both say which network"),
         (["--manifest", "missing.json"], "can't read the manifest `missing.json`"),
         (["--model", "missing.py:Net"], "there is no file `missing.py`"),
-        (["--write-baseline", "missing/b.json"], "can't write `missing/b.json`: no such file"),
+        (["--write-baseline", "missing/b.json"], "can't write `missing/b.json`: there is no folder"),
     ]:
         result = lint(*arguments, code=2)
         assert said in result.stderr

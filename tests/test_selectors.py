@@ -571,7 +571,7 @@ class Derived(nn.Linear):
         (mlp(), "net[0] { net[2].weight = 0 }", "nothing of this lies inside the block's selector", None),
         (
             nn.Sequential(Derived(1, 1)), "Linear.weight = 0",
-            "`Linear` selects 0 of 1 subclass of Linear (Derived)", "`Linear+` would",
+            "`Linear` selects 0 of 1 subclass of Linear (`Derived`)", "`Linear+` would",
         ),
         (mlp(), "net[net].weight = 0", "`net` can't be bound", "take another name"),
         (mlp(), "net[it].weight = 0", "`it` can't be bound", "take another name"),

@@ -179,7 +179,6 @@ def test_what_says_that_there_is_no_memory(make: Any) -> None:
 BROKEN = """
     import torch, initdsl, warnings
     from initdsl import streams
-from initdsl.initializers import Normal
     net = torch.nn.ParameterList([torch.zeros(1000), torch.zeros(1000)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -197,12 +198,17 @@ def sleeps():
 def interrupted(words: str, when: Callable[[subprocess.Popen[str]], bool]) -> subprocess.CompletedProcess[str]:
     """What becomes of a command that gets a Ctrl-C once something is so."""
     command = [sys.executable, "-m", "initdsl", *words.split()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # what is started in the background ignores Ctrl-C, and what that starts would too
+    with subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         while not when(process):
             assert process.poll() is None, process.communicate()
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)
+        try:
+            said = process.communicate(timeout=50)
+        finally:
+            process.kill()
         return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
