@@ -15,7 +15,7 @@ import torch
 
 from . import streams
 from .diagnostic import ApplyError, Diagnostic
-from .files import replacing, write_bytes, writing
+from .files import write_bytes, writing
 from .materializing import DEFAULTS
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .plans import Plan
 
 __all__ = [
-    "INDEX", "Place", "Shard", "alone", "distinct", "header", "index", "provenance", "replacing", "rules_sha256", "save",
-    "shards", "unfinished", "write_bytes", "write_tensor",
+    "INDEX", "Place", "Shard", "alone", "distinct", "header", "index", "provenance", "rules_sha256", "save",
+    "shards", "unfinished", "write_tensor",
 ]  # fmt: skip
 
 # https://huggingface.co/docs/safetensors/index#format

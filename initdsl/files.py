@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-__all__ = ["read_whole", "reading", "replacing", "write_bytes", "write_whole", "writing"]
+__all__ = ["Stamp", "read_whole", "reading", "reason", "replacing", "stamp", "write_bytes", "write_whole", "writing"]
 
 # bytes handed to the system at a time
 PIECE = 1 << 26
 # where a system can't write at a place (Windows), threads take turns at the one position that an open file has
 _TURN = threading.Lock()
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the number and the file's name that stand in Python's own text."""
+    return error.strerror.lower() if error.strerror else str(error)
 
 
 def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
@@ -62,11 +67,11 @@ def reading(path: str, known: Stamp | None = None) -> Iterator[IO[bytes]]:
     Raises OSError where it is not, or no longer when the block ends, the file that `known` is of.
     """
     with open(path, "rb", buffering=0) as file:
-        known = stamp(file.fileno()) if known is None else known
-        if stamp(file.fileno()) != known:
+        now = stamp(file.fileno())
+        if known is not None and now != known:
             raise OSError(f"`{path}` changed since it was opened first")
         yield file
-        if stamp(file.fileno()) != known:
+        if stamp(file.fileno()) != now:
             raise OSError(f"`{path}` changed while it was read")
 
 
@@ -118,8 +123,7 @@ def _worded(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror.lower() if error.strerror else str(error)
-        raise OSError(f"can't write `{os.fspath(path)}`: {reason}") from None
+        raise OSError(f"can't write `{os.fspath(path)}`: {reason(error)}") from None
 
 
 @contextmanager

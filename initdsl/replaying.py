@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api import plan
 from .diagnostic import Diagnostic, InitDSLError, ResolveError
+from .files import reason
 from .plans import PLAN_FORMAT, PLAN_VERSION, Plan
 from .rules import RuleSet, coerce, load
 from .selectors import listed
@@ -122,7 +123,7 @@ def _read(name: str) -> dict[str, Any]:
         with open(name, encoding="utf-8") as file:
             saved = json.load(file)
     except OSError as error:
-        raise OSError(f"can't read the plan `{name}`: {(error.strerror or str(error)).lower()}") from None
+        raise OSError(f"can't read the plan `{name}`: {reason(error)}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"`{name}` is no plan: {error}") from None
     form = saved.get("format") if isinstance(saved, dict) else None

@@ -9,12 +9,12 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product, zip_longest
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from .files import Stamp, read_whole, reading, stamp
+from .files import Stamp, read_whole, reading, reason, stamp
 
 if TYPE_CHECKING:
     from torch import nn
@@ -183,16 +183,20 @@ class Safetensors(Store):
                 _read_into(file, data, path)
                 yield Piece(extents, torch.frombuffer(data, dtype=dtype).reshape(sizes))
 
+    def whole(self, name: str) -> torch.Tensor:
+        return self.read(name)
+
     def read(self, name: str, index: tuple[slice, ...] = ()) -> torch.Tensor:
         """A tensor, or what slices without steps select of it. Raises OSError where the file has changed meanwhile."""
         shape, dtype = self.tensors[name]
-        wanted = [range(n)[piece] for n, piece in zip_longest(shape, index, fillvalue=slice(None))]  # type: ignore[arg-type]
+        index = (*index, *[slice(None)] * (len(shape) - len(index)))
+        wanted = [range(n)[piece] for n, piece in zip(shape, index, strict=True)]
         out = torch.empty([len(w) for w in wanted], dtype=dtype)
         if not out.numel():
             return out
         inner = math.prod(shape[1:])
         if out.numel() == math.prod(map(len, wanted[:1])) * inner:  # rows without a gap
-            path, start = self.places[name]
+            path, start = self.places[self.renamed.get(name, name)]
             with reading(path, self.stamps[path]) as file:
                 file.seek(start + (wanted[0].start * inner if wanted else 0) * dtype.itemsize)
                 _read_into(file, out.reshape(-1).view(torch.uint8).numpy().data, path)
@@ -310,7 +314,7 @@ def _read(path: str) -> bytes:
     try:
         return read_whole(path, LARGEST)
     except OSError as error:
-        raise OSError(f"can't read `{path}`: {(error.strerror or str(error)).lower()}") from None
+        raise OSError(f"can't read `{path}`: {reason(error)}") from None
 
 
 def _reason(error: BaseException) -> str:

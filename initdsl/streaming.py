@@ -31,14 +31,13 @@ from .checkpoint import (
     alone,
     index,
     provenance,
-    replacing,
     shards,
     unfinished,
-    write_bytes,
     write_tensor,
 )
 from .diagnostic import ApplyError, Diagnostic, ResolveError
 from .executor import StepFailed, execute, follow, refuse_no_sample
+from .files import reason, replacing, write_bytes
 from .initializers import Constant, Random
 from .materializing import construct, left_unset, like, meta_buffers, settle_buffers, warn, with_defaults
 from .network import unwrap
@@ -471,9 +470,8 @@ def _write(folder: str, files: list[Shard], source: Origin, on_progress: Callabl
             with replacing(os.path.join(folder, INDEX)) as descriptor:
                 write_bytes(descriptor, index(files), 0)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise OSError(
-            f"can't write to `{folder}`: {reason}; what is whole stays, and the same command goes on from there"
+            f"can't write to `{folder}`: {reason(error)}; what is whole stays, and the same command goes on from there"
         ) from None
     except StepFailed as error:
         raise ApplyError(error.diagnostic) from error.cause

@@ -865,9 +865,13 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
 _END = object()
 
 
+_unusable = False  # numba is there, and can't be imported
+
+
 @lru_cache(maxsize=1)
 def _load_kernel() -> Any:
     """The compiled kernel's module; None where numba is there but fails, as it does with a numpy it doesn't know."""
+    global _unusable
     try:
         from initdsl import _kernel_numba
     except Exception as error:
@@ -875,6 +879,7 @@ def _load_kernel() -> Any:
             raise
         said = (str(error).splitlines() or [""])[0]
         warnings.warn(f"numba can't be used, torch fills in its place: {type(error).__name__}: {said}", stacklevel=2)
+        _unusable = True
         return None
     return _kernel_numba
 
@@ -884,8 +889,7 @@ def _chosen() -> str:
     if choice not in ("", "numba", "torch"):
         raise ValueError(f"INITDSL_KERNEL must be numba or torch, not {choice}")
     if choice != "torch" and importlib.util.find_spec("numba") is not None:
-        unusable = not choice and _load_kernel.cache_info().currsize and _load_kernel() is None
-        return "torch" if unusable else choice or "auto"
+        return choice or ("torch" if _unusable else "auto")
     if choice == "numba":
         raise ValueError("INITDSL_KERNEL is numba, but numba is not installed")
     return "torch"

@@ -92,9 +92,8 @@ def main() -> None:
     try:
         group(prog_name="initdsl")
     except SystemExit as end:
-        if (
-            end.code == INTERRUPTED
-        ):  # at once: torch's threads may still be ending, and an orderly end would abort on them
+        # at once: torch's threads may still be ending, and an orderly end would abort on them
+        if end.code == INTERRUPTED:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)

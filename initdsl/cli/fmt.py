@@ -16,7 +16,7 @@ import click
 
 from ..config import LARGEST
 from ..diagnostic import Diagnostic, ParseError, printable
-from ..files import read_whole, write_whole
+from ..files import read_whole, reason, write_whole
 from ..formatter import format_source
 from ..session import DEFAULT_LIMITS
 from ..source import Source, decode, read_source
@@ -154,8 +154,7 @@ def _files(paths: tuple[str, ...], outcome: _Outcome) -> Iterator[str]:
 
 def _inside(folder: str, outcome: _Outcome) -> Iterator[str]:
     def unreadable(error: OSError) -> None:
-        reason = (error.strerror or str(error)).lower()
-        outcome.problems.append(Diagnostic("unreadable-file", f"can't read `{error.filename}`: {reason}"))
+        outcome.problems.append(Diagnostic("unreadable-file", f"can't read `{error.filename}`: {reason(error)}"))
 
     for at, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -15,7 +15,7 @@ import click
 
 from ..config import Config, ConfigError, find_config
 from ..diagnostic import Diagnostic, in_order
-from ..files import read_whole, write_whole
+from ..files import read_whole, reason, write_whole
 from ..linter import all_lints, lint_file
 from ..linter.formats import FORMATS, written
 from ..linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
@@ -238,5 +238,5 @@ def _without_baseline(path: str, found: Sequence[Diagnostic]) -> list[Diagnostic
     except BaselineError as error:
         fail(str(error), "`--write-baseline` makes one")
     except OSError as error:
-        fail(f"can't read `{path}`: {(error.strerror or str(error)).lower()}")
+        fail(f"can't read `{path}`: {reason(error)}")
     return without_known(found, known, Path(os.path.dirname(os.path.abspath(path))))

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -250,10 +251,9 @@ def _rooted(name: str, factor: float) -> Callable[[Tensor], float | None]:
 
 def _depths(tensors: Sequence[Tensor]) -> Iterator[tuple[str, str, Callable[[Tensor], float | None], float, bool]]:
     """`(text, list of layers, factor, penalty, whether it needs i)` of scales by depth."""
-    lists = {t.layer_list for t in tensors}
-    if len(lists) != 1 or None in lists:
+    where = _depth(tensors)
+    if where is None:
         return
-    where = f"len({lists.pop()})"
     yield "sqrt(2 * {})", where, lambda t: math.sqrt(2 * (t.layers or 0)) or None, 1.0, False
     yield "sqrt({})", where, lambda t: math.sqrt(t.layers or 0) or None, 2.0, False
     yield "sqrt(2 * (i + 1))", where, lambda t: math.sqrt(2 * ((t.layer or 0) + 1)), 1.0, True
@@ -262,16 +262,25 @@ def _depths(tensors: Sequence[Tensor]) -> Iterator[tuple[str, str, Callable[[Ten
 
 def _by_deepnet(tensors: Sequence[Tensor]) -> Iterator[_Formula]:
     """Glorot's scale with the gains of DeepNet, of layers of one kind and of a decoder's beside an encoder."""
-    lists = {t.layer_list for t in tensors}
-    if len(lists) != 1 or None in lists:
+    where = _depth(tensors)
+    if where is None:
         return
-    where = f"len({lists.pop()})"
+    xavier = _by_fans(lambda i, o: math.sqrt(2 / (i + o)))
     for times in (8, 12):
         gain = f"({times} * {where}) ** -0.25"
-        xavier = _by_fans(lambda i, o: math.sqrt(2 / (i + o)))
         calls = {kind: f"xavier_{kind}(gain={gain})" for kind in ("normal", "uniform")}
         texts = f"sqrt(2 / (fan_in + fan_out)) * {gain}", f"sqrt(6 / (fan_in + fan_out)) * {gain}"
-        yield _Formula(*texts, _both(xavier, lambda t, times=times: (times * (t.layers or 0)) ** 0.25), 2.0, calls)  # type: ignore[misc]
+        yield _Formula(*texts, _both(xavier, _deepnet_gain(times)), 2.0, calls)
+
+
+def _deepnet_gain(times: int) -> Callable[[Tensor], float | None]:
+    return lambda tensor: (times * (tensor.layers or 0)) ** 0.25
+
+
+def _depth(tensors: Sequence[Tensor]) -> str | None:
+    """How many layers the one list has that all the tensors lie in, as rules say it."""
+    lists = {t.layer_list for t in tensors}
+    return f"len({lists.pop()})" if len(lists) == 1 and None not in lists else None
 
 
 def _numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
@@ -387,7 +396,8 @@ def _fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
         return Fit("=", "dirac()", count=count)
     for call in SINUSOIDS:
         if all(v.ndim > 1 and _is_table(v, call) for v in values):
-            return Fit("=", f"sinusoidal({', '.join(f'{name}={word}' for name, word in call.items())})", count=count)
+            said = ", ".join(f"{name}={str(value).lower()}" for name, value in call.items())
+            return Fit("=", f"sinusoidal({said})", count=count)
     for d in range(max(v.ndim for v in values)):
         if all(v.ndim > d and torch.allclose(v, torch.log(_index(v, d) + 1).expand_as(v), rtol=1e-5) for v in values):
             return Fit("=", f"log(index({d}) + 1)", count=count)
@@ -410,16 +420,15 @@ def _dirac(like: torch.Tensor) -> torch.Tensor:
     return made
 
 
-SINUSOIDS: tuple[dict[str, str], ...] = tuple(
-    layout | end for layout in ({}, {"layout": "halves"}) for end in ({}, {"endpoint": "true"})
+SINUSOIDS: tuple[dict[str, Any], ...] = tuple(
+    layout | end for layout in ({}, {"layout": "halves"}) for end in ({}, {"endpoint": True})
 )
 
 
-def _is_table(values: torch.Tensor, call: dict[str, str]) -> bool:
+def _is_table(values: torch.Tensor, call: dict[str, Any]) -> bool:
     """Whether it is a sinusoidal table; libraries work out angles in float32, so their errors grow with the position."""
     made = torch.empty_like(values)
-    endpoint = {"endpoint": True} if "endpoint" in call else {}
-    default_registry()["sinusoidal"].function(made, **{**call, **endpoint})
+    default_registry()["sinusoidal"].function(made, **call)
     return torch.allclose(made, values, rtol=0, atol=1e-6 * values.shape[-2])
 
 
@@ -585,9 +594,9 @@ def _sure(error: float, lead: float, doubtful: bool) -> str:
 
 def _log_uniform(members: Sequence[Moments], count: int) -> Fit | None:
     """Logarithms of uniform draws, or their opposites: the gates of a chrono initialisation."""
+    if any(m.reach > 60 for m in members):
+        return None
     for sign, text in ((1, "log"), (-1, "-log")):
-        if any(m.reach > 60 for m in members):
-            break
         moved = [_exponentials(m, sign) for m in members]
         if not _follows("uniform", moved):
             continue
