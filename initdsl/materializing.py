@@ -7,6 +7,7 @@ that has no such default is refused by name before anything is allocated.
 
 from __future__ import annotations
 
+import sys
 import threading
 import traceback
 import warnings
@@ -175,7 +176,7 @@ def unallocated() -> Iterator[None]:
 
     Objects that are registered twice stay one object.
     """
-    known = WeakIdKeyDictionary()
+    known, places = WeakIdKeyDictionary(), WeakIdKeyDictionary()
     mine = threading.get_ident()
 
     def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
@@ -184,27 +185,71 @@ def unallocated() -> Iterator[None]:
         made = known.get(parameter)  # type: ignore[no-untyped-call]
         if made is None:
             made = known[parameter] = _without_memory(parameter)
+            places[made] = parameter.device
         found: nn.Parameter = made
         return found
 
     handle = nn.modules.module.register_module_parameter_registration_hook(register)  # type: ignore[arg-type]
     try:
-        with Undrawn():
+        with Undrawn(places):
             yield
     finally:
         handle.remove()
 
 
 class Undrawn(TorchFunctionMode):
-    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds."""
+    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds.
+
+    Code of networks that asks where a parameter of `places` is gets the device kept there. So what it makes on that
+    device has values, and what it would copy from the parameter fails, and is not left out; what it computes of both has
+    no memory either.
+    """
+
+    def __init__(self, places: Mapping[Any, torch.device] | None = None):
+        super().__init__()
+        self.places = {} if places is None else places
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _ASKING and args[0] in self.places and _asked_by_a_network():
+            return func(torch.empty(0, device=self.places[args[0]]))
         if func in _DRAWING:
             tensor = args[0] if args else kwargs.get("tensor")
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
                 return tensor
-        return func(*args, **kwargs)
+        mixed = self.places and any(map(_on_meta, (args, kwargs)))
+        if mixed and _written_has_memory(func, args, kwargs):  # torch itself would refuse some, and leave out others
+            raise NotImplementedError(f"`{func.__name__}` writes what a meta tensor has")
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError:
+            if not mixed:
+                raise
+            given = _without_values(args), _without_values(kwargs)
+        return func(*given[0], **given[1])
+
+
+def _written_has_memory(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a function would write to a tensor with memory: by its name, in place, or to `out`."""
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") and (not name.endswith("__") or name.startswith(("__i", "__set")))
+    written = [*(args[:1] if in_place else ()), kwargs.get("out")]
+    return any(isinstance(tensor, torch.Tensor) and not tensor.is_meta for tensor in written)
+
+
+def _on_meta(value: Any) -> bool:
+    if isinstance(value, list | tuple | dict):
+        return any(map(_on_meta, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, torch.Tensor) and value.is_meta
+
+
+def _without_values(value: Any) -> Any:
+    """Arguments with every tensor on the meta device."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_values, value))
+    if isinstance(value, dict):
+        return {key: _without_values(item) for key, item in value.items()}
+    return value.to("meta") if isinstance(value, torch.Tensor) else value
 
 
 _DRAWING = {
@@ -212,6 +257,15 @@ _DRAWING = {
     *(getattr(torch.Tensor, name) for name in ("bernoulli_", "cauchy_", "exponential_", "geometric_")),
     *(getattr(torch.Tensor, name) for name in ("log_normal_", "normal_", "random_", "uniform_")),
 }
+
+
+_ASKING = {torch.Tensor.device.__get__, torch.Tensor.is_meta.__get__}  # type: ignore[attr-defined]
+
+
+def _asked_by_a_network() -> bool:
+    """Whether an attribute of a tensor is read by other code than torch's and ours, which rely on what it really is."""
+    asking = sys._getframe(2).f_globals.get("__name__", "")
+    return asking.partition(".")[0] not in ("torch", "initdsl")
 
 
 def _replaceable(parameter: nn.Parameter) -> bool:

@@ -273,7 +273,8 @@ def test_other_threads_are_left_alone() -> None:
         thread = threading.Thread(target=lambda: found.append(nn.Linear(2, 2)))
         thread.start()
         thread.join()
-        assert nn.Linear(2, 2).weight.is_meta
+        mine = nn.Linear(2, 2)
+    assert mine.weight.is_meta
     assert not found[0].weight.is_meta
     assert not nn.Linear(2, 2).weight.is_meta
 
@@ -372,18 +373,111 @@ class Viewing(nn.Module):
         self.part = self.weight[:2]
 
 
+class Evasive(nn.Module):
+    """Copies a parameter into a buffer, unless it is told that it has no memory."""
+
+    def __init__(self, ask: Callable[[torch.Tensor], bool]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3,), 2.0))
+        self.register_buffer("average", torch.zeros(3))
+        if not ask(self.weight):
+            self.average.copy_(self.weight.detach())
+
+
+class Placing(nn.Module):
+    """Makes its buffers where its parameters are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+        self.register_buffer("positions", torch.arange(3, device=self.inner.weight.device), persistent=False)
+        self.register_buffer("mask", torch.ones(3, device=next(self.parameters()).device))
+
+
+def test_buffers_made_where_a_parameter_is_have_values() -> None:
+    made = initdsl.materialize(Placing, "/./ = 0", seed=0)
+    assert made.positions.tolist() == [0, 1, 2]
+    assert made.mask.tolist() == [1, 1, 1]
+    assert made.inner.weight.device == torch.device("cpu")
+
+
+def test_parameters_computed_with_tensors_made_beside_them() -> None:
+    """As transformers' RWKV does: thrown away, as a rule fills them anew."""
+
+    def build() -> nn.Module:
+        net = nn.Linear(3, 3)
+        ramp = torch.arange(3, device=net.weight.device)
+        with torch.no_grad():
+            net.weight.copy_(torch.ones_like(net.weight) * 0.5 + ramp).add_(ramp)
+            net.bias.copy_(torch.stack([net.bias, ramp])[0])
+        return net
+
+    made = initdsl.materialize(build, "/./ = 1", seed=0)
+    assert made.weight.tolist() == [[1, 1, 1]] * 3
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda buffer, weight: buffer.copy_(weight),
+        lambda buffer, weight: buffer.__setitem__(0, weight[0]),
+        lambda buffer, weight: buffer.__iadd__(weight),
+        lambda buffer, weight: torch.add(buffer, weight, out=buffer),
+    ],
+    ids=["copy", "item", "add", "out"],
+)
+def test_what_is_written_from_a_parameter_into_a_buffer_is_refused(write: Callable[..., Any]) -> None:
+    def build() -> nn.Module:
+        net = nn.Linear(3, 1, bias=False)
+        net.register_buffer("average", torch.zeros(3, device=net.weight.device))
+        with torch.no_grad():
+            write(net.average, net.weight[0])
+        return net
+
+    with pytest.raises(initdsl.ResolveError, match="needs the values of parameters"):
+        initdsl.materialize(build, "/./ = 1", seed=0)
+
+
+def test_a_factory_that_builds_on_the_meta_device_is_told_so() -> None:
+    """It is its own doing; nothing is kept from it."""
+    told = []
+
+    def build() -> nn.Module:
+        with torch.device("meta"):
+            net = nn.Linear(3, 3)
+        told.extend([net.weight.is_meta, net.weight.device.type])
+        return net
+
+    initdsl.materialize(build, "/./ = 0", seed=0)
+    assert told == [True, "meta"]
+
+
 @pytest.mark.parametrize(
     ("factory", "said"),
     [
         (Derived, "`average`"),
         (Needy, "the constructor of `Needy` needs the values of parameters"),
         (lambda: nn.Sequential(nn.Linear(2, 2), Needy()), "the constructor of `Needy` needs"),
+        (lambda: Evasive(lambda weight: weight.is_meta), "the constructor of `Evasive` needs"),
+        (lambda: Evasive(lambda weight: weight.device == torch.device("meta")), "the constructor of `Evasive` needs"),
+        (lambda: Evasive(lambda weight: weight.device.type == "meta"), "the constructor of `Evasive` needs"),
         (Viewing, "`part`"),
         (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), "needs the values of parameters"),
         (lambda: mlp().to("cpu"), "left to `device=`"),
         (lambda: nn.LazyLinear(3), "weight"),
     ],
-    ids=["buffer", "values", "values-inside", "view", "parametrization", "moved", "lazy"],
+    ids=[
+        "buffer",
+        "values",
+        "values-inside",
+        "asks-if-meta",
+        "asks-device",
+        "asks-type",
+        "view",
+        "parametrization",
+        "moved",
+        "lazy",
+    ],
 )
 def test_what_needs_values_is_refused(factory: Any, said: str) -> None:
     with pytest.raises(initdsl.ResolveError) as caught:
@@ -594,6 +688,19 @@ def test_what_a_library_computes_from_parameters_is_refused_by_name(torchvision_
         initdsl.ResolveError, match=r"computed from parameters(.|\n)*`embeddings\.word_embeddings\.weight_integer`"
     ):
         initdsl.materialize(lambda: _configured("ibert"), EVERYTHING, seed=0)
+
+
+@pytest.mark.models
+def test_frozen_norms_copied_from_a_backbone_are_refused(torchvision_shim: None) -> None:
+    """Their constructor asks for the meta device, and would silently leave out what it copies."""
+    pytest.importorskip("timm")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DetrConfig(
+        use_timm_backbone=True, use_pretrained_backbone=False, backbone="resnet10t", d_model=32, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32,
+    )  # fmt: skip
+    with pytest.raises(initdsl.ResolveError, match=r"constructor of `DetrConvEncoder` needs the values"):
+        initdsl.materialize(lambda: transformers.DetrModel(config), EVERYTHING, seed=0)
 
 
 @pytest.mark.parametrize("rules", ["/./ ~ normal(0, 0.02)", "Linear.weight = 1"], ids=["covered", "default"])
