@@ -219,7 +219,7 @@ class Undrawn(TorchFunctionMode):
                 return tensor
         mixed = self.places and any(map(_on_meta, (args, kwargs)))
         if mixed and _written_has_memory(func, args, kwargs):  # torch itself would refuse some, and leave out others
-            raise NotImplementedError(f"`{func.__name__}` writes what a meta tensor has")
+            raise NotImplementedError(f"`{func.__name__}` would write the values of a meta tensor")
         try:
             return func(*args, **kwargs)
         except RuntimeError:

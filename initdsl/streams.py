@@ -37,6 +37,7 @@ from initdsl.memory import out_of_memory
 __all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "team", "words"]
 
 VERSION = "initdsl stream v1"
+T = TypeVar("T")
 
 # SplitMix64 (Steele, Lea & Flood 2014), with the finalizer's shifts and multipliers of Stafford's variant 13.
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
@@ -91,7 +92,7 @@ def key(seed: int, name: str, draw: int = 0) -> StreamKey:
 
 def words(key: StreamKey, start: int, count: int) -> Tensor:
     """The 64-bit words `start .. start + count - 1` of a stream, as an int64 tensor of shape `(count,)` on the CPU."""
-    z = torch.arange(count, dtype=torch.int64)
+    z = torch.arange(count, dtype=torch.int64, device="cpu")
     z.mul_(_signed(key.gamma)).add_(_signed(key.state + start * key.gamma))
     return _mix(z, torch.empty_like(z))
 
@@ -150,8 +151,16 @@ def fill(
             tensor.fill_(distribution.value)
             return
         recipe = _recipe(distribution, tensor.dtype)
-        if tensor.numel():
+        if _fake(tensor):
+            tensor.zero_()
+        elif tensor.numel():
             _Filler(key, recipe, tensor).fill(lengths, steps, offset)
+
+
+def _fake(tensor: Tensor) -> bool:
+    """Whether a tensor stands for one without having values (torch's FakeTensor)."""
+    module = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(tensor, module.FakeTensor)
 
 
 def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[list[int], list[int]]:
@@ -289,7 +298,12 @@ def _recipe(distribution: Distribution, dtype: torch.dtype) -> _Recipe:
 
 def _working(value: float, dtype: torch.dtype) -> float:
     """A parameter rounded to the precision the values are computed in."""
-    return value if dtype == torch.float64 else float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
+    return value if dtype == torch.float64 else float(_number(value).to(torch.float32))
+
+
+def _number(value: float) -> Tensor:
+    """As a tensor on the CPU, whatever torch's default device is."""
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def _inside(low: float, high: float, dtype: torch.dtype, open_above: bool) -> tuple[float, float]:
@@ -301,18 +315,19 @@ def _inside(low: float, high: float, dtype: torch.dtype, open_above: bool) -> tu
     def step(number: Tensor, up: bool) -> Tensor:
         bits = int(number.view(integer))
         if float(number) == 0:
-            smallest = torch.tensor(1, dtype=integer).view(dtype)
+            smallest = torch.tensor(1, dtype=integer, device="cpu").view(dtype)
             return smallest if up else -smallest
-        return torch.tensor(bits + (1 if (float(number) > 0) == up else -1), dtype=integer).view(dtype)
+        bits += 1 if (float(number) > 0) == up else -1
+        return torch.tensor(bits, dtype=integer, device="cpu").view(dtype)
 
-    bottom = torch.tensor(low, dtype=torch.float64).to(dtype)
-    top = torch.tensor(high, dtype=torch.float64).to(dtype)
+    bottom = _number(low).to(dtype)
+    top = _number(high).to(dtype)
     while float(bottom) < low:
         bottom = step(bottom, up=True)
     while float(top) > high or (open_above and float(top) == high and low < high):
         top = step(top, up=False)
     if float(bottom) > float(top):
-        nearest = float(torch.tensor(low, dtype=torch.float64).to(dtype))
+        nearest = float(_number(low).to(dtype))
         return nearest, nearest
     return float(bottom), float(top)
 
@@ -482,10 +497,23 @@ _SIZE = _POSITIVE + _LAST - _FIRST + 1
 @lru_cache(maxsize=8)
 def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     """Intercept and slope of each segment, float64, laid out by index; what no position reaches stays unset."""
+    return _outside_modes(lambda: _made_segments(alpha, beta))
+
+
+def _outside_modes(make: Callable[[], T]) -> T:
+    """Plain tensors, also where a mode of torch makes others (fake ones): modes are a thread's own, and this is kept."""
+    made = make()
+    if type(made[0]) is Tensor:  # type: ignore[index]
+        return made
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(make).result()
+
+
+def _made_segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     count = _LAST - _FIRST
-    number = torch.arange(_FIRST, _LAST + 1, dtype=torch.int32)
+    number = torch.arange(_FIRST, _LAST + 1, dtype=torch.int32, device="cpu")
     position = (number << _DROP).view(torch.float32).to(torch.float64)
-    intercepts, slopes = torch.zeros(2, _SIZE, dtype=torch.float64).unbind()
+    intercepts, slopes = torch.zeros(2, _SIZE, dtype=torch.float64, device="cpu").unbind()
     for sign, start in ((1.0, _POSITIVE), (-1.0, 0)):
         x = position * sign
         y = _normal_quantile(x * 2.0**-32, alpha, beta)
@@ -499,7 +527,7 @@ def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=8)
 def _device_segments(alpha: float, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     intercepts, slopes = _segments(alpha, beta)
-    return intercepts.to(device), slopes.to(device)
+    return _outside_modes(lambda: (intercepts.to(device), slopes.to(device)))
 
 
 class _Lines(NamedTuple):
@@ -511,9 +539,11 @@ class _Lines(NamedTuple):
 def _lines(recipe: _Quantile, device: torch.device) -> _Lines:
     """The segments of a distribution, located, scaled and rounded to float32."""
     intercepts, slopes = _segments(recipe.alpha, recipe.beta)
-    return _Lines(
-        (intercepts * recipe.scale + recipe.loc).to(torch.float32).to(device),
-        (slopes * recipe.scale).to(torch.float32).to(device),
+    return _outside_modes(
+        lambda: _Lines(
+            (intercepts * recipe.scale + recipe.loc).to(torch.float32).to(device),
+            (slopes * recipe.scale).to(torch.float32).to(device),
+        )
     )
 
 
@@ -637,7 +667,8 @@ class _Filler:
             first, skip = offset >> 1, offset & 1
             m = (count + skip + 1) >> 1
             if self.steps is None or self.steps.numel() < m:
-                self.steps = torch.arange(m, out=self.buffer("steps", m, torch.int64)).mul_(_signed(self.key.gamma))
+                self.steps = torch.arange(m, out=self.buffer("steps", m, torch.int64), device=self.device)
+                self.steps.mul_(_signed(self.key.gamma))
             z = self.buffer("words", m, torch.int64)
             torch.add(self.steps[:m], _signed(state + first * self.key.gamma), out=z)
             return _mix(z, self.buffer("spare", m, torch.int64)).view(torch.int32)[skip : skip + count]

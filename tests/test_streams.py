@@ -660,10 +660,38 @@ def test_inference_mode_leaves_no_trace(side: int, kernel: str, threads) -> None
     assert torch.equal(after, inside)
 
 
-def test_tensors_without_values_can_be_filled_and_leave_no_trace(kernel: str) -> None:
-    if kernel == "numba":
-        pytest.skip("the kernel writes to memory")
-    before = filled(Uniform(0, 1), 300, 300)
-    with FakeTensorMode():
-        streams.fill(torch.empty(300, 300), Uniform(0, 1), KEY)
-    assert torch.equal(filled(Uniform(0, 1), 300, 300), before)
+# tables of distributions that no other test uses, so that they are made here first
+FRESH = {
+    "uniform": lambda n: Uniform(0, 1 + n / 1024), "normal": lambda n: Normal(n / 1024, 1),
+    "trunc_normal": lambda n: TruncatedNormal(0, 1, -2 - n / 1024, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("distribution", FRESH)
+@pytest.mark.parametrize("side", [10, 300], ids=["small", "large"])
+@pytest.mark.parametrize("real", [False, True], ids=["fake", "real"])
+def test_fake_tensors_leave_no_trace(kernel: str, distribution: str, side: int, real: bool) -> None:
+    """Neither those that are filled, nor what is made while a real one is filled under their mode."""
+    number = 1 + side + 2 * real + 5 * (kernel == "numba")
+    tensor = torch.empty(side, side)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        streams.fill(tensor if real else torch.empty(side, side), FRESH[distribution](number), KEY)
+    made = filled(FRESH[distribution](number), side, side)
+    assert type(made) is torch.Tensor
+    streams._segments.cache_clear()
+    streams._lines.cache_clear()
+    streams._device_segments.cache_clear()
+    assert torch.equal(made, filled(FRESH[distribution](number), side, side))
+    assert made.unique().numel() > side
+
+
+@pytest.mark.parametrize("distribution", FRESH)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("side", [10, 300], ids=["small", "large"])
+def test_the_default_device_does_not_matter(kernel: str, distribution: str, dtype: torch.dtype, side: int) -> None:
+    what = FRESH[distribution](1000 + side + dtype.itemsize)
+    made, words = torch.empty(side, side, dtype=dtype), streams.words(KEY, 3, 5)
+    with torch.device("meta"):
+        streams.fill(made, what, KEY)
+        assert torch.equal(streams.words(KEY, 3, 5), words)
+    assert torch.equal(made, filled(what, side, side, dtype=dtype))
