@@ -123,7 +123,9 @@ def prepare(count: int) -> None:
 
     Raises ValueError as `engine` does.
     """
+    global _announced
     _kernel(count)
+    _announced += count
 
 
 def fill(
@@ -926,16 +928,20 @@ def _chosen() -> str:
     return "torch"
 
 
-_filled = 0  # elements that could have used the kernel; a lost update between threads only delays it
+# elements that could have used the kernel, and of those what is announced and not filled yet; a lost update between
+# threads only delays the kernel
+_filled = _announced = 0
 
 
 def _kernel(count: int) -> Any:
     """The compiled kernel's module, or None where it is switched off, cannot be had or would not pay yet."""
-    global _filled
+    global _filled, _announced
     choice = _chosen()
     if choice == "torch":
         return None
-    _filled += count
+    known = min(count, _announced)
+    _announced -= known
+    _filled += count - known
     return _load_kernel() if choice == "numba" or _filled >= _COMPILE_AFTER else None
 
 

@@ -579,10 +579,24 @@ def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
     monkeypatch.setattr(streams, "_filled", 0)
+    monkeypatch.setattr(streams, "_announced", 0)
     assert streams.engine() == "numba"
     assert streams._kernel(1 << 20) is None
     streams.prepare(1 << 30)
     assert streams._kernel(1) is not None
+
+
+@pytest.mark.parametrize("choice", kernels()[1:])
+def test_what_was_announced_is_not_counted_again(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the kernel would be compiled in the middle of a fill that is too small for it, as streaming to disk did."""
+    monkeypatch.delenv("INITDSL_KERNEL", raising=False)
+    monkeypatch.setattr(streams, "_filled", 0)
+    monkeypatch.setattr(streams, "_announced", 0)
+    most = streams._COMPILE_AFTER
+    streams.prepare(most // 2)
+    assert all(streams._kernel(most // 8) is None for _ in range(4))
+    assert streams._kernel(most // 4) is None
+    assert streams._kernel(most // 4) is not None
 
 
 def accelerators() -> list[object]:
