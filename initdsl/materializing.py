@@ -191,42 +191,49 @@ def unallocated() -> Iterator[None]:
 
     handle = nn.modules.module.register_module_parameter_registration_hook(register)  # type: ignore[arg-type]
     try:
-        with Undrawn(places):
+        with _Unmoved(places):
             yield
     finally:
         handle.remove()
 
 
 class Undrawn(TorchFunctionMode):
-    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds.
+    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds."""
 
-    Code of networks that asks where a parameter of `places` is gets the device kept there. So what it makes on that
-    device has values, and what it would copy from the parameter fails, and is not left out; what it computes of both has
-    no memory either.
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWING:
+            tensor = args[0] if args else kwargs.get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
+
+
+class _Unmoved(Undrawn):
+    """Code of networks that asks where a parameter of `places` is gets the device kept there, not the meta device.
+
+    So what it makes on that device has values, and what it would copy from the parameter fails, and is not left out; what
+    it computes of both has no memory either.
     """
 
-    def __init__(self, places: Mapping[Any, torch.device] | None = None):
+    def __init__(self, places: Mapping[Any, torch.device]):
         super().__init__()
-        self.places = {} if places is None else places
+        self.places = places
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _ASKING and args[0] in self.places and _asked_by_a_network():
             return func(torch.empty(0, device=self.places[args[0]]))
-        if func in _DRAWING:
-            tensor = args[0] if args else kwargs.get("tensor")
-            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
-                return tensor
-        mixed = self.places and any(map(_on_meta, (args, kwargs)))
+        mixed = self.places and _on_meta((args, kwargs))
         if mixed and _written_has_memory(func, args, kwargs):  # torch itself would refuse some, and leave out others
             raise NotImplementedError(f"`{func.__name__}` would write the values of a meta tensor")
         try:
-            return func(*args, **kwargs)
+            return super().__torch_function__(func, types, args, kwargs)
         except RuntimeError:
             if not mixed:
                 raise
-            given = _without_values(args), _without_values(kwargs)
-        return func(*given[0], **given[1])
+            args, kwargs = _without_values((args, kwargs))
+        return func(*args, **kwargs)
 
 
 def _written_has_memory(func: Any, args: Any, kwargs: Any) -> bool:

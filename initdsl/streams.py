@@ -23,9 +23,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -37,7 +37,6 @@ from initdsl.memory import out_of_memory
 __all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "team", "words"]
 
 VERSION = "initdsl stream v1"
-T = TypeVar("T")
 
 # SplitMix64 (Steele, Lea & Flood 2014), with the finalizer's shifts and multipliers of Stafford's variant 13.
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
@@ -496,22 +495,28 @@ _POSITIVE = 1 << 31 - _DROP  # where positive positions start
 _SIZE = _POSITIVE + _LAST - _FIRST + 1
 
 
+P = ParamSpec("P")
+Table = TypeVar("Table", bound=tuple[Tensor, ...])
+
+
+def _outside_modes(make: Callable[P, Table]) -> Callable[P, Table]:
+    """Plain tensors, which can be kept, also where a mode of torch makes others (fake ones): modes are a thread's own."""
+
+    @wraps(make)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> Table:
+        made = make(*args, **kwargs)
+        if type(made[0]) is Tensor:
+            return made
+        with ThreadPoolExecutor(1) as elsewhere:
+            return elsewhere.submit(make, *args, **kwargs).result()
+
+    return plain
+
+
 @lru_cache(maxsize=8)
+@_outside_modes
 def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     """Intercept and slope of each segment, float64, laid out by index; what no position reaches stays unset."""
-    return _outside_modes(lambda: _made_segments(alpha, beta))
-
-
-def _outside_modes(make: Callable[[], T]) -> T:
-    """Plain tensors, also where a mode of torch makes others (fake ones): modes are a thread's own, and this is kept."""
-    made = make()
-    if type(made[0]) is Tensor:  # type: ignore[index]
-        return made
-    with ThreadPoolExecutor(1) as elsewhere:
-        return elsewhere.submit(make).result()
-
-
-def _made_segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     count = _LAST - _FIRST
     number = torch.arange(_FIRST, _LAST + 1, dtype=torch.int32, device="cpu")
     position = (number << _DROP).view(torch.float32).to(torch.float64)
@@ -527,9 +532,10 @@ def _made_segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=8)
+@_outside_modes
 def _device_segments(alpha: float, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     intercepts, slopes = _segments(alpha, beta)
-    return _outside_modes(lambda: (intercepts.to(device), slopes.to(device)))
+    return intercepts.to(device), slopes.to(device)
 
 
 class _Lines(NamedTuple):
@@ -538,14 +544,13 @@ class _Lines(NamedTuple):
 
 
 @lru_cache(maxsize=8)
+@_outside_modes
 def _lines(recipe: _Quantile, device: torch.device) -> _Lines:
     """The segments of a distribution, located, scaled and rounded to float32."""
     intercepts, slopes = _segments(recipe.alpha, recipe.beta)
-    return _outside_modes(
-        lambda: _Lines(
-            (intercepts * recipe.scale + recipe.loc).to(torch.float32).to(device),
-            (slopes * recipe.scale).to(torch.float32).to(device),
-        )
+    return _Lines(
+        (intercepts * recipe.scale + recipe.loc).to(torch.float32).to(device),
+        (slopes * recipe.scale).to(torch.float32).to(device),
     )
 
 

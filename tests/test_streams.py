@@ -692,6 +692,7 @@ def test_fake_tensors_leave_no_trace(kernel: str, distribution: str, side: int, 
         streams.fill(tensor if real else torch.empty(side, side), FRESH[distribution](number), KEY)
     made = filled(FRESH[distribution](number), side, side)
     assert type(made) is torch.Tensor
+    streams._recipe.cache_clear()
     streams._segments.cache_clear()
     streams._lines.cache_clear()
     streams._device_segments.cache_clear()
