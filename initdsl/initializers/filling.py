@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
 if TYPE_CHECKING:
     import torch
 
-    from initdsl.seeded import Draws
+__all__ = ["Generator", "StreamGenerator", "fill"]
 
-    Generator: TypeAlias = torch.Generator | Draws | None
 
-__all__ = ["fill"]
+class StreamGenerator(Protocol):
+    """What an initializer draws from under a seed, in place of a `torch.Generator`."""
+
+    def fill(self, tensor: torch.Tensor, what: Distribution) -> torch.Tensor:
+        """Fill a tensor from a stream that nothing has drawn from, and return it."""
+
+    def uniform(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Fill a tensor with uniform numbers from 0 to 1, and return it."""
+
+
+Generator: TypeAlias = "torch.Generator | StreamGenerator | None"
 
 
 def fill(tensor: torch.Tensor, what: Distribution, generator: Generator = None) -> None:
