@@ -16,9 +16,7 @@ from .registry import ArgumentError, Count, Finite, NonNegative, Positive, built
 if TYPE_CHECKING:
     import torch
 
-    from initdsl.seeded import Draws
-
-    from .filling import Generator
+    from .filling import Generator, StreamGenerator
 
 
 def _divisible(shape: tuple[int, ...] | None, groups: int) -> None:
@@ -70,7 +68,7 @@ def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: Generator
         tensor.copy_(init.orthogonal_(work, gain, generator))
 
 
-def _orthogonal_from(draws: Draws, tensor: torch.Tensor, gain: float) -> None:
+def _orthogonal_from(draws: StreamGenerator, tensor: torch.Tensor, gain: float) -> None:
     """torch's algebra on normal numbers from a stream, in float64 and one thread: with more the last bits vary."""
     import torch
 
