@@ -11,7 +11,7 @@ from side_by_side import Row, compare, faster, seconds, table
 from torch import nn
 
 import initdsl
-from initdsl.network import describe
+from initdsl.network.describe import describe
 
 GPT = """
 Linear.weight, Embedding.weight ~ normal(0, 0.02)

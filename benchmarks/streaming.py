@@ -24,8 +24,8 @@ from side_by_side import Row, seconds, table
 from torch import nn
 
 import initdsl
-from initdsl import streams
 from initdsl.initializers.distributions import Normal
+from initdsl.streams import tensors as streams
 
 RULES = "Linear.weight, Embedding.weight ~ normal(0, 0.02); RMSNorm.weight = 1"
 WIDTH, HIDDEN, VOCABULARY = 4096, 11008, 32000

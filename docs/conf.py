@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from pages import blocks_of  # noqa: E402
 
 from initdsl import __version__  # noqa: E402
-from initdsl.highlight import InitDSLLexer  # noqa: E402
+from initdsl.language.syntax.highlight import InitDSLLexer  # noqa: E402
 
 project = "initdsl"
 release = version = __version__

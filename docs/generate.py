@@ -142,7 +142,7 @@ from torch import nn
 
 def lints() -> str:
     """A table of all lints with their real-world sources, and a section for each from its docstring."""
-    from initdsl.linter.frame import Lint, all_lints
+    from initdsl.linter.definition import Lint, all_lints
 
     def row(one: Lint) -> str:
         source = " ".join(one.sections.get("Source", "").split())
@@ -196,7 +196,7 @@ line says what it starts and after whom; which library or paper it is held again
 
 def recipes() -> str:
     """Every packaged rule file, highlighted, under its name."""
-    from initdsl.rules import packaged_recipes
+    from initdsl.language.rules.loader import packaged_recipes
 
     texts = {name: path.read_text("utf-8").rstrip() for name, path in packaged_recipes().items()}
     order = sorted(texts, key=lambda name: ("\nuse " in texts[name], name))  # what others use comes first

@@ -14,7 +14,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .diagnostic import (
+from .initializers import initializer
+from .language.rules.loader import RuleSet, load, parse
+from .text.diagnostic import (  # fmt: skip
     ApplyError,
     DiagnoseError,
     Diagnostic,
@@ -24,23 +26,21 @@ from .diagnostic import (
     RuleError,
     UncoveredParameterWarning,
     UnmatchedRuleWarning,
-)  # fmt: skip
-from .initializers import initializer
-from .rules import RuleSet, load, parse
+)
 
 if TYPE_CHECKING:
-    from .api import apply, plan
-    from .converting import convert
+    from .api.plan import apply, plan
     from .diagnosis import Diagnosis, diagnose
-    from .formatter import format
-    from .inferring import Inferred, infer
+    from .filling.meta.materialize import materialize
+    from .filling.to_disk.stream import stream
+    from .formatter.layout import format
     from .linter import lint
-    from .materializing import materialize
-    from .network import Network, describe
-    from .plans import Plan, PlanEntry
-    from .report import Report
-    from .streaming import stream
-    from .verifying import Verification, verify
+    from .migrating.converting.convert import convert
+    from .migrating.inferring import Inferred, infer
+    from .network.describe import Network, describe
+    from .planning.plan import Plan, PlanEntry
+    from .reports.table import Report
+    from .verifying.verify import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -79,24 +79,24 @@ __all__ = [
 ]
 
 _LATE = {
-    "Inferred": ".inferring",
+    "Inferred": ".migrating.inferring",
     "Diagnosis": ".diagnosis",
-    "Network": ".network",
-    "Plan": ".plans",
-    "PlanEntry": ".plans",
-    "Report": ".report",
-    "Verification": ".verifying",
-    "apply": ".api",
-    "convert": ".converting",
-    "describe": ".network",
+    "Network": ".network.describe",
+    "Plan": ".planning.plan",
+    "PlanEntry": ".planning.plan",
+    "Report": ".reports.table",
+    "Verification": ".verifying.verify",
+    "apply": ".api.plan",
+    "convert": ".migrating.converting.convert",
+    "describe": ".network.describe",
     "diagnose": ".diagnosis",
     "format": ".formatter",
-    "infer": ".inferring",
+    "infer": ".migrating.inferring",
     "lint": ".linter",
-    "materialize": ".materializing",
-    "plan": ".api",
-    "stream": ".streaming",
-    "verify": ".verifying",
+    "materialize": ".filling.meta.materialize",
+    "plan": ".api.plan",
+    "stream": ".filling.to_disk.stream",
+    "verify": ".verifying.verify",
 }
 
 

@@ -1,5 +1,7 @@
 """`python -m initdsl` is the command `initdsl`."""
 
+from __future__ import annotations
+
 from .cli import main
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import initdsl
-from initdsl.diagnostic import Diagnostic
-from initdsl.network import Network, describe
-from initdsl.plans import Action, CopyFrom, Expression, Kept, Load, Plan, PlanEntry, Reset
-from initdsl.session import Limits
+from initdsl.language.syntax.state import Limits
+from initdsl.network.describe import Network, describe
+from initdsl.planning.plan import Action, CopyFrom, Expression, Kept, Load, Plan, PlanEntry, Reset
+from initdsl.text.diagnostic import Diagnostic
 
 FOLDER = Path(__file__).parent / "cases" / "conformance"
 PAGE = Path(__file__).parent.parent / "docs" / "language.md"
@@ -497,7 +497,7 @@ def value_of(net: nn.Module, there: dict[str, torch.Tensor], entry: PlanEntry) -
     tensor = there.get(entry.name)
     if tensor is None:  # computed by a parametrization, or behind a wrapper
         owner, _, local = entry.name.rpartition(".")
-        from initdsl.network import unwrap
+        from initdsl.network.describe import unwrap
 
         module = unwrap(net)
         for step in owner.split(".") if owner else []:

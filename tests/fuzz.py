@@ -25,18 +25,18 @@ import atheris
 
 with atheris.instrument_imports(include=["initdsl"]):
     import initdsl
-    from initdsl.converting import convert
-    from initdsl.formatter import format as formatted
-    from initdsl.grammar_file import keywords
-    from initdsl.network import Network
-    from initdsl.resolver import resolve
+    from initdsl.formatter.layout import format as formatted
+    from initdsl.language.syntax.grammar import keywords
+    from initdsl.language.syntax.parse import Memory, parse_source
+    from initdsl.migrating.converting.convert import convert
+    from initdsl.network.describe import Network
+    from initdsl.planning.resolve import resolve
     from initdsl.server.completion import completions
     from initdsl.server.hover import counts, definition, hover
     from initdsl.server.known import known_at
     from initdsl.server.outline import Refused, renamed, symbols
     from initdsl.server.text import Text
-    from initdsl.source import Source
-    from initdsl.syntax import Memory, parse_source
+    from initdsl.text.source import Source
 
 ROOT = Path(__file__).parent.parent
 

@@ -220,7 +220,7 @@ class Page:
         return done.stdout
 
     def _toml(self, block: Block) -> None:
-        from initdsl.config import find_config
+        from initdsl.linter.config import find_config
 
         if "initdsl" in tomllib.loads(block.text).get("tool", {}):
             with tempfile.TemporaryDirectory() as folder:

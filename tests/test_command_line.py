@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from initdsl import cli
 from initdsl.cli import COMMANDS, console
 from initdsl.initializers import default_registry
+from initdsl.language.rules.loader import packaged_recipes
 from initdsl.linter import all_lints
-from initdsl.rules import packaged_recipes
 from initdsl.server.findings import findings
 from initdsl.server.known import known_at
 

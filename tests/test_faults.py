@@ -13,7 +13,7 @@ from nets import same, snapshot
 from test_atomicity import RULES, Net
 
 import initdsl
-from initdsl import executor
+from initdsl.filling import execute as executor
 
 FOLDER = Path(executor.__file__).parent
 # the code that runs while tensors are written; what is undone with (`Backup`) runs only once a fault is there

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from initdsl.cli import fmt
-from initdsl.source import Source
+from initdsl.formatter import format
+from initdsl.text.source import Source
 
 UGLY = "Linear{.weight~normal(0,1);.bias=0} # c\n"
 NICE = "Linear {\n  .weight ~ normal(0, 1)\n  .bias   = 0  # c\n}\n"
@@ -160,13 +161,13 @@ def test_a_missing_file_is_reported_and_the_others_are_formatted(folder: Path) -
 
 def test_what_another_writes_meanwhile_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(folder / "a.init", UGLY)
-    formatted = fmt.format_source
+    formatted = format.format_source
 
     def while_somebody_saves(source: Source) -> str:
         write(file, UGLY + "net.bias = 2\n")
         return formatted(source)
 
-    monkeypatch.setattr(fmt, "format_source", while_somebody_saves)
+    monkeypatch.setattr(format, "format_source", while_somebody_saves)
     result = run(file)
     assert result.exit_code == 2
     assert "error[unwritable-file]: can't write" in result.stderr
@@ -176,7 +177,7 @@ def test_what_another_writes_meanwhile_is_kept(folder: Path, monkeypatch: pytest
 
 
 def test_a_layout_of_another_meaning_is_never_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from initdsl import formatter
+    from initdsl.formatter import layout as formatter
 
     file = write(folder / "a.init", UGLY)
     monkeypatch.setattr(formatter, "_render", lambda entries: "net.w = 1\n")

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import rule_files
 
-from initdsl.diagnostic import Edit, ParseError
-from initdsl.formatter import format, format_range
-from initdsl.rules import parse
-from initdsl.syntax import tokenize
+from initdsl.formatter.layout import format, format_range
+from initdsl.language.rules.loader import parse
+from initdsl.language.syntax.parse import tokenize
+from initdsl.text.diagnostic import Edit, ParseError
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import rule_files
 
-from initdsl import highlight
-from initdsl.grammar_file import keywords
-from initdsl.syntax import tokenize
+from initdsl.language.syntax import highlight
+from initdsl.language.syntax.grammar import keywords
+from initdsl.language.syntax.parse import tokenize
 
 pygments = pytest.importorskip("pygments")
 
@@ -38,7 +38,9 @@ def coloured(text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("place", highlight.PLACES, ids=lambda place: place.parent.name)
 def test_the_textmate_grammar_is_up_to_date(place: Path) -> None:
-    assert place.read_text("utf-8") == highlight.text_mate_json(), "write it with `python -m initdsl.highlight`"
+    assert place.read_text("utf-8") == highlight.text_mate_json(), (
+        "write it with `python -m initdsl.language.syntax.highlight`"
+    )
 
 
 def test_every_keyword_has_a_kind_and_each_terminal_is_one_of_the_grammar() -> None:
@@ -100,7 +102,7 @@ def kinds_of_tokens() -> Iterator[tuple[str, str]]:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rule_files())
 def test_the_lexer_agrees_with_the_parser_on_canonical_text(text: str) -> None:
-    from initdsl.formatter import format
+    from initdsl.formatter.layout import format
 
     expected = dict(kinds_of_tokens())
     laid_out = format(text)
@@ -120,7 +122,7 @@ def test_broken_text_is_coloured_whole(text: str) -> None:
 
 
 def test_pygments_is_imported_for_its_lexer_only() -> None:
-    code = "import sys, initdsl.highlight as h; h.text_mate_json(); print([m for m in ('pygments', 'torch') if m in sys.modules])"
+    code = "import sys, initdsl.language.syntax.highlight as h; h.text_mate_json(); print([m for m in ('pygments', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout == "[]\n", done.stderr
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import rule_files
 
-from initdsl.session import Limits
-from initdsl.source import Source
-from initdsl.syntax import Memory, parse_source, read_units
+from initdsl.language.syntax.parse import Memory, parse_source, read_units
+from initdsl.language.syntax.state import Limits
+from initdsl.text.source import Source
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "examples").rglob("*.init"), *(ROOT / "initdsl" / "recipes").glob("*.init")])

@@ -22,11 +22,11 @@ from nets import bits, named, same, snapshot
 from torch import nn
 
 import initdsl
-from initdsl.config import Config
-from initdsl.formatter import format
+from initdsl.formatter.layout import format
 from initdsl.linter import against
+from initdsl.linter.config import Config
 from initdsl.linter.run import fixed
-from initdsl.replaying import read_plan
+from initdsl.planning.saved import read_plan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning"),

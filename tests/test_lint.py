@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import initdsl
-from initdsl.config import Config, ConfigError, find_config
-from initdsl.diagnostic import Diagnostic
-from initdsl.grammar_file import grammar_text
+from initdsl.language.syntax.grammar import grammar_text
+from initdsl.language.syntax.parse import built_parser, parse_source
+from initdsl.language.syntax.parse_tables import read_tables
 from initdsl.linter import all_lints, lint, lint_file, lint_source
-from initdsl.linter.frame import SECTIONS
+from initdsl.linter.config import Config, ConfigError, find_config
+from initdsl.linter.definition import SECTIONS
 from initdsl.linter.run import fixed
 from initdsl.linter.targets import covers, targets_of
-from initdsl.parse_tables import read_tables
-from initdsl.source import Source
-from initdsl.syntax import built_parser, parse_source
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.source import Source
 
 ROOT = Path(__file__).parent.parent
 CASES = sorted((Path(__file__).parent / "cases" / "lint").glob("*.init"))
@@ -393,5 +393,5 @@ def test_the_parser_of_the_tables_is_that_of_the_grammar(monkeypatch: pytest.Mon
     texts = [case.read_text("utf-8") for case in CASES] + ["Linear.weight ~", "a = (1", "net.a = = 1\nnet.b ~ 1"]
     stored = [parse_source(Source("t", text)) for text in texts]
     made = built_parser()
-    monkeypatch.setattr("initdsl.syntax.parser", lambda: made)
+    monkeypatch.setattr("initdsl.language.syntax.parse.parser", lambda: made)
     assert [parse_source(Source("t", text)) for text in texts] == stored

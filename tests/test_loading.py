@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
-from initdsl import stores
-from initdsl.files import reading
-from initdsl.loading import renamed
-from initdsl.network import describe
+from initdsl.checkpoints import open as stores
+from initdsl.network.describe import describe
+from initdsl.planning.loads import renamed
+from initdsl.text.files import reading
 
 pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning")
 
@@ -147,7 +147,7 @@ def test_sharded_files_through_their_index() -> None:
 
 
 def test_what_streaming_saved_is_loaded() -> None:
-    from initdsl.streaming import stream
+    from initdsl.filling.to_disk.stream import stream
 
     stream(Two, "*.* ~ normal()", "out", seed=1, max_shard_size=100)
     net = Two()

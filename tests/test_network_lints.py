@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 import initdsl
+from initdsl.language.rules.loader import RuleSet
+from initdsl.language.syntax.parse import parse_source
 from initdsl.linter import all_lints, lint_source
-from initdsl.linter.network import against
-from initdsl.network import Network, describe
-from initdsl.rules import RuleSet
-from initdsl.source import Source
-from initdsl.syntax import parse_source
+from initdsl.linter.against_network import against
+from initdsl.network.describe import Network, describe
+from initdsl.text.source import Source
 
 NETWORK_LINTS = [name for name, one in all_lints().items() if one.needs in ("network", "resolver")]
 

@@ -20,9 +20,9 @@ from pages import initdsl_command
 from torch import nn
 
 import initdsl
-from initdsl.measuring import measure, measures
-from initdsl.pages.tree import Node, expected, tree
-from initdsl.saving import html as page_of
+from initdsl.reports.pages.save import html as page_of
+from initdsl.reports.pages.tree import Node, expected, tree
+from initdsl.statistics.moments import measure, measures
 
 pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning")
 

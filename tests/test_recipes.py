@@ -25,9 +25,9 @@ from scipy import stats
 from torch import nn
 
 import initdsl
-from initdsl.network import describe
-from initdsl.plans import Plan
-from initdsl.rules import packaged_recipes
+from initdsl.language.rules.loader import packaged_recipes
+from initdsl.network.describe import describe
+from initdsl.planning.plan import Plan
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # read when keras is imported
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import initdsl
-from initdsl import streams
 from initdsl.initializers import Normal, Uniform, default_registry
+from initdsl.streams import tensors as streams
 
 # one call for every built-in that draws; the test below fails for one that is missing here
 CALLS = {

@@ -19,7 +19,8 @@ from torch import nn
 from wire import Wire
 
 import initdsl
-from initdsl.rules import packaged_recipes
+from initdsl.language.rules.loader import packaged_recipes
+from initdsl.language.syntax.parse import parse_source
 from initdsl.server.completion import call_around, completions
 from initdsl.server.finder import Finder
 from initdsl.server.findings import findings
@@ -28,8 +29,7 @@ from initdsl.server.known import Known, known_at
 from initdsl.server.outline import Refused, outline, renamed, symbols
 from initdsl.server.pieces import coloured, cut, read
 from initdsl.server.text import Text
-from initdsl.source import Source
-from initdsl.syntax import parse_source
+from initdsl.text.source import Source
 
 pytest_lsp = pytest.importorskip("pytest_lsp")
 from lsprotocol import types as lsp  # noqa: E402
@@ -278,7 +278,7 @@ def test_completion_without_a_network_knows_torch() -> None:
 
 
 def test_completion_of_files_and_recipes(folder: Path) -> None:
-    from initdsl.rules import packaged_recipes
+    from initdsl.language.rules.loader import packaged_recipes
 
     found = labels('use "|', path=str(folder / "x.init"))
     assert "base.init" in found

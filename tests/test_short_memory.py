@@ -17,9 +17,9 @@ from test_atomicity import RULES, Net
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import initdsl
-from initdsl import streams
 from initdsl.initializers import Normal
-from initdsl.memory import out_of_memory
+from initdsl.streams import tensors as streams
+from initdsl.text.failures import out_of_memory
 
 
 class Shortage(TorchDispatchMode):

@@ -13,8 +13,8 @@ import pytest
 from browser import CHROMIUM, Browser
 from pages import ROOT
 
+from initdsl.language.rules.loader import packaged_recipes
 from initdsl.linter import all_lints
-from initdsl.rules import packaged_recipes
 
 DOCS = ROOT / "docs"
 SITE = Path(os.environ.get("INITDSL_SITE", ""))

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, load_model, save_file
 from torch import nn
 
 import initdsl
-from initdsl import streaming
-from initdsl.checkpoint import alone, save
+from initdsl.checkpoints.safetensors import alone, save
+from initdsl.filling.to_disk import stream as streaming
 
 ROOT = Path(__file__).parents[1]
 
@@ -394,9 +394,9 @@ def test_sizes() -> None:
 
 KILLED = """
 import os, signal, sys
-import initdsl, initdsl.streaming
+import initdsl, initdsl.filling.to_disk.stream
 from torch import nn
-initdsl.streaming.CHUNK = 1000
+initdsl.filling.to_disk.stream.CHUNK = 1000
 def stop(done, total):
     if done > int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -590,7 +590,7 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
 
 MEMORY = """
 import sys
-import initdsl, initdsl.streaming, torch
+import initdsl, initdsl.filling.to_disk.stream, torch
 from torch import nn
 
 def peak():  # of this program: getrusage counts what it was started from too
@@ -672,7 +672,7 @@ def test_the_command_will_not_mix(project: Path) -> None:
 
 def test_a_terminal_sees_a_bar(project: Path) -> None:
     (project / "net.py").write_text(
-        "import initdsl.streaming\ninitdsl.streaming.CHUNK = 1 << 14\nfrom torch import nn\nmake = lambda: nn.Linear(4096, 4096)\n"
+        "import initdsl.filling.to_disk.stream\ninitdsl.filling.to_disk.stream.CHUNK = 1 << 14\nfrom torch import nn\nmake = lambda: nn.Linear(4096, 4096)\n"
     )
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}

@@ -19,15 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from initdsl import streams
-from initdsl.initializers.distributions import (
-    Bernoulli,
-    Constant,
-    Distribution,
-    Normal,
-    TruncatedNormal,
-    Uniform,
-)
+from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.streams import tensors as streams
 
 DOCS = Path(__file__).parents[1] / "docs" / "streams.md"
 KEY = streams.key(7, "encoder.layers.0.weight")

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from initdsl import streams
 from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.streams import tensors as streams
 
 special = pytest.importorskip("scipy.special")
 stats = pytest.importorskip("scipy.stats")

@@ -20,10 +20,10 @@ from scipy import stats
 from torch import nn
 
 import initdsl
-from initdsl.checkpoint import provenance, save
-from initdsl.goodness import Sample, holm, kolmogorov, two_samples
+from initdsl.checkpoints.open import open_store
+from initdsl.checkpoints.safetensors import provenance, save
 from initdsl.initializers import Bernoulli, Normal, TruncatedNormal, Uniform
-from initdsl.stores import open_store
+from initdsl.statistics.goodness import Sample, holm, kolmogorov, two_samples
 
 
 class Net(nn.Module):

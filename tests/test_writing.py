@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from initdsl import cli
 from initdsl.cli import fmt
-from initdsl.files import write_whole
+from initdsl.text.files import write_whole
 
 RULES = "Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n"
 UGLY = "Linear.weight~normal(0,  0.02)\nLinear.bias~zeros_()\n"

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from initdsl.language.syntax.parse import parse_source
 from initdsl.linter import lint_source
+from initdsl.linter.against_network import against
 from initdsl.linter.lints.zeroed_norm import FROM_ZERO
-from initdsl.linter.network import against
-from initdsl.network import Network, describe
-from initdsl.source import Source
-from initdsl.syntax import parse_source
+from initdsl.network.describe import Network, describe
+from initdsl.text.source import Source
 
 transformers = pytest.importorskip("transformers")
 FOLDER = Path(transformers.__file__).parent / "models"

@@ -56,8 +56,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what ends it ends it with a sentence and an exit code, never with a traceback."""
-        from ..diagnostic import Diagnostic, InitDSLError
-        from ..memory import out_of_memory
+        from initdsl.text.diagnostic import Diagnostic, InitDSLError
+        from initdsl.text.failures import out_of_memory
+
         from .console import show
 
         try:

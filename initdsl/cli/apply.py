@@ -12,9 +12,8 @@ from .model import load_model, reported, rule_options, variables
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..plans import Plan
-    from ..replaying import SavedPlan
-    from ..report import Report
+    from initdsl.planning.plan import Plan
+    from initdsl.planning.saved import SavedPlan
 
 
 @click.command("apply")
@@ -49,8 +48,9 @@ def command(
     """
     from pathlib import Path
 
-    from ..api import apply
-    from ..report import plan_text
+    from initdsl.api.plan import apply
+    from initdsl.reports.table import plan_text
+
     from .console import fail
 
     if model is None:
@@ -58,7 +58,7 @@ def command(
         return
     saved = _saved(rules, seed, settings, root)
     if page is not None:
-        from ..saving import suffix
+        from initdsl.reports.pages.save import suffix
 
         reported(lambda: suffix(page))  # before anything is filled
     common: dict[str, Any] = (
@@ -84,11 +84,11 @@ def command(
 
         made = reported(fill).plan
         if output is not None:
-            from ..checkpoint import provenance, save
+            from initdsl.checkpoints.safetensors import provenance, save
 
             reported(lambda: save(net, output, provenance(made)))
     if page is not None:
-        from ..report import Report
+        from initdsl.reports.table import Report
 
         reported(lambda: Report(made).save(page))
     if quiet:
@@ -105,7 +105,7 @@ def _saved(rules: str, seed: int | None, settings: tuple[str, ...], root: str | 
     for option, said in (("--seed", seed is not None), ("--set", settings), ("--root", root is not None)):
         if said:
             fail(f"the plan `{rules}` says itself what `{option}` would", f"leave out `{option}`, or make another plan")
-    from ..replaying import read_plan
+    from initdsl.planning.saved import read_plan
 
     found: SavedPlan = reported(lambda: read_plan(rules))
     return found
@@ -149,7 +149,8 @@ def _stream(
 ) -> Plan:
     import torch
 
-    from ..streaming import size_in_bytes, stream
+    from initdsl.filling.to_disk.stream import size_in_bytes, stream
+
     from .console import progress
     from .model import called, find_model
 
@@ -175,8 +176,8 @@ def _stream(
 
 
 def _report(made: object) -> dict[str, object]:
-    from ..plans import Plan
-    from ..report import Report
+    from initdsl.planning.plan import Plan
+    from initdsl.reports.table import Report
 
     assert isinstance(made, Plan)
     return Report(made).to_dict()

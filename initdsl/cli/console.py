@@ -10,7 +10,7 @@ from typing import IO, NoReturn
 
 import click
 
-from ..diagnostic import Diagnostic
+from initdsl.text.diagnostic import Diagnostic
 
 __all__ = ["coloured", "fail", "progress", "show"]
 

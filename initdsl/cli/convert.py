@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from ..files import write_whole
+from initdsl.text.files import write_whole
+
 from .console import fail
 from .model import reported
 
@@ -28,8 +29,8 @@ def command(settings: str, kind: str | None, last_wins: bool, output: str | None
 
     It holds mmengine's `init_cfg`, AllenNLP's `initializer`, or a list of regular expressions with initializers.
     """
-    from ..converting import LARGEST, convert
-    from ..files import read_whole
+    from initdsl.migrating.converting.convert import LARGEST, convert
+    from initdsl.text.files import read_whole
 
     if output is not None and not output.endswith(".init"):
         fail(f"`{output}` is not an .init file", "write `-o model.init`")

@@ -14,7 +14,8 @@ from .model import load_model, read_sample, reported, rule_options, variables
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..diagnosis import Comparison, Diagnosis
+    from initdsl.diagnosis import Comparison, Diagnosis
+
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -54,8 +55,8 @@ def command(
     """
     from pathlib import Path
 
-    from ..diagnosis import Limits, diagnose
-    from ..diagnosis.result import suffix
+    from initdsl.diagnosis import Limits, diagnose
+    from initdsl.diagnosis.result import suffix
 
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
@@ -80,7 +81,7 @@ def command(
         said = made.to_dict() if limits == Limits() else {**made.to_dict(), "exceeded": beyond}
         click.echo(json.dumps(said, indent=2))
     elif form == "html":
-        from ..pages import diagnosis_page
+        from initdsl.reports.pages import diagnosis_page
 
         both = [one.to_dict()] if against is None else [one.to_dict(), made.second.to_dict()]
         click.echo(diagnosis_page(both), nl=False)
@@ -116,8 +117,8 @@ def _show(made: Diagnosis | Comparison, every: bool) -> None:
         return
     from rich.console import Console
 
-    from ..diagnosis.result import Diagnosis
-    from ..diagnosis.tables import about, rich_table, sentences
+    from initdsl.diagnosis.result import Diagnosis
+    from initdsl.diagnosis.tables import about, rich_table, sentences
 
     both = [made] if isinstance(made, Diagnosis) else [made.first, made.second]
     console = Console()

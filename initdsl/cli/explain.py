@@ -25,7 +25,7 @@ def command(
     """
     from pathlib import Path
 
-    from ..api import plan
+    from initdsl.api.plan import plan
 
     net = network_of(model, manifest, rules)
     found = reported(

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import click
 
-from ..config import LARGEST
-from ..diagnostic import Diagnostic, ParseError, printable
-from ..files import read_whole, reason, write_whole
-from ..formatter import format_source
-from ..session import DEFAULT_LIMITS
-from ..source import Source, decode, read_source
+from initdsl.formatter.layout import format_source
+from initdsl.language.syntax.state import DEFAULT_LIMITS
+from initdsl.linter.config import LARGEST
+from initdsl.text.diagnostic import Diagnostic, ParseError, printable
+from initdsl.text.files import read_whole, reason, write_whole
+from initdsl.text.source import Source, decode, read_source
+
 from .console import coloured, show
 
 BOM = b"\xef\xbb\xbf"

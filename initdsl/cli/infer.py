@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..files import write_whole
+from initdsl.text.files import write_whole
+
 from .console import fail
 from .model import called, find_model, reported
 
@@ -24,7 +25,7 @@ def command(model: str, samples: int | None, seed: int, output: str | None) -> N
     """
     from torch import nn
 
-    from ..inferring import infer
+    from initdsl.migrating.inferring import infer
 
     if output is not None and not output.endswith(".init"):
         fail(f"`{output}` is not an .init file", "write `-o model.init`")

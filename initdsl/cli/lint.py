@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 
 import click
 
-from ..config import Config, ConfigError, find_config
-from ..diagnostic import Diagnostic, in_order
-from ..files import read_whole, reason, write_whole
-from ..linter import all_lints, lint_file
-from ..linter.formats import FORMATS, written
-from ..linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
+from initdsl.linter import all_lints, lint_file
+from initdsl.linter.config import Config, ConfigError, find_config
+from initdsl.linter.formats import FORMATS, written
+from initdsl.linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
+from initdsl.text.diagnostic import Diagnostic, in_order
+from initdsl.text.files import read_whole, reason, write_whole
+
 from .console import coloured, fail, show
 
 # below this much text the start of further processes costs more than they save
 WORTH_PROCESSES = 200_000
+
+
 LARGEST = 1 << 20
 
 
@@ -138,7 +141,7 @@ def _config(path: str, job: Job) -> Config:
 
 
 def _standard_input(job: Job) -> Outcome:
-    from ..source import decode
+    from initdsl.text.source import decode
 
     name = job.path
     source = decode(name, sys.stdin.buffer.read(LARGEST + 1))
@@ -170,14 +173,15 @@ def _network(job: Job, config: Config) -> Resolve | None:
 
 @lru_cache(maxsize=8)
 def _loaded(model: str | None, manifest: str | None) -> Resolve:
-    from ..linter.network import against
+    from initdsl.linter.against_network import against
+
     from .model import load_model, read_manifest
 
     return against(load_model(model, meta=True) if model is not None else read_manifest(str(manifest)))
 
 
 def _fix_file(job: Job, config: Config, network: Resolve | None) -> Outcome:
-    from ..source import decode
+    from initdsl.text.source import decode
 
     try:
         before = read_whole(job.path, LARGEST)
@@ -220,7 +224,7 @@ def _size(jobs: Sequence[Job]) -> int:
 
 
 def _write_baseline(path: str, found: Sequence[Diagnostic]) -> None:
-    from ..linter.baseline import baseline_text
+    from initdsl.linter.baseline import baseline_text
 
     try:
         write_whole(path, baseline_text(found, Path(os.path.dirname(os.path.abspath(path)))).encode("utf-8"))
@@ -230,7 +234,7 @@ def _write_baseline(path: str, found: Sequence[Diagnostic]) -> None:
 
 
 def _without_baseline(path: str, found: Sequence[Diagnostic]) -> list[Diagnostic]:
-    from ..linter.baseline import BaselineError, read_baseline, without_known
+    from initdsl.linter.baseline import BaselineError, read_baseline, without_known
 
     known: Counter[Any] = Counter()
     try:

@@ -22,7 +22,7 @@ def command(kind: str, form: str) -> None:
 
 
 def _initializers() -> list[dict[str, object]]:
-    from ..initializers import default_registry
+    from initdsl.initializers import default_registry
 
     registry = default_registry()
     return [
@@ -39,7 +39,7 @@ def _initializers() -> list[dict[str, object]]:
 
 
 def _recipes() -> list[dict[str, object]]:
-    from ..rules import packaged_recipes
+    from initdsl.language.rules.loader import packaged_recipes
 
     rows: list[dict[str, object]] = []
     for name, path in packaged_recipes().items():
@@ -49,6 +49,6 @@ def _recipes() -> list[dict[str, object]]:
 
 
 def _lints() -> list[dict[str, object]]:
-    from ..linter import all_lints
+    from initdsl.linter import all_lints
 
     return [{"name": lint.name, "summary": lint.summary} for lint in all_lints().values()]

@@ -12,11 +12,11 @@ from .console import fail
 def command(stdio: bool) -> None:
     """Serve editors: findings while typing, completion, hover, rename and more, over standard input and output."""
     try:
-        from ..server import protocol as _  # noqa: F401
+        from initdsl.server import protocol as _  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name not in ("pygls", "lsprotocol", "cattrs"):
             raise
         fail("the language server needs pygls", 'install it: `pip install "initdsl[lsp]"`')
-    from ..server import serve
+    from initdsl.server import serve
 
     serve()

@@ -6,7 +6,8 @@ import json
 
 import click
 
-from ..files import write_whole
+from initdsl.text.files import write_whole
+
 from .model import load_model, reported
 
 
@@ -17,7 +18,7 @@ from .model import load_model, reported
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to this file instead of standard output.")
 def command(model: str, output: str | None) -> None:
     """Describe a network: its names, classes, shapes, dtypes and ties. A callable is built on the meta device."""
-    from ..network import describe
+    from initdsl.network.describe import describe
 
     net = load_model(model, meta=True)
     network, _ = reported(lambda: describe(net))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import sys
@@ -12,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..diagnostic import Diagnostic, InitDSLError, UncoveredParameterWarning, UnmatchedRuleWarning
+from initdsl.text.diagnostic import Diagnostic, InitDSLError, UncoveredParameterWarning, UnmatchedRuleWarning
+
 from .console import fail, show
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..network import Network
+    from initdsl.network.describe import Network
 
 __all__ = [
     "called",
+    "configured",
     "find_model",
     "load_model",
     "network_of",
@@ -40,7 +41,7 @@ def load_model(spec: str, meta: bool) -> nn.Module:
     """
     import torch
 
-    from ..materializing import Undrawn
+    from initdsl.filling.meta.materialize import Undrawn
 
     device = "meta" if meta else "cpu"
     found = find_model(spec)
@@ -81,7 +82,7 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
         try:
             found = getattr(found, part)
         except AttributeError:
-            from ..selectors import near
+            from initdsl.network.selectors.select import near
 
             fail(f"`{place}` has no `{part}`", near(part, [n for n in dir(found) if not n.startswith("_")]))
     if not isinstance(found, nn.Module) and not callable(found):
@@ -132,7 +133,7 @@ def network_of(model: str | None, manifest: str | None, rules: str) -> nn.Module
 
 def configured(rules: str) -> tuple[str | None, str | None]:
     """The model, else the manifest, that the settings name for a rule file."""
-    from ..config import find_config
+    from initdsl.linter.config import find_config
 
     config = reported(lambda: find_config(os.getcwd()))
     return (config.model, None) if config.model is not None else (None, config.manifest_of(rules))
@@ -142,9 +143,9 @@ def read_manifest(path: str) -> Network:
     """The network a manifest file describes; exit code 2 where it is none."""
     import json
 
-    from ..files import read_whole
-    from ..manifest import LARGEST
-    from ..network import Network
+    from initdsl.network.describe import Network
+    from initdsl.network.manifest import LARGEST
+    from initdsl.text.files import read_whole
 
     try:
         return Network.from_manifest(json.loads(read_whole(path, LARGEST)))

@@ -27,8 +27,8 @@ def command(
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
     from pathlib import Path
 
-    from ..api import plan
-    from ..report import plan_text
+    from initdsl.api.plan import plan
+    from initdsl.reports.table import plan_text
 
     net = network_of(model, manifest, rules)
     made = reported(lambda: plan(net, Path(rules), seed=seed, vars=variables(settings), strict=strict, root=root))
@@ -37,7 +37,7 @@ def command(
     elif form == "json":
         click.echo(json.dumps(made.to_dict(), indent=2))
     elif form == "html":
-        from ..saving import html
+        from initdsl.reports.pages.save import html
 
         click.echo(html(made), nl=False)
     else:

@@ -33,8 +33,9 @@ def command(
     """
     from pathlib import Path
 
-    from ..diagnostic import printable
-    from ..verifying import verify
+    from initdsl.text.diagnostic import printable
+    from initdsl.verifying.verify import verify
+
     from .console import fail
 
     if model is not None and manifest is not None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..api import Rules, plan
-from ..diagnostic import DiagnoseError, Diagnostic
-from ..network import unwrap
-from ..report import shown_place
+from initdsl.api.plan import Rules, plan
+from initdsl.network.describe import unwrap
+from initdsl.reports.table import shown_place
+from initdsl.text.diagnostic import DiagnoseError, Diagnostic
+
 from .inputs import Inputs, candidates, of_sample, of_shape
 from .result import Comparison, Diagnosis, Limits, Remark, Trunk
 from .signals import Layer, failed, passes

@@ -11,18 +11,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..diagnostic import DiagnoseError, Diagnostic
-from ..network import unwrap
+from initdsl.network.describe import unwrap
+from initdsl.text.diagnostic import DiagnoseError, Diagnostic
 
 __all__ = ["Inputs", "candidates", "of_sample", "of_shape"]
 
+
 # samples, samples of one number a feature, positions of a sequence, and the sides of an image that are tried
 BATCH = 8
+
+
 ROWS = 64
+
+
 LENGTH = 16
+
+
 SIDES = (64, 32, 28, 224, 96, 299)
+
+
 # arguments of different kinds, and how many ways to give them are tried
 MOST_ARGUMENTS = 3
+
+
 MOST_MIXED = 100
 
 
@@ -59,7 +70,7 @@ def of_sample(net: nn.Module, sample: Any) -> Inputs:
             return Inputs(tuple(sample.values()), given=True, random=False)
         unknown = [name for name in sample if name not in known.names] if not known.any else []
         if unknown:
-            from ..selectors import listed
+            from initdsl.network.selectors.select import listed
 
             raise DiagnoseError(
                 Diagnostic(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["figure"]
 
+
 PANELS: tuple[tuple[str, Callable[[Layer], float | None], bool], ...] = (
     ("std of activations", lambda one: one.std, True),
     ("std of gradients", lambda one: one.grad_std, True),

@@ -10,23 +10,50 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..initializers.distributions import number
+from initdsl.initializers.distributions import number
+
 from .signals import Layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "Diagnosis", "Limits", "Remark", "Trunk"]
+__all__ = [
+    "NOTED_DEAD",
+    "NOTED_SATURATED",
+    "NOTED_SIMILARITY",
+    "NOTED_UPDATE",
+    "Comparison",
+    "Diagnosis",
+    "Limits",
+    "Remark",
+    "Trunk",
+    "factor",
+    "suffix",
+]
+
 
 DIAGNOSIS_FORMAT = "initdsl-diagnosis"
+
+
 DIAGNOSIS_VERSION = 1
+
+
 SUFFIXES = (".html", ".json", ".txt", ".png", ".svg", ".pdf")
+
 
 # what is worth a word in the verdict
 NOTED_GROWTH = 10.0
+
+
 NOTED_DEAD = 0.25
+
+
 NOTED_SATURATED = 0.5
+
+
 NOTED_SIMILARITY = 0.95
+
+
 NOTED_UPDATE = 0.3
 
 
@@ -125,7 +152,7 @@ class Diagnosis:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        from ..selectors import near
+        from initdsl.network.selectors.select import near
 
         raise KeyError(
             f"no layer is named `{name}`; {near(name, [layer.name for layer in self.layers]) or ''}".rstrip("; ")
@@ -228,11 +255,11 @@ class Comparison:
 
 
 def _save(made: Diagnosis | Comparison, path: str | os.PathLike[str]) -> None:
-    from ..saving import written
+    from initdsl.reports.pages.save import written
 
     match suffix(path):
         case ".html":
-            from ..pages import diagnosis_page
+            from initdsl.reports.pages import diagnosis_page
 
             both = [made] if isinstance(made, Diagnosis) else [made.first, made.second]
             written(diagnosis_page([one.to_dict() for one in both]), path)
@@ -268,6 +295,8 @@ def _layer_dict(layer: Layer) -> dict[str, Any]:
 
 # a number at the end of a step of a name: `layers.3`, `encoder_layer_3`, `layer3.0`
 MOST_STAGES = 6
+
+
 NUMBERED = re.compile(r"\d+(?=\.|\Z)")
 
 

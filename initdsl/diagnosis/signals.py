@@ -15,16 +15,22 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..diagnostic import DiagnoseError, Diagnostic
-from ..network import class_info, unwrap
+from initdsl.network.describe import class_info, unwrap
+from initdsl.text.diagnostic import DiagnoseError, Diagnostic
+
 from .inputs import Inputs
 
 __all__ = ["Layer", "passes", "tensors_in"]
 
+
 # rows of activations that are compared with each other
 MOST_ROWS = 64
+
+
 # a saturated unit's slope is below this part of the steepest
 FLAT = 0.05
+
+
 # a softmax is saturated where one of its values is above this
 SURE = 0.99
 
@@ -71,7 +77,11 @@ class Layer:
 
 # what makes channels the second dimension of what comes out, and what makes them the last
 CHANNELS_SECOND = ("Conv", "BatchNorm", "GroupNorm", "InstanceNorm", "Pool")
+
+
 CHANNELS_LAST = ("Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1D")
+
+
 RECTIFIERS = ("relu", "relu6", "threshold", "hardtanh")
 
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..report import LAYER_NUMBER, range_name
+from initdsl.reports.table import LAYER_NUMBER, range_name
+
 from .result import NOTED_DEAD, NOTED_SATURATED, NOTED_SIMILARITY, NOTED_UPDATE, Diagnosis, factor
 from .signals import Layer
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["as_html", "as_text", "rich_table"]
+__all__ = ["about", "as_html", "as_text", "rich_table", "sentences"]
+
 
 Cell = tuple[str, bool]  # what it shows, and whether that needs a look
 
@@ -76,6 +78,8 @@ COLUMNS: tuple[tuple[str, Callable[[Sequence[Layer]], Cell]], ...] = (
     ("alike", _symmetric),
     ("update", lambda layers: _most(layers, lambda one: one.update_ratio, NOTED_UPDATE, share=False)),
 )
+
+
 COMPARED = ("act std", "grad std", "dead", "satur.", "cosine", "update")
 
 

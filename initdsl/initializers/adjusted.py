@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from .filling import Generator
 
+
 # the direction of the weights is all that is left of the draw, as in Salimans & Kingma
 SPREAD = 0.05
+
+
 CLOSE = 1e-3
 
 

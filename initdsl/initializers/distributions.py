@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform"]
+__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform", "number"]
 
 
 def number(value: float) -> str:
@@ -164,4 +164,6 @@ class Bernoulli:
 
 
 Random = Uniform | Normal | TruncatedNormal | Bernoulli
+
+
 Distribution = Constant | Random

@@ -12,6 +12,7 @@ from .registry import ArgumentError, FanMode, Finite, NonNegative, Positive, Pro
 # the standard deviation of a standard normal truncated to [-2, 2]
 TRUNCATED_STD = 0.87962566103423978
 
+
 # below this acceptance torch's rejection sampler all but hangs, and the request is a mistake anyway
 LEAST_MASS = 1e-6
 

@@ -9,7 +9,9 @@ from .registry import ArgumentError
 
 __all__ = ["Mode", "Nonlinearity", "fan_of", "fans", "gain"]
 
+
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
+
 
 Nonlinearity = Literal[
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",

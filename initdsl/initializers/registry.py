@@ -30,6 +30,7 @@ from .distributions import Distribution
 __all__ = [
     "ArgumentError",
     "Count",
+    "FanMode",
     "Finite",
     "Initializer",
     "NonNegative",
@@ -42,13 +43,27 @@ __all__ = [
     "initializer",
 ]
 
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
 Count = Annotated[int, Field(ge=1)]
+
+
 Steps = Annotated[int, Field(ge=1, le=1000)]
+
+
 FanMode = Literal["fan_in", "fan_out"]
+
 
 ENTRY_POINT_GROUP = "initdsl.initializers"
 
@@ -357,6 +372,8 @@ class Registry(Mapping[str, Initializer]):
 
 
 _registry = Registry()
+
+
 _entry_points_read = False
 
 
@@ -386,10 +403,14 @@ F = typing.TypeVar("F", bound=Callable[..., Any])
 
 @overload
 def initializer(function: F, /) -> F: ...
+
+
 @overload
 def initializer(
     *, name: str | None = ..., min_ndim: int = ..., max_ndim: int | None = ..., check: Callable[..., None] | None = ...
 ) -> Callable[[F], F]: ...
+
+
 def initializer(
     function: Any = None,
     /,

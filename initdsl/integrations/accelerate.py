@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..api import Rules
-from ..materializing import materialize
+from initdsl.api.plan import Rules
+from initdsl.filling.meta.materialize import materialize
 
 __all__ = ["fill_empty"]
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from ..api import apply
-from ..diagnostic import Diagnostic, RuleError
-from ..report import Report
+from initdsl.api.plan import apply
+from initdsl.reports.table import Report
+from initdsl.text.diagnostic import Diagnostic, RuleError
 
 __all__ = ["apply_config"]
+
 
 KEYS = ("rules", "seed", "vars", "strict", "root")
 

@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..api import Rules, apply
-from ..report import Report
+from initdsl.api.plan import Rules, apply
+from initdsl.reports.table import Report
 
 __all__ = ["ApplyRules"]
 

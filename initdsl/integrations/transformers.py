@@ -14,17 +14,20 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
-from ..api import Rules, warn_of
-from ..executor import execute
-from ..initializers import default_registry
-from ..network import Live, Network, describe
-from ..plans import Plan
-from ..resolver import resolve
-from ..rules import coerce
+from initdsl.api.plan import Rules, warn_of
+from initdsl.filling.execute import execute
+from initdsl.initializers import default_registry
+from initdsl.language.rules.loader import coerce
+from initdsl.network.describe import Live, Network, describe
+from initdsl.planning.plan import Plan
+from initdsl.planning.resolve import resolve
 
 __all__ = ["RulesMixin", "with_rules"]
 
+
 FLAG = "_is_hf_initialized"
+
+
 Model = TypeVar("Model", bound=type)
 
 

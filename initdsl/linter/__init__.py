@@ -5,8 +5,9 @@ A lint is one file in `lints/`, found by looking there. `run` puts them to a fil
 `edits` (fixes). Around them: `suppressions`, `baseline` and `formats`.
 """
 
+from .against_network import against
+from .definition import Lint, all_lints, lint_names
 from .file import File, Placed
-from .frame import Lint, all_lints, lint_names
-from .run import against, lint, lint_file, lint_source
+from .run import lint, lint_file, lint_source
 
 __all__ = ["File", "Lint", "Placed", "against", "all_lints", "lint", "lint_file", "lint_names", "lint_source"]

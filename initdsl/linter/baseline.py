@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..diagnostic import Diagnostic
-from ..files import read_whole
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.files import read_whole
 
 __all__ = ["BaselineError", "baseline_text", "read_baseline", "without_known"]
 
+
 Key = tuple[str, str, str]
+
 
 LARGEST = 64 << 20
 

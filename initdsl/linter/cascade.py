@@ -6,13 +6,29 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from ..nodes import Assign, ClassPattern, Default, Keep, Name, Node, Number, Path, Regex, Step, String, walk
+from initdsl.language.syntax.nodes import (
+    Assign,
+    ClassPattern,
+    Default,
+    Keep,
+    Name,
+    Node,
+    Number,
+    Path,
+    Regex,
+    Step,
+    String,
+    walk,
+)
+
 from .file import File, Placed
 from .targets import Target, covers, is_piece, whole
 
 __all__ = ["replaced"]
 
+
 Entry = tuple[int, Target, Placed]
+
 
 # general patterns are compared with every statement: beyond so many pairs only the plain ones are
 MOST_PAIRS = 300_000

@@ -6,10 +6,11 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-from ..diagnostic import Edit, Fix
-from ..source import Source, Span
+from initdsl.text.diagnostic import Edit, Fix
+from initdsl.text.source import Source, Span
 
 __all__ = ["applied", "removal"]
+
 
 COMMENT = re.compile(r"[ \t]*(?:#[^\n]*)?")
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..diagnostic import Diagnostic, Edit, Fix, Label
-from ..nodes import Assign, Block, Call, Default, Keep, Let, Name, Node, Rule, Use, children, walk
-from ..source import Source, Span
+from initdsl.language.syntax.nodes import Assign, Block, Call, Default, Keep, Let, Name, Node, Rule, Use, children, walk
+from initdsl.text.diagnostic import Diagnostic, Edit, Fix, Label
+from initdsl.text.source import Source, Span
+
 from .targets import Target, continued, is_piece, targets_of
 
-__all__ = ["File", "Placed", "Scope"]
+__all__ = ["File", "Placed", "Scope", "label"]
 
 
 @dataclass(slots=True)

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..diagnostic import Diagnostic, Fix, printable
-from ..source import Source, Span
+from initdsl.text.diagnostic import Diagnostic, Fix, printable
+from initdsl.text.source import Source, Span
 
 __all__ = ["FORMATS", "written"]
+
 
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -124,7 +125,7 @@ def sarif(findings: Sequence[Diagnostic], colour: bool) -> str:
     """SARIF 2.1.0, as code scanning reads it."""
     from importlib import metadata
 
-    from .frame import all_lints
+    from .definition import all_lints
 
     lints = all_lints()
     names = sorted({found.name for found in findings} | set(lints))

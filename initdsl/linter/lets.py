@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..nodes import Let, Name, children, walk
+from initdsl.language.syntax.nodes import Let, Name, children, walk
+
 from .file import File, Placed
 
 __all__ = ["reads"]

@@ -8,28 +8,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config, find_config
-from ..diagnostic import Diagnostic, in_order
-from ..nodes import Rule
-from ..rules import RuleSet, read_rules
-from ..source import Source, Span
-from ..syntax import parse_source
+from initdsl.language.rules.loader import RuleSet, read_rules
+from initdsl.language.syntax.nodes import Rule
+from initdsl.language.syntax.parse import parse_source
+from initdsl.text.diagnostic import Diagnostic, in_order
+from initdsl.text.source import Source, Span
+
+from .against_network import against
+from .config import Config, find_config
+from .definition import all_lints
 from .edits import applied
 from .file import File
-from .frame import all_lints
-from .network import against
 
 if TYPE_CHECKING:
     from .suppressions import Suppressions
 
-__all__ = ["Fixed", "against", "find_files", "fixed", "lint", "lint_file", "lint_source", "unreadable"]
+__all__ = [
+    "Fixed",
+    "Resolve",
+    "find_files",
+    "fixed",
+    "folder_of",
+    "lint",
+    "lint_file",
+    "lint_source",
+    "unknown_names",
+    "unreadable",
+    "with_names",
+]
+
 
 # resolves a rule set against a network, given the names of initializers that Python code registers: the plan (`None`
 # where there is none), and what is wrong
 Resolve = Callable[[RuleSet, Collection[str]], tuple[Any, Iterable[Diagnostic]]]
 
+
 # findings without which a file can't be looked at
 UNREADABLE = frozenset(["unreadable-file", "file-too-large", "not-utf8"])
+
 
 # a fix may bring up the next one; this many rounds settle everything but a circle
 ROUNDS = 10

@@ -6,15 +6,22 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..diagnostic import Diagnostic
-from ..source import Source, Span
-from ..syntax import tokenize
+from initdsl.language.syntax.parse import tokenize
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.source import Source, Span
 
 __all__ = ["Named", "Suppression", "Suppressions", "read_suppressions"]
 
+
 MARK = re.compile(r"#\s*initdsl\s*:\s*(?P<form>[\w-]*)(?P<names>\[[^\]\n]*\])?")
+
+
 NAME = re.compile(r"[^\s,\[\]]+")
+
+
 COMMENT = re.compile(r"#[^\n]*")
+
+
 # a comment in a text that does not parse: strings before it are skipped
 LOOSE = re.compile(r'"(?:\\.|[^"\\\n])*"|(?P<comment>#[^\n]*)')
 

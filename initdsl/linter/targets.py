@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..nodes import (
+from initdsl.language.syntax.nodes import (
     ClassPattern,
     Every,
     Index,
@@ -25,9 +25,10 @@ from ..nodes import (
     String,
     Union_,
     Within,
-)  # fmt: skip
+)
 
 __all__ = ["MATRICES", "Target", "continued", "covers", "is_piece", "targets_of", "whole"]
+
 
 # classes of torch whose `weight` is a matrix or a kernel
 MATRICES = frozenset([

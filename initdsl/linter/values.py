@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..expressions import FANS, FUNCTIONS, EvalError, evaluate
-from ..initializers import ArgumentError, Constant, Distribution, Initializer, default_registry
-from ..nodes import Argument, Assign, Call, Expr, Length, Name, Path, String, Word, walk
+from initdsl.initializers import ArgumentError, Constant, Distribution, Initializer, default_registry
+from initdsl.language.expressions.evaluate import FANS, FUNCTIONS, EvalError, evaluate
+from initdsl.language.syntax.nodes import Argument, Assign, Call, Expr, Length, Name, Path, String, Word, walk
+
 from .file import File, Placed
 
 __all__ = ["UNKNOWN", "Bound", "bound", "bound_calls", "constant", "drawn", "is_function", "number", "set_to"]
+
 
 # how many `let` names one may lead to another while a constant is folded
 DEEPEST = 32

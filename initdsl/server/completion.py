@@ -8,24 +8,34 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from ..expressions import FANS, FUNCTIONS
-from ..highlight import WORDS
-from ..names import FACT_NAMES
-from ..nodes import Keep
-from ..rules import packaged_recipes
-from ..source import Span
-from ..syntax import accepted
+from initdsl.language.expressions.evaluate import FANS, FUNCTIONS
+from initdsl.language.rules.loader import packaged_recipes
+from initdsl.language.syntax.highlight import WORDS
+from initdsl.language.syntax.nodes import Keep
+from initdsl.language.syntax.parse import accepted
+from initdsl.planning.names import FACT_NAMES
+from initdsl.text.source import Span
+
 from .known import Known, torch_classes
 from .outline import Outline, outline
 from .pieces import AROUND, Colour, coloured, rule_of
 
-__all__ = ["Item", "call_around", "completions"]
+__all__ = ["STATEMENTS", "VALUES", "Item", "call_around", "completions"]
+
 
 WORD = re.compile(r"[\w*]*\Z")
+
+
 USE = re.compile(r'(?:^|[\s;{}])use\s+"([^"\n]*)\Z')
+
+
 MOST = 400
+
+
 # what modules without a manifest are taken to have
 USUAL = ("weight", "bias")
+
+
 VALUES = {
     "true": "yes", "false": "no", "none": "no value", "inf": "infinity", "nan": "not a number", "pi": "3.14159...",
     "it": "the tensor the rule writes to", "net": "the network",

@@ -9,12 +9,14 @@ import signal
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from ..diagnostic import Diagnostic
-from ..syntax import Memory
+from initdsl.language.syntax.parse import Memory
+from initdsl.text.diagnostic import Diagnostic
+
 from .findings import findings
 from .known import known_at
 
 __all__ = ["Finder"]
+
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from ..diagnostic import Diagnostic
-from ..linter import against, lint_source
-from ..nodes import Use
-from ..rules import RuleSet, read_rules
-from ..source import Source
-from ..syntax import Memory
+from initdsl.language.rules.loader import RuleSet, read_rules
+from initdsl.language.syntax.nodes import Use
+from initdsl.language.syntax.parse import Memory
+from initdsl.linter import against, lint_source
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.source import Source
+
 from .known import Known
 
 __all__ = ["findings"]

@@ -6,17 +6,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import nodes
-from ..highlight import WORDS
-from ..nodes import Block, Rule, Selector
-from ..rules import inside_root, packaged_recipes
-from ..source import Span
+from initdsl.language.rules.loader import inside_root, packaged_recipes
+from initdsl.language.syntax import nodes
+from initdsl.language.syntax.highlight import WORDS
+from initdsl.language.syntax.nodes import Block, Rule, Selector
+from initdsl.text.source import Span
+
 from .completion import STATEMENTS, VALUES, call_around
 from .known import Known, shape_and_fans
 from .outline import Declaration, outline
 from .pieces import Colour, Piece, coloured, read
 
 __all__ = ["count_ahead", "counts", "definition", "hover"]
+
 
 MOST = 12
 

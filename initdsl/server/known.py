@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from ..config import Config, find_config
-from ..diagnostic import InitDSLError
-from ..expressions import EvalError
-from ..files import read_whole
-from ..initializers import ArgumentError, Registry, default_registry, fans
-from ..manifest import LARGEST
-from ..names import Lets, Variable
-from ..network import Network, TensorInfo
-from ..nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector, walk
-from ..resolution import Resolution
-from ..rules import RuleSet
-from ..selectors import Frame, Match
+from initdsl.initializers import ArgumentError, Registry, default_registry, fans
+from initdsl.language.expressions.evaluate import EvalError
+from initdsl.language.rules.loader import RuleSet
+from initdsl.language.syntax.nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector, walk
+from initdsl.linter.config import Config, find_config
+from initdsl.network.describe import Network, TensorInfo
+from initdsl.network.manifest import LARGEST
+from initdsl.network.selectors.select import Frame, Match
+from initdsl.planning.context import Resolution
+from initdsl.planning.names import Lets, Variable
+from initdsl.text.diagnostic import InitDSLError
+from initdsl.text.files import read_whole
+
 from .outline import Outline
 from .pieces import Piece, read
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from .. import nodes
-from ..grammar_file import keywords
-from ..initializers import default_registry
-from ..nodes import Call, Let, Name, Rule, Use
-from ..session import DEFAULT_LIMITS
-from ..source import Span
+from initdsl.initializers import default_registry
+from initdsl.language.syntax import nodes
+from initdsl.language.syntax.grammar import keywords
+from initdsl.language.syntax.nodes import Call, Let, Name, Rule, Use
+from initdsl.language.syntax.state import DEFAULT_LIMITS
+from initdsl.text.source import Span
+
 from .pieces import Piece, Pieces, coloured, cut, rule_of
 
 __all__ = ["Declaration", "Outline", "Refused", "Symbol", "outline", "read_ahead", "renamed", "symbols"]

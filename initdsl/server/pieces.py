@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from ..highlight import Match, Region, table
-from ..nodes import Block, Rule
-from ..source import Source
-from ..syntax import parse_source
+from initdsl.language.syntax.highlight import Match, Region, table
+from initdsl.language.syntax.nodes import Block, Rule
+from initdsl.language.syntax.parse import parse_source
+from initdsl.text.source import Source
 
-__all__ = ["Colour", "Piece", "Pieces", "coloured", "cut", "rule_of"]
+__all__ = ["AROUND", "Colour", "Piece", "Pieces", "coloured", "cut", "read", "rule_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,28 @@ class Pieces(NamedTuple):
 
 
 COMMON = r'"(?:\\.|[^"\\\n])*"?|\#[^\n]*|[()\[\]{};\n]'
+
+
 # before its operator a statement may hold a regular expression, behind it a division
 BEFORE = re.compile(rf"{COMMON}|/(?![ =*/])(?:\\.|[^/\\\n])+/|~|[-+*/]?=(?!=)|==")
+
+
 BEHIND = re.compile(COMMON)
+
+
 GOES_ON = re.compile(r"(?:,|(?<!\w)(?:in|not|and|or))$")
+
+
 EXPRESSION_GOES_ON = re.compile(r"(?:[-+*/%<>,]|[=!<>]=|(?<!\w)(?:in|not|and|or))$")
+
+
 BLANK = re.compile(r"(?:\s|#[^\n]*)*+")
+
+
 # a statement of more lines is not one that is typed
 LONGEST = 500
+
+
 # this many brackets that are never closed are looked for to the end of the text
 PATIENCE = 8
 

@@ -22,10 +22,11 @@ from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
-from ..diagnostic import Diagnostic, Edit, InitDSLError
-from ..formatter import LaidOut, format_range
-from ..source import Span
-from ..syntax import parser
+from initdsl.formatter.layout import LaidOut, format_range
+from initdsl.language.syntax.parse import parser
+from initdsl.text.diagnostic import Diagnostic, Edit, InitDSLError
+from initdsl.text.source import Span
+
 from .completion import completions
 from .finder import Finder
 from .hover import count_ahead, counts, definition, hover
@@ -36,16 +37,21 @@ from .text import Text
 
 __all__ = ["Server", "make_server"]
 
+
 log = logging.getLogger(__name__)
+
 
 # with nothing typed for this many seconds, garbage is collected
 REST = 2
 
+
 # what is done ahead is done for this many seconds, and then for as many it is not
 SLICE = 0.004
 
+
 # findings wait until typing pauses for this many seconds
 PAUSE = 0.05
+
 
 # the kind of a token in the grammar's table: its type in LSP
 TOKEN_TYPES = {
@@ -54,13 +60,20 @@ TOKEN_TYPES = {
     "step": "property", "function": "function", "parameter": "parameter", "definition": "variable", "name": "variable",
     "operator": "operator",
 }  # fmt: skip
+
+
 LEGEND = sorted(set(TOKEN_TYPES.values()))
+
+
 MODIFIERS = ["declaration", "readonly"]
+
 
 SEVERITIES = {
     "error": lsp.DiagnosticSeverity.Error, "warning": lsp.DiagnosticSeverity.Warning,
     "note": lsp.DiagnosticSeverity.Information,
 }  # fmt: skip
+
+
 COMPLETION_KINDS = {
     "keyword": lsp.CompletionItemKind.Keyword, "class": lsp.CompletionItemKind.Class,
     "member": lsp.CompletionItemKind.Property, "module": lsp.CompletionItemKind.Module,
@@ -68,10 +81,13 @@ COMPLETION_KINDS = {
     "enum": lsp.CompletionItemKind.EnumMember, "variable": lsp.CompletionItemKind.Variable,
     "value": lsp.CompletionItemKind.Constant, "file": lsp.CompletionItemKind.File,
 }  # fmt: skip
+
+
 SYMBOL_KINDS = {
     "let": lsp.SymbolKind.Constant, "use": lsp.SymbolKind.File, "block": lsp.SymbolKind.Namespace,
     "statement": lsp.SymbolKind.Property,
 }  # fmt: skip
+
 
 T = TypeVar("T")
 

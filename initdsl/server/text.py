@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 __all__ = ["Place", "Text"]
 
+
 # what ends a line for an editor, and nothing else does
 LINE_END = re.compile(r"\r\n|\r|\n")
+
 
 UNITS: dict[str, Callable[[str], int]] = {
     "utf-8": lambda part: len(part.encode("utf-8", "surrogatepass")),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..verifying import Verification
+    from initdsl.verifying.verify import Verification
 
 __all__ = ["assert_initialized"]
 
@@ -24,7 +24,7 @@ def assert_initialized(net: Any, rules: Any, seed: int | None = None, **options:
     Raises AssertionError that lists what drifted; ParseError, RuleError or ResolveError for rules that don't fit.
     """
     __tracebackhide__ = True
-    from ..verifying import verify
+    from initdsl.verifying.verify import verify
 
     strict = options.pop("strict", True)
     found = verify(net, rules, seed, **options)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import assert_initialized as check
+from initdsl.testing import assert_initialized as check
 
 __all__ = ["assert_initialized", "pytest_configure"]
 

@@ -29,6 +29,6 @@ torch 2.13: `orthogonal_` fails on half types on the CPU, after other tensors we
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

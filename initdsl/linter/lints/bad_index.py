@@ -30,6 +30,6 @@ pytorch 166378, cleanrl 358: gates of a fused matrix that have to be sliced by h
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

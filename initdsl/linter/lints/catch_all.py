@@ -27,14 +27,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, ClassPattern, Default, Keep, Path, Regex, Step
-from ..file import File, Placed
-from ..frame import lint
-from ..targets import Target
+from initdsl.language.syntax.nodes import Assign, ClassPattern, Default, Keep, Path, Regex, Step
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File, Placed
+from initdsl.linter.targets import Target
+from initdsl.text.diagnostic import Diagnostic
 
 NORMS = r"(?i)norm|\bln|\bbn|_ln\b|_bn\b|\bgdn|ndim"
+
+
 BIASES = r"(?i)bias|ndim"
+
+
 # what is left of a regular expression that says next to nothing
 ANY, WEIGHTS = ("", ".", ".+"), ("weight", r"\.weight", "weight.*", r"\.weight.*")
 

@@ -31,6 +31,6 @@ transformers 46620: values that depended on the order in which modules were visi
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

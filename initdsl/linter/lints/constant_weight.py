@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ..file import File
-from ..frame import lint
-from ..targets import MATRICES
-from ..values import set_to
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.targets import MATRICES
+from initdsl.linter.values import set_to
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

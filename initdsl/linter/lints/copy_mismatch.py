@@ -29,6 +29,6 @@ mmdetection 6432: a call that looked like an initialization and did nothing.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

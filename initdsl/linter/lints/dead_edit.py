@@ -27,10 +27,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ..cascade import replaced
-from ..file import File, label
-from ..frame import lint
+from initdsl.linter.cascade import replaced
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File, label
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

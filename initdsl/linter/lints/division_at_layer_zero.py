@@ -24,12 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...expressions import EvalError
-from ...nodes import Assign, Binary, Index, Name, walk
-from ..file import File, Placed
-from ..frame import lint
-from ..values import constant
+from initdsl.language.expressions.evaluate import EvalError
+from initdsl.language.syntax.nodes import Assign, Binary, Index, Name, walk
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File, Placed
+from initdsl.linter.values import constant
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint(severity="error")

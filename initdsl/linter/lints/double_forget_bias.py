@@ -28,12 +28,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ...diagnostic import Diagnostic
-from ...nodes import Path, Step
-from ..file import File, Placed, label
-from ..frame import lint
-from ..targets import Target, is_piece
-from ..values import set_to
+from initdsl.language.syntax.nodes import Path, Step
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File, Placed, label
+from initdsl.linter.targets import Target, is_piece
+from initdsl.linter.values import set_to
+from initdsl.text.diagnostic import Diagnostic
 
 PARTS = ("bias_ih_l0", "bias_hh_l0")
 

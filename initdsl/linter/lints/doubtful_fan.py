@@ -34,6 +34,6 @@ pytorch 23854, 30079, timm 84: wrong fans of transposed and depthwise convolutio
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("warning")

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, Call
-from ..file import File
-from ..frame import lint
-from ..values import bound, set_to
+from initdsl.language.syntax.nodes import Assign, Call
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.values import bound, set_to
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

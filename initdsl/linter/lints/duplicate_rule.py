@@ -27,12 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic, Fix
-from ...nodes import Assign
-from ..cascade import replaced
-from ..edits import removal
-from ..file import File, label
-from ..frame import lint
+from initdsl.language.syntax.nodes import Assign
+from initdsl.linter.cascade import replaced
+from initdsl.linter.definition import lint
+from initdsl.linter.edits import removal
+from initdsl.linter.file import File, label
+from initdsl.text.diagnostic import Diagnostic, Fix
 
 
 @lint()

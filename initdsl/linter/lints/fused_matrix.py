@@ -36,22 +36,31 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, Call, Name, String, walk
-from ..file import File
-from ..frame import lint
-from ..network import entries_of, refilled
+from initdsl.language.syntax.nodes import Assign, Call, Name, String, walk
+from initdsl.linter.against_network import entries_of, refilled
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from ...network import ModuleInfo
-    from ...plans import Plan, PlanEntry
+    from initdsl.network.describe import ModuleInfo
+    from initdsl.planning.plan import Plan, PlanEntry
+
 
 WHOLE = re.compile(r"xavier|glorot|orthogonal")
+
+
 MODES = ("fan_out", "fan_avg", "fan_geo_avg")
+
+
 GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3}
+
+
 ATTENTION = re.compile(
     r"(^|\.)([cw]_?|to_|in_proj_)?(qkv|kv)(_proj|_linear)?$|(^|\.)(c_attn|query_key_value)$", re.IGNORECASE
 )
+
+
 GATED = re.compile(r"(^|\.)(gate_up_proj|up_gate_proj|w12|w13)$")
 
 

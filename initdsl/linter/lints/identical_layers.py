@@ -34,13 +34,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ...source import Span
-from ..file import File
-from ..frame import lint
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.source import Span
 
 if TYPE_CHECKING:
-    from ...plans import Plan
+    from initdsl.planning.plan import Plan
 
 
 @lint(needs="network")
@@ -66,7 +66,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
             place = (
                 clause.rule.span if clause is not None else Span(0, len(file.source.line(1)) if file.source.text else 0)
             )
-            from ...selectors import listed
+            from initdsl.network.selectors.select import listed
 
             yield file.finding(
                 place, f"the layers of `{module.label}` are copies of one another, and no rule draws {listed([e.label for e in left], 2)}",

@@ -28,6 +28,6 @@ torch's documentation of `nn.LazyLinear`: an initialization before the first pas
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ..file import File
-from ..frame import lint
-from ..values import bound_calls
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.values import bound_calls
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

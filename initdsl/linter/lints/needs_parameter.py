@@ -30,6 +30,6 @@ mmdetection 6432, 6663: a tensor passed where a module was expected did nothing,
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

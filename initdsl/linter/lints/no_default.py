@@ -32,6 +32,6 @@ torchtitan 2450: a parameter nobody initialized was garbage after `to_empty`.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

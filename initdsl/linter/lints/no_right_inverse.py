@@ -36,6 +36,6 @@ pytorch 180968: initialization after `weight_norm` or `parametrize` does nothing
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...initializers import Uniform
-from ...nodes import Assign
-from ..file import File
-from ..frame import lint
-from ..targets import MATRICES
-from ..values import bound, drawn
+from initdsl.initializers import Uniform
+from initdsl.language.syntax.nodes import Assign
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.targets import MATRICES
+from initdsl.linter.values import bound, drawn
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

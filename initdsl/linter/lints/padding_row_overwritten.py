@@ -34,14 +34,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, Name, walk
-from ..file import File
-from ..frame import lint
-from ..network import entries_of
+from initdsl.language.syntax.nodes import Assign, Name, walk
+from initdsl.linter.against_network import entries_of
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from ...plans import Action, Plan
+    from initdsl.planning.plan import Action, Plan
 
 
 @lint(needs="network")

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, Call, walk
-from ..file import File
-from ..frame import lint
-from ..values import is_function
+from initdsl.language.syntax.nodes import Assign, Call, walk
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.values import is_function
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint(severity="error")

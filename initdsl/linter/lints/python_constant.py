@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Index, Let, Name
-from ..file import File
-from ..frame import lint
+from initdsl.language.syntax.nodes import Index, Let, Name
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 WORDS = {"True": "true", "False": "false", "None": "none"}
 

@@ -26,10 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, Call, ClassPattern, Path
-from ..file import File, Placed, label
-from ..frame import lint
+from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Path
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File, Placed, label
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

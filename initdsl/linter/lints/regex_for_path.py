@@ -26,10 +26,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Regex
-from ..file import File
-from ..frame import lint
+from initdsl.language.syntax.nodes import Regex
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 LITERAL = r"\^(\w+(?:\\\.\w+)*)\$\Z"
 

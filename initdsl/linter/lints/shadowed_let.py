@@ -30,10 +30,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic, Label
-from ...nodes import Let
-from ..file import File
-from ..frame import lint
+from initdsl.language.syntax.nodes import Let
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic, Label
 
 
 @lint()

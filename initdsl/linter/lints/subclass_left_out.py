@@ -35,6 +35,6 @@ pytorch 180968: initialization after `parametrize` does nothing; timm's Efficien
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

@@ -29,6 +29,6 @@ torchtitan 2342: embedding and output that were to be tied.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

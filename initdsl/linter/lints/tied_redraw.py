@@ -28,11 +28,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Assign, Path, Tie
-from ..file import File, Placed, label
-from ..frame import lint
-from ..targets import Target, targets_of
+from initdsl.language.syntax.nodes import Assign, Path, Tie
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File, Placed, label
+from initdsl.linter.targets import Target, targets_of
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...nodes import Copy, Maybe, Path, Tie
-from ..file import File
-from ..frame import lint
+from initdsl.language.syntax.nodes import Copy, Maybe, Path, Tie
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()

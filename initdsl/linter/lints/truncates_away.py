@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic
-from ...initializers import TruncatedNormal
-from ..file import File
-from ..frame import lint
-from ..values import bound_calls, drawn
+from initdsl.initializers import TruncatedNormal
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.values import bound_calls, drawn
+from initdsl.text.diagnostic import Diagnostic
 
 LEAST = 0.01
 

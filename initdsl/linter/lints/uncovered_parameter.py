@@ -32,20 +32,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ...source import Span
-from ..file import File
-from ..frame import lint
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.source import Span
 
 if TYPE_CHECKING:
-    from ...plans import Plan
+    from initdsl.planning.plan import Plan
 
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     left = [*plan.uncovered, *plan.partial]
     if left:
-        from ...selectors import listed
+        from initdsl.network.selectors.select import listed
 
         count = "1 parameter" if len(left) == 1 else f"{len(left)} parameters"
         names = listed([entry.label for entry in left])

@@ -30,6 +30,6 @@ espnet 4555, 3706: vectors met by a rule for matrices.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

@@ -26,11 +26,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic, Edit, Fix
-from ...nodes import Regex
-from ...source import Span
-from ..file import File
-from ..frame import lint
+from initdsl.language.syntax.nodes import Regex
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic, Edit, Fix
+from initdsl.text.source import Span
 
 # an escape, a character class, or the dot in question
 PART = r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?<=[\w\])])\.(?=[\w\[(])"

@@ -26,11 +26,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from ...diagnostic import Diagnostic
-from ...expressions import FANS, FUNCTIONS
-from ...initializers import default_registry
-from ..file import File
-from ..frame import lint
+from initdsl.initializers import default_registry
+from initdsl.language.expressions.evaluate import FANS, FUNCTIONS
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 SPECIAL = ("len", "load")
 

@@ -26,12 +26,12 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ..file import File
-from ..frame import lint
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from ..suppressions import Suppressions
+    from initdsl.linter.suppressions import Suppressions
 
 
 @lint(needs="suppressions")

@@ -29,6 +29,6 @@ transformers 47458: a name that matched nothing went unnoticed for years.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

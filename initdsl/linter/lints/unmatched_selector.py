@@ -31,6 +31,6 @@ expression missed `lm_head`.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

@@ -31,6 +31,6 @@ mmcv 1128, 1150: nobody can tell which initialization was applied.
 
 from __future__ import annotations
 
-from ..frame import by_resolver
+from initdsl.linter.definition import by_resolver
 
 check = by_resolver("error")

@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic, Fix
-from ...nodes import Let
-from ..edits import removal
-from ..file import File
-from ..frame import lint
-from ..lets import reads
+from initdsl.language.syntax.nodes import Let
+from initdsl.linter.definition import lint
+from initdsl.linter.edits import removal
+from initdsl.linter.file import File
+from initdsl.linter.lets import reads
+from initdsl.text.diagnostic import Diagnostic, Fix
 
 
 @lint()

@@ -25,13 +25,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic, Edit, Fix
-from ...source import Span
-from ..file import File
-from ..frame import lint
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic, Edit, Fix
+from initdsl.text.source import Span
 
 if TYPE_CHECKING:
-    from ..suppressions import Suppressions
+    from initdsl.linter.suppressions import Suppressions
 
 
 @lint(needs="suppressions")

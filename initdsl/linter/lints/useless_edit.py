@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic, Fix
-from ...nodes import Assign, Number
-from ..edits import removal
-from ..file import File
-from ..frame import lint
+from initdsl.language.syntax.nodes import Assign, Number
+from initdsl.linter.definition import lint
+from initdsl.linter.edits import removal
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic, Fix
 
 NEUTRAL = {"+=": 0, "-=": 0, "*=": 1, "/=": 1}
 

@@ -31,13 +31,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ..file import File
-from ..frame import lint
-from ..network import chains
+from initdsl.linter.against_network import chains
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from ...plans import Plan
+    from initdsl.planning.plan import Plan
 
 
 @lint(needs="network")

@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...diagnostic import Diagnostic, Edit, Fix
-from ...nodes import Binary, Expr, Name, Number
-from ...source import Span
-from ..file import File
-from ..frame import lint
-from ..values import bound_calls
+from initdsl.language.syntax.nodes import Binary, Expr, Name, Number
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.linter.values import bound_calls
+from initdsl.text.diagnostic import Diagnostic, Edit, Fix
+from initdsl.text.source import Span
 
 FANS = ("fan_in", "fan_out")
 

@@ -37,19 +37,22 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...diagnostic import Diagnostic
-from ..file import File
-from ..frame import lint
-from ..network import entries_of, is_norm
+from initdsl.linter.against_network import entries_of, is_norm
+from initdsl.linter.definition import lint
+from initdsl.linter.file import File
+from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from ...network import ModuleInfo
-    from ...plans import Plan, PlanEntry
+    from initdsl.network.describe import ModuleInfo
+    from initdsl.planning.plan import Plan, PlanEntry
 
 
 # what torch multiplies by
 TORCH = re.compile(r"torch\..*\.((Sync)?BatchNorm[123]?d?|InstanceNorm[123]d|(Layer|Group|RMS)Norm)")
+
+
 LIBRARIES = re.compile(r"(transformers|timm)\.(\w+\.)*\w*(RMS|Rms|Layer|Simple)Norm\w*")
+
 
 # classes of transformers whose norms multiply by `1 + weight`
 FROM_ZERO = {

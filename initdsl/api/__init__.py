@@ -1,0 +1,1 @@
+"""The public faces: functions and classes that join planning, filling and reports."""

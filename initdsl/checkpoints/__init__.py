@@ -1,0 +1,1 @@
+"""Tensors in files: safetensors, PyTorch pickles, distributed checkpoints."""

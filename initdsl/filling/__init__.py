@@ -1,0 +1,1 @@
+"""A Plan to tensors: the only code that writes to one."""

@@ -1,0 +1,1 @@
+"""Networks built without memory, allocated once and filled once."""

@@ -1,0 +1,1 @@
+"""Networks spread over ranks: each fills its part; all agree before, or none does."""

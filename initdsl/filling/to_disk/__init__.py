@@ -1,0 +1,1 @@
+"""Networks larger than memory, filled straight into files."""

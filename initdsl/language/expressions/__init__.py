@@ -1,0 +1,1 @@
+"""Expressions over numbers, tensors, and shapes that stand for tensors."""

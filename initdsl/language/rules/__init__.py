@@ -1,0 +1,1 @@
+"""Statements to a RuleSet, with the files they use."""

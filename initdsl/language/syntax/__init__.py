@@ -1,0 +1,1 @@
+"""Text to statements: the grammar, the parser, and what the parser makes of mistakes."""

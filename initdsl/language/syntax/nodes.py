@@ -1,0 +1,487 @@
+"""What text becomes: expressions and selectors as frozen values. Spans don't take part in comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from initdsl.text.source import Span
+
+NOWHERE = Span(0, 0)
+
+
+def _span() -> Any:
+    return field(default=NOWHERE, compare=False)
+
+
+# ---- expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number literal: an `int` of at most 64 bits, or a finite `float`."""
+
+    value: int | float
+    span: Span = _span()
+    kind: Literal["number"] = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    value: str
+    span: Span = _span()
+    kind: Literal["string"] = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A constant: `true false none inf nan pi`."""
+
+    word: Literal["true", "false", "none", "inf", "nan", "pi"]
+    span: Span = _span()
+    kind: Literal["word"] = "word"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name to be looked up where the rule is used; `it` and `net` among them."""
+
+    name: str
+    span: Span = _span()
+    kind: Literal["name"] = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`net.a.b`: one step down a path. Only paths from `net` have members."""
+
+    base: Expr
+    name: str
+    span: Span = _span()
+    kind: Literal["member"] = "member"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscript:
+    base: Expr
+    items: tuple[Item, ...]
+    span: Span = _span()
+    kind: Literal["subscript"] = "subscript"
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    operator: Literal["-", "+", "not"]
+    operand: Expr
+    span: Span = _span()
+    kind: Literal["unary"] = "unary"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    operator: Literal["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "and", "or"]
+    left: Expr
+    right: Expr
+    span: Span = _span()
+    kind: Literal["binary"] = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a call; `name` is `None` for a positional one."""
+
+    name: str | None
+    value: Expr
+    span: Span = _span()
+    kind: Literal["argument"] = "argument"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    function: str
+    arguments: tuple[Argument, ...]
+    span: Span = _span()
+    name_span: Span = _span()
+    kind: Literal["call"] = "call"
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """`len(selector)`."""
+
+    selector: Selector
+    span: Span = _span()
+    kind: Literal["length"] = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class TupleNode:
+    items: tuple[Expr, ...]
+    span: Span = _span()
+    kind: Literal["tuple"] = "tuple"
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode:
+    items: tuple[Expr, ...]
+    span: Span = _span()
+    kind: Literal["list"] = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    keys: tuple[str, ...]
+    values: tuple[Expr, ...]
+    span: Span = _span()
+    kind: Literal["mapping"] = "mapping"
+
+
+Expr = Annotated[
+    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping,
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`start:stop:step` in an index; parts left out are `None`."""
+
+    start: Expr | None
+    stop: Expr | None
+    step: Expr | None
+    span: Span = _span()
+    kind: Literal["slice"] = "slice"
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """`*` in an index: every index, each a thing of its own."""
+
+    span: Span = _span()
+    kind: Literal["every"] = "every"
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsis:
+    span: Span = _span()
+    kind: Literal["ellipsis"] = "ellipsis"
+
+
+Item = Annotated[
+    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping | Slice | Every | Ellipsis,
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+
+# ---- selectors
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """`attribute`, `!attribute` or `attribute < value` in a class pattern; `operator` is `None` for a bare name."""
+
+    attribute: str
+    operator: Literal["=", "!=", "<", "<=", ">", ">=", "!"] | None
+    value: Expr | None
+    span: Span = _span()
+    kind: Literal["predicate"] = "predicate"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPattern:
+    """A class by (qualified) name or glob; `subclasses` is the `+`."""
+
+    name: str
+    subclasses: bool
+    predicates: tuple[Predicate, ...]
+    span: Span = _span()
+    kind: Literal["class"] = "class"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One name of a path: a glob (`*` within it), `*` for any one step, `**` for any number."""
+
+    name: str
+    predicates: tuple[Predicate, ...] = ()
+    span: Span = _span()
+    kind: Literal["step"] = "step"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`[...]` in a path: a child by index, or a slice of the parameter the path has reached."""
+
+    items: tuple[Item, ...]
+    predicates: tuple[Predicate, ...] = ()
+    span: Span = _span()
+    kind: Literal["index"] = "index"
+
+
+PathStep = Annotated[Step | Index, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`as (4, -1)[*]`: the parameter seen through a shape, and an index into that."""
+
+    shape: tuple[Expr, ...]
+    index: Index | None
+    span: Span = _span()
+    kind: Literal["view"] = "view"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path: from the root (`net`), from every module of a class, or from the enclosing block (`None`)."""
+
+    root: Literal["net"] | ClassPattern | None
+    steps: tuple[PathStep, ...]
+    view: View | None = None
+    span: Span = _span()
+    kind: Literal["path"] = "path"
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    pattern: str
+    span: Span = _span()
+    kind: Literal["regex"] = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class Union_:
+    """`A, B`: what either selects. `grouped` in parentheses."""
+
+    members: tuple[Selector, ...]
+    span: Span = _span()
+    grouped: bool = field(default=False, compare=False)
+    kind: Literal["union"] = "union"
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """`S in T`, `S not in T`."""
+
+    selector: Selector
+    container: Selector
+    negated: bool
+    span: Span = _span()
+    kind: Literal["within"] = "within"
+
+
+@dataclass(frozen=True, slots=True)
+class Maybe:
+    """`S?`: S, and matching nothing is fine."""
+
+    selector: Selector
+    span: Span = _span()
+    kind: Literal["maybe"] = "maybe"
+
+
+Selector = Annotated[Path | Regex | Union_ | Within | Maybe, Field(discriminator="kind")]
+
+
+Node = Any
+
+
+NOT_CHILDREN = frozenset(("span", "kind", "name_span", "operator_span", "path_span", "source", "grouped"))
+
+
+# of a class of nodes the fields that may hold nodes; `None` for any other class
+_CHILDREN: dict[type, tuple[str, ...] | None] = {}
+
+
+def _fields(kind: type) -> tuple[str, ...] | None:
+    found = None
+    if hasattr(kind, "kind"):
+        found = tuple(f.name for f in fields(kind) if f.name not in NOT_CHILDREN)
+    _CHILDREN[kind] = found
+    return found
+
+
+def children(value: Node) -> list[Node]:
+    """The nodes directly inside a node, in the order of the text."""
+    kind = type(value)
+    names = _CHILDREN[kind] if kind in _CHILDREN else _fields(kind)
+    found: list[Node] = []
+    for name in names or ():
+        child = getattr(value, name)
+        for item in child if type(child) is tuple else (child,):
+            kind = type(item)
+            if (_CHILDREN[kind] if kind in _CHILDREN else _fields(kind)) is not None:
+                found.append(item)
+    return found
+
+
+def walk(value: Node) -> Iterator[Node]:
+    """A node and everything inside it, outermost first."""
+    stack = [value]
+    while stack:
+        current = stack.pop()
+        yield current
+        inside = children(current)
+        inside.reverse()
+        stack += inside
+
+
+_MOVED: dict[type, tuple[tuple[str, bool], ...]] = {}
+
+
+def moved(value: Node, by: int) -> Node:
+    """The same node so many characters further on."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple([moved(item, by) for item in value])
+    parts = _MOVED.get(kind)
+    if parts is None:
+        names = [f.name for f in fields(kind)] if hasattr(kind, "kind") else []
+        parts = _MOVED[kind] = tuple((name, name == "span" or name.endswith("_span")) for name in names)
+    if not parts:
+        return value
+    made = []
+    for name, is_span in parts:
+        part = getattr(value, name)
+        made.append(Span(part[0] + by, part[1] + by) if is_span else moved(part, by))
+    return kind(*made)
+
+
+# ---- statements
+
+
+def _source() -> Any:
+    return field(default="<rules>", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """`S ~ draw`, `S = value`, `S += edit`."""
+
+    targets: Selector
+    operator: Literal["~", "=", "+=", "-=", "*=", "/="]
+    value: Expr
+    span: Span = _span()
+    operator_span: Span = _span()
+    source: str = _source()
+    kind: Literal["assign"] = "assign"
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    operands: tuple[Selector, ...]
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["tie"] = "tie"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """`copy A B C`: the values of the first operand into the others."""
+
+    operands: tuple[Selector, ...]
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["copy"] = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    targets: Selector
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["keep"] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    targets: Selector
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["default"] = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    name: str
+    value: Expr
+    span: Span = _span()
+    name_span: Span = _span()
+    source: str = _source()
+    kind: Literal["let"] = "let"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """`use "base.init"`; once followed, `rules` are the statements of that file."""
+
+    path: str
+    rules: tuple[Rule, ...] | None = None
+    span: Span = _span()
+    path_span: Span = _span()
+    source: str = _source()
+    kind: Literal["use"] = "use"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`S { ... }`."""
+
+    targets: Selector
+    rules: tuple[Rule, ...]
+    span: Span = _span()
+    source: str = _source()
+    kind: Literal["block"] = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """`expect S std in [a, b]`, `expect S max < x`, `expect S covered`, `expect tied A B`.
+
+    `operands` has one selector, or those that are to be tied; `bounds` both ends of a range, or what is compared with.
+    """
+
+    what: Literal["mean", "std", "min", "max", "norm", "values", "shape", "covered", "finite", "tied"]
+    operands: tuple[Selector, ...]
+    operator: Literal["in", "=", "!=", "<", "<=", ">", ">="] | None = None
+    bounds: tuple[Expr, ...] = ()
+    span: Span = _span()
+    name_span: Span = _span()
+    source: str = _source()
+    kind: Literal["expect"] = "expect"
+
+
+Rule = Annotated[Assign | Tie | Copy | Keep | Default | Let | Use | Block | Expect, Field(discriminator="kind")]
+
+
+# ---- as text and in use
+
+
+def quoted(name: str) -> str:
+    """A name in quotes as a rule file writes it: what does not print by its code, where that has four digits.
+
+    A lone surrogate stays as it is: no rule file can hold one.
+    """
+
+    def written(c: str) -> str:
+        if c in '"\\':
+            return f"\\{c}"
+        return c if c.isprintable() or c > "\uffff" or "\ud800" <= c <= "\udfff" else f"\\u{ord(c):04x}"
+
+    return f'"{"".join(map(written, name))}"'
+
+
+def linear_regex(pattern: str) -> Any:
+    """A regular expression in RE2, which takes linear time. Raises ValueError, with RE2's reason, for what it refuses."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 23
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "it is not understood"
+        raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None

@@ -1,0 +1,182 @@
+"""`[tool.initdsl]` of pyproject.toml."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from initdsl.text.diagnostic import Diagnostic, InitDSLError
+from initdsl.text.files import read_whole
+from initdsl.text.source import Source, Span
+
+__all__ = ["LARGEST", "Config", "ConfigError", "find_config"]
+
+
+LARGEST = 16 << 20
+
+
+LISTS = ("select", "ignore", "exclude", "initializers")
+
+
+STRINGS = ("model", "root")
+
+
+KEYS = (*LISTS, "per-file-ignores", "manifest", *STRINGS)
+
+
+class ConfigError(InitDSLError):
+    """The configuration can't be right."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings for the files under `folder`.
+
+    `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
+    `exclude` are globs of files not to look for, `initializers` names that Python code registers. `model` is the
+    network, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
+    Paths are relative to `folder`.
+    """
+
+    folder: Path = field(default_factory=Path)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    exclude: tuple[str, ...] = ()
+    initializers: tuple[str, ...] = ()
+    model: str | None = None
+    manifests: tuple[tuple[str, str], ...] = ()
+    root: str | None = None
+
+    def relative(self, path: str | os.PathLike[str]) -> str:
+        """A path as the globs see it: relative to `folder`, with `/`."""
+        return os.path.relpath(os.path.abspath(path), self.folder.absolute()).replace(os.sep, "/")
+
+    def ignored_in(self, path: str | os.PathLike[str]) -> frozenset[str]:
+        """The lints `per-file-ignores` switches off for a file."""
+        shown = self.relative(path)
+        return frozenset(name for glob, names in self.per_file_ignores if matches(shown, glob) for name in names)
+
+    def excludes(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file or folder is not to be looked at."""
+        shown = self.relative(path)
+        return any(matches(shown, glob) for glob in self.exclude)
+
+    def manifest_of(self, path: str | os.PathLike[str]) -> str | None:
+        """The description of the network that a rule file is for: that of the last glob that takes the file in."""
+        shown = self.relative(path)
+        found = [manifest for glob, manifest in self.manifests if matches(shown, glob)]
+        return str(self.folder / found[-1]) if found else None
+
+    def names(self) -> frozenset[str]:
+        """Every lint the settings name."""
+        return frozenset((*self.select, *self.ignore, *(n for _, names in self.per_file_ignores for n in names)))
+
+
+def matches(path: str, glob: str) -> bool:
+    """Whether a glob takes in a relative path, its last part, or a folder it lies in."""
+    glob = glob.removeprefix("./").rstrip("/")
+    parts = path.split("/")
+    folders = ("/".join(parts[:i]) for i in range(1, len(parts) + 1))
+    if any(fnmatchcase(folder, glob) for folder in folders):
+        return True
+    return "/" not in glob and any(fnmatchcase(part, glob) for part in parts)
+
+
+def find_config(start: str | os.PathLike[str]) -> Config:
+    """The settings that hold in a folder: of the nearest pyproject.toml above it that has `[tool.initdsl]`.
+
+    Raises ConfigError where they can't be right.
+    """
+    folder = os.path.abspath(start)
+    while True:
+        path = os.path.join(folder, "pyproject.toml")
+        try:
+            state = os.stat(path)
+            found = _read(path, state.st_mtime_ns, state.st_size)
+        except (OSError, ValueError):
+            found = None
+        if found is not None:
+            return found
+        above = os.path.dirname(folder)
+        if above == folder:
+            return Config(Path(folder))
+        folder = above
+
+
+@lru_cache(maxsize=256)
+def _read(path: str, changed: int, size: int) -> Config | None:
+    """The settings of a file; when it changed, and its size, tell a cached answer from a stale one."""
+    import tomllib
+
+    try:
+        data = read_whole(path, LARGEST)
+        if b"initdsl" not in data:
+            return None
+        text = data.decode("utf-8")
+        table = tomllib.loads(text).get("tool", {}).get("initdsl")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(Diagnostic("bad-configuration", f"can't read `{path}`: {str(error).lower()}")) from None
+    except AttributeError:
+        table = "tool"
+        text = ""
+    if table is None:
+        return None
+    source = Source(path, text)
+    if not isinstance(table, dict):
+        raise ConfigError(Diagnostic("bad-configuration", "`tool.initdsl` is not a table", source))
+    problems = [problem for key, value in table.items() if (problem := _problem(source, key, value)) is not None]
+    if problems:
+        raise ConfigError(problems)
+    values: dict[str, Any] = {key: tuple(table[key]) for key in LISTS if key in table}
+    values |= {key: table[key] for key in STRINGS if key in table}
+    per_file = table.get("per-file-ignores", {})
+    values["per_file_ignores"] = tuple((glob, tuple(names)) for glob, names in per_file.items())
+    manifest = table.get("manifest", {})
+    values["manifests"] = tuple(({"*": manifest} if isinstance(manifest, str) else manifest).items())
+    return Config(Path(os.path.dirname(path)), **values)
+
+
+def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
+    def problem(message: str, hint: str | None = None) -> Diagnostic:
+        return Diagnostic("bad-configuration", message, source, _place(source, key), hint)
+
+    if key not in KEYS:
+        near = difflib.get_close_matches(key.replace("_", "-"), KEYS, 1)
+        hint = f"did you mean `{near[0]}`?" if near else "the settings are " + ", ".join(f"`{k}`" for k in KEYS)
+        return problem(f"`tool.initdsl` has no setting `{key}`", hint)
+    if key in LISTS and not _strings(value):
+        return problem(f"`{key}` is a list of strings", f'as in `{key} = ["..."]`')
+    if key in STRINGS and not isinstance(value, str):
+        return problem(f"`{key}` is a string", f'as in `{key} = "..."`')
+    if key == "per-file-ignores" and not (isinstance(value, dict) and all(_strings(v) for v in value.values())):
+        return problem("`per-file-ignores` maps globs to lists of lints", 'as in `"examples/*.init" = ["catch-all"]`')
+    if key == "manifest" and not (
+        isinstance(value, str) or (isinstance(value, dict) and all(isinstance(v, str) for v in value.values()))
+    ):
+        return problem(
+            "`manifest` is the path of a network description, or maps globs of rule files to such paths",
+            'as in `manifest = "model.json"`, or `"gpt*.init" = "gpt.json"` below `[tool.initdsl.manifest]`',
+        )
+    return None
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _place(source: Source, key: str) -> Span | None:
+    table = source.text.find("[tool.initdsl")
+    match = re.compile(
+        rf"^\s*(\"?{re.escape(key)}\"?)\s*=|^\[tool\.initdsl\.\"?({re.escape(key)})\"?\]", re.MULTILINE
+    ).search(source.text, max(table, 0))
+    if match is None:
+        return None
+    group = 1 if match[1] else 2
+    return Span(match.start(group), match.end(group))

@@ -1,0 +1,1 @@
+"""Other libraries' initialization settings as rule files."""

@@ -1,0 +1,253 @@
+"""A network built a few times under different seeds: what each tensor is, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from initdsl import streams
+from initdsl.filling.seeded import isolated
+from initdsl.network.describe import Live, ModuleInfo, Network, TensorInfo, describe
+from initdsl.text.diagnostic import Diagnostic, ResolveError
+
+__all__ = ["Moments", "Sampled", "sample"]
+
+
+SMALL, LARGE = 3_000_000, 30_000_000  # elements of a network
+
+
+MOST = 50_000  # elements of a tensor that are kept for its shape
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is known of a drawn tensor's elements: how many, mean, standard deviation, extremes, and some of them."""
+
+    count: int
+    mean: float
+    std: float
+    low: float
+    high: float
+    some: torch.Tensor = field(repr=False)
+
+    @property
+    def reach(self) -> float:
+        """The largest distance from zero."""
+        return max(abs(self.low), abs(self.high))
+
+
+@dataclass
+class Sampled:
+    """One tensor over all samples.
+
+    `kind` is "constant" (one value), "fixed" (values that no draw moves), "orthogonal" or "drawn". `rows` are the
+    indices of dimension 0 that hold one value always, of a drawn tensor; `moments` leave them out. `default` has the
+    moments that the module's own `reset_parameters` gives, or the constant. `parts` are equal stretches along dimension
+    0 of a drawn tensor, where their scales or means differ.
+    """
+
+    tensor: TensorInfo
+    module: ModuleInfo
+    local: str
+    label: str
+    kind: str
+    first: torch.Tensor = field(repr=False)
+    value: float = 0.0
+    rows: dict[int, float] = field(default_factory=dict)
+    moments: Moments | None = None
+    gain: float = 1.0
+    blocks: int = 1
+    default: Moments | float | None = None
+    parts: tuple[Sampled, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+
+def sample(factory: Callable[[], nn.Module], count: int | None, seed: int) -> tuple[Network, Live, list[Sampled]]:
+    """Build the network `count` times (by its size, if none is given), and look at every parameter.
+
+    Raises TypeError where `factory` does not give a module, ResolveError where it gives another network each time.
+    """
+    network, live, values = _built(factory, seed, 0)
+    total = sum(t.numel for t in network.tensors)
+    count = count or (12 if total < SMALL else 5 if total < LARGE else 3)
+    seen = {index: [tensor] for index, tensor in values.items()}
+    for number in range(1, count):
+        again, live, more = _built(factory, seed, number)
+        if again.fingerprint() != network.fingerprint():
+            raise ResolveError(
+                Diagnostic("not-the-same-network", "each call builds another network: names, shapes or ties differ")
+            )
+        for index, tensor in more.items():
+            seen[index].append(tensor)
+    defaults = _defaults(network, live, list(seen), count, seed)
+    found = []
+    for index, tensors in seen.items():
+        info = network.tensors[index]
+        owner, local = info.owners[0]
+        one = _sampled(info, network.modules[owner], local, network.label(info), tensors)
+        if index in defaults:
+            reset = _sampled(info, one.module, local, one.label, defaults[index])
+            one.default = reset.value if reset.kind == "constant" else reset.moments if reset.rows == one.rows else None
+        found.append(one)
+    return network, live, found
+
+
+def _built(factory: Callable[[], nn.Module], seed: int, number: int) -> tuple[Network, Live, dict[int, torch.Tensor]]:
+    with isolated(streams.key(seed, f"<sample {number}>")):
+        net = factory()
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"the factory returned {type(net).__name__}, not an nn.Module")
+    network, live = describe(net)
+    return network, live, _values(network, live)
+
+
+def _values(network: Network, live: Live) -> dict[int, torch.Tensor]:
+    """The parameters that rules would name: computed weights in place of what they are computed from."""
+    behind = {i for tensor in network.tensors if tensor.kind == "parametrized" for i in network.originals(tensor)}
+    found = {}
+    for tensor in network.tensors:
+        if tensor.kind == "buffer" or tensor.index in behind or tensor.problem is not None or not tensor.numel:
+            continue
+        held = live.tensors[tensor.index]
+        if held is None:
+            owner, local = tensor.owners[0]
+            held = getattr(live.modules[owner], local)
+        if held.is_meta:
+            raise ResolveError(
+                Diagnostic("meta-device", f"`{network.label(tensor)}` is on the meta device and has no values")
+            )
+        found[tensor.index] = held.detach().to("cpu", torch.float32, copy=True)
+    return found
+
+
+def _defaults(network: Network, live: Live, chosen: list[int], count: int, seed: int) -> dict[int, list[torch.Tensor]]:
+    """What the modules' own resets give their own tensors; nothing for those whose reset fails."""
+    found: dict[int, list[torch.Tensor]] = {}
+    wanted = set(chosen)
+    for info in network.modules:
+        own = [t for t in info.parameters.values() if t in wanted and network.tensors[t].kind == "parameter"]
+        if info.reset is None or not own:
+            continue
+        module = live.modules[info.index]
+        for number in range(count):
+            try:
+                with isolated(streams.key(seed, f"{info.name}<default {number}>")), torch.no_grad():
+                    getattr(module, info.reset)()
+            except Exception:  # somebody's own: then there is no default to compare with
+                break
+            for tensor in own:
+                held = live.tensors[tensor]
+                assert held is not None
+                found.setdefault(tensor, []).append(held.detach().to("cpu", torch.float32, copy=True))
+    return {t: values for t, values in found.items() if len(values) == count}
+
+
+def _sampled(info: TensorInfo, module: ModuleInfo, local: str, label: str, tensors: list[torch.Tensor]) -> Sampled:
+    first = tensors[0]
+    moved = torch.zeros_like(first, dtype=torch.bool)
+    for other in tensors[1:]:
+        moved |= other != first
+    made = Sampled(info, module, local, label, "drawn", first)
+    if not bool(moved.any()):
+        value = float(first.flatten()[0])
+        made.kind = "constant" if bool((first == value).all()) else "fixed"
+        made.value = value
+        return made
+    still = [] if first.ndim < 2 else (~moved.flatten(1).any(1)).nonzero().flatten().tolist()
+    if first.ndim == 1 and len(first) > 1 and not bool(moved.all()):
+        still = (~moved).nonzero().flatten().tolist()
+    if len(still) <= 16 and len(still) < len(first if first.ndim else [0]):
+        rows = {row: first[row].flatten() for row in still}
+        made.rows = {row: float(values[0]) for row, values in rows.items() if bool((values == values[0]).all())}
+    keep = [i for i in range(len(first) if first.ndim else 0) if i not in made.rows]
+    stack = torch.stack([t[keep] if made.rows else t for t in tensors]).flatten().double()
+    made.moments = _moments(stack)
+    orthogonal = None if made.rows else _orthogonal(tensors)
+    if orthogonal is not None:
+        made.kind = "orthogonal"
+        made.gain, made.blocks = orthogonal
+    elif not made.rows:
+        made.parts = _parts(made, tensors)
+    return made
+
+
+def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
+    """Gates, or queries, keys and values: the fewest equal stretches of which each is even in itself, if they differ."""
+    rows = len(whole.first) if whole.first.ndim else 0
+    values = torch.stack([t.flatten(1) if t.ndim > 1 else t.view(-1, 1) for t in tensors]).double()
+    for count in (2, 3, 4):
+        size = rows // count
+        if rows % count or size < 4:
+            continue
+        halves = [half for part in values.chunk(count, 1) for half in part.tensor_split(2, 1)]
+        pairs = list(zip(halves[::2], halves[1::2], strict=True))
+        if all(_even(*pair) for pair in pairs) and not all(_even(pairs[0][0], half) for half, _ in pairs[1:]):
+            info = replace(whole.tensor, shape=(size, *whole.shape[1:]))
+            split = zip(*(t.chunk(count) for t in tensors), strict=True)
+            return tuple(_sampled(info, whole.module, whole.local, whole.label, list(part)) for part in split)
+    return ()
+
+
+def _even(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether means and standard deviations of two samples lie within five standard errors of each other."""
+    errors = []
+    for values in (one, other):
+        spread = values.std(correction=0)
+        fourth = ((values - values.mean()) ** 4).mean()
+        errors.append(
+            (spread**2 / values.numel(), (fourth - spread**4).clamp(min=0) / (4 * values.numel() * spread**2 + 1e-300))
+        )
+    means, deviations = (math.sqrt(float(a + b)) for a, b in zip(*errors, strict=True))
+    near = abs(float(one.mean() - other.mean())) <= 5 * means + 1e-12
+    return near and abs(float(one.std(correction=0) - other.std(correction=0))) <= 5 * deviations + 1e-12
+
+
+def _moments(values: torch.Tensor) -> Moments:
+    # timm's truncated normal now and then leaves an element at its bound, a hundred standard deviations out
+    near = values[values.abs() <= 8 * values[:: max(1, values.numel() // MOST)].abs().median() / 0.6745]
+    if 0 < values.numel() - len(near) <= max(2, 1e-5 * values.numel()):
+        values = near
+    step = max(1, values.numel() // MOST)
+    std = float(values.std(correction=0)) if values.numel() > 1 else 0.0
+    return Moments(
+        values.numel(), float(values.mean()), std, float(values.min()), float(values.max()), values[::step].clone()
+    )
+
+
+def _orthogonal(tensors: list[torch.Tensor]) -> tuple[float, int] | None:
+    """`(gain, blocks)` where the rows of each of so many equal blocks, or their columns, are orthogonal and as long."""
+    first = tensors[0]
+    if first.ndim < 2:
+        return None
+    # a wide block is orthogonal in its parts, and tall ones are together: neither tells how the draw was cut
+    wide = [blocks for blocks in (1, 2, 3, 4) if len(first) <= blocks * first[0].numel()]
+    for blocks in [*wide, *(b for b in (4, 3, 2, 1) if b not in wide)]:
+        if len(first) % blocks:
+            continue
+        gains = {g for t in tensors[:2] for block in t.flatten(1).chunk(blocks) for g in [_gain(block)]}
+        if None not in gains and max(gains) - min(gains) < 1e-3 * max(gains):  # type: ignore[type-var, operator]
+            return float(sum(gains) / len(gains)), blocks  # type: ignore[arg-type]
+    return None
+
+
+def _gain(matrix: torch.Tensor) -> float | None:
+    rows, columns = matrix.shape
+    if min(rows, columns) < 2 or min(rows, columns) > 4096:
+        return None
+    few = (matrix[:8] if rows <= columns else matrix[:, :8].T).double()  # most are not: soon seen
+    corner = few @ few.T
+    if float((corner / corner.diagonal().mean() - torch.eye(len(few))).abs().max()) > 1e-3:
+        return None
+    matrix = matrix.double()
+    square = matrix @ matrix.T if rows <= columns else matrix.T @ matrix
+    scale = float(square.diagonal().mean())
+    if scale <= 0 or float((square / scale - torch.eye(len(square))).abs().max()) > 1e-3:
+        return None
+    return math.sqrt(scale)

@@ -1,7 +1,0 @@
-"""Plans, reports and diagnoses as pages: one self-contained HTML file each, which loads nothing and sends nothing."""
-
-from .diagnosis import diagnosis_page
-from .plan import plan_page
-from .shell import page
-
-__all__ = ["diagnosis_page", "page", "plan_page"]

@@ -1,0 +1,1 @@
+"""A RuleSet on a described network to a Plan. Pure: no torch, nothing is written."""

@@ -1,0 +1,430 @@
+"""What a name in an expression means: bound indices, `let`, the target, its facts, its siblings, attributes, paths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from initdsl.initializers import ArgumentError, Initializer, Registry, fans
+from initdsl.language.expressions.evaluate import (
+    FANS,
+    FUNCTIONS,
+    EvalError,
+    Shape,
+    describe_value,
+    evaluate,
+    index_item,
+    subscript,
+)
+from initdsl.language.syntax import nodes
+from initdsl.language.syntax.nodes import Call, Index, Length, Name, Path, Step, String, Word
+from initdsl.network.describe import MISSING, Network
+from initdsl.network.selectors.select import Match, Matcher, near
+
+__all__ = ["FACT_NAMES", "Lets", "Names", "Variable", "bind_call", "check_shape", "unknown_call"]
+
+
+MOST_DRAWS = 10_000
+
+
+FACT_NAMES = ("fan_in", "fan_out", "shape", "ndim", "numel")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A `let`: the formula and the file it stands in; or a value of `vars`."""
+
+    expr: nodes.Expr | None
+    source: str
+    value: Any = None
+
+
+class Lets(Mapping[str, Variable]):
+    """The `let` names a statement sees; extending makes a new value."""
+
+    def __init__(self, known: dict[str, Variable] | None = None):
+        self._known = known or {}
+
+    def with_(self, name: str, variable: Variable) -> Lets:
+        return Lets({**self._known, name: variable})
+
+    def __getitem__(self, name: str) -> Variable:
+        return self._known[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+
+class Names:
+    """The environment of one expression on one match: every tensor is a `Shape`, drawn ones too.
+
+    The executor derives from it to give tensors their values.
+    """
+
+    files: Any = None  # what `load` looks into, from
+    source = ""  # this rule file
+
+    draws_anew = False  # whether a formula that draws is evaluated at each of its uses
+
+    def __init__(
+        self, network: Network, matcher: Matcher, registry: Registry, lets: Lets, match: Match,
+        target: int | None, shape: tuple[int, ...] | None, canonical: Mapping[int, int],
+    ):  # fmt: skip
+        self.network = network
+        self.matcher = matcher
+        self.registry = registry
+        self.lets = lets
+        self.match = match
+        self.bindings = dict(match.bindings)
+        self.target = target  # canonical index of the tensor written to
+        self.shape = shape  # of the piece written to
+        self.canonical = canonical
+        self.reads: set[int] = set()
+        self.reads_itself = False
+        self.dynamic = False  # whether anything but numbers was met
+        self._open: list[str] = []
+        self._known: dict[str, tuple[Any, int]] = {}  # `let` names met: their values, and how often each draws
+        self._draws = 0
+
+    # ---- what a subclass gives values to
+
+    def read(self, tensor: int) -> Any:
+        """A tensor other than the target."""
+        return Shape(self.network.tensors[tensor].shape)
+
+    def whole(self) -> Any:
+        """The target tensor, all of it, as it is now."""
+        assert self.target is not None
+        return Shape(self.network.tensors[self.target].shape)
+
+    def piece(self) -> Any:
+        """The piece written to, as it is now."""
+        assert self.shape is not None
+        return Shape(self.shape)
+
+    def drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Any:
+        self._draws += 1
+        return Shape(self.target_shape(node))
+
+    def extent(self, d: int, size: int) -> range:
+        return range(size)
+
+    def loaded(self, what: Any) -> Any:
+        """A tensor of a file."""
+        return Shape(what.shape)
+
+    def loadable(self) -> list[str]:
+        """The names a file may have the target under: below the module that the rule selects first, then in full."""
+        assert self.target is not None
+        names = self.network.names(self.network.tensors[self.target])
+        outer = self.match.scope[0] if self.match.scope else None
+        base = f"{self.network.modules[outer].name}." if outer is not None else "."
+        return [n.removeprefix(base) for n in names] + names
+
+    def tensor(self, values: Any) -> Any:
+        from initdsl.language.expressions.evaluate import nested_shape
+
+        return Shape((len(values),) if isinstance(values, range) else nested_shape(values, None))
+
+    # ---- the environment
+
+    def name(self, node: Name) -> Any:
+        name = node.name
+        if name in self.bindings:
+            return self.bindings[name]
+        if name in self.lets:
+            return self._let(node)
+        if name == "it":
+            if self.shape is None:
+                raise EvalError(
+                    "`it` is the tensor a rule writes to, there is none here", node.span, name="unknown-name"
+                )
+            self.dynamic = self.reads_itself = True
+            return self.piece()
+        if name == "net":
+            raise EvalError(
+                "`net` is a module, not a value", node.span, "name a parameter or an attribute: `net.head.weight`"
+            )
+        if self.shape is not None and name in FACT_NAMES:
+            return self._fact(node)
+        value = self._owned(node, self.match.module)
+        if value is not MISSING:
+            return value
+        for module in self.match.scope:
+            value = self.network.modules[module].attribute(name)
+            if value is not MISSING:
+                return value
+        raise self._unknown(node)
+
+    def _let(self, node: Name) -> Any:
+        variable = self.lets[node.name]
+        if variable.expr is None:
+            return variable.value
+        if node.name in self._known:  # or names that double each other would take for ever
+            value, draws = self._known[node.name]
+            self._draws += draws
+            if self._draws > MOST_DRAWS:
+                raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
+            return value
+        if node.name in self._open:
+            circle = " -> ".join(f"`{n}`" for n in (*self._open[self._open.index(node.name) :], node.name))
+            raise EvalError(f"`{node.name}` is defined by itself: {circle}", node.span, name="circular-let")
+        self._open.append(node.name)
+        before = self._draws
+        try:
+            value = evaluate(variable.expr, self)
+            if self._draws == before or not self.draws_anew:
+                self._known[node.name] = value, self._draws - before
+            return value
+        except RecursionError:
+            raise EvalError(f"`{node.name}` is made of names nested too deep", node.span, name="too-deep") from None
+        except EvalError as error:
+            if error.name == "circular-let":
+                raise
+            raise EvalError(f"in `{node.name}`: {error.message}", node.span, error.hint, error.name) from None
+        finally:
+            self._open.pop()
+
+    def _fact(self, node: Name) -> Any:
+        shape = self.shape or ()
+        match node.name:
+            case "shape":
+                return shape
+            case "ndim":
+                return len(shape)
+            case "numel":
+                return math.prod(shape)
+        return self._fan(node.name, shape, node)
+
+    def _fan(self, which: str, shape: tuple[int, ...], node: Any) -> int:
+        try:
+            return fans(shape)[which == "fan_out"]
+        except ArgumentError as error:
+            raise EvalError(str(error), node.span, name="undefined-fan") from None
+
+    def _owned(self, node: Name, index: int) -> Any:
+        module = self.network.modules[index]
+        tensor = module.parameters.get(node.name, module.buffers.get(node.name))
+        if tensor is not None:
+            return self._tensor(tensor)
+        return module.attribute(node.name)
+
+    def _tensor(self, tensor: int) -> Any:
+        canonical = self.canonical.get(tensor, tensor)
+        self.dynamic = True
+        if canonical == self.target:
+            self.reads_itself = True
+            return self.whole()
+        self.reads.add(canonical)
+        return self.read(canonical)
+
+    def _unknown(self, node: Name) -> EvalError:
+        module = self.network.modules[self.match.module]
+        words = [*self.bindings, *self.lets, *FACT_NAMES, *module.parameters, *module.attributes()]
+        for index in self.match.scope:
+            words += self.network.modules[index].attributes()
+        python = {"True": "true", "False": "false", "None": "none"}.get(node.name)
+        hint = f"write `{python}`" if python else near(node.name, words)
+        for index in self.network.ancestors(self.match.module):  # seen from further out only
+            around = self.network.modules[index]
+            if python is None and around.attribute(node.name) is not MISSING:
+                path = f"`{around.label}.{node.name}`"
+                hint = f"write {path}" if index == 0 else (
+                    f"it is an attribute of `{around.cls.name}`: begin the selector with that, or write {path}"
+                )  # fmt: skip
+                break
+        if node.name in self.registry:
+            hint = f"a call has parentheses: `{node.name}()`"
+        where = f"in `{module.cls.name}`" if module.index else "here"
+        return EvalError(f"`{node.name}` has no value {where}", node.span, hint, "unknown-name")
+
+    def path(self, node: nodes.Expr, path: Path) -> Any:
+        scope = (self.match.module, *self.match.scope)
+        found = self.matcher.reach(path, self.match.bindings, scope)
+        if not found and path.steps and isinstance(path.steps[-1], Step):
+            value = self._attribute(path, scope)
+            if value is not MISSING:
+                return value
+        elif not found and len(path.steps) > 1 and isinstance(path.steps[-1], Index):
+            value = self._attribute(Path("net", path.steps[:-1], None, path.span), scope)
+            if value is not MISSING:
+                return subscript(node, value, tuple(index_item(i, self) for i in path.steps[-1].items))
+        if len(found) != 1:
+            count = "nothing" if not found else f"{len(found)} things"
+            hint = next((u.hint for u in self.matcher.explain(path)), None) if not found else "name one of them"
+            raise EvalError(f"this path leads to {count}", node.span, hint, "unmatched-selector")
+        match = found[0]
+        if match.tensor is None:
+            raise EvalError(
+                f"`{self.network.modules[match.module].label}` is a module, not a value", node.span,
+                "name a parameter or a plain attribute of it; its length is `len(...)`",
+            )  # fmt: skip
+        value = self._tensor(match.tensor)
+        if match.index is not None:
+            return subscript(node, value, tuple(index_item(item, self) for item in match.index.items))
+        return value
+
+    def _attribute(self, path: Path, scope: tuple[int, ...]) -> Any:
+        last = path.steps[-1]
+        if not isinstance(last, Step):
+            return MISSING
+        modules = self.matcher.reach(Path("net", path.steps[:-1], None, path.span), self.match.bindings, scope)
+        if len(modules) != 1 or modules[0].tensor is not None:
+            return MISSING
+        return self.network.modules[modules[0].module].attribute(last.name)
+
+    def length(self, node: Length) -> int:
+        selector = node.selector
+        if isinstance(selector, Path) and selector.root == "net":  # as every path in an expression it binds nothing
+            found = self.matcher.reach(selector, self.match.bindings, (self.match.module, *self.match.scope))
+        else:
+            found = self.matcher.select(selector)
+        if isinstance(selector, Path) and selector.root == "net" and len(found) == 1 and found[0].tensor is None:
+            module = self.network.modules[found[0].module]
+            wild = any(isinstance(s, Index) or "*" in s.name for s in selector.steps)
+            if module.container and not (wild and not isinstance(selector.steps[-1], Step)):
+                return len(module.children or module.parameters)
+        if not found:
+            word = selector.root if isinstance(selector, Path) and not selector.steps else None
+            if isinstance(word, nodes.ClassPattern) and word.name.isidentifier() and word.name[:1].islower():
+                value = self.name(Name(word.name, word.span))
+                if isinstance(value, tuple | list):
+                    return len(value)
+                raise EvalError(f"`len` counts what a selector selects, this is {describe_value(value)}", word.span)
+            reason = next(iter(self.matcher.explain(selector)), None)
+            if reason is not None and not reason.warning:
+                raise EvalError(reason.message, node.span, reason.hint, reason.name)
+        return len({(m.module, m.tensor) for m in found})
+
+    def target_shape(self, node: nodes.Expr) -> tuple[int, ...]:
+        if self.shape is None:
+            raise EvalError("there is no tensor here to take the shape of", node.span)
+        return self.shape
+
+    def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
+        if self.files is None or self.target is None:
+            raise EvalError("there is no parameter here to take the shape of", node.span)
+        found: tuple[int, ...] = self.files.base_shape(node, path, self.source, self.loadable()[::-1])
+        return found
+
+    def draw(self, node: Call) -> Any:
+        """An initializer within an expression, or a fan of another tensor."""
+        if node.function in FANS:
+            if len(node.arguments) != 1:
+                raise EvalError(f"`{node.function}` takes 1 argument", node.span, name="bad-argument")
+            before = set(self.reads), self.reads_itself, self.dynamic, dict(self._known)
+            value = evaluate(node.arguments[0].value, self)
+            self.reads, self.reads_itself, self.dynamic, self._known = before  # a shape was looked at, no values
+            shape = value.dims if isinstance(value, Shape) else tuple(getattr(value, "shape", ()))
+            if not isinstance(value, Shape) and not hasattr(value, "dtype"):
+                raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)
+            return self._fan(node.function, shape, node)
+        if node.function == "load" and self.files is not None:
+            found = self.files.find(node, self, self.source, self.loadable())
+            if found is None:
+                raise EvalError("`missing=skip` needs `load` alone on the right of `=`", node.span, name="bad-load")
+            self.dynamic = True
+            return self.loaded(found)
+        initializer, arguments = bind_call(node, self.registry, self)
+        if initializer.adjust is not None:
+            raise EvalError(f"`{node.function}` stands alone on the right of `~`", node.span, name="bad-expression")
+        shape = self.target_shape(node)
+        if math.prod(shape):
+            check_shape(node, initializer, shape, arguments)
+        self.dynamic = True
+        return self.drawn(node, initializer, arguments)
+
+
+def unknown_call(node: Call, registry: Registry) -> EvalError:
+    """No initializer and no function has this name."""
+    words = [*registry, *FUNCTIONS, *FANS, "len", "load"]
+    name = node.function
+    hint = near(name, words)
+    if name.endswith("_") and name[:-1] in registry:
+        hint = f"did you mean `{name[:-1]}`?"
+    return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")
+
+
+def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, dict[str, Any]]:
+    """A call's initializer and its validated arguments. Raises EvalError at the argument that is wrong.
+
+    An argument that depends on the values of tensors is checked when it has one: until then its default, or 1, stands
+    for it.
+    """
+    initializer = registry.get(node.function)
+    if initializer is None:
+        raise unknown_call(node, registry)
+    positional = [a for a in node.arguments if a.name is None]
+    late = next(
+        (b for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None),
+        None,
+    )
+    if late is not None:
+        raise EvalError("a positional argument stands before those by name", late.span, name="bad-argument")
+    try:
+        names = initializer.names(len(positional), [str(a.name) for a in node.arguments if a.name is not None])
+    except ArgumentError as error:
+        named = [a.span for a in node.arguments if a.name is not None and a.name == error.argument]
+        wrong = named[-1] if named else node.span
+        raise EvalError(str(error), wrong, error.hint, error.name) from None
+    values: dict[str, Any] = {}
+    for name, argument in zip(names, node.arguments, strict=True):
+        parameter = initializer.parameter(name)
+        assert parameter is not None
+        value = argument.value
+        if isinstance(value, Name) and parameter.choices:
+            if value.name in parameter.choices or (value.name not in env.lets and value.name not in env.bindings):
+                values[name] = value.name
+                continue
+        found = evaluate(value, env)
+        if isinstance(found, Shape):
+            if found.dims != ():
+                raise EvalError(
+                    f"`{name}` must be a number, this is a tensor of shape {list(found.dims)}", argument.span,
+                    name="bad-argument",
+                )  # fmt: skip
+            found = parameter.default if not parameter.required else 1.0
+        elif hasattr(found, "dtype"):
+            found = float(found)
+        if isinstance(found, list):
+            found = tuple(found)
+        values[name] = found
+    key: Any
+    try:
+        key = tuple(sorted((k, type(v), v) for k, v in values.items()))
+        known = initializer._bound.get(key)
+    except TypeError:
+        key = known = None
+    if known is not None:
+        return initializer, known
+    try:
+        bound = initializer.bind((), values)
+    except ArgumentError as error:
+        span = node.span
+        for name, argument in zip(names, node.arguments, strict=True):
+            if name == error.argument:
+                span = argument.span
+        raise EvalError(str(error), span, error.hint, error.name) from None
+    if key is not None and len(initializer._bound) < 4096:
+        initializer._bound[key] = bound
+    return initializer, bound
+
+
+def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: dict[str, Any]) -> None:
+    try:
+        initializer.check_shape(shape, arguments)
+    except ArgumentError as error:
+        raise EvalError(str(error), node.span, error.hint, error.name) from None
+
+
+def literal(node: nodes.Expr) -> Any:
+    """The value of a string or word, else MISSING."""
+    return node.value if isinstance(node, String) else node.word if isinstance(node, Word) else MISSING

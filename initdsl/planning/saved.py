@@ -1,0 +1,169 @@
+"""Plans carried out later: read back from their JSON, and refused where the network or the rules are others by then."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from initdsl.api.plan import plan
+from initdsl.language.rules.loader import RuleSet, coerce, load
+from initdsl.network.selectors.select import listed
+from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
+from initdsl.text.files import reason
+from initdsl.text.source import Source, Span
+
+from .plan import PLAN_FORMAT, PLAN_VERSION, Plan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from initdsl.network.describe import Network
+
+__all__ = ["SavedPlan", "read_plan"]
+
+
+@dataclass(frozen=True)
+class SavedPlan:
+    """A plan as `Plan.save` wrote it, with its rules as they are now: the same, or `read_plan` had refused them.
+
+    `options` are those of `initdsl.plan`.
+    """
+
+    path: str
+    rules: RuleSet
+    options: dict[str, Any]
+    saved: Mapping[str, Any]
+
+    def again(
+        self, net: nn.Module | Network, initializers: Mapping[str, Callable[..., Any]] | None = None, strict: bool = False
+    ) -> Plan:  # fmt: skip
+        """The plan on a network. Raises ResolveError where that is not the one it was made for, or the plan comes to
+        something else on it.
+        """
+        try:
+            made = plan(net, self.rules, initializers=initializers, strict=strict, **self.options)
+        except InitDSLError:
+            self._same_tensors(net)  # says first what the network has that it had not
+            raise
+        now = json.loads(json.dumps(made.to_dict()))
+        if now["network"] != self.saved["network"]:
+            raise self._other_network(now["entries"])
+        for key, what in (("entries", "name"), ("ties", None)):
+            if now[key] != self.saved[key]:
+                raise self._refused("changed-plan", self._difference(now[key], self.saved[key], what))
+        return made
+
+    def _same_tensors(self, net: nn.Module | Network) -> None:
+        now = json.loads(json.dumps(plan(net, "").to_dict()))
+        if now["network"] != self.saved["network"]:
+            raise self._other_network(now["entries"])
+
+    def _other_network(self, entries: list[Any]) -> ResolveError:
+        return self._refused("changed-network", f"the network is not the one the plan was made for: {_tensors(entries, self.saved['entries'])}")  # fmt: skip
+
+    def _difference(self, now: list[Any], then: list[Any], key: str | None) -> str:
+        if key is None:
+            return "its rules tie other parameters now"
+        changed = [a for a, b in zip(now, then, strict=False) if a != b]
+        if len(now) != len(then) or not changed:
+            return "its rules come to other parameters now"
+        one = changed[0]
+        more = f", and so for {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"the plan does not say what its rules come to for `{one[key]}`: {one['effect'] or 'nothing'}{more}"
+
+    def _refused(self, name: str, message: str) -> ResolveError:
+        hint = f"make the plan again, look at it, and save it: `initdsl plan ... -o {self.path}`"
+        return ResolveError(Diagnostic(name, message, hint=hint))
+
+
+def _tensors(now: list[Any], then: list[Any]) -> str:
+    """What is another tensor now; `now` and `then` are entries as JSON."""
+    ours, theirs = ({e["name"]: (e["shape"], e["dtype"], e["names"]) for e in entries} for entries in (now, then))
+    said = []
+    if gone := [name for name in theirs if name not in ours]:
+        said.append(f"it has no {listed(gone, 3)}")
+    if new := [name for name in ours if name not in theirs]:
+        said.append(f"{listed(new, 3)} {'is' if len(new) == 1 else 'are'} new")
+    for name in (name for name in ours if name in theirs and ours[name] != theirs[name]):
+        (shape, dtype, names), (shape_then, dtype_then, names_then) = ours[name], theirs[name]
+        if shape != shape_then:
+            said.append(f"`{name}` is {shape}, not {shape_then}")
+        elif dtype != dtype_then:
+            said.append(f"`{name}` is {dtype}, not {dtype_then}")
+        elif names != names_then:
+            said.append(f"`{name}` has the names {listed(names)}, not {listed(names_then)}")
+    return "; ".join(said[:3]) if said else "its modules have other classes or names"
+
+
+def read_plan(path: str | os.PathLike[str]) -> SavedPlan:
+    """The plan that `Plan.save` (`initdsl plan -o plan.json`) wrote, and the rule files it was made from.
+
+    Raises OSError or ValueError where it can't be read as a plan, ResolveError where its rules have changed.
+    """
+    name = os.fspath(path)
+    saved = _read(name)
+    sources: dict[str, str] = saved["rules"]["sources"]
+    first = next(iter(sources))
+    root = saved["rules"]["root"]
+    if first.startswith("<"):  # the text of rules, not a file
+        rules = coerce(sources[first], root)
+    elif not os.path.isfile(first):
+        there = "" if os.path.isabs(first) else f", seen from {os.getcwd()}"
+        raise FileNotFoundError(f"the plan `{name}` is of the rules in `{first}`, which are not there{there}")
+    else:
+        rules = load(first, root=root)
+    _unchanged(name, sources, rules.sources)
+    return SavedPlan(name, rules, {"seed": saved["seed"], "vars": saved["vars"]}, saved)
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        with open(name, encoding="utf-8") as file:
+            saved = json.load(file)
+    except OSError as error:
+        raise OSError(f"can't read the plan `{name}`: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"`{name}` is no plan: {error}") from None
+    form = saved.get("format") if isinstance(saved, dict) else None
+    if form != PLAN_FORMAT:
+        what = f"it says that it is `{form}`" if isinstance(form, str) else "it is other JSON"
+        raise ValueError(f"`{name}` is no plan: {what}; `initdsl plan ... -o plan.json` writes one")
+    if saved.get("version") != PLAN_VERSION:
+        raise ValueError(f"plan version {saved.get('version')} is not understood, only {PLAN_VERSION}")
+    rules = saved.get("rules")
+    whole = (
+        isinstance(rules, dict) and isinstance(rules.get("sources"), dict) and rules["sources"]
+        and all(isinstance(text, str) for text in rules["sources"].values())
+        and isinstance(rules.get("root", 0), str | None) and isinstance(saved.get("entries"), list)
+        and all(isinstance(e, dict) and {"name", "shape", "dtype", "names"} <= e.keys() for e in saved["entries"])
+        and {"seed", "vars", "network", "ties"} <= saved.keys() and isinstance(saved["vars"], dict)
+    )  # fmt: skip
+    if not whole:
+        raise ValueError(f"the plan `{name}` is damaged, or another version of initdsl wrote it")
+    found: dict[str, Any] = saved
+    return found
+
+
+def _unchanged(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise ResolveError at the first line that another text has by now."""
+    hint = "make the plan again, and look at it; or undo the change"
+    for source, text in now.items():
+        if then.get(source) == text:
+            continue
+        if source not in then:
+            message = f"the rules have changed since the plan `{name}` was made: `{source}` is used now"
+            raise ResolveError(Diagnostic("changed-rules", message, hint=hint))
+        lines, before = text.split("\n"), then[source].split("\n")
+        same = next((i for i, (a, b) in enumerate(zip(lines, before, strict=False)) if a != b), min(len(lines), len(before)))  # fmt: skip
+        start = min(sum(len(line) + 1 for line in lines[:same]), len(text))
+        end = start + len(lines[same]) if same < len(lines) else start
+        message = f"the rules have changed since the plan `{name}` was made"
+        if same < len(before) and before[same].strip():
+            message += f": line {same + 1} was `{before[same].strip()}`"
+        raise ResolveError(Diagnostic("changed-rules", message, Source(source, text), Span(start, end), hint))
+    if gone := [source for source in then if source not in now]:
+        message = f"the rules have changed since the plan `{name}` was made: {listed(gone)} is not used any more"
+        raise ResolveError(Diagnostic("changed-rules", message, hint=hint))

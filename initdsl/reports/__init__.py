@@ -1,0 +1,1 @@
+"""Plans and reports as tables, explanations and HTML pages."""

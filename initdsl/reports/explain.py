@@ -1,0 +1,118 @@
+"""Why a tensor starts as it does: every rule that touches it, in order, and which had the last word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from initdsl.language.syntax.nodes import Tie
+from initdsl.network.selectors.select import near
+from initdsl.planning.plan import Clause, Kept, Plan, PlanEntry, Reset
+from initdsl.text.diagnostic import printable
+
+from .table import shown_place
+
+__all__ = ["Explanation", "explain"]
+
+
+EXPLAIN_FORMAT = "initdsl-explanation"
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One rule that selects the tensor, and what became of it: `base`, `edit`, `slice` or `superseded`."""
+
+    text: str
+    location: str
+    role: str
+    reason: str
+    resolved: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The rules of one tensor in file order; `str()` shows them."""
+
+    entry: PlanEntry
+    touches: tuple[Touch, ...]
+    ties: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": EXPLAIN_FORMAT, "version": 1, "name": self.entry.name, "names": self.entry.names,
+            "shape": list(self.entry.shape), "dtype": self.entry.dtype, "status": self.entry.status,
+            "rules": [
+                {"text": t.text, "location": t.location, "role": t.role, "reason": t.reason, "resolved": t.resolved}
+                for t in self.touches
+            ],
+            "ties": list(self.ties),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        entry = self.entry
+        lines = [f"{entry.label} {list(entry.shape)} {entry.dtype}"]
+        if len(entry.names) > 1:
+            lines.append(f"  one tensor under the names {', '.join(entry.names)}")
+        lines += [f"  {tie}" for tie in self.ties]
+        places = [shown_place(t.location) for t in self.touches]
+        width = max(map(len, places), default=0)
+        for touch, place in zip(self.touches, places, strict=True):
+            mark = "  " if touch.role == "superseded" else "->"
+            lines.append(f"  {mark} {place.ljust(width)}  {touch.text}")
+            lines.append(f"     {' ' * width}  {touch.reason}{f': {touch.resolved}' if touch.resolved else ''}")
+        if not self.touches:
+            lines.append("  no rule reaches it: it keeps the values it has")
+        elif entry.base is None:
+            lines.append("  no rule sets all of it: the rest keeps the values it has")
+        return "\n".join(map(printable, lines))
+
+
+def explain(plan: Plan, name: str) -> Explanation:
+    """Every rule that touches the tensor of this name (`layers.0.weight` or `net.layers[0].weight`).
+
+    Raises KeyError, with the nearest names, where there is none.
+    """
+    entry = plan.by_name.get(name)
+    if entry is None:
+        hint = near(name, plan.by_name) or ""
+        raise KeyError(f"no parameter is named `{name}`{'; ' + hint if hint else ''}")
+    index = entry.tensor.index
+    actions = {a.clause.number: a for a in entry.actions}
+    touches = []
+    for clause in plan.clauses:
+        if isinstance(clause.rule, Tie):
+            continue
+        selection = plan.resolver.selection(clause)
+        if selection is None or index not in selection.by_tensor:
+            continue
+        touches.append(_touch(plan, entry, clause, actions.get(clause.number)))
+    ties = tuple(
+        f"tied by `{' '.join(plan.rules.text(t.rule.source, t.rule.span).split())}` ({plan.rules.location(t.rule.source, t.rule.span)})"
+        for t in plan.ties
+        if plan.canonical.get(t.source, t.source) == index
+    )
+    return Explanation(entry, tuple(touches), tuple(dict.fromkeys(ties)))
+
+
+def _touch(plan: Plan, entry: PlanEntry, clause: Clause, action: Any) -> Touch:
+    text, place = plan.clause_text(clause), plan.clause_place(clause)
+    if action is None:
+        base = entry.base
+        if base is not None and clause.number < base.clause.number:
+            reason = f"superseded by {shown_place(plan.clause_place(base.clause))}, a later rule for the whole tensor; it draws nothing"
+        else:
+            reason = "selects nothing of it"
+        return Touch(text, place, "superseded", reason, "")
+    payload = action.payload
+    shown = (
+        str(payload) if hasattr(payload, "kind") or hasattr(payload, "initializer") or hasattr(payload, "value") else ""
+    )
+    if action is entry.base:
+        if isinstance(payload, Kept):
+            return Touch(text, place, "base", "the last rule for the whole tensor: it stays as it is", "")
+        if isinstance(payload, Reset):
+            return Touch(text, place, "base", "the last rule for the whole tensor: its module's own default", "")
+        return Touch(text, place, "base", "the last rule for the whole tensor", shown)
+    if action.index is not None or action.view is not None:
+        return Touch(text, place, "slice", f"on top, on a piece of shape {list(action.shape)}", shown)
+    return Touch(text, place, "edit", "on top, in file order", shown)

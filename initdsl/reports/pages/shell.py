@@ -1,0 +1,50 @@
+"""The frame of every page: one file with its style, its script and its data inside.
+
+What comes from a network or a rule file is data: it stands in a JSON block that no tag can close, or is escaped, and the
+page's content security policy runs this very script and no other, and lets nothing be loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+__all__ = ["page"]
+
+
+FOLDER = Path(__file__).parent
+
+
+PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+@lru_cache(maxsize=8)
+def _file(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8").strip()
+
+
+def page(title: str, body: str, script: str, data: Any) -> str:
+    """A whole HTML page: `body` is HTML, `script` a file of this folder, `data` the JSON it reads."""
+    style, code = _file("style.css"), f"{_file('common.js')}\n{_file(script)}"
+    values = {
+        "title": escape(title), "body": body, "style": style, "script": code, "data": _json(data),
+        "style_hash": _hash(style), "script_hash": _hash(code),
+    }  # fmt: skip
+    return PLACE.sub(lambda found: values[found[1]], _file("shell.html")) + "\n"
+
+
+def _hash(text: str) -> str:
+    """A text as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _json(data: Any) -> str:
+    """JSON that is safe inside a script element: neither a tag nor a comment can begin in it."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,289 @@
+"""What was done, or would be: the Report, and plans and reports as tables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from initdsl.language.syntax.nodes import Assign, Number, Unary, Word, walk
+from initdsl.planning.plan import Value
+from initdsl.text.diagnostic import printable
+
+if TYPE_CHECKING:
+    from initdsl.planning.plan import Action, Plan, PlanEntry
+
+__all__ = [
+    "LAYER_NUMBER",
+    "Report",
+    "grouped",
+    "plan_text",
+    "range_name",
+    "resolved",
+    "shown_place",
+    "summary",
+    "table",
+    "totals",
+]
+
+
+REPORT_FORMAT = "initdsl-report"
+
+
+REPORT_VERSION = 1
+
+
+class Report:
+    """What an initialisation did: iterable over its entries, in the order of `named_parameters()`.
+
+    `uncovered` are the parameters no rule reached, `unmatched` the statements that selected nothing, `tied` the names
+    of every tensor that rules made one, `partial` the parameters of which only slices were set.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.entries: list[PlanEntry] = [e for e in plan.entries if e.base is not None or e.edits]
+
+    @property
+    def seed(self) -> int | None:
+        return self.plan.seed
+
+    @property
+    def uncovered(self) -> list[str]:
+        """Names of the parameters that no rule reached; they keep the values they had."""
+        return [e.name for e in self.plan.uncovered]
+
+    @property
+    def partial(self) -> list[str]:
+        """Names of the parameters of which only slices were set, or that were only edited."""
+        return [e.name for e in self.plan.partial]
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The statements that selected nothing, as written."""
+        return self.plan.unmatched
+
+    @property
+    def tied(self) -> list[tuple[str, ...]]:
+        """The names of every tensor that was tied."""
+        return self.plan.tied
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of rules that did what they say."""
+        return [note.message for note in self.plan.notes]
+
+    @property
+    def engine(self) -> str:
+        """What drew: torch's generator, or the streams and their kernel."""
+        if self.seed is None:
+            return "torch's global generator"
+        from initdsl import streams
+
+        return f"stream v1, seed {self.seed} ({streams.engine()})"
+
+    def __iter__(self) -> Iterator[PlanEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, name: str) -> PlanEntry:
+        return self.plan.by_name[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, versioned."""
+        plan = self.plan.to_dict()
+        return {
+            **plan, "format": REPORT_FORMAT, "version": REPORT_VERSION, "uncovered": self.uncovered,
+            "partial": self.partial, "unmatched": self.unmatched, "tied": [list(t) for t in self.tied],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return plan_text(self.plan, group=False)
+
+    def __repr__(self) -> str:
+        return f"<Report: {summary(self.plan)}>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
+
+        The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
+        the file can't be written; then what was there before still is.
+        """
+        from initdsl.reports.pages.save import save
+
+        save(self, path)
+
+    def _repr_html_(self) -> str:
+        return table(self.plan)
+
+
+HEADINGS = ("parameter", "shape", "how", "values", "rule")
+
+
+def totals(entries: Iterable[PlanEntry]) -> dict[str, dict[str, int]]:
+    """Tensors and elements by what happens to them."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        count = found.setdefault(entry.status, {"tensors": 0, "elements": 0})
+        count["tensors"] += 1
+        count["elements"] += entry.numel
+    return found
+
+
+def summary(plan: Plan) -> str:
+    """One line: how many tensors and elements are set, kept, left."""
+    count = totals(e for e in plan.entries if e.tensor.kind != "buffer")
+    words = {
+        "set": "set",
+        "default": "torch's default",
+        "kept": "kept",
+        "partial": "partly set",
+        "uncovered": "uncovered",
+    }
+    parts = [f"{count[k]['tensors']} {w} ({count[k]['elements']:,} elements)" for k, w in words.items() if k in count]
+    buffers = sum(e.tensor.kind == "buffer" for e in plan.entries)
+    if buffers:
+        parts.append(f"{buffers} buffer{'s' * (buffers > 1)} set")
+    if plan.ties:
+        parts.append(f"{len(plan.tied)} tied")
+    if plan.warnings:
+        parts.append(f"{len(plan.warnings)} rule{'s' * (len(plan.warnings) > 1)} unmatched")
+    return ", ".join(parts) or "no parameters"
+
+
+# a step of a name that is a number; a space ends one too, where something is said of a layer
+LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^. ])")
+
+
+def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
+    """Entries that differ only in layer numbers, together: `layers.{0..11}.attn.qkv.weight`."""
+    groups: dict[Any, list[PlanEntry]] = {}
+    for entry in entries:
+        pattern = LAYER_NUMBER.sub("{}", entry.name)
+        clauses = tuple(a.clause.number for a in entry.actions)
+        key = (pattern, entry.shape, entry.dtype, clauses, entry.status, len(entry.names))
+        groups.setdefault(key, []).append(entry)
+    named: list[tuple[str, list[PlanEntry]]] = []
+    for key, members in groups.items():
+        named.append((range_name(key[0], [m.name for m in members]), members))
+    return named
+
+
+def range_name(pattern: str, names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    numbers = [[int(n) for n in LAYER_NUMBER.findall(name)] for name in names]
+    parts = []
+    for column in zip(*numbers, strict=True):
+        values = sorted(set(column))
+        if len(values) == 1:
+            parts.append(str(values[0]))
+        elif values == list(range(values[0], values[-1] + 1)):
+            parts.append(f"{{{values[0]}..{values[-1]}}}")
+        else:
+            parts.append("{" + ",".join(map(str, values)) + "}")
+    name = pattern
+    for part in parts:
+        name = name.replace("{}", part, 1)
+    return name
+
+
+def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
+    rows = []
+    groups = grouped(plan.entries) if group else [(entry.label, [entry]) for entry in plan.entries]
+    for name, members in groups:
+        entry = members[0]
+        shown = name if len(members) == 1 else f"{name} x{len(members)}"
+        others = len(entry.names) - 1
+        if others:
+            shown += f" (= {entry.names[1]}{f' and {others - 1} more' if others > 1 else ''})"
+        effect = entry.effect
+        effect = effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
+        place = ", ".join(dict.fromkeys(shown_place(p) for _, p in entry.statements))
+        values = list(dict.fromkeys(resolved(member) for member in members))
+        shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
+        size = "x".join(map(str, entry.shape)) or "scalar"
+        if entry.tensor.part:
+            size += f", here {entry.tensor.part}"
+        rows.append((shown, size, effect, shown_values, place))
+    return rows
+
+
+def shown_place(place: str) -> str:
+    """`file:line` from the working directory, where that is shorter."""
+    if os.path.isabs(place):
+        relative = os.path.relpath(place)
+        return relative if len(relative) < len(place) else place
+    return place
+
+
+def resolved(entry: PlanEntry) -> str:
+    """What the numbers came to, where the rule itself doesn't say it."""
+    shown = []
+    for action in entry.actions:
+        payload = action.payload
+        if hasattr(payload, "kind") or isinstance(payload, Value):
+            text = str(payload)
+            if text not in shown and not _said(entry, action, text):
+                shown.append(text)
+    return "; ".join(shown[:3])
+
+
+def _said(entry: PlanEntry, action: Action, text: str) -> bool:
+    """Whether a rule says itself what it comes to: a number outright, or the very call."""
+    rule = action.clause.rule
+    if isinstance(action.payload, Value) and isinstance(rule, Assign):
+        return all(isinstance(node, Number | Unary | Word) for node in walk(rule.value))
+    return text in entry.effect
+
+
+def plan_text(plan: Plan, group: bool = True) -> str:
+    """A plan or report as an aligned table, notes, warnings and totals last."""
+    rows = [HEADINGS, *(tuple(map(printable, row)) for row in _rows(plan, group))]
+    if all(not row[3] for row in rows[1:]):
+        rows = [row[:3] + row[4:] for row in rows]
+    widths = [min(60, max(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for names in plan.tied:
+        lines.append(printable(f"tied: {' = '.join(names)}"))
+    for finding in (*plan.warnings, *plan.notes):
+        place = f" ({finding.location})" if finding.location else ""
+        hint = f"; {' '.join(finding.hint.splitlines())}" if finding.hint else ""
+        lines.append(printable(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}"))
+    lines.append(summary(plan))
+    return "\n".join(lines)
+
+
+# a notebook's own style sets numbers and words to the right
+LEFT = "style='text-align:left;vertical-align:top;overflow-wrap:anywhere'"
+
+
+MOST_ROWS = 200
+
+
+def table(plan: Plan) -> str:
+    """A plan as an HTML table for notebooks, repeated layers in one row; of very many rows the first are shown.
+
+    Its colours are the notebook's own, dark or light.
+    """
+    rows = _rows(plan, group=True)
+    cells = ["<tr>" + "".join(f"<td {LEFT}>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        cells.append(f"<tr><td colspan={len(HEADINGS)}>and {len(rows) - MOST_ROWS:,} more rows</td></tr>")
+    head = "".join(f"<th scope=col {LEFT}>{escape(name)}</th>" for name in HEADINGS)
+    found = "".join(
+        f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
+        for finding in (*plan.warnings, *plan.notes)[:20]
+    )
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+        f"{f'<ul>{found}</ul>' if found else ''}<p>{escape(summary(plan))}</p>"
+    )
+
+
+def _cell(text: str) -> str:
+    return f"<b>{escape(text)}</b>" if text == "- uncovered" else escape(text)

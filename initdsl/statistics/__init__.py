@@ -1,0 +1,1 @@
+"""Moments of tensors, and whether numbers follow a distribution."""

@@ -1,0 +1,174 @@
+"""Files that appear whole or not at all, whatever happens meanwhile; and files that are read whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+__all__ = ["Stamp", "read_whole", "reading", "reason", "replacing", "stamp", "write_bytes", "write_whole", "writing"]
+
+
+# bytes handed to the system at a time
+PIECE = 1 << 26
+
+
+# where a system can't write at a place (Windows), threads take turns at the one position that an open file has
+_TURN = threading.Lock()
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the number and the file's name that stand in Python's own text."""
+    return error.strerror.lower() if error.strerror else str(error)
+
+
+def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
+    """Write all of `data` from `start` on in an open file; the system may take it in several parts. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        done = _write_at(descriptor, left[:PIECE], start)
+        left, start = left[done:], start + done
+
+
+def _write_at(descriptor: int, data: memoryview, start: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, data, start)
+    with _TURN:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return os.write(descriptor, data)
+
+
+def read_whole(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of a file of at most `limit`. Raises OSError, for what is no file too: a device or a pipe never ends."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(f"it is larger than {limit:,} bytes")
+    return data
+
+
+Stamp = tuple[int, ...]
+
+
+def stamp(path: str | int) -> Stamp:
+    """What tells a file, by its path or descriptor, from another one and from itself after a change."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def reading(path: str, known: Stamp | None = None) -> Iterator[IO[bytes]]:
+    """An open file, read and not mapped: of a mapped one that somebody cuts short the system ends the process.
+
+    Raises OSError where it is not, or no longer when the block ends, the file that `known` is of.
+    """
+    with open(path, "rb", buffering=0) as file:
+        now = stamp(file.fileno())
+        if known is not None and now != known:
+            raise OSError(f"`{path}` changed since it was opened first")
+        yield file
+        if stamp(file.fileno()) != now:
+            raise OSError(f"`{path}` changed while it was read")
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes, was: bytes | None = None) -> None:
+    """Write a file through a temporary one beside it: it is there whole, or as it was.
+
+    Links are followed, permissions kept; what is no file (a terminal, a pipe) is written to. Raises OSError, whose text
+    says what can't be written and why: the folder, the disk, a file marked read-only, or, with `was`, one that does not
+    hold these bytes any more.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with _worded(path), open(path, "wb", buffering=0) as file:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        return
+    with writing(path) as descriptor:
+        write_bytes(descriptor, data, 0)
+        if was is not None and not _holds(path, was):
+            raise OSError("the file changed meanwhile")
+
+
+def _holds(path: str | os.PathLike[str], data: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(data) + 1) == data
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[int]:
+    """As `replacing`, for a file that somebody names: links are followed, what must not be replaced is refused.
+
+    Raises OSError, whose text says what can't be written and why.
+    """
+    target = os.path.realpath(path)
+    with _worded(path):
+        if not os.path.isdir(os.path.dirname(target)):
+            raise OSError(f"there is no folder `{os.path.dirname(target)}`")
+        if os.path.exists(target):
+            if not os.path.isfile(target):
+                raise OSError("it is a folder" if os.path.isdir(target) else "it is not a file")
+            if not (os.stat(target).st_mode & 0o222 and os.access(target, os.W_OK)):
+                raise OSError("it is read-only")
+        with replacing(target) as descriptor:
+            yield descriptor
+
+
+@contextmanager
+def _worded(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"can't write `{os.fspath(path)}`: {reason(error)}") from None
+
+
+@contextmanager
+def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
+    """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
+
+    Written beside its place, under `temporary` (where nothing may be) if given; it has the permissions of the file that
+    it replaces. Raises OSError; then nothing is left of it.
+    """
+    folder = os.path.dirname(target)
+    if temporary is None:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
+    else:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+            os.chmod(temporary, _mode(target))
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)
+        _sync(folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _mode(target: str) -> int:
+    """The permissions of a file, or those that a new one gets."""
+    if os.path.exists(target):
+        return os.stat(target).st_mode & 0o7777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _sync(folder: str) -> None:
+    """Put a folder's entries on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

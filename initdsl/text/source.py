@@ -1,0 +1,109 @@
+"""Where text is: sources, spans, and the way from an offset to a line and a column."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+__all__ = ["Source", "Span", "decode", "read_source"]
+
+
+class Span(NamedTuple):
+    """The characters `start` to `end` (exclusive) of one source, counted from 0."""
+
+    start: int
+    end: int
+
+
+class Position(NamedTuple):
+    """A place as people count it: line and column from 1, columns in characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and the name it goes by: a path, or `<rules>` for text without a file."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        starts = [0]
+        find = self.text.find
+        at = find("\n")
+        while at >= 0:
+            starts.append(at + 1)
+            at = find("\n", at + 1)
+        return starts
+
+    def position(self, offset: int) -> Position:
+        """Line and column (from 1) of a character offset."""
+        line = bisect_right(self._lines, offset)
+        return Position(line, offset - self._lines[line - 1] + 1)
+
+    def offset(self, line: int, column: int) -> int:
+        """The offset of a line and column (from 1), kept within the line."""
+        line = min(max(line, 1), len(self._lines))
+        start = self._lines[line - 1]
+        return min(start + max(column, 1) - 1, start + len(self.line(line)))
+
+    def line(self, line: int) -> str:
+        """The text of a line (from 1), without its end."""
+        start = self._lines[line - 1]
+        end = self._lines[line] if line < len(self._lines) else len(self.text)
+        return self.text[start:end].rstrip("\r\n")
+
+    def utf16_column(self, offset: int) -> int:
+        """The column of an offset in UTF-16 code units from 0, as editors count."""
+        line = bisect_right(self._lines, offset)
+        before = self.text[self._lines[line - 1] : offset]
+        return len(before) + sum(character > "\uffff" for character in before)
+
+    def from_utf16(self, line: int, column: int) -> int:
+        """The offset of a line (from 0) and a UTF-16 column (from 0), kept within the text."""
+        if line >= len(self._lines):
+            return len(self.text)
+        offset, units = self._lines[line], 0
+        for character in self.line(line + 1):
+            if units >= column:
+                break
+            units += 2 if character > "\uffff" else 1
+            offset += 1
+        return offset
+
+    def __getitem__(self, span: Span) -> str:
+        return self.text[span.start : span.end]
+
+
+def read_source(path: str | os.PathLike[str], limit: int) -> Source | tuple[str, str]:
+    """The text of a file, or `(diagnostic name, message)` where it can't be read as one.
+
+    At most `limit` bytes. A byte order mark is dropped; bytes that are not UTF-8 are refused with their offset.
+    """
+    name = os.fspath(path)
+    try:
+        if not os.path.isfile(path):
+            missing = not os.path.exists(path)
+            return "unreadable-file", f"there is no file `{name}`" if missing else f"`{name}` is not a file"
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return "unreadable-file", f"can't read `{name}`: {reason.lower()}"
+    if len(data) > limit:
+        return "file-too-large", f"`{name}` is larger than {limit:,} bytes"
+    return decode(name, data)
+
+
+def decode(name: str, data: bytes) -> Source | tuple[str, str]:
+    """`data` as a source, or `(diagnostic name, message)` if it is not UTF-8."""
+    try:
+        return Source(name, data.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        return "not-utf8", f"`{name}` is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
