@@ -25,6 +25,7 @@ from torch import nn
 
 import initdsl
 from initdsl.initializers.distributions import Normal
+from initdsl.streams import engine, keys
 from initdsl.streams import tensors as streams
 
 RULES = "Linear.weight, Embedding.weight ~ normal(0, 0.02); RMSNorm.weight = 1"
@@ -71,7 +72,7 @@ def generate(count: int) -> None:
     """Fill so many elements in memory that is used again."""
     room = torch.empty(1 << 24)
     for start in range(0, count, len(room)):
-        streams.fill(room, Normal(0, 0.02), streams.key(0, "weight"), offset=start)
+        streams.fill(room, Normal(0, 0.02), keys.key(0, "weight"), offset=start)
 
 
 def peak() -> int:
@@ -92,7 +93,7 @@ def rows(parameters: int = 500_000_000, folder: str | None = None, rounds: int =
     with torch.device("meta"):
         count = sum(p.numel() for p in llama(parameters).parameters())
     threads = torch.get_num_threads()
-    streams.prepare(1 << 30)
+    engine.prepare(1 << 30)
     generate(1 << 24)
     runs: list[tuple[float, float, float, float]] = []
     for _ in range(rounds):

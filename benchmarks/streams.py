@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from side_by_side import Row, faster, table
 
+from initdsl import streams
 from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
-from initdsl.streams import tensors as streams
 
 
 def seeded(tensor: torch.Tensor, distribution: Distribution, kernel: str) -> Callable[[], None]:

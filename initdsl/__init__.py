@@ -14,9 +14,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .initializers import initializer
-from .language.rules.loader import RuleSet, load, parse
-from .text.diagnostic import (  # fmt: skip
+from initdsl.language.rules.loader import load, parse
+from initdsl.language.rules.ruleset import RuleSet
+from initdsl.text.diagnostic import (
     ApplyError,
     DiagnoseError,
     Diagnostic,
@@ -28,19 +28,25 @@ from .text.diagnostic import (  # fmt: skip
     UnmatchedRuleWarning,
 )
 
+from .initializers import initializer
+
 if TYPE_CHECKING:
-    from .api.plan import apply, plan
+    from initdsl.api.apply import apply
+    from initdsl.api.report import Report
+    from initdsl.filling.meta.materialize import materialize
+    from initdsl.filling.to_disk.stream import stream
+    from initdsl.formatter.layout import format
+    from initdsl.migrating.converting.convert import convert
+    from initdsl.migrating.inferring import Inferred, infer
+    from initdsl.network.describe import describe
+    from initdsl.network.description import Network
+    from initdsl.planning.make import plan
+    from initdsl.planning.plan import Plan, PlanEntry
+    from initdsl.verifying.verification import Verification
+    from initdsl.verifying.verify import verify
+
     from .diagnosis import Diagnosis, diagnose
-    from .filling.meta.materialize import materialize
-    from .filling.to_disk.stream import stream
-    from .formatter.layout import format
     from .linter import lint
-    from .migrating.converting.convert import convert
-    from .migrating.inferring import Inferred, infer
-    from .network.describe import Network, describe
-    from .planning.plan import Plan, PlanEntry
-    from .reports.table import Report
-    from .verifying.verify import Verification, verify
 
 __version__ = "0.1.0"
 

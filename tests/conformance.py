@@ -24,8 +24,10 @@ from torch.nn.utils import parametrizations
 
 import initdsl
 from initdsl.language.syntax.state import Limits
-from initdsl.network.describe import Network, describe
-from initdsl.planning.plan import Action, CopyFrom, Expression, Kept, Load, Plan, PlanEntry, Reset
+from initdsl.network.describe import describe
+from initdsl.network.description import Network
+from initdsl.planning.actions import Action, CopyFrom, Expression, Kept, Load, Reset
+from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic
 
 FOLDER = Path(__file__).parent / "cases" / "conformance"
@@ -497,7 +499,7 @@ def value_of(net: nn.Module, there: dict[str, torch.Tensor], entry: PlanEntry) -
     tensor = there.get(entry.name)
     if tensor is None:  # computed by a parametrization, or behind a wrapper
         owner, _, local = entry.name.rpartition(".")
-        from initdsl.network.describe import unwrap
+        from initdsl.network.wrappers import unwrap
 
         module = unwrap(net)
         for step in owner.split(".") if owner else []:

@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["initdsl"]):
     from initdsl.language.syntax.grammar import keywords
     from initdsl.language.syntax.parse import Memory, parse_source
     from initdsl.migrating.converting.convert import convert
-    from initdsl.network.describe import Network
+    from initdsl.network.description import Network
     from initdsl.planning.resolve import resolve
     from initdsl.server.completion import completions
     from initdsl.server.hover import counts, definition, hover

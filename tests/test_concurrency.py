@@ -16,7 +16,7 @@ from nets import mlp, names_of, same, snapshot
 from torch import nn
 
 import initdsl
-from initdsl.network.describe import no_collection
+from initdsl.network.garbage import no_collection
 
 RULES = "Linear.weight ~ normal(0, 1); Linear.bias = 1; net[0].weight ~ orthogonal(); net[2].weight = it * 2 + index(0)"
 

@@ -13,7 +13,7 @@ from strategies import rule_files
 
 from initdsl.formatter.layout import format, format_range
 from initdsl.language.rules.loader import parse
-from initdsl.language.syntax.parse import tokenize
+from initdsl.language.syntax.parser import tokenize
 from initdsl.text.diagnostic import Edit, ParseError
 
 ROOT = Path(__file__).parent.parent

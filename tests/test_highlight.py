@@ -16,7 +16,7 @@ from strategies import rule_files
 
 from initdsl.language.syntax import highlight
 from initdsl.language.syntax.grammar import keywords
-from initdsl.language.syntax.parse import tokenize
+from initdsl.language.syntax.parser import tokenize
 
 pygments = pytest.importorskip("pygments")
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import initdsl
 from initdsl.language.syntax.grammar import grammar_text
-from initdsl.language.syntax.parse import built_parser, parse_source
+from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.parse_tables import read_tables
+from initdsl.language.syntax.parser import built_parser
 from initdsl.linter import all_lints, lint, lint_file, lint_source
 from initdsl.linter.config import Config, ConfigError, find_config
 from initdsl.linter.definition import SECTIONS

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
-from initdsl.checkpoints import open as stores
+from initdsl.checkpoints import reading as safetensors_files
+from initdsl.checkpoints import store as stores
 from initdsl.network.describe import describe
 from initdsl.planning.loads import renamed
 from initdsl.text.files import reading
@@ -276,7 +277,7 @@ def test_parts_of_a_tensor(index: tuple[slice, ...], most: int, here: Path, monk
         "a": torch.randn(6, 7, 3), "b": torch.randn(6, 7, 3).bfloat16(), "c": torch.arange(6 * 7 * 3).reshape(6, 7, 3),
     }  # fmt: skip
     save_file(values, "x.safetensors")
-    store = stores.Safetensors("x.safetensors", ["x.safetensors"])
+    store = safetensors_files.Safetensors("x.safetensors", ["x.safetensors"])
     for name, value in values.items():
         assert torch.equal(store.read(name, index), value[index])
         assert store.read(name, index).dtype == value.dtype
@@ -284,7 +285,7 @@ def test_parts_of_a_tensor(index: tuple[slice, ...], most: int, here: Path, monk
 
 def test_a_number_of_a_file(here: Path) -> None:
     save_file({"step": torch.tensor(3.5), "none": torch.zeros(0, 4)}, "x.safetensors")
-    store = stores.Safetensors("x.safetensors", ["x.safetensors"])
+    store = safetensors_files.Safetensors("x.safetensors", ["x.safetensors"])
     assert torch.equal(store.read("step"), torch.tensor(3.5))
     assert store.read("none").shape == (0, 4)
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import initdsl
-from initdsl.filling.meta.materialize import unallocated
+from initdsl.filling.meta.construct import unallocated
 
 RULES = "Linear.weight ~ normal(0, 0.02); Linear.bias = 0"
 EVERYTHING = "/./ ~ normal(0, 0.02)"

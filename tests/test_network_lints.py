@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 import initdsl
-from initdsl.language.rules.loader import RuleSet
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.parse import parse_source
 from initdsl.linter import all_lints, lint_source
 from initdsl.linter.against_network import against
-from initdsl.network.describe import Network, describe
+from initdsl.network.describe import describe
+from initdsl.network.description import Network
 from initdsl.text.source import Source
 
 NETWORK_LINTS = [name for name, one in all_lints().items() if one.needs in ("network", "resolver")]

@@ -20,9 +20,11 @@ from pages import initdsl_command
 from torch import nn
 
 import initdsl
+from initdsl.reports.measure import measures
 from initdsl.reports.pages.save import html as page_of
-from initdsl.reports.pages.tree import Node, expected, tree
-from initdsl.statistics.moments import measure, measures
+from initdsl.reports.pages.tree import Node, tree
+from initdsl.statistics.moments import measure
+from initdsl.statistics.predicted import expected
 
 pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarning")
 

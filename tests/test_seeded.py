@@ -13,6 +13,7 @@ from torch import nn
 
 import initdsl
 from initdsl.initializers import Normal, Uniform, default_registry
+from initdsl.streams import keys
 from initdsl.streams import tensors as streams
 
 # one call for every built-in that draws; the test below fails for one that is missing here
@@ -169,7 +170,7 @@ def test_half_types_are_rounded_float32(call: str, dtype: torch.dtype) -> None:
 def test_float64_is_the_stream_of_its_own(call: str) -> None:
     value = torch.zeros(50, 40, dtype=torch.float64)
     what = Normal(0, 2) if "normal" in call else Uniform(-1, 1)
-    streams.fill(value, what, streams.key(7, "w"))
+    streams.fill(value, what, keys.key(7, "w"))
     assert torch.equal(filled(f"net.w ~ {call}", 50, 40, dtype=torch.float64), value)
 
 

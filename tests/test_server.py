@@ -632,7 +632,7 @@ async def test_questions(editor: Any, client: Any) -> None:
     ]
 
 
-from initdsl.server.protocol import LEGEND  # noqa: E402
+from initdsl.server.requests import LEGEND  # noqa: E402
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -18,7 +18,8 @@ import initdsl
 pytest.importorskip("pygls")
 from lsprotocol import types as lsp
 
-from initdsl.server.protocol import Document, Server
+from initdsl.server.documents import Document
+from initdsl.server.session import Server
 from initdsl.server.text import Text
 
 ROOT = Path(__file__).parent.parent

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import initdsl
 from initdsl.initializers import Normal
+from initdsl.streams import keys
 from initdsl.streams import tensors as streams
 from initdsl.text.failures import out_of_memory
 
@@ -144,7 +145,7 @@ def test_threads_that_can_not_start(last: int, dtype: torch.dtype, monkeypatch: 
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     expected, short = torch.zeros(1 << 22, dtype=dtype), torch.zeros(1 << 22, dtype=dtype)
-    streams.fill(expected, Normal(0.0, 1.0), streams.key(1, "a"))
+    streams.fill(expected, Normal(0.0, 1.0), keys.key(1, "a"))
     start, started = threading.Thread.start, []
 
     def refuse(self: threading.Thread) -> None:
@@ -154,9 +155,9 @@ def test_threads_that_can_not_start(last: int, dtype: torch.dtype, monkeypatch: 
         start(self)
 
     try:
-        with streams.team():
+        with threads.team():
             monkeypatch.setattr(threading.Thread, "start", refuse)
-            streams.fill(short, Normal(0.0, 1.0), streams.key(1, "a"))
+            streams.fill(short, Normal(0.0, 1.0), keys.key(1, "a"))
             kept = short.clone()
         assert torch.equal(expected, kept)
         assert torch.equal(expected, short)  # what was queued for the second has not begun since

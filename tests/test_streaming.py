@@ -25,6 +25,7 @@ from torch import nn
 import initdsl
 from initdsl.checkpoints.safetensors import alone, save
 from initdsl.filling.to_disk import stream as streaming
+from initdsl.filling.to_disk import write
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,7 +112,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_values_of_apply(chunk: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
     threads(count)
-    monkeypatch.setattr(streaming, "CHUNK", chunk)
+    monkeypatch.setattr(write, "CHUNK", chunk)
     report = initdsl.stream(Varied, RULES, tmp_path, seed=5, max_shard_size=9000)
     assert torch.get_num_threads() == count
     net = Varied()
@@ -170,7 +171,7 @@ def test_what_is_computed_by_element_is_computed_in_parts(
     chunk: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads
 ) -> None:  # fmt: skip
     threads(count)
-    monkeypatch.setattr(streaming, "CHUNK", chunk)
+    monkeypatch.setattr(write, "CHUNK", chunk)
     report = initdsl.stream(Computed, COMPUTED, tmp_path, seed=5, max_shard_size=9000)
     assert [note for note in report.notes if "in parts" in note] == []
     net, found = Computed(), tensors(tmp_path)
@@ -193,7 +194,7 @@ def test_what_is_computed_by_element_is_computed_in_parts(
     ("net[0].weight as (1, 8, 8) = net[1].weight", True),
 ])  # fmt: skip
 def test_the_report_names_what_is_made_whole(rule: str, whole: bool, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", 5)
+    monkeypatch.setattr(write, "CHUNK", 5)
 
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
@@ -208,7 +209,7 @@ def test_the_report_names_what_is_made_whole(rule: str, whole: bool, tmp_path: P
 
 def test_threads_do_not_see_each_others_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
     threads(8)
-    monkeypatch.setattr(streaming, "CHUNK", 8)
+    monkeypatch.setattr(write, "CHUNK", 8)
     interval = sys.getswitchinterval()
     blocks = [
         f"net[{k}] {{ let n = {k}; .weight = net[n - 1].weight + n; .bias = net[n - 1].bias - n }}" for k in range(1, 6)
@@ -225,7 +226,7 @@ def test_threads_do_not_see_each_others_names(tmp_path: Path, monkeypatch: pytes
 
 
 def test_parts_of_what_a_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", 50)
+    monkeypatch.setattr(write, "CHUNK", 50)
     torch.manual_seed(0)
     save_file({"weight": torch.randn(16, 16), "bias": torch.randn(16)}, tmp_path / "layer.safetensors")
     rules = """
@@ -240,7 +241,7 @@ def test_parts_of_what_a_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_failure_in_a_part_names_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", 50)
+    monkeypatch.setattr(write, "CHUNK", 50)
     with pytest.raises(initdsl.ApplyError, match=r"not finite(.|\n)*1 / \(index\(0\) - 9\)"):
         initdsl.stream(mlp, "net[*].* = 1\nnet[3].weight = 1 / (index(0) - 9)", tmp_path, seed=1, max_shard_size="20KB")
     assert not list(tmp_path.glob(".*"))
@@ -248,7 +249,7 @@ def test_a_failure_in_a_part_names_the_rule(tmp_path: Path, monkeypatch: pytest.
 
 def test_where_a_system_can_not_write_at_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
     threads(4)
-    monkeypatch.setattr(streaming, "CHUNK", 100)
+    monkeypatch.setattr(write, "CHUNK", 100)
     initdsl.stream(mlp, MLP, tmp_path / "a", seed=1)
     monkeypatch.delattr(os, "pwrite")
     initdsl.stream(mlp, MLP, tmp_path / "b", seed=1)
@@ -258,7 +259,7 @@ def test_where_a_system_can_not_write_at_a_place(tmp_path: Path, monkeypatch: py
 def test_the_bytes_are_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads) -> None:
     for folder, count, chunk in (("a", 1, 1000), ("b", 4, 77)):
         threads(count)
-        monkeypatch.setattr(streaming, "CHUNK", chunk)
+        monkeypatch.setattr(write, "CHUNK", chunk)
         initdsl.stream(Varied, RULES, tmp_path / folder, seed=5, max_shard_size="9KB")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 

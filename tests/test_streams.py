@@ -20,10 +20,14 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.streams import engine, lines, quantile, recipes
+from initdsl.streams import filler as fillers
+from initdsl.streams import keys as stream_keys
 from initdsl.streams import tensors as streams
+from initdsl.streams import threads as workers_of
 
 DOCS = Path(__file__).parents[1] / "docs" / "streams.md"
-KEY = streams.key(7, "encoder.layers.0.weight")
+KEY = stream_keys.key(7, "encoder.layers.0.weight")
 DISTRIBUTIONS: list[Distribution] = [
     Uniform(-1, 1),
     Uniform(0, 1),
@@ -41,14 +45,14 @@ named = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 
 
 def kernels() -> list[object]:
-    have = streams.importlib.util.find_spec("numba") is not None
+    have = engine.importlib.util.find_spec("numba") is not None
     return ["torch", pytest.param("numba", marks=() if have else pytest.mark.skip(reason="numba is not installed"))]
 
 
 @pytest.fixture(params=kernels())
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("INITDSL_KERNEL", request.param)
-    monkeypatch.setattr(streams, "_SMALL", 1)
+    monkeypatch.setattr(fillers, "_SMALL", 1)
     return str(request.param)
 
 
@@ -138,13 +142,13 @@ def test_vectors_agree_with_the_reference_and_the_code() -> None:
         kinds.add(what)
         s, d, i = int(seed), int(draw), int(index)
         state, fine, gamma = ref_key(s, name, d)
-        key = streams.key(s, name, d)
+        key = stream_keys.key(s, name, d)
         assert key == (state, fine, gamma)
         lane = ref_lane(state, gamma, i)
         place = {"offset": i, "key": key}
         if what == "word":
             assert ref_word(state, gamma, i) == int(expected, 16)
-            assert int(streams.words(key, i, 1)) & MASK == int(expected, 16)
+            assert int(stream_keys.words(key, i, 1)) & MASK == int(expected, 16)
         elif what == "uniform(-1,1)":
             assert ref_uniform(lane, -1, 1) == float(expected) == float(filled(Uniform(-1, 1), **place))
         elif what == "uniform(0,1)":
@@ -176,8 +180,8 @@ def test_numpy_and_torch_make_the_same_words() -> None:
     """The CPU's words come by numpy, any other device's by torch."""
     edges = [0, 1, -1, 2**63 - 1, -(2**63), 2**30, -(2**30), 2**31, 2**33 - 1]
     numbers = torch.cat([torch.tensor(edges), torch.randint(-(2**62), 2**62, (1000,))])
-    host = streams._mix_on_host(numbers.clone(), torch.empty_like(numbers))
-    device = streams._mix_on_device(numbers.clone(), torch.empty_like(numbers))
+    host = stream_keys._mix_on_host(numbers.clone(), torch.empty_like(numbers))
+    device = stream_keys._mix_on_device(numbers.clone(), torch.empty_like(numbers))
     assert torch.equal(host, device)
     assert [int(word) & MASK for word in host] == [ref_word(int(number) & MASK, 0, 0) for number in numbers]
 
@@ -186,14 +190,14 @@ def test_numpy_and_torch_make_the_same_words() -> None:
     ("draw", [0, 1, 2]), ("seed", [0, 1, 2**63, 2**64 - 1]), ("name", ["a", "a.b", "a.b\0", "", "\u00e9", "e\u0301"]),
 ])  # fmt: skip
 def test_every_part_of_the_key_counts(what: str, values: list) -> None:
-    keys = [streams.key(**{"seed": 3, "name": "w", "draw": 1, what: value}) for value in values]
+    keys = [stream_keys.key(**{"seed": 3, "name": "w", "draw": 1, what: value}) for value in values]
     assert len(set(keys)) == len(values)
-    assert len({tuple(streams.words(key, 0, 4).tolist()) for key in keys}) == len(values)
+    assert len({tuple(stream_keys.words(key, 0, 4).tolist()) for key in keys}) == len(values)
 
 
 def test_a_weak_step_is_repaired() -> None:
     for n in range(3000):
-        gamma = streams.key(0, str(n)).gamma
+        gamma = stream_keys.key(0, str(n)).gamma
         assert gamma & 1
         assert (gamma ^ gamma >> 1).bit_count() >= 24
     # Chance makes one in some 30 weak: the repair has been at work above
@@ -215,7 +219,7 @@ def test_a_weak_step_is_repaired() -> None:
 ])  # fmt: skip
 def test_a_key_refuses(arguments: tuple, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        streams.key(*arguments)
+        stream_keys.key(*arguments)
 
 
 # --------------------------------------------------------------- bits that don't depend on how they are made
@@ -257,8 +261,8 @@ def test_layout_leaves_no_trace(
     distribution: Distribution, chunk: int, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = filled(distribution, 6, 5, 4, 3)
-    monkeypatch.setattr(streams, "_CPU_CHUNK", chunk)
-    monkeypatch.setattr(streams, "_SHARED_CHUNK", chunk)
+    monkeypatch.setattr(fillers, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(fillers, "_SHARED_CHUNK", chunk)
     room = torch.zeros(12, 6, 5, 5)
     places = {
         "channels_last": torch.empty(6, 5, 4, 3).contiguous(memory_format=torch.channels_last),
@@ -282,15 +286,16 @@ def test_chunks_threads_and_kernels_leave_no_trace(
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
     expected = filled(distribution, count, offset=offset)
     variants = [("torch", 1, 1 << 12, 1), ("torch", 2, 1 << 18, 1), ("torch", 16, 99990, 1 << 40)]
-    if streams.importlib.util.find_spec("numba") is not None:
+    if engine.importlib.util.find_spec("numba") is not None:
         variants += [("numba", 1, 1 << 18, 1), ("numba", 3, 1 << 18, 1), ("numba", 16, 77777, 1)]
     for choice, workers, chunk, small in variants:
         monkeypatch.setenv("INITDSL_KERNEL", choice)
-        monkeypatch.setattr(streams, "_CPU_CHUNK", chunk)
-        monkeypatch.setattr(streams, "_SHARED_CHUNK", chunk)
-        monkeypatch.setattr(streams, "_SMALL", small)
-        monkeypatch.setattr(streams, "_THREAD_FROM", 1 << 10)
-        monkeypatch.setattr(streams, "_SHARE_FROM", 1 << 10)
+        monkeypatch.setattr(fillers, "_CPU_CHUNK", chunk)
+        monkeypatch.setattr(fillers, "_SHARED_CHUNK", chunk)
+        monkeypatch.setattr(fillers, "_SMALL", small)
+        monkeypatch.setattr(workers_of, "_THREAD_FROM", 1 << 10)
+        for module in (workers_of, fillers):
+            monkeypatch.setattr(module, "SHARE_FROM", 1 << 10)
         threads(workers)
         assert same(filled(distribution, count, offset=offset), expected), (choice, workers, chunk)
 
@@ -342,7 +347,7 @@ def test_a_float64_uniform_is_that_of_the_definition() -> None:
 
 
 def test_draws_and_names_are_unrelated() -> None:
-    parts = [filled(Normal(0, 1), 20000, key=streams.key(0, name, draw)) for name in ("a.0", "a.1") for draw in (0, 1)]
+    parts = [filled(Normal(0, 1), 20000, key=stream_keys.key(0, name, draw)) for name in ("a.0", "a.1") for draw in (0, 1)]
     correlation = torch.corrcoef(torch.stack(parts)) - torch.eye(4)
     assert correlation.abs().max() < 0.035
 
@@ -355,7 +360,7 @@ def mapped(
 ) -> np.ndarray:
     """The values that given lanes lead to."""
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    monkeypatch.setattr(streams._Filler, "lanes", lambda *_: lanes.to(torch.int32))
+    monkeypatch.setattr(fillers.Filler, "lanes", lambda *_: lanes.to(torch.int32))
     return filled(distribution, lanes.numel(), dtype=dtype).double().numpy()
 
 
@@ -405,16 +410,16 @@ def test_float64_normals_have_float64_accuracy() -> None:
         ]
     )
     position.clamp_(max=0.5)
-    got = streams._normal_quantile(position, -math.inf, math.inf).numpy()
+    got = quantile.normal_quantile(position, -math.inf, math.inf).numpy()
     expected = special.ndtri(position.numpy())
     assert np.abs(got - expected).max() < 4e-15 * 9
     x = torch.logspace(-300, 300, 5001, dtype=torch.float64)
     logs = np.array([math.log(v) for v in x.tolist()])
-    assert np.abs(streams._log(x).numpy() - logs).max() < 1.2e-13
+    assert np.abs(quantile._log(x).numpy() - logs).max() < 1.2e-13
     x = torch.linspace(0.5, 1.999, 20001, dtype=torch.float64)
     logs = np.array([math.log(v) for v in x.tolist()])
-    assert np.abs(streams._log(x).numpy() - logs).max() <= 2e-16
-    assert float(streams._log(torch.ones(1, dtype=torch.float64))) == 0
+    assert np.abs(quantile._log(x).numpy() - logs).max() <= 2e-16
+    assert float(quantile._log(torch.ones(1, dtype=torch.float64))) == 0
 
 
 def test_the_normal_tail_is_exact() -> None:
@@ -422,7 +427,7 @@ def test_the_normal_tail_is_exact() -> None:
     mp.mp.dps = 70
     for x in (-40.0, -3.0, 0.0, 1e-9, 0.5, 7.99, 8.01, 37.0, 200.0):
         expected = mp.erfc(mp.mpf(x) / mp.sqrt(2)) / 2
-        assert abs(mp.mpf(str(streams._upper_tail(x))) / expected - 1) < mp.mpf(10) ** -40, x
+        assert abs(mp.mpf(str(quantile._upper_tail(x))) / expected - 1) < mp.mpf(10) ** -40, x
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
@@ -474,7 +479,7 @@ def test_global_generators_are_neither_read_nor_moved(choice: str, monkeypatch: 
         torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
         before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
         results.append(filled(Normal(0, 1), 50000))
-        streams.generator(KEY)
+        stream_keys.generator(KEY)
         assert torch.equal(torch.get_rng_state(), before[0])
         assert np.array_equal(np.random.get_state()[1], before[1])
         assert random.getstate() == before[2]
@@ -482,7 +487,7 @@ def test_global_generators_are_neither_read_nor_moved(choice: str, monkeypatch: 
 
 
 def test_a_generator_is_a_function_of_its_key() -> None:
-    draw = [torch.randn(4, generator=streams.generator(key)).tolist() for key in (KEY, KEY, streams.key(7, "other"))]
+    draw = [torch.randn(4, generator=stream_keys.generator(key)).tolist() for key in (KEY, KEY, stream_keys.key(7, "other"))]
     assert draw[0] == draw[1] != draw[2]
 
 
@@ -506,13 +511,13 @@ def test_empty_and_single_elements() -> None:
 
 def test_buffers_do_not_grow_with_the_tensor(monkeypatch: pytest.MonkeyPatch, threads) -> None:
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    made: list[streams._Filler] = []
+    made: list[fillers.Filler] = []
 
-    def watched(filler: streams._Filler) -> streams._Filler:
+    def watched(filler: fillers.Filler) -> fillers.Filler:
         made.append(copy.copy(filler))
         return made[-1]
 
-    monkeypatch.setattr(streams, "copy", watched)
+    monkeypatch.setattr(fillers, "copy", watched)
     threads(2)
     for shape in ((1 << 22,), (1 << 11, 1 << 11)):
         tensor = torch.empty(shape, dtype=torch.bfloat16)
@@ -520,7 +525,7 @@ def test_buffers_do_not_grow_with_the_tensor(monkeypatch: pytest.MonkeyPatch, th
         assert len(made) == 2
         for filler in made:  # one that came too late has none
             held = sum(buffer.numel() * buffer.itemsize for buffer in filler.buffers.values())
-            assert held <= 16 * streams._SHARED_CHUNK + 64
+            assert held <= 16 * fillers._SHARED_CHUNK + 64
         assert any(filler.buffers for filler in made)
         made.clear()
 
@@ -556,40 +561,40 @@ def test_fill_refuses_distributions(distribution: Distribution, message: str) ->
 
 def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    assert streams.engine() == "torch"
+    assert engine.engine() == "torch"
     monkeypatch.setenv("INITDSL_KERNEL", "cuda")
     with pytest.raises(ValueError, match="INITDSL_KERNEL must be numba or torch, not cuda"):
-        streams.engine()
-    monkeypatch.setattr(streams.importlib.util, "find_spec", lambda _: None)
+        engine.engine()
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda _: None)
     monkeypatch.delenv("INITDSL_KERNEL")
-    assert streams.engine() == "torch"
+    assert engine.engine() == "torch"
     monkeypatch.setenv("INITDSL_KERNEL", "numba")
     with pytest.raises(ValueError, match="not installed"):
-        streams.engine()
+        engine.engine()
 
 
 @pytest.mark.parametrize("choice", kernels()[1:])
 def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(streams, "_filled", 0)
-    monkeypatch.setattr(streams, "_announced", 0)
-    assert streams.engine() == "numba"
-    assert streams._kernel(1 << 20) is None
-    streams.prepare(1 << 30)
-    assert streams._kernel(1) is not None
+    monkeypatch.setattr(engine, "_filled", 0)
+    monkeypatch.setattr(engine, "_announced", 0)
+    assert engine.engine() == "numba"
+    assert engine.compiled_kernel(1 << 20) is None
+    engine.prepare(1 << 30)
+    assert engine.compiled_kernel(1) is not None
 
 
 @pytest.mark.parametrize("choice", kernels()[1:])
 def test_what_was_announced_is_not_counted_again(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the kernel would be compiled in the middle of a fill that is too small for it, as streaming to disk did."""
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(streams, "_filled", 0)
-    monkeypatch.setattr(streams, "_announced", 0)
-    most = streams._COMPILE_AFTER
-    streams.prepare(most // 2)
-    assert all(streams._kernel(most // 8) is None for _ in range(4))
-    assert streams._kernel(most // 4) is None
-    assert streams._kernel(most // 4) is not None
+    monkeypatch.setattr(engine, "_filled", 0)
+    monkeypatch.setattr(engine, "_announced", 0)
+    most = engine._COMPILE_AFTER
+    engine.prepare(most // 2)
+    assert all(engine.compiled_kernel(most // 8) is None for _ in range(4))
+    assert engine.compiled_kernel(most // 4) is None
+    assert engine.compiled_kernel(most // 4) is not None
 
 
 def accelerators() -> list[object]:
@@ -621,7 +626,7 @@ def test_a_device_gives_the_same_bits(distribution: Distribution, dtype: torch.d
 def test_a_choice_has_its_probability(p: float, kernel: str) -> None:
     """The lanes below `p * 2**32` are chosen: all of them at 1, none at 0."""
     made = filled(Bernoulli(p), 100_000)
-    lanes = streams.words(KEY, 0, 50_000).view(torch.int32).to(torch.int64) + 2**31
+    lanes = stream_keys.words(KEY, 0, 50_000).view(torch.int32).to(torch.int64) + 2**31
     assert torch.equal(made, (lanes < round(p * 2**32)).float())
     with pytest.raises(ValueError, match="a choice needs a probability between 0 and 1"):
         filled(Bernoulli(1.5), 3)
@@ -630,14 +635,14 @@ def test_a_choice_has_its_probability(p: float, kernel: str) -> None:
 @named
 def test_small_fills_need_no_float64(distribution: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = filled(distribution, 500)
-    monkeypatch.setattr(streams, "_SMALL", 0)  # as on devices without it
+    monkeypatch.setattr(fillers, "_SMALL", 0)  # as on devices without it
     assert same(filled(distribution, 500), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_columns_alone(dtype: torch.dtype, kernel: str) -> None:
     """Rows of a stream that begin an even or odd number of elements apart: a shard of columns."""
-    key = streams.key(3, "w")
+    key = stream_keys.key(3, "w")
     for distribution in (Normal(0, 1), Uniform(-1, 1), Bernoulli(0.3, -1, 1)):
         for rows, columns in ((700, 96), (301, 97), (40, 4097)):
             whole = torch.empty(rows, columns, dtype=dtype)
@@ -656,7 +661,7 @@ def test_inference_mode_leaves_no_trace(side: int, kernel: str, threads) -> None
     threads(2)
 
     def fills() -> list[torch.Tensor]:
-        with torch.inference_mode(), streams.team():
+        with torch.inference_mode(), workers_of.team():
             inside = torch.empty(side, side)
             streams.fill(inside, Normal(0, 1), KEY)
         return [inside, filled(Normal(0, 1), side, side)]
@@ -685,10 +690,10 @@ def test_fake_tensors_leave_no_trace(kernel: str, distribution: str, side: int, 
         streams.fill(tensor if real else torch.empty(side, side), FRESH[distribution](number), KEY)
     made = filled(FRESH[distribution](number), side, side)
     assert type(made) is torch.Tensor
-    streams._recipe.cache_clear()
-    streams._segments.cache_clear()
-    streams._lines.cache_clear()
-    streams._device_segments.cache_clear()
+    recipes.recipe_of.cache_clear()
+    lines._segments.cache_clear()
+    lines.quantile_lines.cache_clear()
+    lines.device_segments.cache_clear()
     assert torch.equal(made, filled(FRESH[distribution](number), side, side))
     assert made.unique().numel() > side
 
@@ -698,8 +703,8 @@ def test_fake_tensors_leave_no_trace(kernel: str, distribution: str, side: int, 
 @pytest.mark.parametrize("side", [10, 300], ids=["small", "large"])
 def test_the_default_device_does_not_matter(kernel: str, distribution: str, dtype: torch.dtype, side: int) -> None:
     what = FRESH[distribution](1000 + side + dtype.itemsize)
-    made, words = torch.empty(side, side, dtype=dtype), streams.words(KEY, 3, 5)
+    made, words = torch.empty(side, side, dtype=dtype), stream_keys.words(KEY, 3, 5)
     with torch.device("meta"):
         streams.fill(made, what, KEY)
-        assert torch.equal(streams.words(KEY, 3, 5), words)
+        assert torch.equal(stream_keys.words(KEY, 3, 5), words)
     assert torch.equal(made, filled(what, side, side, dtype=dtype))

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from initdsl.streams import keys
 from initdsl.streams import tensors as streams
 
 special = pytest.importorskip("scipy.special")
@@ -28,18 +29,18 @@ stats = pytest.importorskip("scipy.stats")
 ROOT = Path(__file__).parents[1]
 QUALITY = ROOT / "benchmarks" / "quality"
 TINY = 1e-6
-ORDERS: dict[str, Callable[[int], streams.StreamKey]] = {
-    "names": lambda n: streams.key(0, f"layers.{n}.weight"),
-    "seeds": lambda n: streams.key(n, "weight"),
-    "draws": lambda n: streams.key(0, "weight", n),
+ORDERS: dict[str, Callable[[int], keys.StreamKey]] = {
+    "names": lambda n: keys.key(0, f"layers.{n}.weight"),
+    "seeds": lambda n: keys.key(n, "weight"),
+    "draws": lambda n: keys.key(0, "weight", n),
 }
 
 
 def interleaved(order: str, count: int) -> np.ndarray:
     """`count` words, unsigned: of one stream, or one of each of 256 neighbouring streams in turn."""
     if order == "one":
-        return streams.words(streams.key(0, "weight"), 0, count).numpy().view(np.uint64)
-    parts = [streams.words(ORDERS[order](n), 0, count // 256) for n in range(256)]
+        return keys.words(keys.key(0, "weight"), 0, count).numpy().view(np.uint64)
+    parts = [keys.words(ORDERS[order](n), 0, count // 256) for n in range(256)]
     return torch.stack(parts, 1).reshape(-1).numpy().view(np.uint64)
 
 
@@ -105,7 +106,7 @@ def reference(distribution: Distribution) -> Any:
 def test_distributions(distribution: Distribution, dtype: torch.dtype) -> None:
     n = 1 << 19
     tensor = torch.empty(n, dtype=dtype)
-    streams.fill(tensor, distribution, streams.key(1, "x"))
+    streams.fill(tensor, distribution, keys.key(1, "x"))
     values = tensor.double().numpy()
     assert stats.ks_1samp(values, reference(distribution).cdf, method="asymp").pvalue > TINY
     z = (values - distribution.mean) / distribution.std
@@ -118,7 +119,7 @@ def test_the_tail_has_its_share() -> None:
     """Beyond 4.5, 5 and 5.5 standard deviations, in 2**26 elements."""
     tensor, beyond = torch.empty(1 << 22), np.zeros(3)
     for part in range(16):
-        streams.fill(tensor, Normal(0, 1), streams.key(0, "tail"), offset=part << 22)
+        streams.fill(tensor, Normal(0, 1), keys.key(0, "tail"), offset=part << 22)
         beyond += [int((tensor.abs() > x).sum()) for x in (4.5, 5.0, 5.5)]
     for count, x in zip(beyond, (4.5, 5.0, 5.5), strict=True):
         mean = (1 << 26) * 2 * stats.norm.sf(x)
@@ -150,7 +151,7 @@ def test_a_hundred_million(distribution: Distribution) -> None:
 
     u, tensor, sums, squares, lag = np.empty(n, dtype=np.float32), torch.empty(part), np.zeros(5), np.zeros(5), 0.0
     for start in range(0, n, part):
-        streams.fill(tensor, distribution, streams.key(0, "hundred"), offset=start)
+        streams.fill(tensor, distribution, keys.key(0, "hundred"), offset=start)
         values = tensor.double().numpy()
         z = (values - distribution.mean) / distribution.std
         sums += [(z**k).sum() for k in range(5)]

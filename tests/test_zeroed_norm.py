@@ -15,7 +15,8 @@ from initdsl.language.syntax.parse import parse_source
 from initdsl.linter import lint_source
 from initdsl.linter.against_network import against
 from initdsl.linter.lints.zeroed_norm import FROM_ZERO
-from initdsl.network.describe import Network, describe
+from initdsl.network.describe import describe
+from initdsl.network.description import Network
 from initdsl.text.source import Source
 
 transformers = pytest.importorskip("transformers")

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy import special, stats
 
+from initdsl import streams
 from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
-from initdsl.streams import tensors as streams
 
 CHUNK = 1 << 22
 

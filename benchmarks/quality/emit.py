@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import torch
 
-from initdsl.streams import tensors as streams
+from initdsl import streams
 
 BLOCK = 1 << 14
 LANES = 256

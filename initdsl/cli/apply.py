@@ -48,7 +48,7 @@ def command(
     """
     from pathlib import Path
 
-    from initdsl.api.plan import apply
+    from initdsl.api.apply import apply
     from initdsl.reports.table import plan_text
 
     from .console import fail
@@ -84,11 +84,12 @@ def command(
 
         made = reported(fill).plan
         if output is not None:
-            from initdsl.checkpoints.safetensors import provenance, save
+            from initdsl.checkpoints.safetensors import save
+            from initdsl.filling.to_disk.provenance import provenance
 
             reported(lambda: save(net, output, provenance(made)))
     if page is not None:
-        from initdsl.reports.table import Report
+        from initdsl.api.report import Report
 
         reported(lambda: Report(made).save(page))
     if quiet:
@@ -176,8 +177,8 @@ def _stream(
 
 
 def _report(made: object) -> dict[str, object]:
+    from initdsl.api.report import Report
     from initdsl.planning.plan import Plan
-    from initdsl.reports.table import Report
 
     assert isinstance(made, Plan)
     return Report(made).to_dict()

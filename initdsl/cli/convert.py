@@ -29,7 +29,8 @@ def command(settings: str, kind: str | None, last_wins: bool, output: str | None
 
     It holds mmengine's `init_cfg`, AllenNLP's `initializer`, or a list of regular expressions with initializers.
     """
-    from initdsl.migrating.converting.convert import LARGEST, convert
+    from initdsl.migrating.converting.convert import convert
+    from initdsl.migrating.converting.read import LARGEST
     from initdsl.text.files import read_whole
 
     if output is not None and not output.endswith(".init"):

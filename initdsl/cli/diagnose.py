@@ -56,7 +56,7 @@ def command(
     from pathlib import Path
 
     from initdsl.diagnosis import Limits, diagnose
-    from initdsl.diagnosis.result import suffix
+    from initdsl.diagnosis.diagnosis import suffix
 
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
@@ -117,7 +117,7 @@ def _show(made: Diagnosis | Comparison, every: bool) -> None:
         return
     from rich.console import Console
 
-    from initdsl.diagnosis.result import Diagnosis
+    from initdsl.diagnosis.diagnosis import Diagnosis
     from initdsl.diagnosis.tables import about, rich_table, sentences
 
     both = [made] if isinstance(made, Diagnosis) else [made.first, made.second]

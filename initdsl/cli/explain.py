@@ -25,7 +25,7 @@ def command(
     """
     from pathlib import Path
 
-    from initdsl.api.plan import plan
+    from initdsl.planning.make import plan
 
     net = network_of(model, manifest, rules)
     found = reported(

@@ -18,7 +18,8 @@ from initdsl.formatter.layout import format_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.linter.config import LARGEST
 from initdsl.text.diagnostic import Diagnostic, ParseError, printable
-from initdsl.text.files import read_whole, reason, write_whole
+from initdsl.text.failures import reason
+from initdsl.text.files import read_whole, write_whole
 from initdsl.text.source import Source, decode, read_source
 
 from .console import coloured, show

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import click
 
 from initdsl.linter import all_lints, lint_file
+from initdsl.linter.against_network import Resolve
 from initdsl.linter.config import Config, ConfigError, find_config
 from initdsl.linter.formats import FORMATS, written
-from initdsl.linter.run import Resolve, find_files, fixed, folder_of, unknown_names, unreadable, with_names
+from initdsl.linter.run import find_files, fixed, folder_of, unknown_names, unreadable, with_names
 from initdsl.text.diagnostic import Diagnostic, in_order
-from initdsl.text.files import read_whole, reason, write_whole
+from initdsl.text.failures import reason
+from initdsl.text.files import read_whole, write_whole
 
 from .console import coloured, fail, show
 

@@ -18,7 +18,7 @@ from .console import fail, show
 if TYPE_CHECKING:
     from torch import nn
 
-    from initdsl.network.describe import Network
+    from initdsl.network.description import Network
 
 __all__ = [
     "called",
@@ -41,7 +41,7 @@ def load_model(spec: str, meta: bool) -> nn.Module:
     """
     import torch
 
-    from initdsl.filling.meta.materialize import Undrawn
+    from initdsl.filling.meta.construct import Undrawn
 
     device = "meta" if meta else "cpu"
     found = find_model(spec)
@@ -82,7 +82,7 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
         try:
             found = getattr(found, part)
         except AttributeError:
-            from initdsl.network.selectors.select import near
+            from initdsl.text.wording import near
 
             fail(f"`{place}` has no `{part}`", near(part, [n for n in dir(found) if not n.startswith("_")]))
     if not isinstance(found, nn.Module) and not callable(found):
@@ -143,7 +143,7 @@ def read_manifest(path: str) -> Network:
     """The network a manifest file describes; exit code 2 where it is none."""
     import json
 
-    from initdsl.network.describe import Network
+    from initdsl.network.description import Network
     from initdsl.network.manifest import LARGEST
     from initdsl.text.files import read_whole
 

@@ -27,7 +27,7 @@ def command(
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
     from pathlib import Path
 
-    from initdsl.api.plan import plan
+    from initdsl.planning.make import plan
     from initdsl.reports.table import plan_text
 
     net = network_of(model, manifest, rules)

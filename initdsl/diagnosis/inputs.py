@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initdsl.network.describe import unwrap
+from initdsl.network.wrappers import unwrap
 from initdsl.text.diagnostic import DiagnoseError, Diagnostic
 
 __all__ = ["Inputs", "candidates", "of_sample", "of_shape"]
@@ -70,7 +70,7 @@ def of_sample(net: nn.Module, sample: Any) -> Inputs:
             return Inputs(tuple(sample.values()), given=True, random=False)
         unknown = [name for name in sample if name not in known.names] if not known.any else []
         if unknown:
-            from initdsl.network.selectors.select import listed
+            from initdsl.text.wording import listed
 
             raise DiagnoseError(
                 Diagnostic(

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .result import Diagnosis
-from .signals import Layer
+from .diagnosis import Diagnosis
+from .recorder import Layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from initdsl.reports.table import LAYER_NUMBER, range_name
 
-from .result import NOTED_DEAD, NOTED_SATURATED, NOTED_SIMILARITY, NOTED_UPDATE, Diagnosis, factor
-from .signals import Layer
+from .diagnosis import Diagnosis
+from .recorder import Layer
+from .verdict import NOTED_DEAD, NOTED_SATURATED, NOTED_SIMILARITY, NOTED_UPDATE, factor
 
 if TYPE_CHECKING:
     from rich.table import Table

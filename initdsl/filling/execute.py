@@ -10,12 +10,7 @@ signal where there is no backup. Memory that is being filled is claimed: a secon
 
 from __future__ import annotations
 
-import math
-import random
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +18,7 @@ import torch
 from torch import nn
 
 from initdsl import streams
+from initdsl.api.report import Report
 from initdsl.initializers import (
     ArgumentError,
     Bernoulli,
@@ -34,36 +30,30 @@ from initdsl.initializers import (
     Uniform,
     fill,
 )
-from initdsl.language.expressions.evaluate import EvalError, combine, evaluate, torch_tensor
+from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.functions import torch_tensor
+from initdsl.language.expressions.operators import combine
+from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign, Call
-from initdsl.network.describe import is_sharded
-from initdsl.planning.names import Names
-from initdsl.planning.plan import Action, CopyFrom, Draw, Expression, Kept, Load, Plan, PlanEntry, Reset, Value, adjusts
-from initdsl.reports.table import Report
+from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Load, Reset, Value, call_name, read_by
+from initdsl.planning.plan import Plan, PlanEntry, adjusts, leaves_alone
 from initdsl.text.diagnostic import ApplyError, Diagnostic, ResolveError
-from initdsl.text.failures import out_of_memory
+from initdsl.text.failures import error_text, out_of_memory
 
-from .boxes import memory_of
+from .computed_weights import write_computed
 from .read import Reader
+from .run import Step, StepFailed, is_plain_tensor, memory_key, no_memory, refuse_meta, refuse_no_sample
 from .sample import AdjustFailed, Layer, adjust
+from .stand_ins import plain_reset, shell_of
+from .transaction import Backup, busy, held_signals
+from .write import Values, piece_of
 
 if TYPE_CHECKING:
-    from initdsl.network.describe import ModuleInfo, Network
+    from initdsl.network.description import ModuleInfo
 
     from .boxes import Place
 
-__all__ = [
-    "Execution",
-    "Step",
-    "StepFailed",
-    "Values",
-    "execute",
-    "follow",
-    "read_by",
-    "refuse_meta",
-    "refuse_no_sample",
-    "shell_of",
-]
+__all__ = ["Execution", "execute"]
 
 
 def execute(
@@ -85,97 +75,6 @@ def execute(
         return ShardedExecution(plan, on_init, fresh).run()
     refuse_meta(plan)
     return Execution(plan, on_init, fresh, sample).run()
-
-
-def refuse_no_sample(entry: PlanEntry) -> None:
-    assert entry.base is not None
-    rule = entry.base.clause.rule
-    raise ResolveError(
-        Diagnostic(
-            "no-sample", f"`{_called(entry.base)}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
-            entry.plan.rules.source(rule.source), rule.span,
-            "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass (materialize, "
-            "streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
-        )
-    )  # fmt: skip
-
-
-def no_memory(whole: bool) -> Diagnostic:
-    """Said where memory ran out; `whole` if all is as it was."""
-    if whole:
-        hint = "rules with functions, expressions or files are backed up first; what only draws or sets numbers is not"
-        return Diagnostic(
-            "out-of-memory", "there is not enough memory to fill this network, which is as it was", hint=hint
-        )
-    hint = "apply the rules again once there is memory"
-    return Diagnostic("out-of-memory", "there is no memory left, and the network is partly filled", hint=hint)
-
-
-def refuse_meta(plan: Plan) -> None:
-    written = [e for e in plan.order if e.tensor.device == "meta" and not _keeps(e)]
-    if written:
-        raise ResolveError(
-            Diagnostic(
-                "meta-device",
-                f"{len(written)} of the parameters to fill, `{written[0].label}` first, are on the meta device and have no memory",
-                hint="`initdsl.materialize(factory, rules)` builds and fills; or call `net.to_empty(device=...)` first",
-            )
-        )
-
-
-def _keeps(entry: PlanEntry) -> bool:
-    return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
-
-
-# do it, whether it can fail, the tensors it touches
-Step = tuple[Callable[[], None], bool, Callable[[], list[Any]]]
-
-
-class _Busy:
-    """What is being filled, by all threads: two fills of the same memory at once would mix their values."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.claimed: set[int] = set()
-
-    @contextmanager
-    def held(self, claims: set[int], network: Network) -> Iterator[None]:
-        """Claim memory for the block. Raises ResolveError where a part of it is claimed already."""
-        with self.lock:
-            if not self.claimed.isdisjoint(claims):
-                raise ResolveError(
-                    Diagnostic(
-                        "busy-network", "this network, or one that shares parameters with it, is being filled",
-                        hint="wait until the other fill is done; call `apply` neither from two threads at once, nor from "
-                        "`on_init` or an initializer, on the network that it is filling",
-                    )
-                )  # fmt: skip
-            self.claimed |= claims
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.claimed -= claims
-
-
-_busy = _Busy()
-
-
-def _place_of(tensor: torch.Tensor) -> int:
-    """What tensors that share memory have in common, and no others."""
-    if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout == torch.strided:
-        return tensor.untyped_storage().data_ptr() or id(tensor)
-    return id(tensor)
-
-
-class StepFailed(Exception):
-    """A step failed; carries what is said of it."""
-
-    def __init__(self, diagnostic: Diagnostic, cause: BaseException, further: Sequence[Diagnostic] = ()):
-        super().__init__(diagnostic.message)
-        self.diagnostic = diagnostic
-        self.diagnostics = [diagnostic, *further]
-        self.cause = cause
 
 
 class Execution:
@@ -215,7 +114,7 @@ class Execution:
 
     def take(self, steps: list[Step], ties: bool = True) -> None:
         """Take steps, and the plan's ties before them; if one fails, all is put back."""
-        with _busy.held(self.claims(ties), self.network), streams.team() if self.seeded else nullcontext():
+        with busy.held(self.claims(ties), self.network), streams.team() if self.seeded else nullcontext():
             self._take(steps, ties)
 
     def _take(self, steps: list[Step], ties: bool) -> None:
@@ -266,14 +165,14 @@ class Execution:
     def _memory(self) -> set[int]:
         found: set[int] = set()
         for entry in self.plan.order:
-            if not _keeps(entry):
+            if not leaves_alone(entry):
                 tensor = self.live.tensors[entry.tensor.index]
-                found.add(id(self.live.modules[entry.tensor.owners[0][0]]) if tensor is None else _place_of(tensor))
+                found.add(id(self.live.modules[entry.tensor.owners[0][0]]) if tensor is None else memory_key(tensor))
         return found
 
     def _expected(self) -> None:
         """Look whether all is as the rules expect."""
-        from initdsl.statistics.moments import unmet_expectations
+        from .expectations import unmet_expectations
 
         problems = unmet_expectations(self.plan, self.read)
         if problems:
@@ -327,7 +226,7 @@ class Execution:
     def entry_step(self, entry: PlanEntry) -> Step:
         fallible = self.on_init is not None or entry.tensor.kind == "parametrized"
         fallible = fallible or any(not self._infallible(a) for a in entry.actions)
-        fallible = fallible or not (_keeps(entry) or _ordinary(self.live.tensors[entry.tensor.index]))
+        fallible = fallible or not (leaves_alone(entry) or is_plain_tensor(self.live.tensors[entry.tensor.index]))
         return (lambda: self._fill(entry), fallible, lambda: self._touched(entry))
 
     def _infallible(self, action: Action) -> bool:
@@ -346,7 +245,7 @@ class Execution:
     def _touched(self, entry: PlanEntry) -> list[Any]:
         tensor = self.live.tensors[entry.tensor.index]
         if tensor is not None:
-            return [] if _keeps(entry) else [tensor]
+            return [] if leaves_alone(entry) else [tensor]
         owner = self.live.modules[entry.tensor.owners[0][0]]
         self.backup.objects(owner)
         return [*owner.parameters(), *owner.buffers()]
@@ -376,7 +275,7 @@ class Execution:
         tensor = self.live.tensors[info.index]
         if tensor is None:
             self._fill_computed(entry)
-        elif not _keeps(entry):  # or it may have no memory yet
+        elif not leaves_alone(entry):  # or it may have no memory yet
             self._actions(entry, tensor.detach())
         if not adjusts(entry):  # that one is not done yet
             self._tell(entry)
@@ -389,7 +288,7 @@ class Execution:
                 raise StepFailed(
                     Diagnostic(
                         "callback-failed",
-                        f"`on_init` raised {type(error).__name__} for `{entry.label}`: {_said(error)}",
+                        f"`on_init` raised {type(error).__name__} for `{entry.label}`: {error_text(error)}",
                     ),
                     error,
                 ) from error
@@ -410,7 +309,7 @@ class Execution:
         except StepFailed:
             raise
         except Exception as error:
-            what = f"`{_called(action)}` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
+            what = f"`{call_name(action)}` raised {type(error).__name__} for `{entry.label}`: {error_text(error)}"
             raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
 
     def _diagnostic(
@@ -516,7 +415,7 @@ class Execution:
         work = env.work
         call = payload.expr
         if isinstance(call, Call) and action.operator in ("~", "=") and call.function in env.registry:
-            from initdsl.planning.names import bind_call
+            from initdsl.planning.calls import bind_call
 
             initializer, arguments = bind_call(call, env.registry, env)
             if initializer.elementwise:
@@ -558,7 +457,7 @@ class Execution:
 
     def _adjust(self) -> None:
         """The forward pass that adjusts layers to the sample; see `adjusting`."""
-        from .seeded import isolated
+        from .random_state import isolated
 
         entries = {entry.label: entry for entry in self.plan.adjusted}
         computed: dict[str, torch.Tensor] = {}
@@ -612,7 +511,7 @@ class Execution:
     def _fill_computed(self, entry: PlanEntry) -> None:
         owner, local = entry.tensor.owners[0]
         module = self.live.modules[owner]
-        if _keeps(entry):
+        if leaves_alone(entry):
             return
         if self.fresh:  # what it is computed from has no values yet
             value = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device=entry.tensor.device)
@@ -627,7 +526,7 @@ class Execution:
             write_computed(module, local, value)
         except Exception as error:
             rule = entry.actions[-1]
-            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {_said(error)}"
+            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {error_text(error)}"
             raise StepFailed(self._diagnostic(rule, "fill-failed", what), error) from error
 
     # ---- defaults
@@ -659,7 +558,9 @@ class Execution:
             for buffer, values in vectors:
                 buffer.copy_(values)
         except Exception as error:
-            what = f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {_said(error)}"
+            what = (
+                f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {error_text(error)}"
+            )
             raise StepFailed(Diagnostic("fill-failed", what), error) from error
 
     def reset_beside(self, index: int, mine: tuple[int, ...]) -> None:
@@ -676,341 +577,3 @@ class Execution:
             assert tensor is not None
             if id(tensor) in made:
                 tensor.detach().copy_(made[id(tensor)].detach())
-
-
-class Values(Names):
-    """Names with the values of tensors, in the dtype expressions are computed in."""
-
-    draws_anew = True
-    place: Place | None = None  # where the piece lies, if it is not all that the action writes
-
-    def __init__(
-        self, run: Execution, entry: PlanEntry, action: Action, tensor: torch.Tensor, piece: torch.Tensor,
-        work: torch.dtype,
-    ):  # fmt: skip
-        plan = run.plan
-        resolver = plan.resolver
-        resolver.lets = action.clause.lets
-        super().__init__(
-            run.network, resolver.matcher, resolver.registry, action.clause.lets, action.match, entry.tensor.index,
-            action.shape, plan.canonical,
-        )  # fmt: skip
-        self.run, self.entry, self.action = run, entry, action
-        self.files, self.source = resolver.files, action.clause.rule.source
-        self.steady = run.seeded is not None
-        self._tensor_now, self._piece_now, self.work = tensor, piece, work
-
-    def read(self, tensor: int) -> Any:
-        return self._steadied(self.run.read(tensor).to(device=self._piece_now.device, dtype=self.work))
-
-    def whole(self) -> Any:
-        return self._steadied(self._tensor_now.to(self.work))
-
-    def piece(self) -> Any:
-        return self._steadied(self._piece_now.to(self.work))
-
-    def loaded(self, what: Load) -> Any:
-        return self._steadied(self.run.reader.tensor(what).to(device=self._piece_now.device, dtype=self.work))
-
-    def tensor(self, values: Any) -> Any:
-        return torch_tensor(values, self.work, self._piece_now.device)
-
-    def _steadied(self, value: torch.Tensor) -> torch.Tensor:
-        # torch takes other code, with other last bits, for other layouts
-        return value.contiguous() if self.steady else value
-
-    def drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Any:
-        fresh = torch.empty(self._piece_now.shape, dtype=self.work, device=self._piece_now.device)
-        nth, self._draws = self._draws, self._draws + 1
-        if initializer.elementwise:
-            what = initializer.distribution(self.action.shape, arguments)
-            self.run.distribute(self.entry, fresh, what, self.action, nth, self.place)
-        else:
-            self.run.draw(self.entry, fresh, initializer, arguments, self.action, nth)
-        return fresh
-
-
-def piece_of(tensor: torch.Tensor, action: Action) -> tuple[torch.Tensor, Callable[[], Any] | None]:
-    """The view an action writes to; and, where no view can be had, how to write its copy back."""
-    if action.view is None:
-        return (tensor if action.index is None else tensor[action.index]), None
-    write_back = None
-    if tensor.is_contiguous():
-        seen = tensor.view(action.view)
-    else:
-        copy = tensor.contiguous()
-        seen = copy.view(action.view)
-
-        def write_back() -> Any:
-            return tensor.copy_(copy)
-
-    return (seen if action.index is None else seen[action.index]), write_back
-
-
-ORDINARY = frozenset([
-    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
-    torch.uint8, torch.bool,
-])  # fmt: skip
-
-
-def _ordinary(tensor: torch.Tensor | None) -> bool:
-    """Whether writing numbers to a tensor can't fail: plain memory, every element with its own."""
-    if tensor is None:
-        return False
-    tensor = memory_of(tensor)
-    if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.dtype not in ORDINARY:
-        return False
-    return tensor.layout == torch.strided and not tensor.is_inference() and 0 not in tensor.stride()
-
-
-def read_by(action: Action) -> set[int]:
-    if isinstance(action.payload, Expression):
-        return set(action.payload.reads)
-    return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
-
-
-def _said(error: BaseException) -> str:
-    """The first line of somebody's message; the error itself is the cause."""
-    line = (str(error).splitlines() or [""])[0]
-    return line if len(line) <= 300 else f"{line[:297]}..."
-
-
-def _called(action: Action) -> str:
-    if isinstance(action.payload, Draw):
-        return action.payload.initializer.name
-    rule = action.clause.rule
-    if isinstance(rule, Assign) and isinstance(rule.value, Call):
-        return rule.value.function
-    return "the rule"
-
-
-# ---- parametrized and hooked weights
-
-
-def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
-    """Give a computed weight its value, through `right_inverse` or the old hooks; buffers that depend on it follow."""
-    chain = getattr(module, "parametrizations", {})
-    if local in chain:
-        memory = [(original, original.detach()) for original in chain[local].parameters(recurse=False)]
-        setattr(module, local, value)
-        for original, place in memory:  # torch gives the original other memory: values go into the one it had
-            if original.shape == place.shape and original.data_ptr() != place.data_ptr():
-                place.copy_(original)
-                original.set_(place)
-        _follow(chain[local])
-        return
-    for hook in module._forward_pre_hooks.values():
-        if getattr(hook, "name", None) != local:
-            continue
-        kind = type(hook).__name__
-        if kind == "WeightNorm":
-            module._parameters[f"{local}_v"].copy_(value)  # type: ignore[union-attr]
-            norm = torch.norm_except_dim(value, 2, hook.dim)  # type: ignore[attr-defined]
-            module._parameters[f"{local}_g"].copy_(norm)  # type: ignore[union-attr]
-            setattr(module, local, hook.compute_weight(module))  # type: ignore[attr-defined]
-        elif kind == "SpectralNorm":
-            module._parameters[f"{local}_orig"].copy_(value)  # type: ignore[union-attr]
-            matrix = hook.reshape_weight_to_matrix(value)  # type: ignore[attr-defined]
-            u, v = module._buffers[f"{local}_u"], module._buffers[f"{local}_v"]
-            assert u is not None
-            assert v is not None
-            for _ in range(POWER_ITERATIONS):
-                v.copy_(nn.functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
-                u.copy_(nn.functional.normalize(torch.mv(matrix, v), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
-            setattr(module, local, hook.compute_weight(module, do_power_iteration=False))  # type: ignore[attr-defined]
-
-
-POWER_ITERATIONS = 50
-
-
-def follow(module: nn.Module) -> None:
-    """Bring the buffers that depend on a module's computed weights up to them."""
-    if type(module).__name__ == "ParametrizationList":
-        _follow(module)
-    for hook in module._forward_pre_hooks.values():
-        if type(hook).__name__ == "WeightNorm" and f"{getattr(hook, 'name', '')}_g" in module._parameters:
-            setattr(module, hook.name, hook.compute_weight(module))  # type: ignore[attr-defined]
-        elif type(hook).__name__ == "SpectralNorm" and f"{getattr(hook, 'name', '')}_orig" in module._parameters:
-            original = module._parameters[f"{hook.name}_orig"]  # type: ignore[attr-defined]
-            assert original is not None
-            write_computed(module, hook.name, original.detach().clone())  # type: ignore[attr-defined]
-
-
-def _follow(chain: Any) -> None:
-    """Spectral norm's vectors belong to the weight: iterate them to the new one, from where they are."""
-    if hasattr(chain, "original"):
-        weight = chain.original
-        for part in chain:
-            if type(part).__name__ == "_SpectralNorm" and hasattr(part, "_power_method") and hasattr(part, "_u"):
-                part._power_method(part._reshape_weight_to_matrix(weight), POWER_ITERATIONS)
-            mode = part.training
-            part.eval()
-            try:
-                weight = part(weight)
-            finally:
-                part.train(mode)
-
-
-def shell_of(module: nn.Module, made: dict[int, nn.Parameter], device: str = "cpu") -> nn.Module:
-    """A module like this one on parameters of its own: contiguous, float32 (float64 where they are), the values copied.
-
-    `made` gets the stand-ins by the identity of what they stand for. Everything else is shared, but for buffers on
-    the meta device.
-    """
-    shell = object.__new__(type(module))
-    shell.__dict__ = dict(module.__dict__)
-    shell._parameters = {}
-    for name, value in module._parameters.items():
-        if value is not None and not nn.parameter.is_lazy(value):
-            if id(value) not in made:
-                dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
-                dtype = dtype if value.is_floating_point() else value.dtype
-                values = torch.empty(value.shape, dtype=dtype, device=device)
-                if is_sharded(value):  # what no rank holds whole: a reset that builds on it is found out
-                    values.fill_(math.nan if values.is_floating_point() else 0)
-                elif not values.is_meta and not value.is_meta:
-                    values.copy_(value.detach())
-                made[id(value)] = nn.Parameter(values, requires_grad=False)
-            shell._parameters[name] = made[id(value)]
-        else:
-            shell._parameters[name] = value
-    for hook in module._forward_pre_hooks.values():
-        computed = shell.__dict__.get(getattr(hook, "name", ""))
-        if isinstance(computed, torch.Tensor):
-            shell.__dict__[hook.name] = torch.empty(computed.shape, device=device)  # type: ignore[attr-defined]
-    shell._modules = {
-        name: None if child is None else shell_of(child, made, device) for name, child in module._modules.items()
-    }
-    if device == "meta":
-        shell._buffers = {
-            name: None if value is None else value.detach().to("meta") for name, value in module._buffers.items()
-        }
-    return shell
-
-
-def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -> torch.Tensor:
-    """What the module's own reset gives a computed weight: run on a shell of it that holds plain parameters."""
-    cls = type(module)
-    if cls.__module__ == "torch.nn.utils.parametrize" and len(cls.__mro__) > 1:
-        cls = cls.__mro__[1]
-    shell = object.__new__(cls)
-    shell.__dict__ = dict(module.__dict__)
-    shell.__dict__.pop(local, None)
-    shell._parameters = {
-        name: None if value is None else nn.Parameter(value.detach().clone(), requires_grad=False)
-        for name, value in module._parameters.items()
-        if not name.startswith(f"{local}_")
-    }
-    shell._parameters[local] = nn.Parameter(like.clone(), requires_grad=False)
-    getattr(shell, reset)()
-    value = shell._parameters[local]
-    assert value is not None
-    return value.detach()
-
-
-# ---- undoing
-
-
-class Backup:
-    """What is needed to put a network and the random states back."""
-
-    def __init__(self) -> None:
-        self.values: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = {}
-        self.dicts: dict[int, tuple[nn.Module, dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
-        self.states: list[Callable[[], Any]] = []
-
-    def random_states(self) -> None:
-        torch_state = torch.random.get_rng_state()
-        python_state = random.getstate()
-        self.states = [lambda: torch.random.set_rng_state(torch_state), lambda: random.setstate(python_state)]
-        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            cuda_states = torch.cuda.get_rng_state_all()
-            self.states.append(lambda: torch.cuda.set_rng_state_all(cuda_states))
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and hasattr(numpy, "random"):
-            numpy_state = numpy.random.get_state()
-            self.states.append(lambda: numpy.random.set_state(numpy_state))
-
-    def save(self, tensors: list[torch.Tensor]) -> None:
-        for tensor in tensors:
-            if id(tensor) not in self.values:
-                place = memory_of(tensor)
-                self.values[id(tensor)] = (tensor, place, _distinct(place).clone(), tensor.requires_grad)
-
-    def objects(self, root: nn.Module) -> None:
-        """Remember which objects a module, and those below it, hold."""
-        for module in root.modules():
-            if id(module) not in self.dicts:
-                # what else holds tensors: an RNN's list of its weights, the results of the old norms' hooks
-                plain: dict[str, Any] = {k: v for k, v in module.__dict__.items() if isinstance(v, torch.Tensor)}
-                plain["training"] = module.training
-                if "_flat_weights" in module.__dict__:
-                    plain["_flat_weights"] = list(module._flat_weights)  # type: ignore[arg-type]
-                self.dicts[id(module)] = (module, dict(module._parameters), dict(module._buffers), plain)
-
-    def restore(self) -> None:
-        for module, parameters, buffers, plain in self.dicts.values():
-            module._parameters.clear()
-            module._parameters.update(parameters)
-            module._buffers.clear()
-            module._buffers.update(buffers)
-            module.__dict__.update(plain)
-        with torch.no_grad():
-            for tensor, place, values, requires_grad in self.values.values():
-                _distinct(place).copy_(values)
-                if (now := memory_of(tensor)).shape != place.shape or now.data_ptr() != place.data_ptr():
-                    tensor.set_(place)  # type: ignore[call-overload]
-                if tensor.requires_grad != requires_grad:
-                    tensor.requires_grad_(requires_grad)
-        for state in self.states:
-            state()
-
-
-def _distinct(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without the repetitions of an expanded one: every element with memory of its own."""
-    if tensor.layout != torch.strided or 0 not in tensor.stride():
-        return tensor
-    return tensor[tuple(slice(None) if stride else slice(0, 1) for stride in tensor.stride())]
-
-
-class Signals:
-    """Python's signal handlers, which may raise, held back while tensors are half written and nothing can put them back."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[int, Any]] = []
-        self.handlers: dict[int, Any] = {}
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a Ctrl-C is to become a KeyboardInterrupt."""
-        return any(self.handlers[number] is signal.default_int_handler for number, _ in self.came)
-
-    def hold(self, numbers: Iterable[int] | None = None) -> None:
-        """Hold these signals, or all, from now on. Handlers run in the main thread alone."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in signal.valid_signals() if numbers is None else numbers:
-            handler = signal.getsignal(number)
-            if callable(handler) and number not in self.handlers:
-                self.handlers[number] = handler
-                signal.signal(number, lambda *what: self.came.append(what))
-
-    def release(self) -> None:
-        """Give the handlers back, and to them what came; KeyboardInterrupt is left to the caller."""
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        for number, frame in self.came:
-            if self.handlers[number] is not signal.default_int_handler:
-                self.handlers[number](number, frame)
-
-
-@contextmanager
-def held_signals() -> Iterator[Signals]:
-    """Hold Ctrl-C from the start; other signals once `hold` is called, as a step with a backup may be interrupted."""
-    signals = Signals()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signals.hold([signal.SIGINT])
-    try:
-        yield signals
-    finally:
-        signals.release()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from initdsl.checkpoints.open import Safetensors
-from initdsl.planning.loads import PICKLED, unpickled
+import torch
+from torch import nn
+
+from initdsl.checkpoints.pickled import PICKLED, unpickled
+from initdsl.checkpoints.reading import Safetensors
 from initdsl.text.files import reading
 
 if TYPE_CHECKING:
-    import torch
+    from initdsl.planning.actions import Load
+    from initdsl.planning.plan import Plan, PlanEntry
 
-    from initdsl.planning.plan import Load
-
-__all__ = ["Reader"]
+__all__ = ["Reader", "tensor_of"]
 
 
 class Reader:
@@ -46,3 +48,30 @@ class Reader:
         if shape != load.shape:
             now = "is not there any more" if shape is None else f"has shape {list(shape)}"
             raise ValueError(f"`{load.key}` of `{load.path}` {now}, it had {list(load.shape)}")
+
+
+def tensor_of(plan: Plan, entry: PlanEntry) -> torch.Tensor | None:
+    """The tensor of an entry as the network uses it, a shard's own part where it is sharded; None if it has none."""
+    if plan.live is None:
+        return None
+    owner, local = entry.tensor.owners[0]
+    module = plan.live.modules[owner]
+    found: torch.Tensor | None = module._parameters.get(local)
+    found = found if found is not None else module._buffers.get(local)
+    if found is None:
+        chain = getattr(module, "parametrizations", None)
+        if isinstance(chain, nn.ModuleDict) and local in chain:
+            modes = {part: part.training for part in chain.modules()}
+            try:
+                chain.eval()
+                found = chain[local]()
+            finally:
+                for part, mode in modes.items():
+                    part.training = mode
+        else:  # what the hooks of the old `weight_norm` computed last
+            found = module.__dict__.get(local)
+    if not isinstance(found, torch.Tensor) or nn.parameter.is_lazy(found) or found.is_quantized:
+        return None
+    local_part = getattr(found, "to_local", None)
+    shard: torch.Tensor = local_part() if local_part is not None else found
+    return shard.detach()

@@ -4,7 +4,8 @@ from . import adjusted, elementwise, whole
 from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
 from .fans import fans
 from .filling import fill
-from .registry import ArgumentError, Initializer, Registry, default_registry, initializer
+from .initializer import ArgumentError, Initializer
+from .registry import Registry, default_registry, initializer
 
 __all__ = [
     "ArgumentError",

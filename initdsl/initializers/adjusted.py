@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from .distributions import Normal
 from .filling import fill
-from .registry import ArgumentError, Finite, Positive, Steps, builtin
+from .initializer import ArgumentError, Finite, Positive, Steps
+from .registry import builtin
 from .whole import orthogonal
 
 if TYPE_CHECKING:

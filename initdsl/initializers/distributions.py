@@ -10,14 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform", "number"]
+from initdsl.text.wording import number
 
-
-def number(value: float) -> str:
-    """A number as one writes it in a rule file: at most six significant digits, no trailing `.0`."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform"]
 
 
 def _density(x: float) -> float:

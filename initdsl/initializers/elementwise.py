@@ -7,7 +7,8 @@ from typing import Literal
 
 from .distributions import Bernoulli, Constant, Normal, TruncatedNormal, Uniform
 from .fans import Mode, Nonlinearity, fan_of, gain
-from .registry import ArgumentError, FanMode, Finite, NonNegative, Positive, Probability, builtin
+from .initializer import ArgumentError, FanMode, Finite, NonNegative, Positive, Probability
+from .registry import builtin
 
 # the standard deviation of a standard normal truncated to [-2, 2]
 TRUNCATED_STD = 0.87962566103423978

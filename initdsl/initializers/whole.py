@@ -11,7 +11,8 @@ from .distributions import Normal
 from .elementwise import Kind, variance_scaling
 from .fans import Mode
 from .filling import fill
-from .registry import ArgumentError, Count, Finite, NonNegative, Positive, builtin
+from .initializer import ArgumentError, Count, Finite, NonNegative, Positive
+from .registry import builtin
 
 if TYPE_CHECKING:
     import torch

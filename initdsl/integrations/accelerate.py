@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from initdsl.api.plan import Rules
 from initdsl.filling.meta.materialize import materialize
+from initdsl.language.rules.loader import Rules
 
 __all__ = ["fill_empty"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from initdsl.api.plan import apply
-from initdsl.reports.table import Report
+from initdsl.api.apply import apply
+from initdsl.api.report import Report
 from initdsl.text.diagnostic import Diagnostic, RuleError
 
 __all__ = ["apply_config"]

@@ -11,8 +11,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from initdsl.api.plan import Rules, apply
-from initdsl.reports.table import Report
+from initdsl.api.apply import apply
+from initdsl.api.report import Report
+from initdsl.language.rules.loader import Rules
 
 __all__ = ["ApplyRules"]
 

@@ -14,11 +14,12 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
-from initdsl.api.plan import Rules, warn_of
 from initdsl.filling.execute import execute
 from initdsl.initializers import default_registry
-from initdsl.language.rules.loader import coerce
-from initdsl.network.describe import Live, Network, describe
+from initdsl.language.rules.loader import Rules, coerce
+from initdsl.network.describe import describe
+from initdsl.network.description import Live, Network
+from initdsl.planning.make import warn_of
 from initdsl.planning.plan import Plan
 from initdsl.planning.resolve import resolve
 

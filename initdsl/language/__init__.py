@@ -1,5 +1,5 @@
 """Text to a RuleSet: syntax, expressions and rules. No torch, no network."""
 
-from .syntax.state import Limits
+from initdsl.language.syntax.state import Limits
 
 __all__ = ["Limits"]

@@ -18,8 +18,8 @@ from initdsl.language.syntax.nodes import (
     Regex,
     Step,
     String,
-    walk,
 )
+from initdsl.language.syntax.walk import walk
 
 from .file import File, Placed
 from .targets import Target, covers, is_piece, whole

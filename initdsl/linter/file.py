@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from initdsl.language.syntax.nodes import Assign, Block, Call, Default, Keep, Let, Name, Node, Rule, Use, children, walk
+from initdsl.language.syntax.nodes import Assign, Block, Call, Default, Keep, Let, Name, Node, Rule, Use
+from initdsl.language.syntax.walk import children, walk
 from initdsl.text.diagnostic import Diagnostic, Edit, Fix, Label
 from initdsl.text.source import Source, Span
 

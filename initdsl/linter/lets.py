@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from initdsl.language.syntax.nodes import Let, Name, children, walk
+from initdsl.language.syntax.nodes import Let, Name
+from initdsl.language.syntax.walk import children, walk
 
 from .file import File, Placed
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from initdsl.language.rules.loader import RuleSet, read_rules
+from initdsl.language.rules.loader import read_rules
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Rule
 from initdsl.language.syntax.parse import parse_source
 from initdsl.text.diagnostic import Diagnostic, in_order
 from initdsl.text.source import Source, Span
 
-from .against_network import against
+from .against_network import Resolve, against
 from .config import Config, find_config
 from .definition import all_lints
 from .edits import applied
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fixed",
-    "Resolve",
     "find_files",
     "fixed",
     "folder_of",
@@ -36,11 +36,6 @@ __all__ = [
     "unreadable",
     "with_names",
 ]
-
-
-# resolves a rule set against a network, given the names of initializers that Python code registers: the plan (`None`
-# where there is none), and what is wrong
-Resolve = Callable[[RuleSet, Collection[str]], tuple[Any, Iterable[Diagnostic]]]
 
 
 # findings without which a file can't be looked at

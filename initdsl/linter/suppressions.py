@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from initdsl.language.syntax.parse import tokenize
+from initdsl.language.syntax.parser import tokenize
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Source, Span
 

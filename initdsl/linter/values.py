@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from initdsl.initializers import ArgumentError, Constant, Distribution, Initializer, default_registry
-from initdsl.language.expressions.evaluate import FANS, FUNCTIONS, EvalError, evaluate
-from initdsl.language.syntax.nodes import Argument, Assign, Call, Expr, Length, Name, Path, String, Word, walk
+from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.functions import FANS, FUNCTIONS
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.syntax.nodes import Argument, Assign, Call, Expr, Length, Name, Path, String, Word
+from initdsl.language.syntax.walk import walk
 
 from .file import File, Placed
 

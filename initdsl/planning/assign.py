@@ -9,26 +9,21 @@ from itertools import product, zip_longest
 from typing import Any
 
 from initdsl.initializers import ArgumentError, Constant, Uniform
-from initdsl.language.expressions.evaluate import (
-    FANS,
-    FUNCTIONS,
-    EvalError,
-    Shape,
-    broadcast,
-    describe_value,
-    evaluate,
-    index_item,
-    index_shape,
-    nested_shape,
-)
+from initdsl.language.expressions.evaluate import evaluate, index_item
+from initdsl.language.expressions.functions import FANS, FUNCTIONS
+from initdsl.language.expressions.let import Lets
+from initdsl.language.expressions.shapes import EvalError, Shape, broadcast, describe_value, index_shape, nested_shape
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Every, Keep, Name, Word
-from initdsl.network.describe import TensorInfo
-from initdsl.network.selectors.select import Match, describe_tensor, near
+from initdsl.language.syntax.walk import walk
+from initdsl.network.description import TensorInfo, describe_tensor
+from initdsl.network.selectors.matches import Match
+from initdsl.text.wording import near
 
+from .actions import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
+from .calls import bind_call, check_shape, unknown_call
 from .context import Resolution
-from .names import Lets, Names, bind_call, check_shape, unknown_call
-from .plan import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
+from .names import Names
 
 __all__ = ["Info", "Values"]
 
@@ -87,7 +82,7 @@ class Values:
         opened: set[str] = set()
         chosen: set[int] = set()  # names that are words of an enumeration; a call is met before its arguments
         while stack:
-            for node in nodes.walk(stack.pop()):
+            for node in walk(stack.pop()):
                 if isinstance(node, Name) and id(node) in chosen:
                     continue
                 if isinstance(node, Name):

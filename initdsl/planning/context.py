@@ -7,17 +7,19 @@ from copy import copy
 from typing import Any
 
 from initdsl.initializers import Registry
-from initdsl.language.expressions.evaluate import EvalError
-from initdsl.language.rules.loader import RuleSet
+from initdsl.language.expressions.let import Lets
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Expect, Selector, Tie
-from initdsl.network.describe import Network, child_label
-from initdsl.network.selectors.select import Frame, Match, Matcher, continued
+from initdsl.network.description import Network, child_label
+from initdsl.network.selectors.matches import Frame, Match, continued
+from initdsl.network.selectors.select import Matcher
 from initdsl.text.diagnostic import Diagnostic
 
+from .actions import Clause
 from .loads import Files
-from .names import Lets, Names
-from .plan import Clause
+from .names import Names
 
 __all__ = ["Resolution"]
 

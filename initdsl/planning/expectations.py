@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from initdsl.language.expressions.evaluate import EvalError, describe_value, evaluate
+from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax.nodes import Expect
-from initdsl.network.selectors.select import Match, describe_tensor, listed
+from initdsl.network.description import describe_tensor
+from initdsl.network.selectors.matches import Match
+from initdsl.text.wording import listed
 
 from .names import Names
 from .plan import Expected, Plan

@@ -11,38 +11,27 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from initdsl.language.expressions.evaluate import EvalError, evaluate
-from initdsl.language.rules.loader import RuleSet, inside_root
+from initdsl.checkpoints.pickled import PICKLED, unpickled
+from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.rules.loader import inside_root
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Call, Name
-from initdsl.network.describe import Network
-from initdsl.network.selectors.select import near
+from initdsl.network.description import Network
+from initdsl.text.failures import first_line
+from initdsl.text.wording import near
 
-from .plan import Load
+from .actions import Load
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["PICKLED", "Files", "unpickled"]
-
-
-PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+__all__ = ["Files"]
 
 
 INDEX = ".index.json"
 
 
 INDEX_BYTES = 1 << 28
-
-
-REPEATED = 1 << 24  # elements of a tensor of which a file holds fewer
-
-
-ENTRIES = 1_000_000  # of the mappings of a pickled checkpoint, all together
-
-
-DEPTH = 16
 
 
 ARGUMENTS = ("path", "key", "prefix", "map", "missing")
@@ -313,39 +302,3 @@ def renamed(name: str, old: str, new: str) -> str | None:
 
 def unreadable(path: str, what: str, reason: str, call: Call) -> EvalError:
     return EvalError(f"`{path}` can't be read as {what}: {reason}", call.span, name="unreadable-file")
-
-
-def first_line(error: BaseException) -> str:
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= 200 else f"{line[:197]}..."
-
-
-def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
-    """The tensors of a pickled checkpoint, those of inner mappings by dotted names."""
-    import torch
-
-    # mapped where no value is read: of a mapped file that somebody cuts short the system would end the process
-    try:
-        held = torch.load(path, map_location=device, weights_only=True, mmap=device == "meta")
-    except (RuntimeError, ValueError):  # the old format can't be mapped into memory
-        held = torch.load(path, map_location=device, weights_only=True)
-    found: dict[str, torch.Tensor] = {}
-    seen = 0
-
-    def collect(mapping: Mapping[Any, Any], before: str, depth: int) -> None:
-        nonlocal seen
-        seen += len(mapping)
-        if seen > ENTRIES:  # mappings that hold each other
-            raise ValueError(f"it holds more than {ENTRIES:,} things")
-        for key, value in mapping.items():
-            if isinstance(value, torch.Tensor):
-                if value.numel() > REPEATED and value.numel() * value.itemsize > value.untyped_storage().nbytes():
-                    raise ValueError(f"`{before}{key}` is larger than the file, which repeats its elements")
-                found[f"{before}{key}"] = value
-            elif isinstance(value, Mapping) and depth < DEPTH:
-                collect(value, f"{before}{key}.", depth + 1)
-
-    if not isinstance(held, Mapping):
-        raise TypeError(f"it holds {type(held).__name__}, no mapping of names and tensors")
-    collect(held, "", 0)
-    return found

@@ -4,63 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from initdsl.initializers import ArgumentError, Initializer, Registry, fans
-from initdsl.language.expressions.evaluate import (
-    FANS,
-    FUNCTIONS,
-    EvalError,
-    Shape,
-    describe_value,
-    evaluate,
-    index_item,
-    subscript,
-)
+from initdsl.language.expressions.evaluate import evaluate, index_item, subscript
+from initdsl.language.expressions.functions import FANS
+from initdsl.language.expressions.let import Lets
+from initdsl.language.expressions.shapes import EvalError, Shape, describe_value
 from initdsl.language.syntax import nodes
-from initdsl.language.syntax.nodes import Call, Index, Length, Name, Path, Step, String, Word
-from initdsl.network.describe import MISSING, Network
-from initdsl.network.selectors.select import Match, Matcher, near
+from initdsl.language.syntax.nodes import Call, Index, Length, Name, Path, Step
+from initdsl.network.description import MISSING, Network
+from initdsl.network.selectors.matches import Match
+from initdsl.network.selectors.select import Matcher
+from initdsl.text.wording import near
 
-__all__ = ["FACT_NAMES", "Lets", "Names", "Variable", "bind_call", "check_shape", "unknown_call"]
+from .calls import bind_call, check_shape
+
+__all__ = ["FACT_NAMES", "Names"]
 
 
 MOST_DRAWS = 10_000
 
 
 FACT_NAMES = ("fan_in", "fan_out", "shape", "ndim", "numel")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A `let`: the formula and the file it stands in; or a value of `vars`."""
-
-    expr: nodes.Expr | None
-    source: str
-    value: Any = None
-
-
-class Lets(Mapping[str, Variable]):
-    """The `let` names a statement sees; extending makes a new value."""
-
-    def __init__(self, known: dict[str, Variable] | None = None):
-        self._known = known or {}
-
-    def with_(self, name: str, variable: Variable) -> Lets:
-        return Lets({**self._known, name: variable})
-
-    def __getitem__(self, name: str) -> Variable:
-        return self._known[name]
-
-    def __iter__(self) -> Any:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._known
 
 
 class Names:
@@ -130,7 +96,7 @@ class Names:
         return [n.removeprefix(base) for n in names] + names
 
     def tensor(self, values: Any) -> Any:
-        from initdsl.language.expressions.evaluate import nested_shape
+        from initdsl.language.expressions.shapes import nested_shape
 
         return Shape((len(values),) if isinstance(values, range) else nested_shape(values, None))
 
@@ -341,90 +307,3 @@ class Names:
             check_shape(node, initializer, shape, arguments)
         self.dynamic = True
         return self.drawn(node, initializer, arguments)
-
-
-def unknown_call(node: Call, registry: Registry) -> EvalError:
-    """No initializer and no function has this name."""
-    words = [*registry, *FUNCTIONS, *FANS, "len", "load"]
-    name = node.function
-    hint = near(name, words)
-    if name.endswith("_") and name[:-1] in registry:
-        hint = f"did you mean `{name[:-1]}`?"
-    return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")
-
-
-def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, dict[str, Any]]:
-    """A call's initializer and its validated arguments. Raises EvalError at the argument that is wrong.
-
-    An argument that depends on the values of tensors is checked when it has one: until then its default, or 1, stands
-    for it.
-    """
-    initializer = registry.get(node.function)
-    if initializer is None:
-        raise unknown_call(node, registry)
-    positional = [a for a in node.arguments if a.name is None]
-    late = next(
-        (b for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None),
-        None,
-    )
-    if late is not None:
-        raise EvalError("a positional argument stands before those by name", late.span, name="bad-argument")
-    try:
-        names = initializer.names(len(positional), [str(a.name) for a in node.arguments if a.name is not None])
-    except ArgumentError as error:
-        named = [a.span for a in node.arguments if a.name is not None and a.name == error.argument]
-        wrong = named[-1] if named else node.span
-        raise EvalError(str(error), wrong, error.hint, error.name) from None
-    values: dict[str, Any] = {}
-    for name, argument in zip(names, node.arguments, strict=True):
-        parameter = initializer.parameter(name)
-        assert parameter is not None
-        value = argument.value
-        if isinstance(value, Name) and parameter.choices:
-            if value.name in parameter.choices or (value.name not in env.lets and value.name not in env.bindings):
-                values[name] = value.name
-                continue
-        found = evaluate(value, env)
-        if isinstance(found, Shape):
-            if found.dims != ():
-                raise EvalError(
-                    f"`{name}` must be a number, this is a tensor of shape {list(found.dims)}", argument.span,
-                    name="bad-argument",
-                )  # fmt: skip
-            found = parameter.default if not parameter.required else 1.0
-        elif hasattr(found, "dtype"):
-            found = float(found)
-        if isinstance(found, list):
-            found = tuple(found)
-        values[name] = found
-    key: Any
-    try:
-        key = tuple(sorted((k, type(v), v) for k, v in values.items()))
-        known = initializer._bound.get(key)
-    except TypeError:
-        key = known = None
-    if known is not None:
-        return initializer, known
-    try:
-        bound = initializer.bind((), values)
-    except ArgumentError as error:
-        span = node.span
-        for name, argument in zip(names, node.arguments, strict=True):
-            if name == error.argument:
-                span = argument.span
-        raise EvalError(str(error), span, error.hint, error.name) from None
-    if key is not None and len(initializer._bound) < 4096:
-        initializer._bound[key] = bound
-    return initializer, bound
-
-
-def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: dict[str, Any]) -> None:
-    try:
-        initializer.check_shape(shape, arguments)
-    except ArgumentError as error:
-        raise EvalError(str(error), node.span, error.hint, error.name) from None
-
-
-def literal(node: nodes.Expr) -> Any:
-    """The value of a string or word, else MISSING."""
-    return node.value if isinstance(node, String) else node.word if isinstance(node, Word) else MISSING

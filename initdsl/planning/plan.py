@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from initdsl.initializers import Bernoulli, Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
-from initdsl.initializers.distributions import number
-from initdsl.language.rules.loader import RuleSet
-from initdsl.language.syntax.nodes import Assign, Copy, Default, Expect, Expr, Keep
-from initdsl.network.describe import Live, Network, TensorInfo
-from initdsl.network.selectors.select import Match
+from initdsl.initializers import Distribution
+from initdsl.language.expressions.shapes import extents
+from initdsl.language.rules.ruleset import RuleSet
+from initdsl.language.syntax.nodes import Assign, Expect
+from initdsl.network.description import Live, Network, TensorInfo
 from initdsl.text.diagnostic import Diagnostic, printable
 from initdsl.text.source import Span
 
+from .actions import Action, Clause, Draw, Expression, Kept, Reset, Value, payload_dict
+
 if TYPE_CHECKING:
-    from initdsl.reports.table import Report
+    from initdsl.api.report import Report
 
 __all__ = [
     "PLAN_FORMAT",
     "PLAN_VERSION",
-    "Action",
-    "Clause",
-    "CopyFrom",
-    "Draw",
     "Expected",
-    "Expression",
-    "Kept",
-    "Load",
-    "Payload",
     "Plan",
     "PlanEntry",
     "PlannedTie",
-    "Reset",
-    "Value",
     "adjusts",
-    "extents",
+    "leaves_alone",
+    "totals",
 ]
 
 
@@ -48,108 +40,6 @@ PLAN_FORMAT = "initdsl-plan"
 
 
 PLAN_VERSION = 1
-
-
-@dataclass(eq=False)
-class Clause:
-    """One statement where it stands: which `let`s it sees, and in which file."""
-
-    number: int
-    rule: Assign | Keep | Default | Copy
-    lets: Any
-    frame: Any
-    targets: Any  # the selector this clause fills
-    hits: int = 0  # tensors it has a say in, in the end
-    selected: int = 0  # tensors it selects
-
-    @property
-    def whole(self) -> str:
-        return self.rule.kind
-
-
-@dataclass(slots=True)
-class Draw:
-    """An initializer that fills a tensor: its function and bound arguments."""
-
-    initializer: Initializer
-    arguments: dict[str, Any]
-
-    def __str__(self) -> str:
-        shown = ", ".join(
-            f"{p.name}={_shown(self.arguments[p.name])}" for p in self.initializer.parameters
-            if p.required or self.arguments[p.name] != p.default
-        )  # fmt: skip
-        return f"{self.initializer.name}({shown})"
-
-
-@dataclass(slots=True)
-class Value:
-    """One number for every element."""
-
-    value: float | int | bool
-
-    def __str__(self) -> str:
-        return _shown(self.value)
-
-
-@dataclass(slots=True)
-class Expression:
-    """An expression that looks at tensors or draws within: evaluated when its turn comes."""
-
-    expr: Expr
-    finite: bool  # whether a result that is not finite is an error
-    reads: tuple[int, ...] = ()
-    reads_itself: bool = False  # it builds on the values that are there: then it is an edit
-
-
-@dataclass(slots=True)
-class Load:
-    """A tensor of a file, of the shape it had when the plan was made."""
-
-    path: str
-    key: str
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f'load("{self.path}", key="{self.key}")'
-
-
-@dataclass(slots=True)
-class CopyFrom:
-    """The final values of another tensor."""
-
-    tensor: int
-
-
-@dataclass(slots=True)
-class Reset:
-    """The module's own `reset_parameters`."""
-
-    module: int
-
-
-@dataclass(slots=True)
-class Kept:
-    """Left as it is."""
-
-
-Payload = Distribution | Draw | Value | Expression | Load | CopyFrom | Reset | Kept
-
-
-@dataclass(slots=True)
-class Action:
-    """One write: what, into which piece of which tensor, by which clause.
-
-    `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor).
-    """
-
-    clause: Clause
-    operator: str
-    payload: Payload
-    match: Match
-    shape: tuple[int, ...]
-    view: tuple[int, ...] | None = None
-    index: tuple[Any, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -230,7 +120,7 @@ class PlanEntry:
         return payload if isinstance(payload, Distribution) else None
 
     def to_dict(self) -> dict[str, Any]:
-        values = [_json(a.payload) for a in self.actions]
+        values = [payload_dict(a.payload) for a in self.actions]
         return {
             "name": self.name, "label": self.label, "names": self.names, "shape": list(self.shape), "dtype": self.dtype,
             "numel": self.numel, "kind": self.tensor.kind, "status": self.status, "effect": self.effect,
@@ -247,22 +137,6 @@ def adjusts(entry: PlanEntry) -> bool:
     """Whether an entry's draw goes on with a sample."""
     payload = entry.base.payload if entry.base is not None else None
     return isinstance(payload, Draw) and payload.initializer.adjust is not None
-
-
-def _json(payload: Payload) -> dict[str, Any] | None:
-    """What is written, as JSON-ready values, where the plan knows it; numbers JSON has no word for as text."""
-    match payload:
-        case Value():
-            found: dict[str, Any] = {"kind": "constant", "value": payload.value}
-        case Draw():
-            found = {"kind": payload.initializer.name, **payload.arguments}
-        case Load():
-            found = {"kind": "load", "path": payload.path, "key": payload.key}
-        case Constant() | Uniform() | Normal() | TruncatedNormal() | Bernoulli():
-            found = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
-        case _:
-            return None
-    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
 
 
 def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
@@ -295,27 +169,6 @@ def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
             product(*([c for c in row if c in extent] for row, extent in zip(cells, box, strict=True)))
         )
     return not wanted
-
-
-def extents(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
-    """The coordinates basic indexing selects, by dimension."""
-    count = sum(item is not ... for item in index)
-    items: list[Any] = []
-    for item in index:
-        items += [slice(None)] * (len(shape) - count) if item is ... else [item]
-    items += [slice(None)] * (len(shape) - len(items))
-    return [
-        range(*item.indices(size)) if isinstance(item, slice) else range(item % size, item % size + 1)
-        for item, size in zip(items, shape, strict=True)
-    ]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return number(value)
-    return str(value)
 
 
 @dataclass
@@ -467,7 +320,6 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready values, versioned; `initdsl apply` carries them out where nothing has changed."""
-        from initdsl.reports.table import totals
 
         return {
             "format": PLAN_FORMAT, "version": PLAN_VERSION, "seed": self.seed,
@@ -507,3 +359,17 @@ class Plan:
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a plan belongs to the network it was made for; pickle the rules, or `plan.to_dict()`")
+
+
+def leaves_alone(entry: PlanEntry) -> bool:
+    return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
+
+
+def totals(entries: Iterable[PlanEntry]) -> dict[str, dict[str, int]]:
+    """Tensors and elements by what happens to them."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        count = found.setdefault(entry.status, {"tensors": 0, "elements": 0})
+        count["tensors"] += 1
+        count["elements"] += entry.numel
+    return found

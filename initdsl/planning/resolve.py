@@ -11,20 +11,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from initdsl.initializers import Registry, default_registry
-from initdsl.language.expressions.evaluate import EvalError
-from initdsl.language.rules.loader import RuleSet
+from initdsl.language.expressions.let import Lets, Variable
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Assign, Block, Call, Copy, Expect, Keep, Let, Tie, Use
-from initdsl.network.describe import Live, Network, TensorInfo
-from initdsl.network.selectors.select import Frame, Match, listed, near
+from initdsl.language.syntax.walk import walk
+from initdsl.network.description import Live, Network, TensorInfo
+from initdsl.network.selectors.matches import Frame, Match
 from initdsl.text.diagnostic import Diagnostic, ResolveError, RuleError, in_order
+from initdsl.text.wording import listed, near
 
+from .actions import Action, Clause, Expression
 from .assemble import Assembly
 from .assign import Info, Values
 from .context import Resolution
 from .expectations import plan_expectations
-from .names import Lets, Variable
-from .plan import Action, Clause, Expression, Plan
+from .plan import Plan
 from .ties import plan_ties
 
 __all__ = ["Resolver", "raise_for", "resolve"]
@@ -113,7 +116,7 @@ class Resolver(Resolution):
                         )
                     else:
                         lets = lets.with_(rule.name, Variable(rule.value, rule.source))
-                        if any(n.kind == "name" and n.name == rule.name for n in nodes.walk(rule.value)):
+                        if any(n.kind == "name" and n.name == rule.name for n in walk(rule.value)):
                             self.report(
                                 EvalError(f"`{rule.name}` is defined by itself", rule.name_span, name="circular-let"),
                                 rule.source,

@@ -8,19 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from initdsl.api.plan import plan
-from initdsl.language.rules.loader import RuleSet, coerce, load
-from initdsl.network.selectors.select import listed
+from initdsl.language.rules.loader import coerce, load
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
-from initdsl.text.files import reason
+from initdsl.text.failures import reason
 from initdsl.text.source import Source, Span
+from initdsl.text.wording import listed
 
+from .make import plan
 from .plan import PLAN_FORMAT, PLAN_VERSION, Plan
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from initdsl.network.describe import Network
+    from initdsl.network.description import Network
 
 __all__ = ["SavedPlan", "read_plan"]
 

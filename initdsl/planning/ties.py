@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from initdsl.language.expressions.evaluate import EvalError
+from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Tie
-from initdsl.network.describe import TensorInfo
-from initdsl.network.selectors.select import Match, describe_tensor, listed
+from initdsl.network.description import TensorInfo, describe_tensor
+from initdsl.network.selectors.matches import Match
+from initdsl.text.wording import listed
 
 from .context import Resolution
 from .plan import PlannedTie

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from initdsl.language.syntax.nodes import Tie
-from initdsl.network.selectors.select import near
-from initdsl.planning.plan import Clause, Kept, Plan, PlanEntry, Reset
+from initdsl.planning.actions import Clause, Kept, Reset
+from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import printable
-
-from .table import shown_place
+from initdsl.text.wording import near, shown_place
 
 __all__ = ["Explanation", "explain"]
 

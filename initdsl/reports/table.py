@@ -2,136 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from initdsl.language.syntax.nodes import Assign, Number, Unary, Word, walk
-from initdsl.planning.plan import Value
+from initdsl.language.syntax.nodes import Assign, Number, Unary, Word
+from initdsl.language.syntax.walk import walk
+from initdsl.planning.actions import Value
+from initdsl.planning.plan import totals
 from initdsl.text.diagnostic import printable
+from initdsl.text.wording import shown_place
 
 if TYPE_CHECKING:
-    from initdsl.planning.plan import Action, Plan, PlanEntry
+    from initdsl.planning.actions import Action
+    from initdsl.planning.plan import Plan, PlanEntry
 
-__all__ = [
-    "LAYER_NUMBER",
-    "Report",
-    "grouped",
-    "plan_text",
-    "range_name",
-    "resolved",
-    "shown_place",
-    "summary",
-    "table",
-    "totals",
-]
-
-
-REPORT_FORMAT = "initdsl-report"
-
-
-REPORT_VERSION = 1
-
-
-class Report:
-    """What an initialisation did: iterable over its entries, in the order of `named_parameters()`.
-
-    `uncovered` are the parameters no rule reached, `unmatched` the statements that selected nothing, `tied` the names
-    of every tensor that rules made one, `partial` the parameters of which only slices were set.
-    """
-
-    def __init__(self, plan: Plan):
-        self.plan = plan
-        self.entries: list[PlanEntry] = [e for e in plan.entries if e.base is not None or e.edits]
-
-    @property
-    def seed(self) -> int | None:
-        return self.plan.seed
-
-    @property
-    def uncovered(self) -> list[str]:
-        """Names of the parameters that no rule reached; they keep the values they had."""
-        return [e.name for e in self.plan.uncovered]
-
-    @property
-    def partial(self) -> list[str]:
-        """Names of the parameters of which only slices were set, or that were only edited."""
-        return [e.name for e in self.plan.partial]
-
-    @property
-    def unmatched(self) -> list[str]:
-        """The statements that selected nothing, as written."""
-        return self.plan.unmatched
-
-    @property
-    def tied(self) -> list[tuple[str, ...]]:
-        """The names of every tensor that was tied."""
-        return self.plan.tied
-
-    @property
-    def notes(self) -> list[str]:
-        """What is worth knowing of rules that did what they say."""
-        return [note.message for note in self.plan.notes]
-
-    @property
-    def engine(self) -> str:
-        """What drew: torch's generator, or the streams and their kernel."""
-        if self.seed is None:
-            return "torch's global generator"
-        from initdsl import streams
-
-        return f"stream v1, seed {self.seed} ({streams.engine()})"
-
-    def __iter__(self) -> Iterator[PlanEntry]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, name: str) -> PlanEntry:
-        return self.plan.by_name[name]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, versioned."""
-        plan = self.plan.to_dict()
-        return {
-            **plan, "format": REPORT_FORMAT, "version": REPORT_VERSION, "uncovered": self.uncovered,
-            "partial": self.partial, "unmatched": self.unmatched, "tied": [list(t) for t in self.tied],
-        }  # fmt: skip
-
-    def __str__(self) -> str:
-        return plan_text(self.plan, group=False)
-
-    def __repr__(self) -> str:
-        return f"<Report: {summary(self.plan)}>"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
-
-        The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
-        the file can't be written; then what was there before still is.
-        """
-        from initdsl.reports.pages.save import save
-
-        save(self, path)
-
-    def _repr_html_(self) -> str:
-        return table(self.plan)
+__all__ = ["LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "summary", "table"]
 
 
 HEADINGS = ("parameter", "shape", "how", "values", "rule")
-
-
-def totals(entries: Iterable[PlanEntry]) -> dict[str, dict[str, int]]:
-    """Tensors and elements by what happens to them."""
-    found: dict[str, dict[str, int]] = {}
-    for entry in entries:
-        count = found.setdefault(entry.status, {"tensors": 0, "elements": 0})
-        count["tensors"] += 1
-        count["elements"] += entry.numel
-    return found
 
 
 def summary(plan: Plan) -> str:
@@ -211,14 +101,6 @@ def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
             size += f", here {entry.tensor.part}"
         rows.append((shown, size, effect, shown_values, place))
     return rows
-
-
-def shown_place(place: str) -> str:
-    """`file:line` from the working directory, where that is shorter."""
-    if os.path.isabs(place):
-        relative = os.path.relpath(place)
-        return relative if len(relative) < len(place) else place
-    return place
 
 
 def resolved(entry: PlanEntry) -> str:

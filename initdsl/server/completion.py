@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from initdsl.language.expressions.evaluate import FANS, FUNCTIONS
+from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.rules.loader import packaged_recipes
 from initdsl.language.syntax.highlight import WORDS
 from initdsl.language.syntax.nodes import Keep
-from initdsl.language.syntax.parse import accepted
+from initdsl.language.syntax.parser import accepted
 from initdsl.planning.names import FACT_NAMES
 from initdsl.text.source import Span
 

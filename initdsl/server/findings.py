@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from initdsl.language.rules.loader import RuleSet, read_rules
+from initdsl.language.rules.loader import read_rules
+from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Use
 from initdsl.language.syntax.parse import Memory
 from initdsl.linter import against, lint_source

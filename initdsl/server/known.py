@@ -11,15 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from initdsl.initializers import ArgumentError, Registry, default_registry, fans
-from initdsl.language.expressions.evaluate import EvalError
-from initdsl.language.rules.loader import RuleSet
-from initdsl.language.syntax.nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector, walk
+from initdsl.language.expressions.let import Lets, Variable
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.rules.ruleset import RuleSet
+from initdsl.language.syntax.nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector
+from initdsl.language.syntax.walk import walk
 from initdsl.linter.config import Config, find_config
-from initdsl.network.describe import Network, TensorInfo
+from initdsl.network.description import Network, TensorInfo
 from initdsl.network.manifest import LARGEST
-from initdsl.network.selectors.select import Frame, Match
+from initdsl.network.selectors.matches import Frame, Match
 from initdsl.planning.context import Resolution
-from initdsl.planning.names import Lets, Variable
 from initdsl.text.diagnostic import InitDSLError
 from initdsl.text.files import read_whole
 

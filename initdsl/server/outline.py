@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from initdsl.initializers import default_registry
-from initdsl.language.syntax import nodes
 from initdsl.language.syntax.grammar import keywords
 from initdsl.language.syntax.nodes import Call, Let, Name, Rule, Use
 from initdsl.language.syntax.state import DEFAULT_LIMITS
+from initdsl.language.syntax.walk import walk
 from initdsl.text.source import Span
 
 from .pieces import Piece, Pieces, coloured, cut, rule_of
@@ -151,7 +151,7 @@ def _names(text: str, kind: str, inside: bool) -> _Names:
     elif isinstance(rule, Use):
         found.uses.append((rule.path, rule.path_span.start - shift, rule.path_span.end - shift))
     words = {id(word) for word in _enumerated(rule)}
-    for node in nodes.walk(rule):
+    for node in walk(rule):
         if isinstance(node, Name) and id(node) not in words and node.name not in ("net", "it"):
             found.references.append((node.name, node.span.start - shift, node.span.end - shift))
     return found
@@ -160,7 +160,7 @@ def _names(text: str, kind: str, inside: bool) -> _Names:
 def _enumerated(rule: Rule) -> Iterator[Name]:
     """The names that are words of an enumeration: `mode=fan_in`."""
     registry = default_registry()
-    for call in nodes.walk(rule):
+    for call in walk(rule):
         if not isinstance(call, Call) or call.function not in registry:
             continue
         parameters = registry[call.function].parameters

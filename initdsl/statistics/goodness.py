@@ -14,7 +14,7 @@ import torch
 
 from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
-__all__ = ["Sample", "holm", "two_samples"]
+__all__ = ["Sample", "holm", "mass_within", "std_within", "two_samples"]
 
 
 # equally likely bins that elements are counted in
@@ -242,3 +242,14 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
             break
         rejected[i] = True
     return rejected
+
+
+def mass_within(cut: float) -> float:
+    """The share of a normal within `cut` standard deviations."""
+    return math.erf(cut / math.sqrt(2))
+
+
+def std_within(cut: float) -> float:
+    """The standard deviation of a standard normal kept within `cut`."""
+    density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
+    return math.sqrt(1 - 2 * cut * density / mass_within(cut))

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from initdsl.planning.expectations import unmet
-from initdsl.reports.pages.tree import Measure
-from initdsl.text.diagnostic import Diagnostic
-
-if TYPE_CHECKING:
-    from initdsl.planning.plan import Expected, Plan, PlanEntry
-
-__all__ = ["measure", "measures", "tensor_of", "unmet_expectations"]
+__all__ = ["Measure", "chunks", "mean_and_std", "measure", "moments", "pooled"]
 
 
 # elements looked at at a time
@@ -27,61 +18,15 @@ CHUNK = 1 << 22
 BINS = 25
 
 
-# tensors with a histogram each; of more, the first of every folded group's would be lost in the size of the page
-MOST_HISTOGRAMS = 4000
-
-
 # elements a histogram counts at most, evenly spaced
 MOST_COUNTED = 1 << 18
-
-
-def measures(plan: Plan) -> dict[int, Measure]:
-    """What every tensor of a carried out plan holds now, by index; those without memory are left out."""
-    found = {}
-    bars = len(plan.entries) <= MOST_HISTOGRAMS
-    with torch.no_grad():
-        for number, entry in enumerate(plan.entries):
-            tensor = tensor_of(plan, entry)
-            if tensor is None or tensor.is_meta or tensor.layout != torch.strided or tensor.is_complex():
-                continue
-            # of very many tensors, some have a histogram, so that what is folded is drawn from those
-            step = max(1, len(plan.entries) // MOST_HISTOGRAMS)
-            found[entry.tensor.index] = measure(tensor, histogram=bars or number % step == 0)
-    return found
-
-
-def tensor_of(plan: Plan, entry: PlanEntry) -> torch.Tensor | None:
-    """The tensor of an entry as the network uses it, a shard's own part where it is sharded; None if it has none."""
-    if plan.live is None:
-        return None
-    owner, local = entry.tensor.owners[0]
-    module = plan.live.modules[owner]
-    found: torch.Tensor | None = module._parameters.get(local)
-    found = found if found is not None else module._buffers.get(local)
-    if found is None:
-        chain = getattr(module, "parametrizations", None)
-        if isinstance(chain, nn.ModuleDict) and local in chain:
-            modes = {part: part.training for part in chain.modules()}
-            try:
-                chain.eval()
-                found = chain[local]()
-            finally:
-                for part, mode in modes.items():
-                    part.training = mode
-        else:  # what the hooks of the old `weight_norm` computed last
-            found = module.__dict__.get(local)
-    if not isinstance(found, torch.Tensor) or nn.parameter.is_lazy(found) or found.is_quantized:
-        return None
-    local_part = getattr(found, "to_local", None)
-    shard: torch.Tensor = local_part() if local_part is not None else found
-    return shard.detach()
 
 
 def measure(tensor: torch.Tensor, bins: int = BINS, histogram: bool = True) -> Measure:
     """Moments, bounds and a histogram of a real tensor's finite elements; the standard deviation is the population's."""
     count, other, mean, square = 0, 0, 0.0, 0.0
     low, high = math.inf, -math.inf
-    for chunk in _chunks(tensor):
+    for chunk in chunks(tensor):
         values = chunk.double()
         finite = torch.isfinite(values)
         if not bool(finite.all()):
@@ -108,42 +53,98 @@ def measure(tensor: torch.Tensor, bins: int = BINS, histogram: bool = True) -> M
     return Measure(count, mean, std, low, high, other, (std, std), tuple(map(int, counts.tolist())), (low, high))
 
 
-def unmet_expectations(plan: Plan, value: Callable[[int], torch.Tensor | None]) -> list[Diagnostic]:
-    """What of a plan's `expect` statements does not hold; `value` has a tensor by its number, or None to leave it out."""
-    problems = []
-    with torch.no_grad():
-        for expected in plan.expected:
-            tensor = value(expected.tensor)
-            if tensor is None:
-                continue
-            wrong = _unmet(expected, plan.network.label(plan.network.tensors[expected.tensor]), tensor)
-            if wrong is not None:
-                rule = expected.rule
-                problems.append(Diagnostic("unmet-expectation", wrong, plan.rules.source(rule.source), rule.span))
-    return problems
-
-
-def _unmet(expected: Expected, label: str, tensor: torch.Tensor) -> str | None:
-    """What is wrong with a tensor's values, by an `expect`; None if nothing is. `std` is torch's, of a sample."""
-    found = measure(tensor, histogram=False)
-    n = found.count
-    measured = {
-        "mean": found.mean, "std": found.std * math.sqrt(n / (n - 1)) if n > 1 else math.nan, "min": found.low,
-        "max": found.high, "norm": math.sqrt(n * (found.mean**2 + found.std**2)), "other": float(found.other),
-    }  # fmt: skip
-    if found.other:
-        measured = {**dict.fromkeys(measured, math.nan), "other": float(found.other)}
-    bounds = expected.bounds
-    if expected.rule.what in ("min", "max", "values") and tensor.is_floating_point():  # as the tensor would hold them
-        bounds = tuple(torch.tensor(bounds, dtype=torch.float64).to(tensor.dtype).tolist())
-    if (expected.rule.what, expected.rule.operator) == ("values", "!=") and not found.other:
-        equal = sum(int((chunk == bounds[0]).sum()) for chunk in _chunks(tensor))
-        return f"{equal:,} of {n:,} elements of `{label}` are {expected.bounds[0]:g}" if equal else None
-    return unmet(replace(expected, bounds=bounds), label, measured)
-
-
-def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+def chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
     """The elements of a tensor, some at a time, in the CPU's memory."""
     flat = tensor.reshape(-1)
     for start in range(0, flat.numel(), CHUNK):
         yield flat[start : start + CHUNK].cpu()
+
+
+# ---- numbers
+
+
+def moments(values: torch.Tensor) -> tuple[float, float, float, int]:
+    """Mean, standard deviation and root mean square of all finite elements, and the number of the others."""
+    with torch.no_grad():
+        # float32 holds no squares of numbers above 1e19: exploding networks have those
+        work = values.reshape(-1).to(torch.float64 if values.device.type != "mps" else torch.float32)
+        finite = torch.isfinite(work)
+        if not bool(finite.all()):
+            left = work[finite]
+            other = work.numel() - left.numel()
+            work = left
+        else:
+            other = 0
+        if not work.numel():
+            return math.nan, math.nan, math.nan, other
+        variance, mean = torch.var_mean(work, correction=0)
+        m, v = float(mean), float(variance)
+        return m, math.sqrt(v), math.sqrt(v + m * m), other
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What was found in a tensor, or in several alike: moments and bounds of `count` finite elements, of which
+    `histogram` are the counts in equal bins between `low` and `high` (empty: not counted).
+
+    `stds` are the smallest and largest standard deviation of the tensors; `other` elements are not finite.
+    """
+
+    count: int
+    mean: float
+    std: float
+    low: float
+    high: float
+    other: int = 0
+    stds: tuple[float, float] = (0.0, 0.0)
+    histogram: tuple[int, ...] = ()
+    edges: tuple[float, float] = (0.0, 0.0)
+
+
+def pooled(measures: Sequence[Measure | None]) -> Measure | None:
+    """The measure of all elements together. Histograms are drawn over the widest of the ranges."""
+    found = [m for m in measures if m is not None]
+    if not found or len(found) < len(measures):
+        return None
+    count = sum(m.count for m in found)
+    other = sum(m.other for m in found)
+    if not count:
+        return Measure(0, math.nan, math.nan, math.nan, math.nan, other)
+    some = [m for m in found if m.count]
+    mean = math.fsum(m.mean * m.count for m in some) / count
+    square = math.fsum((m.std**2 + (m.mean - mean) ** 2) * m.count for m in some) / count
+    low, high = min(m.low for m in some), max(m.high for m in some)
+    edges = (min(m.edges[0] for m in some), max(m.edges[1] for m in some))
+    counted = [m for m in some if m.histogram]
+    histogram = _rebinned(counted, edges) if counted else ()
+    stds = (min(m.stds[0] for m in some), max(m.stds[1] for m in some))
+    return Measure(count, mean, math.sqrt(square), low, high, other, stds, histogram, edges)
+
+
+def _rebinned(measures: Sequence[Measure], edges: tuple[float, float]) -> tuple[int, ...]:
+    """Histograms of several ranges as one over `edges`, each bin's count spread evenly over its width."""
+    bins = len(measures[0].histogram)
+    low, width = edges[0], edges[1] - edges[0]
+    counts = [0.0] * bins
+    for m in measures:
+        if not width or m.edges == edges:
+            counts = [a + b for a, b in zip(counts, m.histogram, strict=True)]
+            continue
+        step = (m.edges[1] - m.edges[0]) / bins
+        for i, n in enumerate(m.histogram):
+            if not n:
+                continue
+            begin = (m.edges[0] + i * step - low) / width * bins
+            end = begin + step / width * bins
+            first, last = min(bins - 1, int(begin)), min(bins - 1, max(int(begin), math.ceil(end) - 1))
+            for j in range(first, last + 1):
+                share = (min(end, j + 1) - max(begin, j)) / (end - begin) if end > begin else 1.0
+                counts[j] += n * max(0.0, share)
+    return tuple(round(n) for n in counts)
+
+
+def mean_and_std(total: float, squares: float, count: int) -> dict[str, float]:
+    if not count:
+        return {}
+    mean = total / count
+    return {"mean": mean, "std": math.sqrt(max(0.0, squares / count - mean * mean))}

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from .tensors import _DROP, _SHIFT
+from .lines import DROP, SHIFT
 
 __all__ = ["affine", "choice", "lines"]
 
@@ -83,7 +83,7 @@ def _lines(out: Any, skip: Any, start: Any, gamma: Any, intercepts: Any, slopes:
     position = np.empty(_BLOCK, np.float32)
     shape = position.view(np.int32)
     index = np.empty(_BLOCK, np.uint32)
-    half, drop, shift = np.float32(0.5), np.int32(_DROP), np.int32(_SHIFT)
+    half, drop, shift = np.float32(0.5), np.int32(DROP), np.int32(SHIFT)
     done = 0
     while done < out.shape[0]:
         count = min(_BLOCK - skip, out.shape[0] - done)

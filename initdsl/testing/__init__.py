@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initdsl.verifying.verify import Verification
+    from initdsl.verifying.verification import Verification
 
 __all__ = ["assert_initialized"]
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-__all__ = ["Stamp", "read_whole", "reading", "reason", "replacing", "stamp", "write_bytes", "write_whole", "writing"]
+from .failures import reason
+
+__all__ = ["Stamp", "read_whole", "reading", "replacing", "stamp", "write_bytes", "write_whole", "writing"]
 
 
 # bytes handed to the system at a time
@@ -19,11 +21,6 @@ PIECE = 1 << 26
 
 # where a system can't write at a place (Windows), threads take turns at the one position that an open file has
 _TURN = threading.Lock()
-
-
-def reason(error: OSError) -> str:
-    """What went wrong, without the number and the file's name that stand in Python's own text."""
-    return error.strerror.lower() if error.strerror else str(error)
 
 
 def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:

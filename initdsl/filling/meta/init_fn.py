@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initdsl.filling.execute import Execution, Step, read_by
-from initdsl.network.describe import unwrap
-from initdsl.network.selectors.select import listed
-from initdsl.planning.plan import Plan, PlanEntry, Reset
+from initdsl.filling.execute import Execution
+from initdsl.filling.run import Step
+from initdsl.network.wrappers import unwrap
+from initdsl.planning.actions import Reset, read_by
+from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
+from initdsl.text.wording import listed
 
-from .materialize import give_memory, with_defaults
+from .allocate import give_memory
+from .with_defaults import with_defaults
 
 if TYPE_CHECKING:
-    from initdsl.api.plan import Rules
+    from initdsl.language.rules.loader import Rules
 
 __all__ = ["InitFn", "as_init_fn"]
 
@@ -32,7 +35,7 @@ def as_init_fn(
     on_init: Callable[[PlanEntry], Any] | None = None, **options: Any,
 ) -> InitFn:  # fmt: skip
     """See `RuleSet.as_init_fn`."""
-    from initdsl.api.plan import plan, warn_of
+    from initdsl.planning.make import plan, warn_of
 
     if not isinstance(net, nn.Module):
         raise TypeError(f"an init function belongs to an nn.Module, not to {type(net).__name__}")

@@ -6,104 +6,26 @@ A RuleSet is a value: it can be compared, pickled, dumped as JSON and read back.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
 from initdsl.language.syntax.parse import Memory, parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS, Limits
 from initdsl.text.diagnostic import Diagnostic, ParseError, RuleError, in_order
-from initdsl.text.source import Source, Span, read_source
+from initdsl.text.source import Source, read_source
 
-if TYPE_CHECKING:
-    from initdsl.filling.meta.init_fn import InitFn
+from .ruleset import RuleSet
 
-__all__ = ["RuleSet", "coerce", "followed", "inside_root", "load", "packaged_recipes", "parse", "read_rules"]
+__all__ = ["Rules", "coerce", "followed", "inside_root", "load", "packaged_recipes", "parse", "read_rules"]
 
 
 TEXT_NAME = "<rules>"
 
 
 LONGEST_PATH = 4096
-
-
-class RuleSet(BaseModel):
-    """Parsed rules, and the texts they came from.
-
-    `rules` are the statements in order, blocks nested; `sources` maps each file's name to its text; `root` is the
-    folder that `use` and `load` may not leave. Two rule sets are equal if their statements are, wherever they stand.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    version: int = Field(default=1, ge=1, le=1, description="version of the language")
-    rules: tuple[Rule, ...]
-    sources: dict[str, str] = Field(default_factory=dict, repr=False)
-    root: str | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RuleSet) and self.rules == other.rules
-
-    def __hash__(self) -> int:
-        return hash(self.rules)
-
-    def __len__(self) -> int:
-        return len(self.rules)
-
-    def source(self, name: str) -> Source:
-        """The source a statement names; empty where its text was not kept."""
-        cache = self.__dict__.setdefault("_sources", {})
-        if name not in cache:
-            cache[name] = Source(name, self.sources.get(name, ""))
-        found: Source = cache[name]
-        return found
-
-    def text(self, source: str, span: Span) -> str:
-        """The characters of a span."""
-        return self.source(source)[span]
-
-    def location(self, source: str, span: Span) -> str:
-        """`file:line` of a span."""
-        return f"{source}:{self.source(source).position(span.start).line}"
-
-    def as_init_fn(self, net: Any, **options: Any) -> InitFn:
-        """A function for `net.apply` or FSDP's `param_init_fn`: fills a module's own parameters by these rules.
-
-        The rules are resolved against the whole of `net` now; each call fills the parameters (and the buffers that
-        rules name) of the module it is given, and of no other. The options are `seed`, `vars`, `strict`, `on_init`,
-        `initializers`, `root`, which are those of `initdsl.apply`, and `device`: there a module's own parameters get
-        memory first if they are on the meta device.
-
-        Raises what `initdsl.plan` raises, and ResolveError where a rule reads another module's values.
-
-        >>> from torch import nn
-        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> net.apply(parse("Linear.weight ~ normal(0, 0.01); Linear.bias = 0").as_init_fn(net))[2].bias.tolist()
-        [0.0, 0.0]
-        """
-        from initdsl.filling.meta.init_fn import as_init_fn
-
-        return as_init_fn(net, self, **options)
-
-    def __getstate__(self) -> dict[Any, Any]:
-        state = super().__getstate__()
-        fields = {key: value for key, value in state["__dict__"].items() if not key.startswith("_")}
-        return {**state, "__dict__": fields}
-
-    def walk(self) -> Iterator[Rule]:
-        """Every statement, those inside blocks and used files included, in file order."""
-        yield from _walk(self.rules)
-
-
-def _walk(rules: tuple[Rule, ...]) -> Iterator[Rule]:
-    for rule in rules:
-        yield rule
-        if isinstance(rule, Block) or (isinstance(rule, Use) and rule.rules is not None):
-            yield from _walk(rule.rules or ())
 
 
 def parse(text: str, *, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
@@ -311,3 +233,6 @@ def coerce(rules: Any, root: str | os.PathLike[str] | None = None) -> RuleSet:
     if isinstance(rules, str):
         return followed(parse(rules), root)
     raise TypeError(f"rules are text, a path or a RuleSet, not {type(rules).__name__}")
+
+
+Rules = str | os.PathLike[str] | RuleSet

@@ -10,7 +10,9 @@ from typing import Any, cast
 from lark import Token, Transformer
 
 from initdsl.text.source import Span
+from initdsl.text.wording import shortened
 
+from .literals import FLOAT, INTEGER, LARGEST_INT, elements, unescape
 from .nodes import (
     Argument,
     Assign,
@@ -54,7 +56,7 @@ from .nodes import (
 )
 from .state import reading
 
-__all__ = ["LARGEST_INT", "Builder", "Statements", "shortened", "spanned"]
+__all__ = ["Builder", "Statements", "spanned"]
 
 
 class Statements(list[Rule]):
@@ -76,18 +78,6 @@ def _end(value: Any) -> int:
 def _values(children: Iterable[Any]) -> list[Any]:
     """The children that are not punctuation."""
     return [child for child in children if not isinstance(child, Token)]
-
-
-INTEGER = re.compile(r"(?:0|[1-9](?:_?[0-9])*)\Z")
-
-
-FLOAT = re.compile(r"(?:[0-9](?:_?[0-9])*)?(?:\.(?:[0-9](?:_?[0-9])*)?)?(?:[eE][+-]?[0-9]+)?\Z")
-
-
-ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-
-
-LARGEST_INT = 2**63 - 1
 
 
 # the callbacks `list` and `tuple` hide the types of those names from what follows them in the class
@@ -162,7 +152,7 @@ class Builder(Transformer[Token, Any]):
         return Expect("tied", tuple(c[2:]), None, (), spanned(c[0], c[-1]), spanned(c[1], c[1]))
 
     def use(self, c: list[Any]) -> Use:
-        return Use(_unescape(c[1]), None, spanned(c[0], c[1]), spanned(c[1], c[1]))
+        return Use(unescape(c[1]), None, spanned(c[0], c[1]), spanned(c[1], c[1]))
 
     # ---- selectors
 
@@ -357,7 +347,7 @@ class Builder(Transformer[Token, Any]):
         return Number(value, span)
 
     def string(self, c: list[Any]) -> String:
-        return String(_unescape(c[0]), spanned(c[0], c[0]))
+        return String(unescape(c[0]), spanned(c[0], c[0]))
 
     def constant(self, c: list[Any]) -> Word:
         return Word(str(c[0]), spanned(c[0], c[0]))  # type: ignore[arg-type]
@@ -374,7 +364,7 @@ class Builder(Transformer[Token, Any]):
     def list(self, c: Children) -> ListNode:
         literal = ListNode(tuple(_values(c)), spanned(c[0], c[-1]))
         limit = reading.session.limits.literal_elements
-        if _elements(literal, limit) > limit:
+        if elements(literal, limit) > limit:
             self.too_large(literal.span)
             return ListNode((), literal.span)
         return literal
@@ -393,7 +383,7 @@ class Builder(Transformer[Token, Any]):
         return Mapping(tuple(k for k, _ in pairs), tuple(v for _, v in pairs), spanned(c[0], c[-1]))
 
     def pair(self, c: Children) -> Pair:
-        return (_unescape(c[0]), c[2])
+        return (unescape(c[0]), c[2])
 
 
 def _leading_steps(suffixes: list[Any]) -> list[Step]:
@@ -419,38 +409,3 @@ def _steps(first: list[Any], suffixes: list[Any]) -> tuple[Any, ...]:
         else:
             steps.append(suffix)
     return tuple(steps)
-
-
-def _elements(literal: Any, limit: int) -> int:
-    count, stack = 0, [literal]
-    while stack and count <= limit:
-        for item in stack.pop().items:
-            if isinstance(item, ListNode | TupleNode):
-                stack.append(item)
-            else:
-                count += 1
-    return count
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _unescape(token: Token) -> str:
-    start = token.start_pos or 0
-
-    def character(match: re.Match[str]) -> str:
-        escape = match[1]
-        if escape[0] == "u" and len(escape) == 5 and not 0xD800 <= int(escape[1:], 16) < 0xE000:
-            return chr(int(escape[1:], 16))
-        if escape in '"\\nt':
-            return {"n": "\n", "t": "\t"}.get(escape, escape)
-        reading.session.report(
-            "bad-escape",
-            f"`\\{escape}` is not an escape",
-            Span(start + 1 + match.start(), start + 1 + match.end()),
-            'escapes are `\\"`, `\\\\`, `\\n`, `\\t` and `\\uXXXX`',
-        )
-        return escape
-
-    return ESCAPE.sub(character, token[1:-1])

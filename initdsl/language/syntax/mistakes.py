@@ -11,8 +11,9 @@ from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from initdsl.text.source import Span
+from initdsl.text.wording import shortened
 
-from .builder import Statements, shortened, spanned
+from .builder import Statements, spanned
 from .grammar import keywords
 from .state import ENCLOSING, OPENERS, Session
 

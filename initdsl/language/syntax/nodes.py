@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -288,67 +287,6 @@ Selector = Annotated[Path | Regex | Union_ | Within | Maybe, Field(discriminator
 Node = Any
 
 
-NOT_CHILDREN = frozenset(("span", "kind", "name_span", "operator_span", "path_span", "source", "grouped"))
-
-
-# of a class of nodes the fields that may hold nodes; `None` for any other class
-_CHILDREN: dict[type, tuple[str, ...] | None] = {}
-
-
-def _fields(kind: type) -> tuple[str, ...] | None:
-    found = None
-    if hasattr(kind, "kind"):
-        found = tuple(f.name for f in fields(kind) if f.name not in NOT_CHILDREN)
-    _CHILDREN[kind] = found
-    return found
-
-
-def children(value: Node) -> list[Node]:
-    """The nodes directly inside a node, in the order of the text."""
-    kind = type(value)
-    names = _CHILDREN[kind] if kind in _CHILDREN else _fields(kind)
-    found: list[Node] = []
-    for name in names or ():
-        child = getattr(value, name)
-        for item in child if type(child) is tuple else (child,):
-            kind = type(item)
-            if (_CHILDREN[kind] if kind in _CHILDREN else _fields(kind)) is not None:
-                found.append(item)
-    return found
-
-
-def walk(value: Node) -> Iterator[Node]:
-    """A node and everything inside it, outermost first."""
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        yield current
-        inside = children(current)
-        inside.reverse()
-        stack += inside
-
-
-_MOVED: dict[type, tuple[tuple[str, bool], ...]] = {}
-
-
-def moved(value: Node, by: int) -> Node:
-    """The same node so many characters further on."""
-    kind = type(value)
-    if kind is tuple:
-        return tuple([moved(item, by) for item in value])
-    parts = _MOVED.get(kind)
-    if parts is None:
-        names = [f.name for f in fields(kind)] if hasattr(kind, "kind") else []
-        parts = _MOVED[kind] = tuple((name, name == "span" or name.endswith("_span")) for name in names)
-    if not parts:
-        return value
-    made = []
-    for name, is_span in parts:
-        part = getattr(value, name)
-        made.append(Span(part[0] + by, part[1] + by) if is_span else moved(part, by))
-    return kind(*made)
-
-
 # ---- statements
 
 
@@ -454,34 +392,3 @@ class Expect:
 
 
 Rule = Annotated[Assign | Tie | Copy | Keep | Default | Let | Use | Block | Expect, Field(discriminator="kind")]
-
-
-# ---- as text and in use
-
-
-def quoted(name: str) -> str:
-    """A name in quotes as a rule file writes it: what does not print by its code, where that has four digits.
-
-    A lone surrogate stays as it is: no rule file can hold one.
-    """
-
-    def written(c: str) -> str:
-        if c in '"\\':
-            return f"\\{c}"
-        return c if c.isprintable() or c > "\uffff" or "\ud800" <= c <= "\udfff" else f"\\u{ord(c):04x}"
-
-    return f'"{"".join(map(written, name))}"'
-
-
-def linear_regex(pattern: str) -> Any:
-    """A regular expression in RE2, which takes linear time. Raises ValueError, with RE2's reason, for what it refuses."""
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 1 << 23
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "it is not understood"
-        raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None

@@ -9,33 +9,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from lark import Lark, Token, lexer
+from lark import Token
 from lark.exceptions import UnexpectedInput
-from lark.parsers.lalr_analysis import Shift
 
 from initdsl.text.diagnostic import Diagnostic, in_order
 from initdsl.text.source import Source, Span
+from initdsl.text.wording import shortened
 
-from . import nodes
-from .builder import Builder, Statements, shortened, spanned
-from .grammar import grammar_text
+from .builder import Statements, spanned
 from .mistakes import recover
 from .nodes import Block, Index, Path, Rule, Step
-from .parse_tables import read_tables
-from .state import CLOSERS, DEFAULT_LIMITS, ENCLOSING, OPENERS, Limits, Problem, Session, TooDeep, reading
+from .parser import feed, parse_table, parser, stacks
+from .state import DEFAULT_LIMITS, ENCLOSING, Limits, Problem, Session, TooDeep, reading
+from .walk import children, moved
 
-__all__ = ["Memory", "Unit", "accepted", "built_parser", "parse_source", "parser", "read_units", "tokenize"]
-
-
-# after these a statement goes on in the next line
-CONTINUING = frozenset(
-    ["COMMA", "IN", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR", "NOT"]
-)  # fmt: skip
+__all__ = ["Memory", "Unit", "parse_source", "read_units"]
 
 
 # the version of the language, and the line by which a file may say which one it is written in
@@ -43,66 +35,6 @@ VERSION = 1
 
 
 VERSION_LINE = re.compile(r"^#![ \t]*initdsl\b([^\n]*)", re.MULTILINE)
-
-
-class NewlineFilter:
-    """Drops newlines that don't end a statement, keeps count of brackets, caps their nesting."""
-
-    always_accept = ("NL",)
-
-    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        session = reading.session
-        brackets = session.brackets
-        for token in stream:
-            kind = token.type
-            if kind == "NL":
-                if (brackets and brackets[-1].type != "LBRACE") or session.previous in CONTINUING:
-                    continue
-                if any(b.type != "LBRACE" for b in brackets):  # a mapping inside a call
-                    continue
-                if session.brace_follows(token.end_pos or 0):
-                    continue
-            elif kind in OPENERS:
-                brackets.append(token)
-                session.deepest = max(session.deepest, len(brackets))
-                if len(brackets) > session.limits.nesting:
-                    span = Span(token.start_pos or 0, token.end_pos or 0)
-                    session.report(
-                        "too-deep", f"blocks and brackets are nested more than {session.limits.nesting} deep", span
-                    )
-                    raise TooDeep(session.problems)
-            elif kind in CLOSERS and brackets and OPENERS[brackets[-1].type] == CLOSERS[kind]:
-                brackets.pop()
-            session.previous = kind
-            yield token
-
-
-# ---- the parser
-
-
-@lru_cache(maxsize=1)
-def parser() -> Lark:
-    """The LALR parser of the grammar, from its stored tables where they are current."""
-    grammar = grammar_text()
-    tables = read_tables(grammar)
-    if tables is None:
-        return built_parser()
-    return cast(Any, Lark.__new__(Lark))._load(tables, postlex=NewlineFilter(), transformer=Builder())  # type: ignore[no-any-return]
-
-
-def built_parser() -> Lark:
-    """The same parser, made from the grammar's text.
-
-    Where interegular is installed, lark spends seconds to look for terminals that collide: the tests do that once.
-    """
-    before, lexer.has_interegular = lexer.has_interegular, False
-    try:
-        return Lark(
-            grammar_text(), parser="lalr", lexer="contextual", postlex=NewlineFilter(), transformer=Builder(),
-            keep_all_tokens=True, maybe_placeholders=False, propagate_positions=False,
-        )  # fmt: skip
-    finally:
-        lexer.has_interegular = before
 
 
 FORBIDDEN = re.compile(
@@ -140,7 +72,7 @@ class Unit:
     def settle(self) -> Unit:
         """The same, its rule and problems where it stands. Its tokens stay what they were."""
         if self.by:
-            self.rule = None if self.rule is None else nodes.moved(self.rule, self.by)
+            self.rule = None if self.rule is None else moved(self.rule, self.by)
             self.problems = [(n, m, Span(s.start + self.by, s.end + self.by), h) for n, m, s, h in self.problems]
             self.by = 0
         return self
@@ -306,59 +238,11 @@ def _units(source: Source, limits: Limits, memory: Memory | None) -> Iterator[Un
         depth += unit.step
 
 
-@lru_cache(maxsize=4)
-def _stacks(made: Lark, inside: bool) -> tuple[list[int], list[Any]]:
-    """A parser's stacks where a statement may begin: in no block, or inside of one."""
-    state = made.parse_interactive("").parser_state
-    reading.session = Session(DEFAULT_LIMITS)
-    for kind, text in (("CLASS", "*"), ("LBRACE", "{")) if inside else ():
-        state.feed_token(Token(kind, text, 0, end_pos=1))
-    state.feed_token(Token("NL", "\n", 0, end_pos=1))
-    return state.state_stack[:-1], state.value_stack[:-1]
-
-
-# by state and kind of token the state to go to, or how many values a rule takes, what it makes of them and its name
-Table = dict[int, dict[str, int | tuple[int, Callable[[list[Any]], Any], str]]]
-
-
-@lru_cache(maxsize=4)
-def _table(made: Lark) -> Table:
-    """A parser's table with each rule's own function in it: lark would look for that by the rule's symbols, every time."""
-    conf = made.parse_interactive("").parser_state.parse_conf
-    return {
-        state: {
-            kind: to if action is Shift else (len(to.expansion), conf.callbacks[to], to.origin.name)
-            for kind, (action, to) in actions.items()
-        }
-        for state, actions in conf.states.items()
-    }
-
-
-def _feed(table: Table, state: Any, token: Token) -> None:
-    """What lark's `feed_token` does, by its table made ready."""
-    states, values, kind = state.state_stack, state.value_stack, token.type
-    while True:
-        action = table[states[-1]].get(kind)
-        if type(action) is int:
-            states.append(action)
-            values.append(token)
-            return
-        if action is None:
-            state.feed_token(token)  # raises, and says what may stand here
-            return
-        size, make, name = cast("tuple[int, Callable[[list[Any]], Any], str]", action)
-        taken = values[-size:] if size else []
-        if size:
-            del states[-size:], values[-size:]
-        values.append(make(taken))
-        states.append(cast(int, table[states[-1]][name]))
-
-
 def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
     """Read the unit that begins at a place, inside so many blocks. Raises TooDeep."""
     state, place = cursor.parser_state, cursor.lexer_thread.state
-    table = _table(parser())
-    states, values = _stacks(parser(), depth > 0)
+    table = parse_table(parser())
+    states, values = stacks(parser(), depth > 0)
     state.state_stack[:] = states
     state.value_stack[:] = [Statements() if isinstance(value, Statements) else value for value in values]
     place.line_ctr.char_pos, place.last_token = start, None
@@ -370,7 +254,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
         try:
             for token in cursor.lexer_thread.lex(state):
                 kind = token.type
-                _feed(table, state, token)
+                feed(table, state, token)
                 if kind == "NL" or kind == "SEMICOLON" or (kind == "RBRACE" and len(session.brackets) < depth):
                     rule, end = state.value_stack[-2], tokens[-1].end_pos or 0
                     break
@@ -380,7 +264,7 @@ def _unit(cursor: Any, text: str, start: int, depth: int, limits: Limits, source
                     break
                 tokens.append(token)
             else:
-                _feed(table, state, Token("NL", "\n", end, end_pos=end))
+                feed(table, state, Token("NL", "\n", end, end_pos=end))
                 rule, end = state.value_stack[-2], tokens[-1].end_pos or 0
             break
         except UnexpectedInput as error:
@@ -466,7 +350,7 @@ def _check_nodes(statement: Any, inside: bool, session: Session) -> bool:
                     current.span, "start with `net` or a class name",
                 )  # fmt: skip
             fine = False
-        stack.extend((child, depth + 1) for child in nodes.children(current))
+        stack.extend((child, depth + 1) for child in children(current))
     return fine
 
 
@@ -487,28 +371,3 @@ def _short_enough(path: Path, session: Session) -> bool:
         )
         return False
     return True
-
-
-def tokenize(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Token]:
-    """The tokens of a text that parses; comments and blanks lie in the gaps between them.
-
-    Raises ValueError on a text with a syntax error.
-    """
-    reading.session = Session(limits, text)
-    try:
-        cursor = parser().parse_interactive(text)
-        return list(cursor.iter_parse())
-    except (UnexpectedInput, TooDeep):
-        raise ValueError("the text has a syntax error") from None
-
-
-def accepted(text: str, limits: Limits = DEFAULT_LIMITS) -> frozenset[str]:
-    """The terminals that may come behind a text; none where it is wrong already."""
-    reading.session = Session(limits, text)
-    try:
-        cursor = parser().parse_interactive(text)
-        for _ in cursor.iter_parse():
-            pass
-        return frozenset(cursor.accepts())  # type: ignore[no-untyped-call]
-    except (UnexpectedInput, TooDeep):
-        return frozenset()

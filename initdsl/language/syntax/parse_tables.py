@@ -59,6 +59,6 @@ def _numbered(table: dict[str, Any]) -> dict[int, Any]:
 def write_tables() -> None:
     """Make the tables from the grammar and store them."""
     from .grammar import grammar_text
-    from .parse import built_parser
+    from .parser import built_parser
 
     PLACE.write_text(tables_of(built_parser(), grammar_text()), "utf-8")

@@ -33,10 +33,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from initdsl.language.syntax.nodes import Assign, Call, Name, walk
-from initdsl.linter.against_network import entries_of
+from initdsl.language.syntax.nodes import Assign, Call, Name
+from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.plan_helpers import entries_of
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.expressions.evaluate import EvalError
-from initdsl.language.syntax.nodes import Assign, Binary, Index, Name, walk
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.syntax.nodes import Assign, Binary, Index, Name
+from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File, Placed
 from initdsl.linter.values import constant

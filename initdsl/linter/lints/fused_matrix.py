@@ -36,14 +36,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from initdsl.language.syntax.nodes import Assign, Call, Name, String, walk
-from initdsl.linter.against_network import entries_of, refilled
+from initdsl.language.syntax.nodes import Assign, Call, Name, String
+from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.plan_helpers import entries_of, refilled
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from initdsl.network.describe import ModuleInfo
+    from initdsl.network.description import ModuleInfo
     from initdsl.planning.plan import Plan, PlanEntry
 
 

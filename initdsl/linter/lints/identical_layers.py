@@ -66,7 +66,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
             place = (
                 clause.rule.span if clause is not None else Span(0, len(file.source.line(1)) if file.source.text else 0)
             )
-            from initdsl.network.selectors.select import listed
+            from initdsl.text.wording import listed
 
             yield file.finding(
                 place, f"the layers of `{module.label}` are copies of one another, and no rule draws {listed([e.label for e in left], 2)}",

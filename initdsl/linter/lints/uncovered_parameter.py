@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     left = [*plan.uncovered, *plan.partial]
     if left:
-        from initdsl.network.selectors.select import listed
+        from initdsl.text.wording import listed
 
         count = "1 parameter" if len(left) == 1 else f"{len(left)} parameters"
         names = listed([entry.label for entry in left])

@@ -25,7 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers import default_registry
-from initdsl.language.syntax.nodes import Assign, Call, walk
+from initdsl.language.syntax.nodes import Assign, Call
+from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.values import is_function

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from initdsl.initializers import default_registry
-from initdsl.language.expressions.evaluate import FANS, FUNCTIONS
+from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.text.diagnostic import Diagnostic

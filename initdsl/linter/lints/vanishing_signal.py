@@ -31,9 +31,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from initdsl.linter.against_network import chains
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.plan_helpers import chains
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from initdsl import streams
-from initdsl.filling.seeded import isolated
-from initdsl.network.describe import Live, ModuleInfo, Network, TensorInfo, describe
+from initdsl.filling.random_state import isolated
+from initdsl.network.describe import describe
+from initdsl.network.description import Live, ModuleInfo, Network, TensorInfo
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 __all__ = ["Moments", "Sampled", "sample"]

@@ -11,11 +11,12 @@ from typing import Any
 from torch import nn
 
 from initdsl.formatter.layout import format as laid_out
-from initdsl.language.syntax.nodes import quoted
-from initdsl.network.describe import Live, ModuleInfo, Network, child_label
+from initdsl.network.description import Live, ModuleInfo, Network, child_label
+from initdsl.text.wording import quoted
 
-from .fit import Fit, Tensor, fit
+from .fit import fit
 from .sampling import Sampled, sample
+from .tensor import Fit, Tensor
 
 __all__ = ["Inferred", "infer"]
 
@@ -273,7 +274,7 @@ def _repaired(
 
 def _winners(net: nn.Module, ties: list[str], rules: list[_Rule]) -> dict[str, list[_Rule]]:
     """By tensor, the rules that have a say in it."""
-    from initdsl.api.plan import plan
+    from initdsl.planning.make import plan
 
     lines: list[str] = list(ties)
     of_line: dict[int, _Rule] = {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
-from initdsl.language.expressions.evaluate import Environment, EvalError, describe_value, evaluate
+from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.operators import Environment
+from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import (
     ClassPattern,
@@ -27,110 +27,18 @@ from initdsl.language.syntax.nodes import (
     Step,
     String,
     Union_,
-    View,
     Within,
-    linear_regex,
 )
-from initdsl.network.describe import MISSING, ClassInfo, ModuleInfo, Network, TensorInfo
+from initdsl.language.syntax.regex import linear_regex
+from initdsl.language.syntax.walk import walk
+from initdsl.network.description import MISSING, ModuleInfo, Network
 from initdsl.text.source import Span
+from initdsl.text.wording import listed, near
 
-__all__ = ["Frame", "Match", "Matcher", "Unmatched", "continued", "describe_tensor", "listed", "near"]
+from .classes import class_matches, compare, glob
+from .matches import FACTS, Frame, Match, State, Unmatched, continued, merge
 
-
-@dataclass(slots=True, eq=False)
-class Match:
-    """One thing a selector selects: a module, or (with `tensor`) a tensor as one of its owner's.
-
-    `bindings` are the bound indices; `scope` the modules whose attributes an expression may read after the owner's,
-    inner first; `frame` the match of the enclosing block it belongs to. `index` and `view` lead to a piece.
-    """
-
-    module: int
-    tensor: int | None = None
-    bindings: tuple[tuple[str, int], ...] = ()
-    scope: tuple[int, ...] = ()
-    frame: Match | None = None
-    index: Index | None = None
-    view: View | None = None
-
-
-class Frame:
-    """The modules a block's selector selected, and which of them a module lies in."""
-
-    def __init__(self, network: Network, matches: list[Match]):
-        self.network = network
-        self.matches = matches
-        self._places: dict[int, list[int]] = {}
-        self._inside: dict[int, list[Match]] = {}
-        for place, match in enumerate(matches):
-            self._places.setdefault(match.module, []).append(place)
-
-    @cached_property
-    def below(self) -> list[int]:
-        """The modules that lie in one of the block's matches."""
-        return self.network.reachable(*self._places)
-
-    def inside(self, module: int) -> list[Match]:
-        """The block's matches that a module lies in, in their order."""
-        found = self._inside.get(module)
-        if found is None:
-            above = self.network.ancestors(module)
-            places = sorted(place for index in above for place in self._places.get(index, ()))
-            found = self._inside[module] = [self.matches[place] for place in places]
-        return found
-
-
-@dataclass(frozen=True)
-class Unmatched:
-    """Why a selector selects nothing; a warning where the class is simply not in this network."""
-
-    message: str
-    span: Span
-    hint: str | None
-    name: str = "unmatched-selector"
-    warning: bool = False
-
-
-@dataclass(slots=True)
-class _State:
-    """A place a path has reached."""
-
-    module: int
-    tensor: int | None
-    bindings: tuple[tuple[str, int], ...]
-    root: int | None
-    frame: Match | None
-    index: Index | None = None
-
-
-def merge(a: tuple[tuple[str, int], ...], b: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...] | None:
-    """Both bindings together, or `None` where they contradict each other."""
-    if not a or not b or a == b:
-        return a or b
-    joined = dict(a)
-    for name, value in b:
-        if joined.setdefault(name, value) != value:
-            return None
-    return tuple(sorted(joined.items()))
-
-
-@lru_cache(maxsize=4096)
-def glob(pattern: str) -> re.Pattern[str]:
-    """A glob over one name."""
-    return re.compile("[^.]*".join(map(re.escape, re.split(r"\*+", pattern))) + r"\Z")
-
-
-@lru_cache(maxsize=4096)
-def _qualified(pattern: str) -> re.Pattern[str]:
-    return re.compile(r"(?:.*\.)?" + glob(pattern).pattern)
-
-
-def class_matches(pattern: str, cls: ClassInfo) -> bool:
-    """Whether a class goes by a (qualified, globbed) name."""
-    if "." in pattern:
-        compiled = _qualified(pattern)
-        return any(compiled.match(name) for name in cls.names)
-    return cls.name == pattern or ("*" in pattern and glob(pattern).match(cls.name) is not None)
+__all__ = ["Matcher"]
 
 
 EnvironmentOf = Callable[[int, tuple[tuple[str, int], ...], tuple[int, ...]], Environment]
@@ -217,7 +125,7 @@ class Matcher:
 
     def reach(self, path: Path, bindings: tuple[tuple[str, int], ...], scope: tuple[int, ...]) -> list[Match]:
         """What a path in an expression leads to: names in its indices are evaluated, never bound."""
-        states = [_State(0, None, bindings, None, Match(scope[0], None, bindings, scope[1:]) if scope else None)]
+        states = [State(0, None, bindings, None, Match(scope[0], None, bindings, scope[1:]) if scope else None)]
         self._binding = False
         try:
             for i, step in enumerate(path.steps):
@@ -226,12 +134,12 @@ class Matcher:
             self._binding = True
         return [Match(s.module, s.tensor, s.bindings, (), None, s.index) for s in states]
 
-    def _starts(self, path: Path, frame: Frame | None) -> list[_State]:
+    def _starts(self, path: Path, frame: Frame | None) -> list[State]:
         if path.root == "net":
-            return [_State(0, None, (), None, None)]
+            return [State(0, None, (), None, None)]
         if path.root is None:
-            return [_State(m.module, None, m.bindings, None, m) for m in frame.matches] if frame else []
-        return [_State(index, None, (), index, None) for index in self.of_class(path.root)]
+            return [State(m.module, None, m.bindings, None, m) for m in frame.matches] if frame else []
+        return [State(index, None, (), index, None) for index in self.of_class(path.root)]
 
     def _framed(self, matches: list[Match], frame: Frame | None) -> list[Match]:
         """Those inside the block, once for every match of its selector they lie in."""
@@ -246,15 +154,15 @@ class Matcher:
                     inside.append(Match(match.module, match.tensor, bindings, scope, above, match.index, match.view))
         return inside
 
-    def _step(self, states: list[_State], step: nodes.PathStep, last: bool) -> list[_State]:
-        found: list[_State] = []
+    def _step(self, states: list[State], step: nodes.PathStep, last: bool) -> list[State]:
+        found: list[State] = []
         if isinstance(step, Step) and step.name == "**":
             found = self._below(states, last)
             states = []
         for state in states:
             if state.tensor is not None:
                 if isinstance(step, Index) and state.index is None:
-                    found.append(_State(state.module, state.tensor, state.bindings, state.root, state.frame, step))
+                    found.append(State(state.module, state.tensor, state.bindings, state.root, state.frame, step))
             elif isinstance(step, Step):
                 found += self._named(state, step.name)
             else:
@@ -264,10 +172,10 @@ class Matcher:
             found = [s for s in found if self._holds(step.predicates, s)]
         return found
 
-    def _named(self, state: _State, name: str) -> list[_State]:
+    def _named(self, state: State, name: str) -> list[State]:
         network = self.network
         module = network.modules[state.module]
-        out: list[_State] = []
+        out: list[State] = []
         if "*" in name:
             compiled = glob(name)
             out = [self._at(state, child) for key, child in module.children.items() if compiled.match(key)]
@@ -279,13 +187,13 @@ class Matcher:
         child = module.children.get(name)
         return [] if child is None else [self._at(state, child)]
 
-    def _below(self, states: list[_State], last: bool) -> list[_State]:
+    def _below(self, states: list[State], last: bool) -> list[State]:
         """Everything below, each once however many ways lead to it: `**.**` on a deep net would have very many."""
-        alike: dict[Any, list[_State]] = {}
+        alike: dict[Any, list[State]] = {}
         for state in states:
             if state.tensor is None:
                 alike.setdefault((state.bindings, state.root, id(state.frame)), []).append(state)
-        out: list[_State] = []
+        out: list[State] = []
         for group in alike.values():
             below = self.network.reachable(*(state.module for state in group))
             out += [self._at(group[0], index) for index in below]
@@ -294,10 +202,10 @@ class Matcher:
                     out += [self._at(group[0], index, t) for t in self.network.modules[index].parameters.values()]
         return out
 
-    def _at(self, state: _State, module: int, tensor: int | None = None) -> _State:
-        return _State(module, tensor, state.bindings, state.root, state.frame)
+    def _at(self, state: State, module: int, tensor: int | None = None) -> State:
+        return State(module, tensor, state.bindings, state.root, state.frame)
 
-    def _indexed(self, state: _State, step: Index) -> list[_State]:
+    def _indexed(self, state: State, step: Index) -> list[State]:
         if len(step.items) != 1:
             raise EvalError("a module takes one index", step.span, name="bad-index")
         item = step.items[0]
@@ -334,13 +242,13 @@ class Matcher:
         key = self._key(module, places, value)
         return [] if key is None else [self._down(state, module, key, None)]
 
-    def _down(self, state: _State, module: ModuleInfo, key: str, bound: tuple[str, int] | None) -> _State:
+    def _down(self, state: State, module: ModuleInfo, key: str, bound: tuple[str, int] | None) -> State:
         child = module.children.get(key)
         bindings = state.bindings if bound is None else tuple(sorted((*state.bindings, bound)))
         if child is not None:
-            return _State(child, None, bindings, state.root, state.frame)
+            return State(child, None, bindings, state.root, state.frame)
         tensor = module.parameters.get(key, module.buffers.get(key))
-        return _State(module.index, tensor, bindings, state.root, state.frame)
+        return State(module.index, tensor, bindings, state.root, state.frame)
 
     def _places(self, module: ModuleInfo) -> list[tuple[int, str]]:
         """The children an index can reach, with their indices: positions in a list, else integer keys."""
@@ -366,7 +274,7 @@ class Matcher:
         return key if key in module.children or key in module.parameters or key in module.buffers else None
 
     def _sliced(
-        self, module: ModuleInfo, places: list[tuple[int, str]], item: Slice, state: _State
+        self, module: ModuleInfo, places: list[tuple[int, str]], item: Slice, state: State
     ) -> list[tuple[int, str]]:  # fmt: skip
         env = self.environment(state.module, state.bindings, ())
         bounds = []
@@ -401,7 +309,7 @@ class Matcher:
             return found
         found = self._class_only(pattern)
         if pattern.predicates:
-            states = [_State(index, None, (), index, None) for index in found]
+            states = [State(index, None, (), index, None) for index in found]
             self._check_predicates(pattern.predicates, states)
             found = [s.module for s in states if self._holds(pattern.predicates, s)]
         if not any(_has_names(p.value) for p in pattern.predicates if p.value is not None):
@@ -417,7 +325,7 @@ class Matcher:
             return None
         key = (pattern.name, pattern.subclasses, predicate.attribute)
         if key not in self._by_value:
-            states = [_State(index, None, (), index, None) for index in self._class_only(pattern)]
+            states = [State(index, None, (), index, None) for index in self._class_only(pattern)]
             self._check_predicates(pattern.predicates, states)
             values = self._by_value[key] = {}
             for state in states:
@@ -436,7 +344,7 @@ class Matcher:
         found.sort()
         return found
 
-    def _check_predicates(self, predicates: Iterable[Predicate], states: list[_State]) -> None:
+    def _check_predicates(self, predicates: Iterable[Predicate], states: list[State]) -> None:
         """An attribute that none of the things has is a mistake, not a condition that doesn't hold."""
         for predicate in predicates:
             if states and all(self._fact(predicate.attribute, s) is MISSING for s in states):
@@ -451,7 +359,7 @@ class Matcher:
         module = self.network.modules[index]
         return [*module.attributes(), *module.parameters, *module.absent, *module.children]
 
-    def _fact(self, name: str, state: _State) -> Any:
+    def _fact(self, name: str, state: State) -> Any:
         if state.tensor is not None:
             tensor = self.network.tensors[state.tensor]
             return getattr(tensor, name) if name in FACTS else MISSING
@@ -463,7 +371,7 @@ class Matcher:
             return True
         return None if name in module.absent else MISSING
 
-    def _holds(self, predicates: Iterable[Predicate], state: _State) -> bool:
+    def _holds(self, predicates: Iterable[Predicate], state: State) -> bool:
         for predicate in predicates:
             value = self._fact(predicate.attribute, state)
             if value is MISSING and predicate.attribute in FACTS:
@@ -483,11 +391,11 @@ class Matcher:
             if value is MISSING:
                 return False
             wanted = self._wanted(predicate, state)
-            if not _compare(predicate, value, wanted):
+            if not compare(predicate, value, wanted):
                 return False
         return True
 
-    def _wanted(self, predicate: Predicate, state: _State) -> Any:
+    def _wanted(self, predicate: Predicate, state: State) -> Any:
         node = predicate.value
         assert node is not None
         if predicate.attribute == "dtype" and isinstance(node, Name | String):
@@ -610,7 +518,7 @@ class Matcher:
             states = reached
         return Unmatched("this selects nothing", path.span, None)
 
-    def _explain_step(self, path: Path, states: list[_State], step: nodes.PathStep) -> Unmatched:
+    def _explain_step(self, path: Path, states: list[State], step: nodes.PathStep) -> Unmatched:
         network = self.network
         span = Span(step.span.start, step.span.end)
         modules = [network.modules[s.module] for s in states if s.tensor is None]
@@ -675,55 +583,6 @@ class Matcher:
         return Unmatched(f"there is no `{written}` in this network", pattern.span, hint, warning=True)
 
 
-FACTS = ("ndim", "numel", "shape", "dtype", "requires_grad")
-
-
-def continued(container: Selector, frame: Frame | None) -> Frame | None:
-    """The block that a selector behind `in` belongs to: only what starts with a dot continues one."""
-    if isinstance(container, Maybe):
-        container = container.selector
-    return frame if isinstance(container, Path) and container.root is None else None
-
-
-def near(word: str, words: Iterable[str]) -> str | None:
-    """A hint that names the nearest word, if any is near."""
-    candidates = [w for w in words if w != word]
-    found = get_close_matches(word, candidates, 1, 0.6)
-    if not found:
-        lower = [w for w in candidates if w.lower() == word.lower()]
-        found = lower[:1]
-    return f"did you mean `{found[0]}`?" if found else None
-
-
-def listed(words: list[str], most: int = 6) -> str:
-    """`a`, `b`, `c` and 4 more."""
-    shown = ", ".join(f"`{w}`" for w in words[:most])
-    return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
-
-
-def _compare(predicate: Predicate, value: Any, wanted: Any) -> bool:
-    if isinstance(value, list):
-        value = tuple(value)
-    match predicate.operator:
-        case "=":
-            return bool(value == wanted)
-        case "!=":
-            return bool(value != wanted)
-    numbers = (int, float)
-    if not (isinstance(value, numbers) and isinstance(wanted, numbers)):
-        if value is None:
-            return False
-        raise EvalError(
-            f"`{predicate.attribute}` is {describe_value(value)} and can't be ordered with {describe_value(wanted)}",
-            predicate.span,
-        )
-    return bool(
-        {"<": value < wanted, "<=": value <= wanted, ">": value > wanted, ">=": value >= wanted}[
-            str(predicate.operator)
-        ]
-    )
-
-
 @lru_cache(maxsize=65536)
 def _is_pure(selector: Selector) -> bool:
     """Whether a selector means the same wherever it stands: no names that are bound or looked up."""
@@ -735,13 +594,9 @@ def _has_pieces(selector: Selector) -> bool:
     """Whether a selector may select pieces of tensors."""
     return any(
         isinstance(n, Path) and (n.view is not None or (n.steps and isinstance(n.steps[-1], Index)))
-        for n in nodes.walk(selector)
+        for n in walk(selector)
     )
 
 
 def _has_names(node: Any) -> bool:
-    return any(n.kind in ("name", "length", "call", "member") for n in nodes.walk(node))
-
-
-def describe_tensor(tensor: TensorInfo) -> str:
-    return f"`{tensor.name}` {list(tensor.shape)}"
+    return any(n.kind in ("name", "length", "call", "member") for n in walk(node))

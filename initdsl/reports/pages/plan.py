@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from initdsl.planning.plan import Clause, Plan, PlanEntry
-from initdsl.reports.table import grouped, resolved, shown_place, summary
+from initdsl.planning.actions import Clause
+from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.reports.table import grouped, resolved, summary
+from initdsl.statistics.moments import Measure
+from initdsl.statistics.predicted import expected
+from initdsl.text.wording import shown_place
 
 from .shell import page
-from .tree import Leaf, Measure, Node, expected, further_names, tree
+from .tree import Leaf, Node, further_names, tree
 
 __all__ = ["plan_page"]
 

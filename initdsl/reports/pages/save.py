@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
+from initdsl.api.report import Report
 from initdsl.planning.plan import Plan
 from initdsl.reports.pages import plan_page
-from initdsl.reports.table import Report
 from initdsl.text.files import write_whole
 
 __all__ = ["html", "save", "suffix", "written"]
@@ -20,7 +20,7 @@ def html(made: Plan | Report) -> str:
     """The page of a plan, or of a report with what the network's tensors hold now."""
     if isinstance(made, Plan):
         return plan_page(made)
-    from initdsl.statistics.moments import measures
+    from initdsl.reports.measure import measures
 
     return plan_page(made.plan, measures(made.plan), made.engine)
 

@@ -1,13 +1,9 @@
-"""One forward and one backward pass, looked at from hooks: what each layer puts out, and the gradient it gets back.
-
-Only numbers are kept of what passes, so that the memory needed is that of a training step.
-"""
+"""Hooks that record what passes through each layer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +11,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from initdsl.network.describe import class_info, unwrap
-from initdsl.text.diagnostic import DiagnoseError, Diagnostic
+from initdsl.network.describe import class_info
+from initdsl.network.wrappers import unwrap
+from initdsl.statistics.moments import moments
 
-from .inputs import Inputs
-
-__all__ = ["Layer", "passes", "tensors_in"]
+__all__ = ["Functions", "Layer", "Recorder", "tensors_in"]
 
 
 # rows of activations that are compared with each other
@@ -85,7 +80,7 @@ CHANNELS_LAST = ("Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1D")
 RECTIFIERS = ("relu", "relu6", "threshold", "hardtanh")
 
 
-class _Recorder:
+class Recorder:
     """The layers of one pass, in the order in which they finish."""
 
     def __init__(self, net: nn.Module):
@@ -193,12 +188,12 @@ class _Recorder:
         return 1 if self.second and tensor.ndim > 2 else -1
 
 
-class _Functions(TorchFunctionMode):
+class Functions(TorchFunctionMode):
     """Sees the activation functions, wherever they are called."""
 
     NAMES = frozenset({*RECTIFIERS, "tanh", "sigmoid", "softmax"})
 
-    def __init__(self, recorder: _Recorder):
+    def __init__(self, recorder: Recorder):
         super().__init__()
         self.recorder = recorder
 
@@ -210,120 +205,10 @@ class _Functions(TorchFunctionMode):
         return output
 
 
-def passes(
-    net: nn.Module, inputs: Inputs, loss: Callable[[Any], torch.Tensor] | None,
-    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-) -> list[Layer]:  # fmt: skip
-    """One forward and one backward pass and one step of the optimizer; changes the network.
-
-    Without a loss, and where the output has none of its own, the gradient of every output element is a standard normal
-    number over the number of samples. Raises DiagnoseError where a pass fails, and says in which module.
-    """
-    recorder = _Recorder(net)
-    # gradients go through frozen layers too, whose weights no step changes
-    frozen = {id(p) for p in net.parameters() if not p.requires_grad}
-    for parameter in net.parameters():
-        parameter.requires_grad = parameter.is_floating_point() or parameter.is_complex()
-    recorder.given = {t.data_ptr() for t in tensors_in([*inputs.args, *inputs.kwargs.values()])}
-    with _hooked(net, recorder):
-        try:
-            with torch.enable_grad(), _Functions(recorder):
-                output = net(*inputs.args, **inputs.kwargs)
-        except Exception as error:
-            raise failed("forward", error, recorder.running, inputs) from error
-        recorder.forward = False
-        try:
-            with torch.enable_grad():
-                _backward(output, loss, recorder.keep)
-                if recorder.keep:
-                    _past_zeros(recorder)
-        except DiagnoseError:
-            raise
-        except Exception as error:
-            raise failed("backward", error, [], inputs) from error
-    for parameter in net.parameters():
-        if parameter.grad is not None and parameter.grad.layout != torch.strided:
-            parameter.grad = parameter.grad.to_dense()
-    _weights(net, recorder.layers, optimizer, frozen)
-    return recorder.layers
-
-
-@contextmanager
-def _hooked(net: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    handles = []
-    for module in net.modules():
-        handles.append(module.register_forward_pre_hook(recorder.enter, prepend=True))
-        handles.append(module.register_forward_hook(recorder.leave))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def failed(which: str, error: BaseException, running: list[tuple[str, nn.Module]], inputs: Inputs) -> DiagnoseError:
-    """The error of a pass: where in the network, and on which input."""
-    where = ""
-    if running:
-        name, module = running[-1]
-        where = f" in `{name or 'net'}` ({type(module).__name__})"
-    said = " ".join(str(error).split())
-    said = f"{said[:300]} ..." if len(said) > 300 else said
-    return DiagnoseError(
-        Diagnostic(
-            f"{which}-failed", f"the {which} pass failed{where} on {inputs}: {type(error).__name__}: {said}",
-            hint=None if inputs.given else "give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
-        )
-    )  # fmt: skip
-
-
 def _is_zero(module: nn.Module) -> bool:
     """Whether a layer's weight matrix starts at 0, so that no gradient gets through it."""
     weight = module._parameters.get("weight")
     return weight is not None and weight.ndim > 1 and not bool(weight.detach().any())
-
-
-def _past_zeros(recorder: _Recorder) -> None:
-    """Where a last layer of zeros has let no gradient through, start anew, with random gradients, before it."""
-    layers = recorder.layers
-    silent = [
-        i for i, layer in enumerate(layers) if layer.leaf and recorder.outputs[i] is not None and not layer.grad_rms > 0
-    ]
-    if not silent:
-        return
-    last = silent[-1]
-    # with a gradient anywhere before, it is no last layer that stops them, but a branch
-    if any(layer.grad_rms > 0 for layer in layers[: last + 1]):
-        return
-    after = next((layer.name for layer in layers[last + 1 :] if layer.weighted), layers[-1].name)
-    end = recorder.outputs[last]
-    assert end is not None
-    torch.autograd.backward([end], [torch.randn_like(end) / max(1, end.shape[0])])
-    for layer in layers[: last + 1]:
-        layer.beyond = after
-
-
-def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: bool) -> None:
-    value: torch.Tensor | None
-    if loss is not None:
-        value = loss(output)
-    else:
-        own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-        value = own if isinstance(own, torch.Tensor) else None
-    if value is not None:
-        value.backward(retain_graph=keep)  # type: ignore[no-untyped-call]
-        return
-    ends = [t for t in tensors_in(output) if t.requires_grad]
-    if not ends:
-        raise DiagnoseError(
-            Diagnostic(
-                "no-gradient", "no output of the network has a gradient",
-                hint="a network without parameters, or one that cuts its gradients, can't be diagnosed; a `loss=` may find one",
-            )
-        )  # fmt: skip
-    torch.autograd.backward(
-        ends, [torch.randn_like(t) / max(1, t.shape[0] if t.ndim else 1) for t in ends], retain_graph=keep
-    )
 
 
 # parts of an output that other parts tell of already
@@ -342,28 +227,6 @@ def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
     elif isinstance(value, tuple | list) and depth < 4:
         for part in value:
             yield from tensors_in(part, depth + 1)
-
-
-# ---- numbers
-
-
-def moments(values: torch.Tensor) -> tuple[float, float, float, int]:
-    """Mean, standard deviation and root mean square of all finite elements, and the number of the others."""
-    with torch.no_grad():
-        # float32 holds no squares of numbers above 1e19: exploding networks have those
-        work = values.reshape(-1).to(torch.float64 if values.device.type != "mps" else torch.float32)
-        finite = torch.isfinite(work)
-        if not bool(finite.all()):
-            left = work[finite]
-            other = work.numel() - left.numel()
-            work = left
-        else:
-            other = 0
-        if not work.numel():
-            return math.nan, math.nan, math.nan, other
-        variance, mean = torch.var_mean(work, correction=0)
-        m, v = float(mean), float(variance)
-        return m, math.sqrt(v), math.sqrt(v + m * m), other
 
 
 def _rows(values: torch.Tensor, axis: int) -> torch.Tensor:
@@ -404,71 +267,3 @@ def _dead(values: torch.Tensor, axis: int) -> float | None:
         if len(others) == 1
         else float((values.abs().amax(dim=others) == 0).float().mean())
     )
-
-
-# ---- weights
-
-
-def _weights(
-    net: nn.Module, layers: list[Layer], optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-    frozen: set[int],
-) -> None:  # fmt: skip
-    """What one step of the optimizer does to each weight, and which of its units it keeps alike."""
-    modules = dict(net.named_modules())
-    found: dict[str, tuple[nn.Module, nn.Parameter]] = {}
-    for layer in layers:
-        name = layer.name if layer.name != "net" else ""
-        module = modules.get(name)
-        if module is None or not layer.leaf:
-            continue
-        parameters = [p for p in module.parameters(recurse=False) if id(p) not in frozen and p.is_floating_point()]
-        if parameters:
-            found[layer.name] = (module, max(parameters, key=lambda p: (p.ndim, p.numel())))
-    for layer in layers:
-        if layer.name in found:
-            module, weight = found[layer.name]
-            if weight.ndim > 1 and weight.grad is not None:
-                axis = _unit_axis(type(module).__name__)
-                layer.symmetric, layer.units = _symmetric(weight.detach(), weight.grad.detach(), axis)
-    stepped = [p for p in net.parameters() if p.grad is not None and id(p) not in frozen]
-    if not stepped:
-        return
-    before = {id(p): p.detach().clone() for _, p in found.values() if p.grad is not None}
-    optimizer(stepped).step()
-    for layer in layers:
-        if layer.name in found:
-            now = found[layer.name][1]
-            old = before.get(id(now))
-            if old is not None:
-                size = moments(old)[2]
-                change = moments(now.detach().double() - old.double())[2]
-                layer.update_ratio = change / size if size else math.inf if change else 0.0
-
-
-def _unit_axis(cls: str) -> int:
-    """The dimension of a weight that counts its output units."""
-    return 1 if cls == "Conv1D" or cls.startswith("ConvTranspose") else 0
-
-
-def _symmetric(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> tuple[int, int]:
-    """How many units have the weights and the gradient of another one, and how many there are.
-
-    Rows are compared by their products with two random vectors.
-    """
-    with torch.no_grad():
-        values = weight.movedim(axis, 0).reshape(weight.shape[axis], -1).double()
-        gradient = gradient.movedim(axis, 0).reshape(values.shape).double()
-        if not bool(torch.isfinite(values).all()) or not bool(torch.isfinite(gradient).all()):
-            return 0, values.shape[0]
-        sides = torch.randn(values.shape[1], 4, dtype=torch.float64, device=values.device)
-        marks = torch.cat([_scaled(values) @ sides[:, :2], _scaled(gradient) @ sides[:, 2:]], dim=1)
-        order = marks[:, 0].argsort(stable=True)
-        near = ((marks[order][1:] - marks[order][:-1]).abs() < 1e-5 * math.sqrt(values.shape[1])).all(dim=1)
-        edge = torch.zeros(1, dtype=torch.bool, device=near.device)
-        return int((torch.cat([near, edge]) | torch.cat([edge, near])).sum()), values.shape[0]
-
-
-def _scaled(rows: torch.Tensor) -> torch.Tensor:
-    """Rows over the root mean square of all of them."""
-    size = float(rows.pow(2).mean().sqrt())
-    return rows / size if size else rows

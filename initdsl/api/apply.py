@@ -1,0 +1,55 @@
+"""`apply`: rules on a network, carried out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from initdsl.filling.sharded.agree import agreed
+from initdsl.language.rules.loader import Rules
+from initdsl.network.description import Network
+from initdsl.planning.make import plan, warn_of
+from initdsl.planning.plan import PlanEntry
+
+from .report import Report
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["apply"]
+
+
+def apply(
+    net: nn.Module, rules: Rules, *, seed: int | None = None, vars: Mapping[str, Any] | None = None,
+    strict: bool = False, on_init: Callable[[PlanEntry], Any] | None = None,
+    initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
+    sample: torch.Tensor | Any = None,
+) -> Report:  # fmt: skip
+    """Fill a network in place by its rules; returns what was done.
+
+    `rules` are text, a path (a `Path`, or a string that ends in `.init`) or a compiled `RuleSet`. `seed` gives every
+    parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
+    override `let` names. `strict` refuses a rule set that leaves a parameter uncovered. `on_init` is called with every
+    filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
+    leave. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
+    a dict of keyword arguments; without such a rule it is not looked at.
+
+    Raises ParseError, RuleError or ResolveError before anything changes, ApplyError where a fill failed: then
+    parameters, buffers, ties and random states are as they were.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> report = apply(net, "Linear.weight ~ normal(0, 0.01); Linear.bias = 0", on_init=print)
+    Init net[0].weight [8, 4] ~ normal(0, 0.01)
+    Init net[0].bias [8] = 0
+    Init net[2].weight [2, 8] ~ normal(0, 0.01)
+    Init net[2].bias [2] = 0
+    """
+    if isinstance(net, Network):
+        raise TypeError("a described network has nothing to fill; `plan` takes it")
+    with agreed(net):
+        made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
+        warn_of(made)  # first: where a warning is made an error, nothing has changed
+    return made.apply(on_init, sample)

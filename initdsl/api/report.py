@@ -1,0 +1,106 @@
+"""`Report`: what a fill did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from initdsl.reports.table import plan_text, summary, table
+
+if TYPE_CHECKING:
+    from initdsl.planning.plan import Plan, PlanEntry
+
+__all__ = ["Report"]
+
+
+REPORT_FORMAT = "initdsl-report"
+
+
+REPORT_VERSION = 1
+
+
+class Report:
+    """What an initialisation did: iterable over its entries, in the order of `named_parameters()`.
+
+    `uncovered` are the parameters no rule reached, `unmatched` the statements that selected nothing, `tied` the names
+    of every tensor that rules made one, `partial` the parameters of which only slices were set.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.entries: list[PlanEntry] = [e for e in plan.entries if e.base is not None or e.edits]
+
+    @property
+    def seed(self) -> int | None:
+        return self.plan.seed
+
+    @property
+    def uncovered(self) -> list[str]:
+        """Names of the parameters that no rule reached; they keep the values they had."""
+        return [e.name for e in self.plan.uncovered]
+
+    @property
+    def partial(self) -> list[str]:
+        """Names of the parameters of which only slices were set, or that were only edited."""
+        return [e.name for e in self.plan.partial]
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The statements that selected nothing, as written."""
+        return self.plan.unmatched
+
+    @property
+    def tied(self) -> list[tuple[str, ...]]:
+        """The names of every tensor that was tied."""
+        return self.plan.tied
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of rules that did what they say."""
+        return [note.message for note in self.plan.notes]
+
+    @property
+    def engine(self) -> str:
+        """What drew: torch's generator, or the streams and their kernel."""
+        if self.seed is None:
+            return "torch's global generator"
+        from initdsl import streams
+
+        return f"stream v1, seed {self.seed} ({streams.engine()})"
+
+    def __iter__(self) -> Iterator[PlanEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, name: str) -> PlanEntry:
+        return self.plan.by_name[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, versioned."""
+        plan = self.plan.to_dict()
+        return {
+            **plan, "format": REPORT_FORMAT, "version": REPORT_VERSION, "uncovered": self.uncovered,
+            "partial": self.partial, "unmatched": self.unmatched, "tied": [list(t) for t in self.tied],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return plan_text(self.plan, group=False)
+
+    def __repr__(self) -> str:
+        return f"<Report: {summary(self.plan)}>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
+
+        The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
+        the file can't be written; then what was there before still is.
+        """
+        from initdsl.reports.pages.save import save
+
+        save(self, path)
+
+    def _repr_html_(self) -> str:
+        return table(self.plan)

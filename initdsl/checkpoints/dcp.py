@@ -1,0 +1,123 @@
+"""Directories of torch.distributed.checkpoint, read in pieces.
+
+torch's own reader unpickles whatever `.metadata` names; this one makes the classes of `ALLOWED` and no others.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from initdsl.text.failures import header_error, reason
+from initdsl.text.files import read_whole
+
+from .store import Described, Piece, Store, boxes
+
+__all__ = ["Checkpoint", "read_bounded"]
+
+
+LARGEST = 256 << 20  # of an index, or of what a DCP directory says of itself
+
+
+class Checkpoint(Store):
+    """A directory that `torch.distributed.checkpoint` wrote: read a rank's part of a tensor at a time, by one process."""
+
+    def __init__(self, where: str):
+        super().__init__(where)
+        data = read_bounded(os.path.join(where, ".metadata"))
+        try:
+            found = _Metadata(io.BytesIO(data)).load()
+            self.data = {(k.fqn, tuple(k.offset)): v for k, v in found.storage_data.items() if k.offset is not None}
+            self.chunks: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+            for name, entry in found.state_dict_metadata.items():
+                if hasattr(entry, "chunks"):
+                    if not isinstance(name, str) or not isinstance(entry.properties.dtype, torch.dtype):
+                        raise TypeError("a tensor has no name or no dtype")
+                    self.tensors[name] = Described(_sizes(entry.size), entry.properties.dtype)
+                    self.chunks[name] = [(_sizes(chunk.offsets), _sizes(chunk.sizes)) for chunk in entry.chunks]
+        except Exception as error:  # somebody's bytes: there is no telling what an unpickler says of them
+            reason = header_error(error) if isinstance(error, pickle.UnpicklingError) else "its metadata is damaged"
+            raise ValueError(f"`{where}` is no readable DCP directory: {reason}") from None
+
+    def pieces(self, name: str) -> Iterator[Piece]:
+        full = self.renamed.get(name, name)
+        for offsets, sizes in self.chunks[full]:
+            place = self.data.get((full, offsets))
+            if place is None:
+                raise ValueError(f"`{self.where}` has no data for `{name}` at {list(offsets)}")
+            if getattr(place, "transform_descriptors", None):
+                raise ValueError(f"`{name}` in `{self.where}` is stored compressed, which can't be read")
+            values = self._stored(place, name)
+            if values.shape != sizes:
+                raise ValueError(f"`{name}` in `{self.where}` has shape {list(values.shape)}, not {list(sizes)}")
+            for extents, _ in boxes(sizes):
+                shifted = tuple(range(e.start + o, e.stop + o) for e, o in zip(extents, offsets, strict=True))
+                yield Piece(shifted, values[tuple(slice(e.start, e.stop) for e in extents)])
+
+    def _stored(self, place: Any, name: str) -> torch.Tensor:
+        path = os.path.join(self.where, os.path.basename(str(place.relative_path)))
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError(f"`{path}` is not a file")
+        try:
+            offset, length = _sizes((place.offset, place.length))
+            with open(path, "rb") as file:
+                if offset + length > os.path.getsize(path):
+                    raise ValueError("it ends too soon")
+                file.seek(offset)
+                data = file.read(length)
+            values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            if not isinstance(values, torch.Tensor):
+                raise TypeError("there is no tensor")
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"can't read `{name}` from `{path}`: {header_error(error)}") from None
+        return values.detach()
+
+
+def _sizes(numbers: Any) -> tuple[int, ...]:
+    """Numbers of a file as a shape. Raises ValueError for those that are none."""
+    found = tuple(numbers)
+    if not all(type(number) is int and 0 <= number < 2**63 for number in found):
+        raise ValueError("a size or a place is no number")
+    return found
+
+
+ALLOWED = {
+    "torch.distributed.checkpoint.metadata": {
+        "TensorStorageMetadata", "BytesStorageMetadata", "MetadataIndex", "_MEM_FORMAT_ENCODING", "TensorProperties",
+        "ChunkStorageMetadata", "StorageMeta", "Metadata",
+    },
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.serialization": {"_get_layout"},
+    "torch": {"Size"},
+    "pathlib": {"PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"},
+    "collections": {"OrderedDict"},
+}  # fmt: skip
+
+
+# the unpickler in C makes room for all the places below one that a file merely names
+_Unpickler: Any = pickle._Unpickler
+
+
+class _Metadata(_Unpickler):  # type: ignore[misc]
+    """Reads what DCP writes about a checkpoint, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name in ALLOWED.get(module, ()):
+            return super().find_class(module, name)
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        raise pickle.UnpicklingError(f"it names `{module}.{name}`, which a checkpoint's metadata has no use for")
+
+
+def read_bounded(path: str) -> bytes:
+    try:
+        return read_whole(path, LARGEST)
+    except OSError as error:
+        raise OSError(f"can't read `{path}`: {reason(error)}") from None

@@ -1,0 +1,187 @@
+"""Networks constructed without memory, and without drawing anything."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from initdsl import streams
+from initdsl.network.kinds import is_sharded
+from initdsl.text.diagnostic import Diagnostic, ResolveError
+
+__all__ = ["Undrawn", "construct", "like", "unallocated"]
+
+
+# ---- building
+
+
+def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
+    """What a factory builds, its parameters on the meta device. Raises TypeError or ResolveError, see `materialize`."""
+    from initdsl.filling.random_state import isolated
+
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise TypeError(
+            f"a factory is called without arguments and returns an nn.Module, this is {type(factory).__name__}: "
+            "write `lambda: Net(...)`"
+        )
+    # What a constructor draws for parameters is thrown away; what it draws for buffers shall be the seed's.
+    key = None if seed is None else streams.key(seed, "<construction>")
+    try:
+        with isolated(key), unallocated():
+            net = factory()
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error) and "incompatible tensor type" not in str(error):
+            raise
+        raise ResolveError(
+            Diagnostic(
+                "needs-values", f"the constructor{_whose(error)} needs the values of parameters, which have no memory yet: {error}",
+                hint="moving the network is left to `device=`; what can't be changed is built as usual and filled by `initdsl.apply`",
+            )
+        ) from error  # fmt: skip
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"the factory returned {type(net).__name__}, not an nn.Module")
+    return net
+
+
+def _whose(error: BaseException) -> str:
+    """The module in whose code an error came up, as ` of ...`; nothing where that is torch's or none."""
+    frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    owners = [type(owner) for owner in frames if isinstance(owner, nn.Module)]
+    own = [cls for cls in owners if not cls.__module__.startswith("torch.")]
+    return f" of `{own[-1].__name__}`" if own else ""
+
+
+@contextmanager
+def unallocated() -> Iterator[None]:
+    """Parameters registered by this thread in this block go to the meta device; buffers are real.
+
+    Objects that are registered twice stay one object.
+    """
+    known, places = WeakIdKeyDictionary(), WeakIdKeyDictionary()
+    mine = threading.get_ident()
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or threading.get_ident() != mine or not _replaceable(parameter):
+            return None
+        made = known.get(parameter)  # type: ignore[no-untyped-call]
+        if made is None:
+            made = known[parameter] = _without_memory(parameter)
+            places[made] = parameter.device
+        found: nn.Parameter = made
+        return found
+
+    handle = nn.modules.module.register_module_parameter_registration_hook(register)  # type: ignore[arg-type]
+    try:
+        with _Unmoved(places):
+            yield
+    finally:
+        handle.remove()
+
+
+class Undrawn(TorchFunctionMode):
+    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWING:
+            tensor = args[0] if args else kwargs.get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
+
+
+class _Unmoved(Undrawn):
+    """Code of networks that asks where a parameter of `places` is gets the device kept there, not the meta device.
+
+    So what it makes on that device has values, and what it would copy from the parameter fails, and is not left out; what
+    it computes of both has no memory either.
+    """
+
+    def __init__(self, places: Mapping[Any, torch.device]):
+        super().__init__()
+        self.places = places
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _ASKING and args[0] in self.places and _asked_by_a_network():
+            return func(torch.empty(0, device=self.places[args[0]]))
+        mixed = self.places and _on_meta((args, kwargs))
+        if mixed and _written_has_memory(func, args, kwargs):  # torch itself would refuse some, and leave out others
+            raise NotImplementedError(f"`{func.__name__}` would write the values of a meta tensor")
+        try:
+            return super().__torch_function__(func, types, args, kwargs)
+        except RuntimeError:
+            if not mixed:
+                raise
+            args, kwargs = _without_values((args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _written_has_memory(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a function would write to a tensor with memory: by its name, in place, or to `out`."""
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") and (not name.endswith("__") or name.startswith(("__i", "__set")))
+    written = [*(args[:1] if in_place else ()), kwargs.get("out")]
+    return any(isinstance(tensor, torch.Tensor) and not tensor.is_meta for tensor in written)
+
+
+def _on_meta(value: Any) -> bool:
+    if isinstance(value, list | tuple | dict):
+        return any(map(_on_meta, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, torch.Tensor) and value.is_meta
+
+
+def _without_values(value: Any) -> Any:
+    """Arguments with every tensor on the meta device."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_values, value))
+    if isinstance(value, dict):
+        return {key: _without_values(item) for key, item in value.items()}
+    return value.to("meta") if isinstance(value, torch.Tensor) else value
+
+
+_DRAWING = {
+    *(getattr(nn.init, name) for name in ("kaiming_uniform_", "normal_", "uniform_")),  # those that modes see whole
+    *(getattr(torch.Tensor, name) for name in ("bernoulli_", "cauchy_", "exponential_", "geometric_")),
+    *(getattr(torch.Tensor, name) for name in ("log_normal_", "normal_", "random_", "uniform_")),
+}
+
+
+_ASKING = {torch.Tensor.device.__get__, torch.Tensor.is_meta.__get__}  # type: ignore[attr-defined]
+
+
+def _asked_by_a_network() -> bool:
+    """Whether an attribute of a tensor is read by other code than torch's and ours, which rely on what it really is."""
+    asking = sys._getframe(2).f_globals.get("__name__", "")
+    return asking.partition(".")[0] not in ("torch", "initdsl")
+
+
+def _replaceable(parameter: nn.Parameter) -> bool:
+    if parameter.is_meta or nn.parameter.is_lazy(parameter):
+        return False
+    return parameter.layout == torch.strided and not hasattr(parameter, "placements")
+
+
+def _without_memory(parameter: nn.Parameter) -> nn.Parameter:
+    empty = torch.empty_strided(parameter.size(), parameter.stride(), dtype=parameter.dtype, device="meta")
+    return like(parameter, empty)
+
+
+def like(parameter: nn.Parameter, tensor: torch.Tensor) -> nn.Parameter:
+    """A parameter on `tensor` with the class and the attributes of another."""
+    made = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
+    if is_sharded(parameter):
+        return made
+    made.__dict__.update(parameter.__dict__)
+    if type(parameter) is not type(made):
+        made.__class__ = type(parameter)
+    return made

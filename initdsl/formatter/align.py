@@ -1,0 +1,73 @@
+"""Columns of neighbouring statements, aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from initdsl.text.wording import cell_width
+
+from .entries import Entry
+from .lines import INDENT, WIDTH
+
+__all__ = ["align"]
+
+
+# operators are aligned while the shortest and the longest line before them differ by at most this
+SPREAD = 16
+
+
+# ---- the text of all entries: alignment, then lines
+
+
+def align(entries: list[Entry]) -> None:
+    """Put the operators, then the trailing comments, of neighbouring lines below each other."""
+    for run in _runs(entries, lambda e: e.parts and e.parts[0]):
+        for section in _sections([_columns(entry) for entry in run], WIDTH):
+            size = max(_columns(run[i])[0] for i in section)
+            for i in section:
+                width, _ = _columns(run[i])
+                _, left, operator, right = cast(tuple[str, str, str, str], run[i].parts)
+                run[i].lines = [f"{' ' * (run[i].depth * INDENT)}{left}{' ' * (size - width)} {operator}{right}"]
+    for run in _runs(entries, lambda e: "" if e.comment and e.single else None):
+        widths = [cell_width(entry.lines[0]) for entry in run]
+        for section in _sections([(width, 0) for width in widths], max(widths)):
+            size = max(widths[i] for i in section)
+            for i in section:
+                run[i].distance = 2 + size - widths[i]
+
+
+def _columns(entry: Entry) -> tuple[int, int]:
+    """Where the operator of a statement ends, and the cells behind it."""
+    _, left, operator, right = cast(tuple[str, str, str, str], entry.parts)
+    return entry.depth * INDENT + cell_width(left) + 1 + len(operator), cell_width(right)
+
+
+def _runs(entries: list[Entry], key: Callable[[Entry], str | None]) -> Iterator[list[Entry]]:
+    """Entries on adjacent lines that share a key; `None` is no key."""
+    run: list[Entry] = []
+    for entry in entries:
+        if run and (entry.blank or entry.depth != run[-1].depth or key(entry) != key(run[-1])):
+            yield run
+            run = []
+        if key(entry) is not None:
+            run.append(entry)
+    if run:
+        yield run
+
+
+def _sections(columns: list[tuple[int, int]], width: int) -> Iterator[list[int]]:
+    """A run cut where alignment would move a line too far, or over the width."""
+    section: list[int] = []
+    low = high = longest = 0
+    for i, (column, rest) in enumerate(columns):
+        if section:
+            low, high, longest = min(low, column), max(high, column), max(longest, rest)
+        if not section or high - low > SPREAD or high + longest > width:
+            if section:
+                yield section
+            section = []
+            low, high, longest = column, column, rest
+        section.append(i)
+    if section:
+        yield section

@@ -1,0 +1,138 @@
+"""mmengine's `init_cfg`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .calls import Arguments, kaiming, number_text, quoted_name, refusal, shape_call, unknown
+
+__all__ = ["as_list", "init_configs", "mmengine"]
+
+
+# the right-hand side for the weight
+MMENGINE: dict[str, Callable[[Arguments], str]] = {
+    "Constant": lambda a: f"= {a.number('val')}",
+    "Xavier": lambda a: f"~ xavier_{shape_call(a)}({'' if (g := a.number('gain', 1)) == '1' else g})",
+    "Normal": lambda a: f"~ normal({a.number('mean', 0)}, {a.number('std', 1)})",
+    "TruncNormal": lambda a: "~ trunc_normal({}, {}, {}, {})".format(
+        a.number("mean", 0), a.number("std", 1), a.number("a", -2), a.number("b", 2)
+    ),
+    "Uniform": lambda a: f"~ uniform({a.number('a', 0)}, {a.number('b', 1)})",
+    "Kaiming": lambda a: f"~ {kaiming(a, shape_call(a), 'fan_out', 'relu')}",
+    "Caffe2Xavier": lambda a: "~ kaiming_uniform(a=1)",
+}
+
+
+def init_configs(values: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """`(where, init_cfg)` for a network's settings and those of its parts, outer ones first."""
+    if isinstance(values, Mapping):
+        if "init_cfg" in values and values["init_cfg"] is not None:
+            yield place, values["init_cfg"]
+        for name, part in values.items():
+            if name != "init_cfg" and isinstance(part, Mapping):
+                below = place if name == "model" and place == "net" else f"{place}{_step(str(name))}"
+                yield from init_configs(part, below)
+
+
+def as_list(value: Any, what: str) -> list[Any]:
+    """The items of a list, one that stands alone, or none."""
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, str | Mapping):
+        return [value]
+    raise refusal("bad-settings", f"{what} is a list, not {value!r:.200}")
+
+
+def _step(name: str) -> str:
+    return "".join(f".{part}" if part.isidentifier() else f"[{quoted_name(part)}]" for part in name.split("."))
+
+
+def mmengine(values: Any, place: str) -> Iterator[str]:
+    found = list(init_configs(values, place)) or [(place, values)]
+    for where, config in found:
+        configs = config if isinstance(config, list | tuple) else [config]
+        for each in configs:
+            if not isinstance(each, Mapping):
+                raise refusal("bad-settings", f"an `init_cfg` is a dict with a `type`, not {each!r:.200}")
+            yield from _one_config(each, where)
+
+
+def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
+    left = dict(config)
+    override, layer = left.pop("override", None), left.pop("layer", None)
+    inside = "" if place == "net" else f" in {place}"
+    layers = as_list(layer, "`layer`")
+    if left.get("type") == "Pretrained":
+        yield _pretrained(left, place)
+        return
+    weight, bias = _weight_and_bias(left)
+    if not layers and override is None:
+        yield f"# without `layer` or `override`, mmengine's {left['type']} selects nothing"
+    if layers:
+        classes = [_class(each) for each in layers]
+        yield (
+            f"{', '.join(f'{c}+.weight' for c in classes)} {weight}"
+            if not inside
+            else "\n".join(f"{c}+.weight{inside} {weight}" for c in classes)
+        )
+        yield from (f"{c}+.bias{inside}? = {bias}" for c in classes)
+    for each in as_list(override, "`override`"):
+        if not isinstance(each, Mapping):
+            raise refusal("bad-settings", f"an `override` is a dict with a `name`, not {each!r:.200}")
+        more = dict(each)
+        name = more.pop("name", None)
+        if not isinstance(name, str):
+            raise refusal("bad-settings", f"an `override` needs a `name`: {each!r:.200}")
+        if more and "type" not in more:
+            raise refusal("bad-settings", f"the override of `{name}` has arguments and no `type`")
+        more.pop("layer", None)
+        target = f"{place}{_step(name)}"
+        if more.get("type") == "Pretrained":
+            yield _pretrained(more, target)
+            continue
+        weight, bias = _weight_and_bias(more or left)
+        yield f"*.weight in {target} {weight}"
+        yield f"*.bias in {target}? = {bias}"
+
+
+def _weight_and_bias(config: Mapping[str, Any]) -> tuple[str, str]:
+    name = config.get("type")
+    if not isinstance(name, str) or name not in MMENGINE:
+        raise unknown("mmengine", name, [*MMENGINE, "Pretrained"])
+    a = Arguments(str(name), {k: v for k, v in config.items() if k != "type"})
+    bias = a.number("bias", 0)
+    prior = a.take("bias_prob", None)
+    if prior is not None:
+        told = number_text(prior, f"`bias_prob` of `{name}`")
+        bias = f"-log((1 - {told}) / {told})"
+    weight = MMENGINE[str(name)](a)
+    a.done()
+    return weight, bias
+
+
+def _class(name: Any) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise refusal("bad-settings", f"a `layer` is the name of a class, not {name!r:.200}")
+    return name
+
+
+LOADED = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def _pretrained(config: Mapping[str, Any], place: str) -> str:
+    a = Arguments("Pretrained", {k: v for k, v in config.items() if k != "type"})
+    path, prefix = a.take("checkpoint", None), a.take("prefix", None)
+    a.take("map_location", None)
+    a.done()
+    if not isinstance(path, str):
+        raise refusal("bad-argument", "`Pretrained` needs `checkpoint`")
+    if "://" in path or not path.endswith(LOADED):
+        raise refusal(
+            "bad-settings", f"`{path}` is no file that a rule file can load: {', '.join(LOADED)}",
+            "save the checkpoint beside the rule file, and name that",
+        )  # fmt: skip
+    prefix = "" if not prefix else f", prefix={quoted_name(prefix if str(prefix).endswith('.') else f'{prefix}.')}"
+    return f"{place} = load({quoted_name(path)}{prefix}, missing=skip)"

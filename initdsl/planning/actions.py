@@ -1,0 +1,166 @@
+"""Actions: one write each, of what, into which piece of which tensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from initdsl.initializers import Bernoulli, Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
+from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Expr, Keep
+from initdsl.network.selectors.matches import Match
+from initdsl.text.wording import value_text
+
+__all__ = [
+    "Action",
+    "Clause",
+    "CopyFrom",
+    "Draw",
+    "Expression",
+    "Kept",
+    "Load",
+    "Payload",
+    "Reset",
+    "Value",
+    "builds_on_values",
+    "call_name",
+    "payload_dict",
+    "read_by",
+]
+
+
+def read_by(action: Action) -> set[int]:
+    if isinstance(action.payload, Expression):
+        return set(action.payload.reads)
+    return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
+
+
+def call_name(action: Action) -> str:
+    if isinstance(action.payload, Draw):
+        return action.payload.initializer.name
+    rule = action.clause.rule
+    if isinstance(rule, Assign) and isinstance(rule.value, Call):
+        return rule.value.function
+    return "the rule"
+
+
+def builds_on_values(action: Action) -> bool:
+    return action.operator not in ("=", "~") or (isinstance(action.payload, Expression) and action.payload.reads_itself)
+
+
+@dataclass(eq=False)
+class Clause:
+    """One statement where it stands: which `let`s it sees, and in which file."""
+
+    number: int
+    rule: Assign | Keep | Default | Copy
+    lets: Any
+    frame: Any
+    targets: Any  # the selector this clause fills
+    hits: int = 0  # tensors it has a say in, in the end
+    selected: int = 0  # tensors it selects
+
+    @property
+    def whole(self) -> str:
+        return self.rule.kind
+
+
+@dataclass(slots=True)
+class Draw:
+    """An initializer that fills a tensor: its function and bound arguments."""
+
+    initializer: Initializer
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        shown = ", ".join(
+            f"{p.name}={value_text(self.arguments[p.name])}" for p in self.initializer.parameters
+            if p.required or self.arguments[p.name] != p.default
+        )  # fmt: skip
+        return f"{self.initializer.name}({shown})"
+
+
+@dataclass(slots=True)
+class Value:
+    """One number for every element."""
+
+    value: float | int | bool
+
+    def __str__(self) -> str:
+        return value_text(self.value)
+
+
+@dataclass(slots=True)
+class Expression:
+    """An expression that looks at tensors or draws within: evaluated when its turn comes."""
+
+    expr: Expr
+    finite: bool  # whether a result that is not finite is an error
+    reads: tuple[int, ...] = ()
+    reads_itself: bool = False  # it builds on the values that are there: then it is an edit
+
+
+@dataclass(slots=True)
+class Load:
+    """A tensor of a file, of the shape it had when the plan was made."""
+
+    path: str
+    key: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f'load("{self.path}", key="{self.key}")'
+
+
+@dataclass(slots=True)
+class CopyFrom:
+    """The final values of another tensor."""
+
+    tensor: int
+
+
+@dataclass(slots=True)
+class Reset:
+    """The module's own `reset_parameters`."""
+
+    module: int
+
+
+@dataclass(slots=True)
+class Kept:
+    """Left as it is."""
+
+
+Payload = Distribution | Draw | Value | Expression | Load | CopyFrom | Reset | Kept
+
+
+@dataclass(slots=True)
+class Action:
+    """One write: what, into which piece of which tensor, by which clause.
+
+    `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor).
+    """
+
+    clause: Clause
+    operator: str
+    payload: Payload
+    match: Match
+    shape: tuple[int, ...]
+    view: tuple[int, ...] | None = None
+    index: tuple[Any, ...] | None = None
+
+
+def payload_dict(payload: Payload) -> dict[str, Any] | None:
+    """What is written, as JSON-ready values, where the plan knows it; numbers JSON has no word for as text."""
+    match payload:
+        case Value():
+            found: dict[str, Any] = {"kind": "constant", "value": payload.value}
+        case Draw():
+            found = {"kind": payload.initializer.name, **payload.arguments}
+        case Load():
+            found = {"kind": "load", "path": payload.path, "key": payload.key}
+        case Constant() | Uniform() | Normal() | TruncatedNormal() | Bernoulli():
+            found = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
+        case _:
+            return None
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}

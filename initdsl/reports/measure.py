@@ -1,0 +1,34 @@
+"""What a network's tensors hold, for the pages of reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from initdsl.filling.read import tensor_of
+from initdsl.statistics.moments import Measure, measure
+
+if TYPE_CHECKING:
+    from initdsl.planning.plan import Plan
+
+__all__ = ["measures"]
+
+
+# tensors with a histogram each; of more, the first of every folded group's would be lost in the size of the page
+MOST_HISTOGRAMS = 4000
+
+
+def measures(plan: Plan) -> dict[int, Measure]:
+    """What every tensor of a carried out plan holds now, by index; those without memory are left out."""
+    found = {}
+    bars = len(plan.entries) <= MOST_HISTOGRAMS
+    with torch.no_grad():
+        for number, entry in enumerate(plan.entries):
+            tensor = tensor_of(plan, entry)
+            if tensor is None or tensor.is_meta or tensor.layout != torch.strided or tensor.is_complex():
+                continue
+            # of very many tensors, some have a histogram, so that what is folded is drawn from those
+            step = max(1, len(plan.entries) // MOST_HISTOGRAMS)
+            found[entry.tensor.index] = measure(tensor, histogram=bars or number % step == 0)
+    return found

@@ -1,0 +1,258 @@
+"""What an editor asks, answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcInvalidParams
+
+from initdsl.formatter.layout import format_range
+from initdsl.text.diagnostic import Edit, InitDSLError
+from initdsl.text.source import Span
+
+from .completion import completions
+from .documents import Document, diagnostic_of, markdown, range_of, uri_of
+from .hover import counts, definition, hover
+from .outline import Declaration, Refused, Symbol, outline, renamed, symbols
+from .pieces import Colour, coloured, cut
+from .session import Plain, Server
+from .text import Text
+
+__all__ = ["REQUESTS"]
+
+
+# the kind of a token in the grammar's table: its type in LSP
+TOKEN_TYPES = {
+    "comment": "comment", "string": "string", "regex": "regexp", "number": "number", "statement": "keyword",
+    "word": "keyword", "constant": "keyword", "pseudo": "keyword", "reserved": "keyword", "class": "class",
+    "step": "property", "function": "function", "parameter": "parameter", "definition": "variable", "name": "variable",
+    "operator": "operator",
+}  # fmt: skip
+
+
+LEGEND = sorted(set(TOKEN_TYPES.values()))
+
+
+MODIFIERS = ["declaration", "readonly"]
+
+
+COMPLETION_KINDS = {
+    "keyword": lsp.CompletionItemKind.Keyword, "class": lsp.CompletionItemKind.Class,
+    "member": lsp.CompletionItemKind.Property, "module": lsp.CompletionItemKind.Module,
+    "function": lsp.CompletionItemKind.Function, "parameter": lsp.CompletionItemKind.Field,
+    "enum": lsp.CompletionItemKind.EnumMember, "variable": lsp.CompletionItemKind.Variable,
+    "value": lsp.CompletionItemKind.Constant, "file": lsp.CompletionItemKind.File,
+}  # fmt: skip
+
+
+SYMBOL_KINDS = {
+    "let": lsp.SymbolKind.Constant, "use": lsp.SymbolKind.File, "block": lsp.SymbolKind.Namespace,
+    "statement": lsp.SymbolKind.Property,
+}  # fmt: skip
+
+
+# ---- what editors ask
+
+
+def _complete(server: Server, params: lsp.CompletionParams) -> lsp.CompletionList | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+    span, items = completions(document.text.text, document.offset(params.position), document.known, document.path)
+    range_ = document.range(span)
+    return lsp.CompletionList(
+        is_incomplete=False,
+        items=[
+            lsp.CompletionItem(
+                item.label, kind=COMPLETION_KINDS[item.kind], detail=item.detail or None, sort_text=f"{place:04}",
+                documentation=markdown(item.documentation) if item.documentation else None,
+                text_edit=lsp.TextEdit(range_, item.label),
+            )
+            for place, item in enumerate(items)
+        ],
+    )  # fmt: skip
+
+
+def _hover(server: Server, params: lsp.HoverParams) -> lsp.Hover | None:
+    document = server.documents.get(params.text_document.uri)
+    found = document and hover(document.text.text, document.offset(params.position), document.known)
+    if not document or not found:
+        return None
+    return lsp.Hover(markdown(found[1]), document.range(found[0]))
+
+
+def _definition(server: Server, params: lsp.DefinitionParams) -> lsp.Location | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+    found = definition(document.text.text, document.offset(params.position), document.path, document.known)
+    if found is None:
+        return None
+    path, span = found
+    if path is None:
+        return lsp.Location(document.uri, document.range(span))
+    with open(path, encoding="utf-8", newline="") as file:
+        return lsp.Location(uri_of(path), range_of(Text(file.read(), document.text.unit), span))
+
+
+def _prepare_rename(server: Server, params: lsp.PrepareRenameParams) -> lsp.Range | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+    found = outline(document.text.text)
+    at = found.name_at(document.offset(params.position))
+    declared = at is not None and (isinstance(at, Declaration) or found.declaration(at.name, at.piece) is not None)
+    return document.range(at.span) if at is not None and declared else None
+
+
+def _rename(server: Server, params: lsp.RenameParams) -> lsp.WorkspaceEdit | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+    try:
+        spans = renamed(document.text.text, document.offset(params.position), params.new_name)
+    except Refused as refused:
+        raise JsonRpcInvalidParams(str(refused)) from None
+    return lsp.WorkspaceEdit({document.uri: [lsp.TextEdit(document.range(span), params.new_name) for span in spans]})
+
+
+def _format(server: Server, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit] | None:
+    document = server.documents.get(params.text_document.uri)
+    return None if document is None else _laid_out(document, 1, len(document.text.starts))
+
+
+def _format_range(server: Server, params: lsp.DocumentRangeFormattingParams) -> list[lsp.TextEdit] | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+    end = params.range.end
+    # a range that ends before the first character of a line does not hold that line
+    last = end.line if end.character == 0 and end.line > params.range.start.line else end.line + 1
+    return _laid_out(document, params.range.start.line + 1, last)
+
+
+def _laid_out(document: Document, first: int, last: int) -> list[lsp.TextEdit] | None:
+    try:
+        return _edits(document, format_range(document.text.text, first, last, document.laid_out))
+    except InitDSLError:
+        return None
+
+
+def _edits(document: Document, edits: Sequence[Edit]) -> list[lsp.TextEdit]:
+    return [lsp.TextEdit(document.range(edit.span), edit.text) for edit in edits]
+
+
+def _fixes(server: Server, params: lsp.CodeActionParams) -> list[lsp.CodeAction] | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None or document.checked != document.text.text:
+        return None
+    asked = document.span(params.range)
+    only = params.context.only
+    if only and not any(
+        lsp.CodeActionKind.QuickFix.value.startswith(str(getattr(kind, "value", kind))) for kind in only
+    ):
+        return []
+    return [
+        lsp.CodeAction(
+            found.fix.title, kind=lsp.CodeActionKind.QuickFix, diagnostics=[diagnostic_of(document, found)],
+            is_preferred=found.fix.safe, edit=lsp.WorkspaceEdit({document.uri: _edits(document, found.fix.edits)}),
+        )
+        for found in document.found
+        if found.fix is not None and found.span is not None
+        and found.source is not None and found.source.text == document.checked
+        and found.span.start <= asked.end and asked.start <= found.span.end
+    ]  # fmt: skip
+
+
+def _symbols(server: Server, params: lsp.DocumentSymbolParams) -> Plain | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+
+    def place(offset: int) -> dict[str, int]:
+        line, column = document.text.place(offset)
+        return {"line": line, "character": column}
+
+    def shown(symbol: Symbol) -> dict[str, Any]:
+        range_ = {"start": place(symbol.span.start), "end": place(symbol.span.end)}
+        named = range_
+        if symbol.name_span != symbol.span:
+            named = {"start": place(symbol.name_span.start), "end": place(symbol.name_span.end)}
+        found: dict[str, Any] = {
+            "name": symbol.name, "kind": SYMBOL_KINDS[symbol.kind].value, "range": range_, "selectionRange": named,
+        }  # fmt: skip
+        if symbol.children:
+            found["children"] = [shown(child) for child in symbol.children]
+        return found
+
+    return Plain([shown(symbol) for symbol in symbols(document.text.text)])
+
+
+def _tokens(server: Server, params: lsp.SemanticTokensParams) -> Plain | None:
+    document = server.documents.get(params.text_document.uri)
+    return None if document is None else _coloured(document, Span(0, len(document.text.text)))
+
+
+def _range_tokens(server: Server, params: lsp.SemanticTokensRangeParams) -> Plain | None:
+    document = server.documents.get(params.text_document.uri)
+    return None if document is None else _coloured(document, document.span(params.range))
+
+
+def _coloured(document: Document, asked: Span) -> Plain:
+    text = document.text
+    pieces, comments = cut(text.text)
+    colours = [Colour(start, end, "comment") for start, end in comments if end >= asked.start and start <= asked.end]
+    for piece in pieces:
+        if piece.end >= asked.start and piece.start <= asked.end:
+            colours += [Colour(piece.start + c.start, piece.start + c.end, c.kind) for c in coloured(piece.text)]
+    colours.sort()
+    data: list[int] = []
+    line = column = 0
+    plain = text.plain
+    starts, number = text.starts, 0
+    for start, end, kind in colours:
+        if kind not in TOKEN_TYPES or end <= start:
+            continue
+        while number + 1 < len(starts) and starts[number + 1] <= start:
+            number += 1
+        if number + 1 < len(starts):
+            end = min(end, starts[number + 1])  # a token lies on one line
+        if plain:
+            here, width = start - starts[number], end - start
+        else:
+            here = text.place(start).column
+            width = Text(text.text[start:end], text.unit).place(end - start).column
+        data += [number - line, here - column if number == line else here, width, LEGEND.index(TOKEN_TYPES[kind])]
+        data.append(3 if kind == "definition" else 0)
+        line, column = number, here
+    return Plain({"data": data})
+
+
+def _hints(server: Server, params: lsp.InlayHintParams) -> list[lsp.InlayHint] | None:
+    document = server.documents.get(params.text_document.uri)
+    if document is None:
+        return None
+    asked = document.span(params.range)
+    return [
+        lsp.InlayHint(lsp.Position(*document.text.place(offset)), label, padding_left=True)
+        for offset, label in counts(document.text.text, *asked, document.known)
+        if asked.start <= offset <= asked.end
+    ]
+
+
+REQUESTS: list[tuple[str, Callable[[Server, Any], Any], Any]] = [
+    (lsp.TEXT_DOCUMENT_COMPLETION, _complete, lsp.CompletionOptions(trigger_characters=[".", "[", "(", "=", '"', "~"])),
+    (lsp.TEXT_DOCUMENT_HOVER, _hover, None),
+    (lsp.TEXT_DOCUMENT_DEFINITION, _definition, None),
+    (lsp.TEXT_DOCUMENT_PREPARE_RENAME, _prepare_rename, None),
+    (lsp.TEXT_DOCUMENT_RENAME, _rename, lsp.RenameOptions(prepare_provider=True)),
+    (lsp.TEXT_DOCUMENT_FORMATTING, _format, None),
+    (lsp.TEXT_DOCUMENT_RANGE_FORMATTING, _format_range, None),
+    (lsp.TEXT_DOCUMENT_CODE_ACTION, _fixes, lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.QuickFix])),
+    (lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL, _symbols, None),
+    (lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL, _tokens, lsp.SemanticTokensLegend(LEGEND, MODIFIERS)),
+    (lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_RANGE, _range_tokens, lsp.SemanticTokensLegend(LEGEND, MODIFIERS)),
+    (lsp.TEXT_DOCUMENT_INLAY_HINT, _hints, None),
+]  # fmt: skip
