@@ -347,7 +347,9 @@ def test_a_float64_uniform_is_that_of_the_definition() -> None:
 
 
 def test_draws_and_names_are_unrelated() -> None:
-    parts = [filled(Normal(0, 1), 20000, key=stream_keys.key(0, name, draw)) for name in ("a.0", "a.1") for draw in (0, 1)]
+    parts = [
+        filled(Normal(0, 1), 20000, key=stream_keys.key(0, name, draw)) for name in ("a.0", "a.1") for draw in (0, 1)
+    ]
     correlation = torch.corrcoef(torch.stack(parts)) - torch.eye(4)
     assert correlation.abs().max() < 0.035
 
@@ -487,7 +489,9 @@ def test_global_generators_are_neither_read_nor_moved(choice: str, monkeypatch: 
 
 
 def test_a_generator_is_a_function_of_its_key() -> None:
-    draw = [torch.randn(4, generator=stream_keys.generator(key)).tolist() for key in (KEY, KEY, stream_keys.key(7, "other"))]
+    draw = [
+        torch.randn(4, generator=stream_keys.generator(key)).tolist() for key in (KEY, KEY, stream_keys.key(7, "other"))
+    ]
     assert draw[0] == draw[1] != draw[2]
 
 

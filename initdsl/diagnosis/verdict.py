@@ -6,11 +6,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from initdsl.text.wording import number
 
-from .diagnosis import Diagnosis
 from .recorder import Layer
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
 
 __all__ = [
     "NOTED_DEAD",

@@ -14,10 +14,9 @@ from initdsl.planning.actions import Action, Load
 from initdsl.planning.names import Names
 from initdsl.planning.plan import PlanEntry
 
-from .execute import Execution
-
 if TYPE_CHECKING:
     from .boxes import Place
+    from .execute import Execution
 
 __all__ = ["Values", "piece_of"]
 
