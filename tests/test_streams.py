@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
-from initdsl.streams import engine, lines, quantile, recipes
+from initdsl.streams import backend, lines, quantile, recipes
 from initdsl.streams import filler as fillers
 from initdsl.streams import keys as stream_keys
 from initdsl.streams import tensors as streams
@@ -45,7 +45,7 @@ named = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 
 
 def kernels() -> list[object]:
-    have = engine.importlib.util.find_spec("numba") is not None
+    have = backend.importlib.util.find_spec("numba") is not None
     return ["torch", pytest.param("numba", marks=() if have else pytest.mark.skip(reason="numba is not installed"))]
 
 
@@ -286,7 +286,7 @@ def test_chunks_threads_and_kernels_leave_no_trace(
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
     expected = filled(distribution, count, offset=offset)
     variants = [("torch", 1, 1 << 12, 1), ("torch", 2, 1 << 18, 1), ("torch", 16, 99990, 1 << 40)]
-    if engine.importlib.util.find_spec("numba") is not None:
+    if backend.importlib.util.find_spec("numba") is not None:
         variants += [("numba", 1, 1 << 18, 1), ("numba", 3, 1 << 18, 1), ("numba", 16, 77777, 1)]
     for choice, workers, chunk, small in variants:
         monkeypatch.setenv("INITDSL_KERNEL", choice)
@@ -565,40 +565,40 @@ def test_fill_refuses_distributions(distribution: Distribution, message: str) ->
 
 def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    assert engine.engine() == "torch"
+    assert backend.engine() == "torch"
     monkeypatch.setenv("INITDSL_KERNEL", "cuda")
     with pytest.raises(ValueError, match="INITDSL_KERNEL must be numba or torch, not cuda"):
-        engine.engine()
-    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda _: None)
+        backend.engine()
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda _: None)
     monkeypatch.delenv("INITDSL_KERNEL")
-    assert engine.engine() == "torch"
+    assert backend.engine() == "torch"
     monkeypatch.setenv("INITDSL_KERNEL", "numba")
     with pytest.raises(ValueError, match="not installed"):
-        engine.engine()
+        backend.engine()
 
 
 @pytest.mark.parametrize("choice", kernels()[1:])
 def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(engine, "_filled", 0)
-    monkeypatch.setattr(engine, "_announced", 0)
-    assert engine.engine() == "numba"
-    assert engine.compiled_kernel(1 << 20) is None
-    engine.prepare(1 << 30)
-    assert engine.compiled_kernel(1) is not None
+    monkeypatch.setattr(backend, "_filled", 0)
+    monkeypatch.setattr(backend, "_announced", 0)
+    assert backend.engine() == "numba"
+    assert backend.compiled_kernel(1 << 20) is None
+    backend.prepare(1 << 30)
+    assert backend.compiled_kernel(1) is not None
 
 
 @pytest.mark.parametrize("choice", kernels()[1:])
 def test_what_was_announced_is_not_counted_again(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the kernel would be compiled in the middle of a fill that is too small for it, as streaming to disk did."""
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(engine, "_filled", 0)
-    monkeypatch.setattr(engine, "_announced", 0)
-    most = engine._COMPILE_AFTER
-    engine.prepare(most // 2)
-    assert all(engine.compiled_kernel(most // 8) is None for _ in range(4))
-    assert engine.compiled_kernel(most // 4) is None
-    assert engine.compiled_kernel(most // 4) is not None
+    monkeypatch.setattr(backend, "_filled", 0)
+    monkeypatch.setattr(backend, "_announced", 0)
+    most = backend._COMPILE_AFTER
+    backend.prepare(most // 2)
+    assert all(backend.compiled_kernel(most // 8) is None for _ in range(4))
+    assert backend.compiled_kernel(most // 4) is None
+    assert backend.compiled_kernel(most // 4) is not None
 
 
 def accelerators() -> list[object]:

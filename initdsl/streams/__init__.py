@@ -1,6 +1,6 @@
 """Stream v1: any element of any stream, alone and with the same bits."""
 
-from .engine import engine, prepare
+from .backend import engine, prepare
 from .keys import VERSION, StreamKey, generator, key, words
 from .tensors import fill
 from .threads import shared, team

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from initdsl.text.failures import out_of_memory
 
-from .engine import compiled_kernel
+from .backend import compiled_kernel
 from .keys import StreamKey, mix, signed
 from .lines import DROP, SHIFT, device_segments, quantile_lines
 from .quantile import normal_quantile
