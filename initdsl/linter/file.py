@@ -168,6 +168,11 @@ class File:
                 found += [node for root in _parts(placed.rule) for node in walk(root)]
         return tuple(found)
 
+    @property
+    def first_line(self) -> Span:
+        """Where a finding stands that is about the file as a whole."""
+        return Span(0, len(self.source.line(1)) if self.source.text else 0)
+
     def text(self, node: Node) -> str:
         """The characters of a node of this file."""
         return self.source[node.span]

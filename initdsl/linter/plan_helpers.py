@@ -1,102 +1,169 @@
-"""What lints ask of a plan."""
+"""What lints ask of a plan. Only this file knows how a plan holds its rules and the actions they come to."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from initdsl.initializers import Constant, Distribution
+from initdsl.language.syntax.nodes import Assign, Node, Rule
 
 if TYPE_CHECKING:
-    from initdsl.network.description import ModuleInfo, Network
-    from initdsl.planning.actions import Clause
+    from initdsl.network.description import ModuleInfo
+    from initdsl.planning.actions import Action
     from initdsl.planning.plan import Plan, PlanEntry
 
     from .file import File
 
-__all__ = ["chains", "entries_of", "is_norm", "refilled"]
+__all__ = [
+    "Fill",
+    "FillingRule",
+    "OverruledRule",
+    "base_rule",
+    "entry_of_tensor",
+    "filling_rules",
+    "is_norm",
+    "is_refilled",
+    "overruled_by_ties",
+    "owners",
+    "sets_row",
+]
 
 
-def entries_of(file: File, plan: Plan) -> Iterator[tuple[PlanEntry, Any]]:
-    """Every entry with the action that is its base, where that is a rule of this file."""
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A tensor that a rule of the file fills, as the base of what edits add.
+
+    `module` is the one through which the rule selects it; `whole` is false where only a piece or a view is filled.
+    `distribution` is what its elements follow, `None` where that can't be told.
+    """
+
+    entry: PlanEntry
+    module: ModuleInfo
+    whole: bool
+    distribution: Distribution | None
+
+
+@dataclass(frozen=True, slots=True)
+class FillingRule:
+    """A rule of the file and the tensors it is the base of: for `Linear.weight ~ normal()` every such weight, in order.
+
+    `selector` is what it fills: for a `copy`, one of its operands.
+    """
+
+    rule: Rule
+    selector: Node
+    fills: tuple[Fill, ...]
+
+
+def filling_rules(file: File, plan: Plan) -> list[FillingRule]:
+    """Return the rules of the file that are the base of some tensor, each with these tensors."""
+    actions: dict[int, list[tuple[PlanEntry, Action]]] = {}
     for entry in plan.entries:
         if entry.base is not None and entry.base.clause.rule.source == file.source.name:
-            yield entry, entry.base
+            actions.setdefault(entry.base.clause.number, []).append((entry, entry.base))
+    return [
+        FillingRule(
+            pairs[0][1].clause.rule,
+            pairs[0][1].clause.targets,
+            tuple(_fill(plan, entry, base) for entry, base in pairs),
+        )
+        for pairs in actions.values()
+    ]
 
 
-# fewer layers than this do no harm
-LAYERS = 3
+def _fill(plan: Plan, entry: PlanEntry, base: Action) -> Fill:
+    module = plan.network.modules[base.match.module]
+    return Fill(entry, module, base.index is None and base.view is None, _distribution(base))
 
 
-def refilled(entry: PlanEntry) -> bool:
-    """Whether one later rule fills every piece of a tensor anew, so that nothing of its base is left."""
-    filled: Counter[int] = Counter()
+def _distribution(action: Action) -> Distribution | None:
+    from initdsl.planning.actions import Value  # late: linting without a network does without the planner
+
+    payload = action.payload
+    if isinstance(payload, Value):
+        return Constant(float(payload.value))
+    return payload if isinstance(payload, Distribution) else None
+
+
+def base_rule(entry: PlanEntry) -> Rule | None:
+    """Return the rule that fills a tensor, if one does."""
+    return None if entry.base is None else entry.base.clause.rule
+
+
+def entry_of_tensor(plan: Plan) -> dict[int, PlanEntry]:
+    """Return the plan's entries by the index of their tensor in the network, those of tied ones under every index."""
+    entries = {entry.tensor.index: entry for entry in plan.entries}
+    tied = {index: entries[first] for index, first in plan.canonical.items() if first in entries}
+    return {**tied, **entries}
+
+
+def owners(plan: Plan, entry: PlanEntry) -> list[ModuleInfo]:
+    """Return the modules that hold a tensor, those included that a tie gives it to."""
+    first = entry.tensor.index
+    tensors = [first, *(index for index, tied_to in plan.canonical.items() if tied_to == first and index != first)]
+    return [plan.network.modules[module] for t in tensors for module, _ in plan.network.tensors[t].owners]
+
+
+def is_refilled(entry: PlanEntry) -> bool:
+    """Tell whether one later rule fills every piece of a tensor anew, so that nothing of its base remains."""
+    filled: Counter[int] = Counter()  # elements, by the number of the rule
     for edit in entry.edits:
         if edit.operator in ("~", "=") and (edit.index is not None or edit.view is not None):
             filled[edit.clause.number] += math.prod(edit.shape)
     return math.prod(entry.shape) in filled.values()
 
 
-def is_norm(module: ModuleInfo) -> bool:
-    """Whether a module is a normalization layer, by the name of its class or of one it derives from."""
-    return any("norm" in cls.name.lower() for cls in (module.cls, *module.cls.bases))
-
-
-def chains(
-    file: File, plan: Plan, told: Callable[[float], bool]
-) -> Iterator[tuple[Clause, ModuleInfo, int, float]]:  # fmt: skip
-    """`(rule, module, layers, gain)` of the chains whose gain is to be told, the first one of every rule of the file."""
-    seen = set()
-    for module in plan.network.modules:
-        gain, layers = _chain_gain(plan.network, plan, module) or (1.0, [])
-        base = layers[0].base if layers else None
-        if base is None or not told(gain) or base.clause.rule.source != file.source.name:
+def sets_row(entry: PlanEntry, row: int) -> bool:
+    """Tell whether a later `=` sets one row of a tensor, alone or with others."""
+    rows = entry.shape[0]
+    for edit in entry.edits:
+        if not edit.index or edit.operator != "=":
             continue
-        if base.clause.number not in seen:
-            seen.add(base.clause.number)
-            yield base.clause, module, len(layers), gain
+        first = edit.index[0]
+        if isinstance(first, int) and first % rows == row % rows:
+            return True
+        if isinstance(first, slice) and row % rows in range(*first.indices(rows)):
+            return True
+    return False
 
 
-def _chain_gain(network: Network, plan: Plan, module: ModuleInfo) -> tuple[float, list[PlanEntry]] | None:
-    """How much a chain of linear layers, activations and nothing else scales a signal, by its fans alone.
+@dataclass(frozen=True, slots=True)
+class OverruledRule:
+    """A rule that fills nothing, since another one (at `winner`, as in `net.init:3`) fills `entry` by a name it has elsewhere."""
 
-    A chain is a `Sequential`, with those in it, or a list of layers each of which takes what the one before it gives. The
-    product over its layers of `sqrt(fan_in) * rms(weight)`, halved in power by every ReLU; `None` where a layer's
-    weights follow no known distribution, or anything normalizes.
-    """
-    if module.container != "list" or re.search(r"expert|head|branch", module.label):
-        return None
-    by_index = {e.tensor.index: e for e in plan.entries}
-    power = 1.0
-    layers: list[PlanEntry] = []
-    sequential = _is_sequential(module)
-    for child in _flat(network, module):
-        name = child.cls.name
-        if name in ("Linear", "Conv1d", "Conv2d", "Conv3d"):
-            weight = child.parameters.get("weight")
-            entry = by_index.get(plan.canonical.get(weight, weight)) if weight is not None else None
-            drawn = entry.distribution if entry is not None else None
-            if entry is None or drawn is None or len(entry.shape) < 2:
-                return None
-            if not sequential and layers and layers[-1].shape[0] != entry.shape[1]:
-                return None
-            layers.append(entry)
-            power *= math.prod(entry.shape[1:]) * (drawn.std**2 + drawn.mean**2)
-        elif name in ("ReLU", "GELU", "SiLU", "LeakyReLU", "ELU"):
-            power /= 2
-        elif child.parameters or child.children or is_norm(child):
-            return None
-    return (math.sqrt(power), layers) if len(layers) >= LAYERS else None
+    selector: Node
+    entry: PlanEntry
+    winner: str
 
 
-def _flat(network: Network, module: ModuleInfo) -> Iterator[ModuleInfo]:
-    for child in (network.modules[i] for i in module.children.values()):
-        if _is_sequential(child):
-            yield from _flat(network, child)
-        else:
-            yield child
+def overruled_by_ties(file: File, plan: Plan) -> Iterator[OverruledRule]:
+    """Yield the rules of the file that fill nothing, as later ones fill their tensors through modules they don't name."""
+    shared = {entry.tensor.index: entry for entry in plan.entries if len(entry.names) > 1 and entry.base is not None}
+    for clause in plan.clauses:
+        rule = clause.rule
+        if not isinstance(rule, Assign) or rule.source != file.source.name:
+            continue
+        if rule.operator not in ("=", "~") or clause.hits:
+            continue
+        selection = plan.resolver.selection(clause)
+        for index, matches in selection.by_tensor.items() if selection is not None else ():
+            entry = shared.get(index)
+            if entry is None or entry.base is None or entry.base.clause.number <= clause.number:
+                continue
+            winner = entry.base.clause
+            if not _say_the_same(rule, winner.rule) and entry.base.match.module not in {m.module for m in matches}:
+                yield OverruledRule(clause.targets, entry, plan.clause_place(winner))
+                break
 
 
-def _is_sequential(module: ModuleInfo) -> bool:
-    return "Sequential" in (module.cls.name, *(base.name for base in module.cls.bases))
+def _say_the_same(one: Assign, other: Rule) -> bool:
+    return isinstance(other, Assign) and (one.operator, one.value) == (other.operator, other.value)
+
+
+def is_norm(module: ModuleInfo) -> bool:
+    """Tell whether a module is a normalization layer, by the name of its class or of one it derives from."""
+    return any("norm" in cls.name.lower() for cls in (module.cls, *module.cls.bases))

@@ -33,11 +33,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from initdsl.language.syntax.nodes import Assign, Call, Name
+from initdsl.language.syntax.nodes import Assign, Call, Expr, Name
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.plan_helpers import entries_of
+from initdsl.linter.plan_helpers import Fill, filling_rules
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -46,22 +46,28 @@ if TYPE_CHECKING:
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    seen = set()
-    for entry, base in entries_of(file, plan):
-        value = base.clause.rule.value if isinstance(base.clause.rule, Assign) else None
-        if value is None or base.clause.number in seen or base.index is not None or base.view is not None:
-            continue
-        names = {node.name: node for node in walk(value) if isinstance(node, Name)}
-        groups = plan.network.modules[base.match.module].attribute("groups")
-        if isinstance(groups, int) and groups > 1 and "fan_out" in names and "groups" not in names:
-            if isinstance(value, Call) and _is_mode(value, names["fan_out"]):
-                continue  # the resolver knows what the initializer makes of it
-            seen.add(base.clause.number)
+    for planned in filling_rules(file, plan):
+        fan_out = _fan_out(planned.rule.value) if isinstance(planned.rule, Assign) else None
+        depthwise = next((fill for fill in planned.fills if fill.whole and _groups(fill) > 1), None)
+        if fan_out is not None and depthwise is not None:
             yield file.finding(
-                names["fan_out"], f"`{entry.label}` has {groups} groups, and torch's fan_out counts the outputs of all of them",
+                fan_out,
+                f"`{depthwise.entry.label}` has {_groups(depthwise)} groups, and torch's fan_out counts the outputs of all of them",
                 "`fan_out / groups` counts one",
-            )  # fmt: skip
+            )
 
 
-def _is_mode(call: Call, name: Name) -> bool:
-    return any(argument.value is name for argument in call.arguments)
+def _groups(fill: Fill) -> int:
+    groups = fill.module.attribute("groups")
+    return groups if isinstance(groups, int) else 1
+
+
+def _fan_out(value: Expr) -> Name | None:
+    """Return the last `fan_out` of a formula that says nothing of groups.
+
+    None for an argument of its own (`mode=fan_out`): the resolver knows what the initializer makes of it.
+    """
+    names = {node.name: node for node in walk(value) if isinstance(node, Name)}
+    fan_out = names.get("fan_out")
+    is_mode = isinstance(value, Call) and any(argument.value is fan_out for argument in value.arguments)
+    return None if "groups" in names or is_mode else fan_out

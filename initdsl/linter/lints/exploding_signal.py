@@ -31,9 +31,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from initdsl.linter.chains import chains_by_rule
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.plan_helpers import chains
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    for rule, module, layers, gain in chains(file, plan, lambda gain: gain > 1e3):
+    for rule, chain in chains_by_rule(file, plan, lambda gain: gain > 1e3):
         yield file.finding(
-            rule.targets, f"through the {layers} layers of `{module.label}` the signal grows by a factor of {gain:.1g}",
+            rule.selector,
+            f"through the {len(chain.weights)} layers of `{chain.module.label}` the signal grows by a factor of {chain.gain:.1g}",
             "`xavier_normal()` keeps its size under tanh, `kaiming_normal(nonlinearity=relu)` under ReLU",
-        )  # fmt: skip
+        )

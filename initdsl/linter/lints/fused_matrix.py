@@ -40,7 +40,7 @@ from initdsl.language.syntax.nodes import Assign, Call, Name, String
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.plan_helpers import entries_of, refilled
+from initdsl.linter.plan_helpers import filling_rules, is_refilled
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -67,33 +67,32 @@ GATED = re.compile(r"(^|\.)(gate_up_proj|up_gate_proj|w12|w13)$")
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    seen = set()
-    for entry, base in entries_of(file, plan):
-        rule = base.clause.rule
-        if not isinstance(rule, Assign) or base.clause.number in seen or entry.tensor.ndim != 2 or refilled(entry):
+    for planned in filling_rules(file, plan):
+        calls = [n for n in walk(planned.rule.value) if isinstance(n, Call)] if isinstance(planned.rule, Assign) else []
+        call = next((call for call in calls if _differs_for_the_whole(call)), None)
+        if call is None:
             continue
-        call = next((n for n in walk(rule.value) if isinstance(n, Call) and _takes_the_whole(n)), None)
-        hint = _apart(entry, plan.network.modules[base.match.module]) if call is not None else None
-        if call is not None and hint is not None:
-            seen.add(base.clause.number)
-            yield file.finding(
-                call, f"`{entry.label}` {list(entry.shape)} holds several matrices, and `{call.function}` fills it as one", hint
-            )  # fmt: skip
+        for fill in planned.fills:
+            entry = fill.entry
+            hint = None if entry.tensor.ndim != 2 or is_refilled(entry) else _each_alone(entry, fill.module)
+            if hint is not None:
+                yield file.finding(
+                    call,
+                    f"`{entry.label}` {list(entry.shape)} holds several matrices, and `{call.function}` fills it as one",
+                    hint,
+                )
+                break
 
 
-def _takes_the_whole(call: Call) -> bool:
-    """Whether a call makes another thing of several matrices than of each: fan_in is the same, fan_out is not."""
-    modes = (
-        n.name if isinstance(n, Name) else n.value
-        for a in call.arguments
-        for n in [a.value]
-        if isinstance(n, Name | String)
-    )
-    return WHOLE.match(call.function) is not None or any(mode in MODES for mode in modes)
+def _differs_for_the_whole(call: Call) -> bool:
+    """Tell whether a call makes another thing of several matrices than of each: fan_in is the same, fan_out is not."""
+    values = [argument.value for argument in call.arguments]
+    words = [v.name if isinstance(v, Name) else v.value for v in values if isinstance(v, Name | String)]
+    return WHOLE.match(call.function) is not None or any(word in MODES for word in words)
 
 
-def _apart(entry: PlanEntry, module: ModuleInfo) -> str | None:
-    """How to fill the matrices of a tensor one by one; `None` where it holds but one."""
+def _each_alone(entry: PlanEntry, module: ModuleInfo) -> str | None:
+    """Return how to fill the matrices of a tensor one by one; `None` where it holds but one."""
     path, _, local = entry.name.rpartition(".")
     gates = next((GATES[c.name] for c in (module.cls, *module.cls.bases) if c.name in GATES), None)
     if gates is not None:

@@ -36,40 +36,45 @@ from typing import TYPE_CHECKING
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.plan_helpers import base_rule
 from initdsl.text.diagnostic import Diagnostic
-from initdsl.text.source import Span
+from initdsl.text.wording import listed
 
 if TYPE_CHECKING:
+    from initdsl.network.description import ModuleInfo, Network
     from initdsl.planning.plan import Plan
 
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    network = plan.network
-    by_index = {entry.tensor.index: entry for entry in plan.entries}
-    for module in network.modules:
-        if module.cls.name not in ("TransformerEncoder", "TransformerDecoder") or not module.cls.qualname.startswith(
-            "torch."
-        ):
+    entries = {entry.tensor.index: entry for entry in plan.entries}
+    for module in plan.network.modules:
+        if not _is_stack_of_copies(plan.network, module):
             continue
-        if any(network.modules[i].cls.name == "Transformer" for i, _ in module.parents):
-            continue  # nn.Transformer draws its matrices again itself
-        matrices = [
-            by_index[t] for i in network.reachable(module.index) for t in network.modules[i].parameters.values()
-            if t in by_index and by_index[t].tensor.ndim >= 2
-        ]  # fmt: skip
-        left = [entry for entry in matrices if entry.status in ("kept", "uncovered")]
-        if left and len(network.modules[module.children["layers"]].children) > 1:
-            clause = next(
-                (e.base.clause for e in left if e.base and e.base.clause.rule.source == file.source.name), None
-            )
-            place = (
-                clause.rule.span if clause is not None else Span(0, len(file.source.line(1)) if file.source.text else 0)
-            )
-            from initdsl.text.wording import listed
-
+        tensors = [
+            tensor
+            for index in plan.network.reachable(module.index)
+            for tensor in plan.network.modules[index].parameters.values()
+        ]
+        matrices = [entries[tensor] for tensor in tensors if tensor in entries and entries[tensor].tensor.ndim >= 2]
+        undrawn = [entry for entry in matrices if entry.status in ("kept", "uncovered")]
+        if undrawn:
+            rules = [rule for entry in undrawn if (rule := base_rule(entry)) is not None]
+            place = next((rule.span for rule in rules if rule.source == file.source.name), file.first_line)
+            labels = listed([entry.label for entry in undrawn], 2)
             yield file.finding(
-                place, f"the layers of `{module.label}` are copies of one another, and no rule draws {listed([e.label for e in left], 2)}",
+                place,
+                f"the layers of `{module.label}` are copies of one another, and no rule draws {labels}",
                 "draw their matrices, as in `*.*weight(ndim>=2) ~ normal(0, 0.02)`",
-            )  # fmt: skip
+            )
             return
+
+
+def _is_stack_of_copies(network: Network, module: ModuleInfo) -> bool:
+    cls = module.cls
+    if cls.name not in ("TransformerEncoder", "TransformerDecoder") or not cls.qualname.startswith("torch."):
+        return False
+    # nn.Transformer draws its matrices again itself
+    if any(network.modules[parent].cls.name == "Transformer" for parent, _ in module.parents):
+        return False
+    return len(network.modules[module.children["layers"]].children) > 1

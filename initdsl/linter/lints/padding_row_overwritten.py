@@ -38,55 +38,44 @@ from initdsl.language.syntax.nodes import Assign, Name
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.plan_helpers import entries_of
+from initdsl.linter.plan_helpers import Fill, FillingRule, filling_rules, owners, sets_row
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from initdsl.planning.actions import Action
     from initdsl.planning.plan import Plan
 
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    seen = set()
-    for entry, base in entries_of(file, plan):
-        if base.clause.number in seen or not _fills(base):
-            continue
-        owners = [
-            plan.network.modules[i] for t in _group(plan, entry.tensor.index) for i, _ in plan.network.tensors[t].owners
-        ]
-        rows = {m.attribute("padding_idx") for m in owners if any("Embedding" in c.name for c in (m.cls, *m.cls.bases))}
-        for row in rows:
-            if isinstance(row, int) and not any(_covers_row(edit, row, entry.shape[0]) for edit in entry.edits):
-                seen.add(base.clause.number)
+    for planned in filling_rules(file, plan):
+        for fill in planned.fills:
+            row = _overwritten_row(plan, planned, fill)
+            if row is not None:
                 yield file.finding(
-                    base.clause.targets, f"`{entry.label}` has its padding row {row} drawn over",
+                    planned.selector,
+                    f"`{fill.entry.label}` has its padding row {row} drawn over",
                     "add `Embedding.weight[padding_idx] = 0` below it",
-                )  # fmt: skip
+                )
                 break
 
 
-def _fills(base: Action) -> bool:
-    """Whether a rule fills every row alike with something other than 0."""
-    rule = base.clause.rule
+def _overwritten_row(plan: Plan, planned: FillingRule, fill: Fill) -> int | None:
+    """Return the padding row that a rule fills like every other, with something else than 0, and that stays so."""
+    if not _fills_every_row(planned, fill):
+        return None
+    for module in owners(plan, fill.entry):
+        row = module.attribute("padding_idx")
+        is_embedding = any("Embedding" in cls.name for cls in (module.cls, *module.cls.bases))
+        if is_embedding and isinstance(row, int) and not sets_row(fill.entry, row):
+            return row
+    return None
+
+
+def _fills_every_row(planned: FillingRule, fill: Fill) -> bool:
+    """Tell whether a rule fills every row alike with something other than 0."""
+    rule = planned.rule
     if not isinstance(rule, Assign) or any(isinstance(n, Name) and n.name == "padding_idx" for n in walk(rule.value)):
         return False
-    payload = base.payload
-    if hasattr(payload, "value"):
-        return payload.value != 0
-    mean, std = getattr(payload, "mean", None), getattr(payload, "std", None)
-    return rule.operator == "~" if mean is None or std is None else bool(mean or std)
-
-
-def _group(plan: Plan, index: int) -> list[int]:
-    return [index, *(i for i, canonical in plan.canonical.items() if canonical == index)]
-
-
-def _covers_row(edit: object, row: int, size: int) -> bool:
-    index = getattr(edit, "index", None)
-    if not index or getattr(edit, "operator", "") != "=":
-        return False
-    first = index[0]
-    if isinstance(first, int):
-        return first % size == row % size
-    return isinstance(first, slice) and row % size in range(*first.indices(size))
+    if fill.distribution is None:
+        return rule.operator == "~"
+    return bool(fill.distribution.mean or fill.distribution.std)

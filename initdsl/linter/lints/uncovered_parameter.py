@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.text.diagnostic import Diagnostic
-from initdsl.text.source import Span
+from initdsl.text.wording import listed
 
 if TYPE_CHECKING:
     from initdsl.planning.plan import Plan
@@ -43,15 +43,11 @@ if TYPE_CHECKING:
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    left = [*plan.uncovered, *plan.partial]
-    if left:
-        from initdsl.text.wording import listed
-
-        count = "1 parameter" if len(left) == 1 else f"{len(left)} parameters"
-        names = listed([entry.label for entry in left])
-        end = len(file.source.line(1)) if file.source.text else 0
+    uncovered = [*plan.uncovered, *plan.partial]
+    if uncovered:
+        count = "1 parameter" if len(uncovered) == 1 else f"{len(uncovered)} parameters"
         yield file.finding(
-            Span(0, end),
-            f"no rule reaches the whole of {count}: {names}",
+            file.first_line,
+            f"no rule reaches the whole of {count}: {listed([entry.label for entry in uncovered])}",
             "`keep` leaves a parameter as it is, and says so",
         )

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.plan_helpers import entries_of, is_norm
+from initdsl.linter.plan_helpers import filling_rules, is_norm
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -65,36 +65,36 @@ FROM_ZERO = {
 
 @lint(needs="network")
 def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
-    if not all(_silent(entry) for entry in plan.entries if _scales(entry)):
+    if not all(_is_silent(plan, entry) for entry in plan.entries if _is_scale(plan, entry)):
         return
-    found: set[int] = set()
-    for entry, base in entries_of(file, plan):
-        if _scales(entry) and base.clause.number not in found:
-            found.add(base.clause.number)
-            start = (_off(_owner(entry)) or 0) + 1
+    for planned in filling_rules(file, plan):
+        scale = next((fill.entry for fill in planned.fills if _is_scale(plan, fill.entry)), None)
+        if scale is not None:
+            start = (_silencing_weight(_owner(plan, scale)) or 0) + 1
             yield file.finding(
-                base.clause.targets, f"the scale of every normalization layer is 0, `{entry.label}` first",
+                planned.selector,
+                f"the scale of every normalization layer is 0, `{scale.label}` first",
                 f"this norm's weight starts at {start}",
-            )  # fmt: skip
+            )
 
 
-def _owner(entry: PlanEntry) -> ModuleInfo:
-    return entry.plan.network.modules[entry.tensor.owners[0][0]]
+def _owner(plan: Plan, entry: PlanEntry) -> ModuleInfo:
+    return plan.network.modules[entry.tensor.owners[0][0]]
 
 
-def _scales(entry: PlanEntry) -> bool:
-    return entry.tensor.owners[0][1] == "weight" and is_norm(_owner(entry))
+def _is_scale(plan: Plan, entry: PlanEntry) -> bool:
+    return entry.tensor.owners[0][1] == "weight" and is_norm(_owner(plan, entry))
 
 
-def _silent(entry: PlanEntry) -> bool:
-    drawn = entry.distribution
-    return drawn is not None and drawn.std == 0 and drawn.mean == _off(_owner(entry))
+def _is_silent(plan: Plan, entry: PlanEntry) -> bool:
+    values = entry.distribution
+    return values is not None and values.std == 0 and values.mean == _silencing_weight(_owner(plan, entry))
 
 
-def _off(module: ModuleInfo) -> int | None:
-    """The weight that lets nothing through, where it is known."""
+def _silencing_weight(module: ModuleInfo) -> int | None:
+    """Return the weight that lets nothing through a norm, where it is known."""
     classes = (module.cls, *module.cls.bases)
     if any(cls.name in FROM_ZERO and cls.qualname.startswith("transformers.") for cls in classes):
         return -1
-    known = any(TORCH.fullmatch(cls.qualname) or LIBRARIES.fullmatch(cls.qualname) for cls in classes)
-    return 0 if known else None
+    by_weight = any(TORCH.fullmatch(cls.qualname) or LIBRARIES.fullmatch(cls.qualname) for cls in classes)
+    return 0 if by_weight else None
