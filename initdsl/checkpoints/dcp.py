@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from initdsl.text.failures import header_error, reason
+from initdsl.text.failures import ending, reason
 from initdsl.text.files import read_whole
 
 from .store import Described, Piece, Store, boxes
@@ -41,7 +41,7 @@ class Checkpoint(Store):
                     self.tensors[name] = Described(_sizes(entry.size), entry.properties.dtype)
                     self.chunks[name] = [(_sizes(chunk.offsets), _sizes(chunk.sizes)) for chunk in entry.chunks]
         except Exception as error:  # somebody's bytes: there is no telling what an unpickler says of them
-            reason = header_error(error) if isinstance(error, pickle.UnpicklingError) else "its metadata is damaged"
+            reason = ending(error) if isinstance(error, pickle.UnpicklingError) else "its metadata is damaged"
             raise ValueError(f"`{where}` is no readable DCP directory: {reason}") from None
 
     def pieces(self, name: str) -> Iterator[Piece]:
@@ -76,7 +76,7 @@ class Checkpoint(Store):
         except OSError:
             raise
         except Exception as error:
-            raise ValueError(f"can't read `{name}` from `{path}`: {header_error(error)}") from None
+            raise ValueError(f"can't read `{name}` from `{path}`: {ending(error)}") from None
         return values.detach()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from initdsl.text.failures import header_error
+from initdsl.text.failures import ending
 
 from .dcp import Checkpoint, read_bounded
 from .reading import Safetensors
@@ -56,7 +56,7 @@ def _indexed(path: str) -> Store:
             f'`{path}` is no index of safetensors files: it has no "weight_map" of names and files'
         ) from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"`{path}` is no index of safetensors files: {header_error(error)}") from None
+        raise ValueError(f"`{path}` is no index of safetensors files: {ending(error)}") from None
     missing = [name for name in files if not os.path.exists(os.path.join(folder, name))]
     if missing:
         raise OSError(f"`{path}` names `{missing[0]}`, which is not there")

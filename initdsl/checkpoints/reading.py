@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from initdsl.text.failures import header_error
+from initdsl.text.failures import ending
 from initdsl.text.files import Stamp, reading, stamp
 
 from .store import CHUNK, Described, Piece, Store, boxes
@@ -19,6 +19,10 @@ __all__ = ["Safetensors"]
 
 
 LONGEST_HEADER = 100 << 20
+
+
+# what safetensors says before the reason
+HEADER = "Error while deserializing header: "
 
 
 DTYPES = {
@@ -54,7 +58,7 @@ class Safetensors(Store):
                 length = int.from_bytes(file.read(8), "little")
                 described = json.loads(file.read(min(length, LONGEST_HEADER)))
         except (SafetensorError, ValueError) as error:
-            raise ValueError(f"`{path}` is not a safetensors file: {header_error(error)}") from None
+            raise ValueError(f"`{path}` is not a safetensors file: {ending(error, HEADER)}") from None
         self.metadata.update(metadata)
         for name, entry in described.items():
             if name == "__metadata__":

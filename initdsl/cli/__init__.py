@@ -47,11 +47,11 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from difflib import get_close_matches
+            from initdsl.text.wording import did_you_mean
 
-            near = get_close_matches(args[0], COMMANDS, 1)
-            if near:
-                raise click.UsageError(f"no command is named `{args[0]}`; did you mean `{near[0]}`?", ctx) from None
+            hint = did_you_mean(args[0], COMMANDS)
+            if hint is not None:
+                raise click.UsageError(f"no command is named `{args[0]}`; {hint}", ctx) from None
             raise error
 
     def invoke(self, ctx: click.Context) -> Any:

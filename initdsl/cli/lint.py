@@ -6,7 +6,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from initdsl.linter.run import find_files, fixed, folder_of, unknown_names, unre
 from initdsl.text.diagnostic import Diagnostic, in_order
 from initdsl.text.failures import reason
 from initdsl.text.files import read_whole, write_whole
+from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
 
@@ -123,11 +123,8 @@ def _names(given: Iterable[str]) -> tuple[str, ...]:
 
 def _refuse_unknown(names: Iterable[str], place: str = "") -> None:
     for name in unknown_names(names):
-        near = get_close_matches(name, all_lints(), 1)
-        fail(
-            f"no lint is named `{name}`{place}",
-            f"did you mean `{near[0]}`?" if near else "`initdsl list lints` shows them",
-        )
+        hint = did_you_mean(name, all_lints()) or "`initdsl list lints` shows them"
+        fail(f"no lint is named `{name}`{place}", hint)
 
 
 def _explained(name: str) -> str:

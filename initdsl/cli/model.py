@@ -82,9 +82,9 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
         try:
             found = getattr(found, part)
         except AttributeError:
-            from initdsl.text.wording import near
+            from initdsl.text.wording import did_you_mean
 
-            fail(f"`{place}` has no `{part}`", near(part, [n for n in dir(found) if not n.startswith("_")]))
+            fail(f"`{place}` has no `{part}`", did_you_mean(part, [n for n in dir(found) if not n.startswith("_")]))
     if not isinstance(found, nn.Module) and not callable(found):
         fail(f"`{spec}` is {type(found).__name__}, neither an nn.Module nor a callable that returns one")
     result: nn.Module | Callable[[], Any] = found

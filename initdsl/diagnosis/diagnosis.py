@@ -55,10 +55,12 @@ class Diagnosis:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        from initdsl.text.wording import near
+        from initdsl.text.wording import did_you_mean
 
         raise KeyError(
-            f"no layer is named `{name}`; {near(name, [layer.name for layer in self.layers]) or ''}".rstrip("; ")
+            f"no layer is named `{name}`; {did_you_mean(name, [layer.name for layer in self.layers]) or ''}".rstrip(
+                "; "
+            )
         )
 
     @property

@@ -14,7 +14,7 @@ from initdsl.language.rules.loader import Rules
 from initdsl.network.wrappers import unwrap
 from initdsl.planning.make import plan
 from initdsl.text.diagnostic import DiagnoseError, Diagnostic
-from initdsl.text.wording import shown_place
+from initdsl.text.wording import relative_location
 
 from .diagnosis import Diagnosis
 from .inputs import Inputs, candidates, of_sample, of_shape
@@ -78,7 +78,7 @@ def _filled(net: nn.Module, rules: Rules | None, **options: Any) -> str | None:
         return None
     made = plan(net, rules, **options)
     made.apply()
-    return shown_place(next(iter(made.rules.sources), "<rules>"))
+    return relative_location(next(iter(made.rules.sources), "<rules>"))
 
 
 def _copy(net: nn.Module) -> nn.Module:

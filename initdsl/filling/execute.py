@@ -38,7 +38,7 @@ from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Load, Reset, Value, call_name, read_by
 from initdsl.planning.plan import Plan, PlanEntry, adjusts, leaves_alone
 from initdsl.text.diagnostic import ApplyError, Diagnostic, ResolveError
-from initdsl.text.failures import error_text, out_of_memory
+from initdsl.text.failures import first_line, out_of_memory
 
 from .computed_weights import write_computed
 from .read import Reader
@@ -288,7 +288,7 @@ class Execution:
                 raise StepFailed(
                     Diagnostic(
                         "callback-failed",
-                        f"`on_init` raised {type(error).__name__} for `{entry.label}`: {error_text(error)}",
+                        f"`on_init` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}",
                     ),
                     error,
                 ) from error
@@ -309,7 +309,7 @@ class Execution:
         except StepFailed:
             raise
         except Exception as error:
-            what = f"`{call_name(action)}` raised {type(error).__name__} for `{entry.label}`: {error_text(error)}"
+            what = f"`{call_name(action)}` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
             raise StepFailed(self._diagnostic(action, "fill-failed", what), error) from error
 
     def _diagnostic(
@@ -526,7 +526,7 @@ class Execution:
             write_computed(module, local, value)
         except Exception as error:
             rule = entry.actions[-1]
-            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {error_text(error)}"
+            what = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
             raise StepFailed(self._diagnostic(rule, "fill-failed", what), error) from error
 
     # ---- defaults
@@ -559,7 +559,7 @@ class Execution:
                 buffer.copy_(values)
         except Exception as error:
             what = (
-                f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {error_text(error)}"
+                f"`{info.cls.name}.{info.reset}` raised {type(error).__name__} for `{info.label}`: {first_line(error)}"
             )
             raise StepFailed(Diagnostic("fill-failed", what), error) from error
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from initdsl.text.failures import first_line
+
 __all__ = ["AdjustFailed", "Layer", "adjust"]
 
 
@@ -75,8 +77,9 @@ def adjust(net: nn.Module, sample: Any, layers: list[Layer]) -> None:
         except AdjustFailed:
             raise
         except Exception as error:
-            line = (str(error).splitlines() or [""])[0][:300]
-            raise AdjustFailed(f"the forward pass on the sample raised {type(error).__name__}: {line}") from error
+            raise AdjustFailed(
+                f"the forward pass on the sample raised {type(error).__name__}: {first_line(error)}"
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
-from initdsl.text.wording import literal_text, nearest
+from initdsl.text.wording import did_you_mean, value_text
 
 from .distributions import Distribution
 
@@ -126,7 +126,7 @@ class Initializer:
     @property
     def signature(self) -> str:
         """The call as a rule file writes it: `normal(mean=0, std=1)`."""
-        return f"{self.name}({', '.join(p.name if p.required else f'{p.name}={literal_text(p.default)}' for p in self.parameters)})"
+        return f"{self.name}({', '.join(p.name if p.required else f'{p.name}={value_text(p.default)}' for p in self.parameters)})"
 
     def parameter(self, name: str) -> Parameter | None:
         return next((p for p in self.parameters if p.name == name), None)
@@ -159,7 +159,7 @@ class Initializer:
                 raise ArgumentError(
                     f"`{self.name}` has no argument `{keyword}`",
                     keyword,
-                    nearest(keyword, names) or f"the call is `{self.signature}`",
+                    did_you_mean(keyword, names) or f"the call is `{self.signature}`",
                     "unknown-argument",
                 )
             if keyword in given:
@@ -213,13 +213,13 @@ class Initializer:
                 wanted = "finite"
             case _ if parameter is not None and parameter.choices:
                 words = ", ".join(f"`{word}`" for word in parameter.choices)
-                hint = nearest(str(value), parameter.choices)
-                return ArgumentError(f"`{name}` must be one of {words}, got {literal_text(value)}", name, hint)
+                hint = did_you_mean(str(value), parameter.choices)
+                return ArgumentError(f"`{name}` must be one of {words}, got {value_text(value)}", name, hint)
             case kind if kind.startswith(("float", "int", "bool", "string", "tuple", "list", "dict")):
                 wanted = _kind(kind)
             case _:
                 wanted = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-        return ArgumentError(f"`{name}` must be {wanted}, got {literal_text(value)}", name)
+        return ArgumentError(f"`{name}` must be {wanted}, got {value_text(value)}", name)
 
 
 def _ranks(low: int, high: int | None) -> str:

@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, overload
 
-from initdsl.text.wording import nearest
-
 from .initializer import ArgumentError, Initializer, describe_function
 
 __all__ = ["Registry", "builtin", "default_registry", "initializer"]
@@ -51,10 +49,6 @@ class Registry(Mapping[str, Initializer]):
         for name, function in functions.items():
             copy.add(builtin_free(function, name))
         return copy
-
-    def nearest(self, name: str) -> str | None:
-        """A hint that names the nearest initializer, if any is near."""
-        return nearest(name, self._by_name)
 
     def __getitem__(self, name: str) -> Initializer:
         return self._by_name[name]

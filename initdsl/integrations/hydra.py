@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -16,6 +15,7 @@ from torch import nn
 from initdsl.api.apply import apply
 from initdsl.api.report import Report
 from initdsl.text.diagnostic import Diagnostic, RuleError
+from initdsl.text.wording import did_you_mean
 
 __all__ = ["apply_config"]
 
@@ -43,8 +43,7 @@ def apply_config(net: nn.Module, config: Any, **options: Any) -> Report:
         raise TypeError(f"a configuration is a path or has `rules`, this is {type(config).__name__}")
     for key in values:
         if key not in KEYS:
-            near = get_close_matches(str(key), KEYS, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(KEYS)}"
+            hint = did_you_mean(str(key), KEYS) or f"there are {', '.join(KEYS)}"
             raise RuleError(Diagnostic("unknown-setting", f"`{key}` is no setting of a rule file", hint=hint))
     rules = values.get("rules")
     if not isinstance(rules, str | os.PathLike) or not os.fspath(rules).endswith(".init"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from initdsl.text.diagnostic import Diagnostic, InitDSLError
 from initdsl.text.files import read_whole
 from initdsl.text.source import Source, Span
+from initdsl.text.wording import did_you_mean, listed
 
 __all__ = ["LARGEST", "Config", "ConfigError", "find_config"]
 
@@ -148,8 +148,7 @@ def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
         return Diagnostic("bad-configuration", message, source, _place(source, key), hint)
 
     if key not in KEYS:
-        near = difflib.get_close_matches(key.replace("_", "-"), KEYS, 1)
-        hint = f"did you mean `{near[0]}`?" if near else "the settings are " + ", ".join(f"`{k}`" for k in KEYS)
+        hint = did_you_mean(key.replace("_", "-"), KEYS) or f"the settings are {listed(list(KEYS), len(KEYS))}"
         return problem(f"`tool.initdsl` has no setting `{key}`", hint)
     if key in LISTS and not _strings(value):
         return problem(f"`{key}` is a list of strings", f'as in `{key} = ["..."]`')

@@ -18,7 +18,7 @@ from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Every, Ke
 from initdsl.language.syntax.walk import walk
 from initdsl.network.description import TensorInfo, describe_tensor
 from initdsl.network.selectors.matches import Match
-from initdsl.text.wording import near
+from initdsl.text.wording import did_you_mean
 
 from .actions import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
 from .calls import bind_call, check_shape, unknown_call
@@ -302,7 +302,7 @@ class Values:
             found = theirs.get(name)
             if found is None:
                 raise EvalError(
-                    f"the source has no `{name}`", rule.operands[0].span, near(name, theirs), "copy-mismatch"
+                    f"the source has no `{name}`", rule.operands[0].span, did_you_mean(name, theirs), "copy-mismatch"
                 )
         assert found is not None
         target = self.at.network.tensors[match.tensor]

@@ -11,7 +11,7 @@ from initdsl.language.expressions.shapes import EvalError, Shape
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Call, Name, String, Word
 from initdsl.network.description import MISSING
-from initdsl.text.wording import near
+from initdsl.text.wording import did_you_mean
 
 __all__ = ["bind_call", "check_shape", "unknown_call"]
 
@@ -20,7 +20,7 @@ def unknown_call(node: Call, registry: Registry) -> EvalError:
     """No initializer and no function has this name."""
     words = [*registry, *FUNCTIONS, *FANS, "len", "load"]
     name = node.function
-    hint = near(name, words)
+    hint = did_you_mean(name, words)
     if name.endswith("_") and name[:-1] in registry:
         hint = f"did you mean `{name[:-1]}`?"
     return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")

@@ -21,7 +21,7 @@ from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Call, Name
 from initdsl.network.description import Network
 from initdsl.text.failures import first_line
-from initdsl.text.wording import near
+from initdsl.text.wording import did_you_mean
 
 from .actions import Load
 
@@ -85,7 +85,7 @@ class Files:
             if request.skips:
                 return None
             missing = wanted[0] if request.key is not None else f"{request.prefix}{wanted[0]}"
-            hint = near(wanted[0], known)
+            hint = did_you_mean(wanted[0], known)
             if hint is None and request.key is None:
                 hint = "`missing=skip` leaves to other rules what a file doesn't have"
             raise EvalError(f"`{request.shown}` has no tensor `{missing}`", call.span, hint, "bad-load")
@@ -106,7 +106,9 @@ class Files:
         shapes = self._bases[place]
         name = next((n for n in names if n in shapes), None)
         if name is None:
-            raise EvalError(f"`{path}` has no tensor `{names[0]}`", call.span, near(names[0], shapes), "bad-manifest")
+            raise EvalError(
+                f"`{path}` has no tensor `{names[0]}`", call.span, did_you_mean(names[0], shapes), "bad-manifest"
+            )
         return shapes[name]
 
     def _manifest(self, path: str, call: Call) -> dict[str, tuple[int, ...]]:
@@ -204,13 +206,13 @@ class Files:
             starts = sorted({name.split(".")[0] + "." for name in found if "." in name})
             raise EvalError(
                 f"no tensor of `{request.shown}` has a name that starts with `{request.prefix[:100]}`", call.span,
-                near(request.prefix, starts), "bad-load",
+                did_you_mean(request.prefix, starts), "bad-load",
             )  # fmt: skip
         for old, _ in request.renames:
             if old not in used:
                 parts = {part for name in found for part in name.split(".")}
                 raise EvalError(
-                    f"no name in `{request.shown}` has `{old}` in it", call.span, near(old, parts), "bad-load"
+                    f"no name in `{request.shown}` has `{old}` in it", call.span, did_you_mean(old, parts), "bad-load"
                 )
 
     # ---- the files

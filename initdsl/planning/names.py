@@ -16,7 +16,7 @@ from initdsl.language.syntax.nodes import Call, Index, Length, Name, Path, Step
 from initdsl.network.description import MISSING, Network
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import Matcher
-from initdsl.text.wording import near
+from initdsl.text.wording import did_you_mean
 
 from .calls import bind_call, check_shape
 
@@ -198,7 +198,7 @@ class Names:
         for index in self.match.scope:
             words += self.network.modules[index].attributes()
         python = {"True": "true", "False": "false", "None": "none"}.get(node.name)
-        hint = f"write `{python}`" if python else near(node.name, words)
+        hint = f"write `{python}`" if python else did_you_mean(node.name, words)
         for index in self.network.ancestors(self.match.module):  # seen from further out only
             around = self.network.modules[index]
             if python is None and around.attribute(node.name) is not MISSING:

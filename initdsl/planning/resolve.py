@@ -20,7 +20,7 @@ from initdsl.language.syntax.walk import walk
 from initdsl.network.description import Live, Network, TensorInfo
 from initdsl.network.selectors.matches import Frame, Match
 from initdsl.text.diagnostic import Diagnostic, ResolveError, RuleError, in_order
-from initdsl.text.wording import listed, near
+from initdsl.text.wording import did_you_mean, listed
 
 from .actions import Action, Clause, Expression
 from .assemble import Assembly
@@ -93,7 +93,7 @@ class Resolver(Resolution):
         names = [rule.name for rule in RuleSet(rules=tuple(rules)).walk() if isinstance(rule, Let)]
         for name in self.variables:
             if name not in names:
-                hint = near(name, names) or (
+                hint = did_you_mean(name, names) or (
                     f"there {'is' if len(set(names)) == 1 else 'are'} {listed(sorted(set(names)))}"
                     if names
                     else "no `let` is in these rules"

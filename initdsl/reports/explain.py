@@ -9,7 +9,7 @@ from initdsl.language.syntax.nodes import Tie
 from initdsl.planning.actions import Clause, Kept, Reset
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import printable
-from initdsl.text.wording import near, shown_place
+from initdsl.text.wording import did_you_mean, relative_location
 
 __all__ = ["Explanation", "explain"]
 
@@ -53,7 +53,7 @@ class Explanation:
         if len(entry.names) > 1:
             lines.append(f"  one tensor under the names {', '.join(entry.names)}")
         lines += [f"  {tie}" for tie in self.ties]
-        places = [shown_place(t.location) for t in self.touches]
+        places = [relative_location(t.location) for t in self.touches]
         width = max(map(len, places), default=0)
         for touch, place in zip(self.touches, places, strict=True):
             mark = "  " if touch.role == "superseded" else "->"
@@ -73,7 +73,7 @@ def explain(plan: Plan, name: str) -> Explanation:
     """
     entry = plan.by_name.get(name)
     if entry is None:
-        hint = near(name, plan.by_name) or ""
+        hint = did_you_mean(name, plan.by_name) or ""
         raise KeyError(f"no parameter is named `{name}`{'; ' + hint if hint else ''}")
     index = entry.tensor.index
     actions = {a.clause.number: a for a in entry.actions}
@@ -98,7 +98,7 @@ def _touch(plan: Plan, entry: PlanEntry, clause: Clause, action: Any) -> Touch:
     if action is None:
         base = entry.base
         if base is not None and clause.number < base.clause.number:
-            reason = f"superseded by {shown_place(plan.clause_place(base.clause))}, a later rule for the whole tensor; it draws nothing"
+            reason = f"superseded by {relative_location(plan.clause_place(base.clause))}, a later rule for the whole tensor; it draws nothing"
         else:
             reason = "selects nothing of it"
         return Touch(text, place, "superseded", reason, "")

@@ -12,7 +12,7 @@ from initdsl.language.syntax.walk import walk
 from initdsl.planning.actions import Value
 from initdsl.planning.plan import totals
 from initdsl.text.diagnostic import printable
-from initdsl.text.wording import shown_place
+from initdsl.text.wording import relative_location
 
 if TYPE_CHECKING:
     from initdsl.planning.actions import Action
@@ -93,7 +93,7 @@ def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
             shown += f" (= {entry.names[1]}{f' and {others - 1} more' if others > 1 else ''})"
         effect = entry.effect
         effect = effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
-        place = ", ".join(dict.fromkeys(shown_place(p) for _, p in entry.statements))
+        place = ", ".join(dict.fromkeys(relative_location(p) for _, p in entry.statements))
         values = list(dict.fromkeys(resolved(member) for member in members))
         shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
         size = "x".join(map(str, entry.shape)) or "scalar"

@@ -15,6 +15,7 @@ from initdsl.language.syntax.nodes import Keep
 from initdsl.language.syntax.parser import accepted
 from initdsl.planning.names import FACT_NAMES
 from initdsl.text.source import Span
+from initdsl.text.wording import value_text
 
 from .known import Known, torch_classes
 from .outline import Outline, outline
@@ -256,7 +257,7 @@ class _Place:
             if call.argument is None:
                 for one in initializer.parameters:
                     if one.name not in call.given:
-                        detail = "required" if one.required else f"default {_shown(one.default)}"
+                        detail = "required" if one.required else f"default {value_text(one.default)}"
                         yield Item(f"{one.name}=", "parameter", detail)
         for name, declaration in self.found.visible(self.number).items():
             yield Item(name, "variable", self.found.pieces.pieces[declaration.piece].text)
@@ -278,10 +279,6 @@ STATEMENTS = {
     "expect": "what is to hold once all is filled", "use": "another file's statements", "in": "inside of", "not": "the opposite", "as": "through another shape",
     "and": "both", "or": "either",
 }  # fmt: skip
-
-
-def _shown(value: object) -> str:
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _path_before(before: str) -> str:

@@ -8,6 +8,8 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
+from initdsl.text.failures import first_line
+
 __all__ = ["compiled_kernel", "engine", "prepare"]
 
 
@@ -47,8 +49,8 @@ def _load_kernel() -> Any:
     except Exception as error:
         if os.environ.get("INITDSL_KERNEL") == "numba":
             raise
-        said = (str(error).splitlines() or [""])[0]
-        warnings.warn(f"numba can't be used, torch fills in its place: {type(error).__name__}: {said}", stacklevel=2)
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        warnings.warn(f"numba can't be used, torch fills in its place: {problem}", stacklevel=2)
         _unusable = True
         return None
     return _kernel_numba

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .source import Source, Span
+from .wording import cell_width
 
 __all__ = [
     "ApplyError",
@@ -158,7 +158,7 @@ def _excerpt(source: Source, span: Span) -> tuple[str, int, int]:
     before = ("…" if first else "") + printable(text[first:start])
     marked = printable(text[start:end])
     after = printable(text[end:last]) + ("…" if last < len(text) else "")
-    return before + marked + after, _cells(before), max(1, _cells(marked))
+    return before + marked + after, cell_width(before), max(1, cell_width(marked))
 
 
 def printable(text: str) -> str:
@@ -175,10 +175,6 @@ def _shown(character: str) -> str:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def _cells(text: str) -> int:
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _paint(code: str, text: str) -> str:

@@ -1,34 +1,38 @@
-"""Whether an error says that there is no memory: Python, numpy, and torch on each of its devices say it differently."""
+"""What an error of Python, of torch or of somebody's own code says, in a line; and whether it says that memory is short."""
 
 from __future__ import annotations
 
-__all__ = ["error_text", "first_line", "header_error", "out_of_memory", "reason"]
+__all__ = ["ending", "first_line", "out_of_memory", "reason"]
 
 
-# torch's allocator of the CPU (on Linux and macOS, on Windows), MPS's, and a thread that finds no room for its stack
-SAID = ("can't allocate memory", "not enough memory", "out of memory", "can't start new thread")
+# what a RuntimeError says: torch's allocator on the CPU (Linux and macOS, Windows) and on MPS, and a
+# thread that has no room for its stack
+SHORT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "can't start new thread")
+
+
+# characters of somebody else's message that ours quotes
+LONGEST = 300
 
 
 def out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in SAID))
-
-
-def header_error(error: BaseException) -> str:
-    line = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("Error while deserializing header: ")
-    return line[:1].lower() + line[1:300]
-
-
-def error_text(error: BaseException) -> str:
-    """The first line of somebody's message; the error itself is the cause."""
-    line = (str(error).splitlines() or [""])[0]
-    return line if len(line) <= 300 else f"{line[:297]}..."
+    """Return whether an error says that there is no memory: Python, numpy and each of torch's devices say it differently."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in SHORT_OF_MEMORY)
 
 
 def first_line(error: BaseException) -> str:
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= 200 else f"{line[:197]}..."
+    """Return the first line of an error's message, cut to a readable length; its type where it has no message."""
+    line = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+
+
+def ending(error: BaseException, prefix: str = "") -> str:
+    """Return the first line of an error as the end of a sentence: in lower case, and without `prefix`."""
+    line = first_line(error).removeprefix(prefix)
+    return line[:1].lower() + line[1:]
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, without the number and the file's name that stand in Python's own text."""
+    """Return what went wrong, without the number and the file's name that stand in Python's own text."""
     return error.strerror.lower() if error.strerror else str(error)

@@ -16,6 +16,7 @@ from initdsl.filling.run import StepFailed
 from initdsl.network.kinds import is_sharded
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
+from initdsl.text.failures import first_line
 
 __all__ = ["Record", "agreed", "exchange", "failure_record", "process_groups", "record_of"]
 
@@ -132,7 +133,7 @@ def exchange(groups: list[Any], mine: Record) -> _Both:
         try:
             distributed.all_gather(received, sent, group=group)
         except RuntimeError as error:
-            message = f"another rank can't be reached: {(str(error).splitlines() or [''])[0][:200]}"
+            message = f"another rank can't be reached: {first_line(error)}"
             raise ResolveError(Diagnostic("rank-lost", message)) from error
         both = _joined([_read(one.cpu().numpy().tobytes()) for one in received])
     return both

@@ -16,6 +16,7 @@ from initdsl.language.syntax.parse import Memory, parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS, Limits
 from initdsl.text.diagnostic import Diagnostic, ParseError, RuleError, in_order
 from initdsl.text.source import Source, read_source
+from initdsl.text.wording import nearest
 
 from .ruleset import RuleSet
 
@@ -164,13 +165,11 @@ class _Loader:
         return self.read(rule, str(place), place.parent, (*chain, os.path.realpath(place)))
 
     def recipe(self, rule: Use, chain: tuple[str, ...]) -> tuple[Rule, ...]:
-        from difflib import get_close_matches
-
         recipes = packaged_recipes()
         name = rule.path.removeprefix("initdsl:")
         if name not in recipes:
-            near = get_close_matches(name, recipes, 1)
-            hint = f'did you mean `"initdsl:{near[0]}"`?' if near else "`initdsl list recipes` shows what there is"
+            near = nearest(name, recipes)
+            hint = f'did you mean `"initdsl:{near}"`?' if near else "`initdsl list recipes` shows what there is"
             return self.report(rule, "unknown-recipe", f"no recipe is named `{name}`", hint)
         if rule.path in chain:
             return self.report(rule, "circular-use", f"`{rule.path}` is used by itself")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from typing import Any, cast
@@ -11,7 +10,7 @@ from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from initdsl.text.source import Span
-from initdsl.text.wording import shortened
+from initdsl.text.wording import did_you_mean, listed, shortened
 
 from .builder import Statements, spanned
 from .grammar import keywords
@@ -21,6 +20,10 @@ __all__ = ["recover"]
 
 
 # operators of other languages
+# the words that statements begin with
+STATEMENT_WORDS = ("tie", "copy", "keep", "default", "let", "use", "expect")
+
+
 ELSEWHERE = {"^": "a power is `**`", "&": "write `and`", "|": "write `or`", "?": "write `where(condition, a, b)`"}
 
 
@@ -189,16 +192,11 @@ def _explain(
     if accepts == {"LSQB"}:
         return "bad-expectation", f"expected a range, found {shown}", span, "as in `std in [0.009, 0.011]`"
     if word and "SET" in accepts and "DRAW" in accepts:
-        near = difflib.get_close_matches(
-            _last_word(session.before(at)), ["tie", "copy", "keep", "default", "let", "use", "expect"], 1, 0.7
-        )
-        if near:
-            return (
-                "unexpected-token",
-                f"expected `~`, `=` or an edit such as `+=`, found {shown}",
-                span,
-                f"did you mean `{near[0]}`?",
-            )
+        before = _last_word(session.before(at))
+        # `net`, which any selector may be, is as near to `let` as a slip would be
+        meant = did_you_mean(before, STATEMENT_WORDS) if before != "net" else None
+        if meant is not None:
+            return "unexpected-token", f"expected `~`, `=` or an edit such as `+=`, found {shown}", span, meant
     hint = None
     if re.match(r"\r?\n[ \t]+\S", rest) and re.search(r"[~=][ \t]*\Z", session.before(at)):
         hint = "a value begins in the line of its operator, and may go on in the next inside brackets"
@@ -227,8 +225,8 @@ def _expectation(word: str, shown: str, span: Span) -> tuple[str, str, Span, str
             span,
             f"as in `{word} in [a, b]` or `{word} < x`",
         )
-    near = difflib.get_close_matches(word, [*compared, *states], 1, 0.6)
-    hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(f'`{w}`' for w in (*compared, *states))}"
+    words = [*compared, *states]
+    hint = did_you_mean(word, words) or f"one of {listed(words, len(words))}"
     return "bad-expectation", f"expected what is to hold, found {shown}", span, hint
 
 

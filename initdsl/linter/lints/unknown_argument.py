@@ -23,12 +23,12 @@ mmcv 1150: settings of an initializer that nothing read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.values import bound_calls
 from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.wording import nearest
 
 
 @lint(severity="error")
@@ -39,9 +39,9 @@ def check(file: File) -> Iterator[Diagnostic]:
         argument = next((a for a in one.call.arguments if a.name == one.error.argument), None)
         fix = None
         if argument is not None and argument.name is not None:
-            near = get_close_matches(argument.name, [p.name for p in one.initializer.parameters], 1)
+            near = nearest(argument.name, [p.name for p in one.initializer.parameters])
             if near:
                 start = argument.span.start
                 span = type(argument.span)(start, start + len(argument.name))
-                fix = file.replacement(span, near[0], f"write `{near[0]}`", safe=False)
+                fix = file.replacement(span, near, f"write `{near}`", safe=False)
         yield file.finding(argument or one.call, str(one.error), one.error.hint, fix)

@@ -24,13 +24,13 @@ transformers 47458: a name that matched nothing went unnoticed for years.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from initdsl.initializers import default_registry
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.wording import nearest
 
 SPECIAL = ("len", "load")
 
@@ -44,9 +44,9 @@ def check(file: File) -> Iterator[Diagnostic]:
             continue
         bare = name.rstrip("_")
         longer = sorted(other for other in known if len(name) > 3 and other.startswith(name))
-        near = [bare] if bare in known else longer[:1] or get_close_matches(name, sorted(known), 1)
+        near = bare if bare in known else next(iter(longer), None) or nearest(name, sorted(known))
         hint, fix = "`[tool.initdsl] initializers` names those that Python code registers", None
         if near:
-            hint = f"did you mean `{near[0]}`?"
-            fix = file.replacement(call.name_span, near[0], f"write `{near[0]}`", safe=bare in known)
+            hint = f"did you mean `{near}`?"
+            fix = file.replacement(call.name_span, near, f"write `{near}`", safe=bare in known)
         yield file.finding(call.name_span, f"no initializer is named `{name}`", hint, fix)

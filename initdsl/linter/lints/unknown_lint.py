@@ -23,12 +23,12 @@ ruff's PGH004 and RUF102: blanket and misspelt suppressions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.wording import did_you_mean
 
 if TYPE_CHECKING:
     from initdsl.linter.suppressions import Suppressions
@@ -49,6 +49,5 @@ def check(file: File, suppressions: Suppressions) -> Iterator[Diagnostic]:
             )
         for named in suppression.names if suppression.known_form else ():
             if named.name not in suppressions.known:
-                near = get_close_matches(named.name, suppressions.known, 1)
-                hint = f"did you mean `{near[0]}`?" if near else "`initdsl list lints` shows them"
+                hint = did_you_mean(named.name, suppressions.known) or "`initdsl list lints` shows them"
                 yield file.finding(named.span, f"no lint is named `{named.name}`", hint)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from initdsl.language.syntax.literals import LARGEST_INT
 from initdsl.text.diagnostic import Diagnostic, RuleError
-from initdsl.text.wording import quoted
+from initdsl.text.wording import did_you_mean, exact_number, quoted
 
 __all__ = ["GAINS", "Arguments", "kaiming", "number_text", "quoted_name", "refusal", "shape_call", "unknown"]
 
@@ -26,9 +24,7 @@ def number_text(value: Any, name: str = "a value") -> str:
         raise refusal("bad-argument", f"{name} must be a number, got {value!r:.200}")
     if isinstance(value, int) and abs(value) > LARGEST_INT:
         raise refusal("bad-argument", f"{name} needs more than 64 bits")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if value != value else "inf" if value > 0 else "-inf"
-    return repr(value).replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return exact_number(value)
 
 
 class Arguments:
@@ -81,8 +77,7 @@ def kaiming(a: Arguments, distribution: str, mode: str = "fan_in", nonlinearity:
 
 
 def unknown(what: str, name: Any, known: Sequence[str]) -> RuleError:
-    near = get_close_matches(str(name), known, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known))}"
+    hint = did_you_mean(str(name), known) or f"there are {', '.join(sorted(known))}"
     return refusal("unknown-initializer", f"{what} has no initializer `{name!s:.100}` that could be converted", hint)
 
 

@@ -8,6 +8,8 @@ import re
 import warnings
 from typing import Any
 
+from initdsl.text.failures import first_line
+
 from .calls import refusal
 
 __all__ = ["LARGEST", "read_settings"]
@@ -46,7 +48,7 @@ def read_settings(text: str) -> Any:
     try:
         found = yaml.load(text, _plain_yaml(yaml))
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        first = str(error).splitlines()[0] if isinstance(error, yaml.YAMLError) else "a value that can't be read"
+        first = first_line(error) if isinstance(error, yaml.YAMLError) else "a value that can't be read"
         raise refusal("bad-settings", f"this is neither JSON, nor a Python literal, nor YAML: {first}") from None
     if not isinstance(found, dict | list):
         raise refusal("bad-settings", "this is neither JSON, nor a Python literal, nor YAML")

@@ -13,9 +13,11 @@ from dataclasses import replace
 
 import torch
 
+from initdsl.text.wording import number
+
 from .fixed import fit_fixed, fit_orthogonal
 from .formulas import Formula, formulas, numbers
-from .kinds import WORST, confidence, follows, kind_of, median, number_text, round_text, scale_of
+from .kinds import WORST, confidence, follows, kind_of, median, round_text, scale_of
 from .sampling import Moments
 from .tensor import Fit, Tensor
 
@@ -27,7 +29,7 @@ def _shortest(value: float) -> str:
     for digits in range(1, 10):
         text = f"{value:.{digits}g}"
         if float(torch.tensor(float(text))) == value:
-            return number_text(float(text)) if digits <= 6 else text
+            return number(float(text)) if digits <= 6 else text
     return repr(value)
 
 
@@ -109,7 +111,7 @@ def _rows(tensors: Sequence[Tensor]) -> tuple[str, ...] | None:
     rows = [tuple(sorted(t.sampled.rows.items())) for t in tensors]
     if len(set(rows)) != 1:
         return None
-    return tuple(f"[{row}] = {number_text(value)}" for row, value in rows[0])
+    return tuple(f"[{row}] = {number(value)}" for row, value in rows[0])
 
 
 def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
@@ -236,4 +238,4 @@ def _off_centre(
     scale = next(n for n, _ in numbers(typical, error) if abs(typical / n - 1) < WORST * error)
     name = "normal" if kind == "normal" else "trunc_normal_sd"
     more = ", -3, 3" if kind == "trunc3" else ""
-    return Fit("~", f"{name}({middle}, {number_text(scale)}{more})", kind=kind, error=error, count=count, sure=sure)
+    return Fit("~", f"{name}({middle}, {number(scale)}{more})", kind=kind, error=error, count=count, sure=sure)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from initdsl.initializers import default_registry
+from initdsl.text.wording import number
 
-from .kinds import number_text
 from .tensor import Fit, Tensor
 
 __all__ = ["fit_fixed", "fit_orthogonal"]
@@ -39,8 +39,8 @@ def fit_fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
         for start, end, value in runs:
             lengths[value] = lengths.get(value, 0) + end - start
         common = max(lengths, key=lengths.__getitem__)
-        slices = tuple(f"[{start}:{end}] = {number_text(value)}" for start, end, value in runs if value != common)
-        return Fit("=", number_text(common), count=count, after=slices)
+        slices = tuple(f"[{start}:{end}] = {number(value)}" for start, end, value in runs if value != common)
+        return Fit("=", number(common), count=count, after=slices)
     return None
 
 
@@ -82,11 +82,7 @@ def fit_orthogonal(tensors: Sequence[Tensor], count: int) -> Fit | None:
         return None
     gain = sum(gains) / len(gains)
     text = (
-        "1"
-        if abs(gain - 1) < 1e-4
-        else "sqrt(2)"
-        if abs(gain - math.sqrt(2)) < 1e-4
-        else number_text(float(f"{gain:.4g}"))
+        "1" if abs(gain - 1) < 1e-4 else "sqrt(2)" if abs(gain - math.sqrt(2)) < 1e-4 else number(float(f"{gain:.4g}"))
     )
     view = "" if blocks == {1} else f" as ({blocks.pop()}, -1, {math.prod(tensors[0].shape[1:])})[*]"
     return Fit("~", "orthogonal()" if text == "1" else f"orthogonal({text})", view=view, count=count)

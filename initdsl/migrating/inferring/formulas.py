@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from initdsl.statistics.goodness import std_within
+from initdsl.text.wording import number
 
-from .kinds import WORST, number_text
+from .kinds import WORST
 from .tensor import Tensor
 
 __all__ = ["Formula", "formulas", "numbers"]
@@ -154,7 +155,7 @@ def numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
 
 def _constants(measured: float, error: float) -> Iterator[Formula]:
     for value, penalty in numbers(measured, error):
-        yield Formula(number_text(value), number_text(value), _over(value), penalty, fans=False)
+        yield Formula(number(value), number(value), _over(value), penalty, fans=False)
 
 
 def _over(
@@ -196,7 +197,7 @@ def formulas(
         for value, cost in numbers(base, error):
             if cost > 3 and not needs_layer:  # over one number of layers any number is as good: it says nothing
                 continue
-            shown = f"{number_text(value)} / {text.format(where)}"
+            shown = f"{number(value)} / {text.format(where)}"
             yield Formula(shown, shown, _over(value, factor), cost + penalty, needs_layer=needs_layer, fans=False)
         for fan in () if one_dimensional else ("fan_in", "fan_out"):
             of_fan = _by_fans(lambda i, o, fan=fan: 1 / math.sqrt(i if fan == "fan_in" else o))  # type: ignore[misc]

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 
 from initdsl.statistics.goodness import mass_within, std_within
+from initdsl.text.wording import number
 
 from .sampling import Moments
 
-__all__ = ["WORST", "confidence", "follows", "kind_of", "median", "number_text", "round_text", "scale_of"]
+__all__ = ["WORST", "confidence", "follows", "kind_of", "median", "round_text", "scale_of"]
 
 
 KINDS = ("normal", "uniform", "trunc2", "trunc3")
@@ -24,12 +25,6 @@ KURTOSIS = {"normal": 3.0, "uniform": 1.8, "trunc2": 2.37, "trunc3": 2.84}
 
 
 WORST = 4.5  # standard errors a scale may be off
-
-
-def number_text(value: float) -> str:
-    """A number as a rule file writes it."""
-    text = f"{value:.6g}"
-    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 # ---- kinds
@@ -108,5 +103,5 @@ def round_text(value: float, slack: float) -> str:
     for decimals in range(-6, 12):
         rounded = round(value, decimals)
         if abs(rounded - value) <= slack:
-            return number_text(rounded)
-    return number_text(value)
+            return number(rounded)
+    return number(value)

@@ -33,7 +33,7 @@ from initdsl.language.syntax.regex import linear_regex
 from initdsl.language.syntax.walk import walk
 from initdsl.network.description import MISSING, ModuleInfo, Network
 from initdsl.text.source import Span
-from initdsl.text.wording import listed, near
+from initdsl.text.wording import did_you_mean, listed
 
 from .classes import class_matches, compare, glob
 from .matches import FACTS, Frame, Match, State, Unmatched, continued, merge
@@ -352,7 +352,7 @@ class Matcher:
                 words = FACTS if states[0].tensor is not None else self._attribute_names(states[0].module)
                 raise EvalError(
                     f"`{what}` has no attribute `{predicate.attribute}`", predicate.span,
-                    near(predicate.attribute, words), "unknown-attribute",
+                    did_you_mean(predicate.attribute, words), "unknown-attribute",
                 )  # fmt: skip
 
     def _attribute_names(self, index: int) -> list[str]:
@@ -541,7 +541,9 @@ class Matcher:
         names = list(
             dict.fromkeys(key for m in modules[:1000] for key in (*m.parameters, *m.buffers, *m.children, *m.absent))
         )
-        hint = near(name, names) or (f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None)
+        hint = did_you_mean(name, names) or (
+            f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None
+        )
         if not names and "*" in name:
             return Unmatched(f"there are no parameters {where}", span, None)
         what = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
@@ -576,7 +578,7 @@ class Matcher:
                 f"`{written}+` would", "subclass-left-out",
             )  # fmt: skip
         known = [cls.name for cls in self.network.by_class]
-        hint = near(written.rpartition(".")[2], known)
+        hint = did_you_mean(written.rpartition(".")[2], known)
         root = self.network.modules[0]
         if hint is None and written in (*root.children, *root.parameters):
             hint = f"a path starts with `net`: `net.{written}`"

@@ -12,7 +12,7 @@ from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.reports.table import grouped, resolved, summary
 from initdsl.statistics.moments import Measure
 from initdsl.statistics.predicted import expected
-from initdsl.text.wording import shown_place
+from initdsl.text.wording import relative_location
 
 from .shell import page
 from .tree import Leaf, Node, further_names, tree
@@ -33,7 +33,7 @@ def plan_page(plan: Plan, measures: Mapping[int, Measure] | None = None, engine:
     lines = _Lines(plan)
     contents = _Contents(plan, lines)
     data = {"tree": contents.node(tree(plan, measures)), "kinds": contents.kinds, "rules": contents.rules, "done": done}
-    title = f"{'Initialised' if done else 'Plan'}: {shown_place(next(iter(plan.rules.sources), 'rules'))}"
+    title = f"{'Initialised' if done else 'Plan'}: {relative_location(next(iter(plan.rules.sources), 'rules'))}"
     made = engine or ("torch's global generator" if plan.seed is None else f"seed {plan.seed}")
     body = "\n".join(
         [
@@ -96,8 +96,8 @@ class _Lines:
                     f"<td><code>{escape(line.rstrip(chr(13))) or ' '}</code></td></tr>"
                 )
             parts.append(
-                f'<h3>{escape(shown_place(name))}</h3><div class="source"><table><caption class="hidden">'
-                f"{escape(shown_place(name))}: line, tensors it makes, text</caption><tbody>{''.join(rows)}</tbody></table></div>"
+                f'<h3>{escape(relative_location(name))}</h3><div class="source"><table><caption class="hidden">'
+                f"{escape(relative_location(name))}: line, tensors it makes, text</caption><tbody>{''.join(rows)}</tbody></table></div>"
             )
         return [*parts, "</section>"]
 
@@ -133,7 +133,7 @@ def _attention(plan: Plan, lines: _Lines) -> list[str]:
     section(
         "shadowed", f"shadowed: {count} rule{'s' * (count != 1)} whose every parameter a later rule sets anew",
         [
-            f'<li><a href="#{lines.anchor(c.rule.source, lines.of(c).start)}">{escape(shown_place(plan.clause_place(c)))}</a> '
+            f'<li><a href="#{lines.anchor(c.rule.source, lines.of(c).start)}">{escape(relative_location(plan.clause_place(c)))}</a> '
             f"<code>{escape(plan.clause_text(c))}</code> selects {c.selected:,}</li>"
             for c in shadowed
         ],
@@ -144,7 +144,7 @@ def _attention(plan: Plan, lines: _Lines) -> list[str]:
             hint = f"; {finding.hint}" if finding.hint else ""
             place = ""
             if finding.source is not None and finding.line is not None and finding.source.name in lines.files:
-                place = f' <a href="#{lines.anchor(finding.source.name, finding.line)}">{escape(shown_place(finding.location or ""))}</a>'
+                place = f' <a href="#{lines.anchor(finding.source.name, finding.line)}">{escape(relative_location(finding.location or ""))}</a>'
             items.append(f"<li><b>{escape(finding.name)}</b> {escape(finding.message + hint)}{place}</li>")
         section(severity, f"{severity}s: {len(findings)}", items)
     if not parts:
@@ -206,7 +206,9 @@ class _Contents:
         if clause.number not in self._rule:
             self._rule[clause.number] = len(self.rules)
             anchor = self.lines.anchor(clause.rule.source, self.lines.of(clause).start)
-            self.rules.append([self.plan.clause_text(clause), shown_place(self.plan.clause_place(clause)), anchor])
+            self.rules.append(
+                [self.plan.clause_text(clause), relative_location(self.plan.clause_place(clause)), anchor]
+            )
         return self._rule[clause.number]
 
 
