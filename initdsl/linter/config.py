@@ -148,7 +148,7 @@ def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
         return Diagnostic("bad-configuration", message, source, _place(source, key), hint)
 
     if key not in KEYS:
-        hint = did_you_mean(key.replace("_", "-"), KEYS) or f"the settings are {listed(list(KEYS), len(KEYS))}"
+        hint = did_you_mean(key, KEYS) or f"the settings are {listed(list(KEYS), len(KEYS))}"
         return problem(f"`tool.initdsl` has no setting `{key}`", hint)
     if key in LISTS and not _strings(value):
         return problem(f"`{key}` is a list of strings", f'as in `{key} = ["..."]`')
