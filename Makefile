@@ -26,7 +26,7 @@ coverage: $(STAMP)-dev
 	$(BIN)/coverage report
 
 mutants: $(STAMP)-dev
-	$(BIN)/python tests/mutants.py selectors resolver executor expressions streams
+	$(BIN)/python -m tests.support.mutants selectors resolver executor expressions streams
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
@@ -39,11 +39,11 @@ types: $(STAMP)-dev
 
 # what the pages say, then the site
 docs: $(STAMP)-test site
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_architecture.py
+	$(BIN)/python -m pytest tests/project/test_docs.py tests/project/test_architecture.py
 
 site: $(STAMP)-docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
-	INITDSL_SITE=docs/_build/html $(BIN)/python -m pytest tests/test_site.py
+	INITDSL_SITE=docs/_build/html $(BIN)/python -m pytest tests/project/test_site.py
 
 bench: $(STAMP)-fast
 	$(BIN)/python benchmarks/run.py $(if $(wildcard .venv-jax/bin/python),--jax .venv-jax/bin/python)

@@ -21,8 +21,8 @@ from torch import nn
 
 import initdsl
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from wire import Wire
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support.wire import Wire
 
 LINES = 1000
 

@@ -19,12 +19,11 @@ from pygments.lexers import TextLexer
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from pages import blocks_of  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from initdsl import __version__  # noqa: E402
 from initdsl.language.syntax.highlight import InitDSLLexer  # noqa: E402
+from tests.support.pages import blocks_of  # noqa: E402
 
 project = "initdsl"
 release = version = __version__

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path[:0] = [str(DOCS.parent), str(DOCS.parent / "tests")]
+sys.path.insert(0, str(DOCS.parent))
 
-from conftest import let_torchvision_import  # noqa: E402
-from pages import pictures_of, run_page  # noqa: E402
+from tests.conftest import let_torchvision_import  # noqa: E402
+from tests.support.pages import pictures_of, run_page  # noqa: E402
 
 
 def main() -> None:

@@ -1,0 +1,88 @@
+"""Sharded networks on real process groups: gathered, every value is the one process's, bit for bit.
+
+What a rank checks stands in `tests/support/workers/sharded.py`. Starting processes is dear, so a launch runs many cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKER = Path(__file__).parents[1] / "support" / "workers" / "sharded.py"
+
+EVERYWHERE = [
+    "fsdp", "fsdp_meta_to_empty", "fsdp_materialize", "materialize_with_defaults", "defaults", "half_and_double",
+    "every_dim", "custom_initializers", "edits_of_what_is_there", "loaded", "part_of_the_world", "init_function",
+]  # fmt: skip
+WRONG = [
+    "disagreement", "refusals", "refused_partial", "refused_flat", "refused_while_gathered", "refused_parametrized",
+]  # fmt: skip
+
+
+def torchrun(ranks: int, script: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def launch(ranks: int, folder: Path, cases: list[str], timeout: float = 300) -> None:
+    """Run cases on a process group; no rank may fail or hang."""
+    done = torchrun(ranks, [str(WORKER), str(folder), *cases], timeout)
+    said = (done.stdout + done.stderr)[-4000:]
+    for rank in range(ranks):
+        written = folder / f"rank-{ranks}-{rank}.json"
+        assert written.exists(), f"rank {rank} of {ranks} wrote nothing: {said}"
+        problems = json.loads(written.read_text())
+        assert not problems, f"rank {rank} of {ranks}: " + "\n".join(f"{k}: {v}" for k, v in problems.items())
+    assert done.returncode == 0, said
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    launch(2, tmp_path, [*EVERYWHERE, "tensor_parallel", "wrappers", *WRONG, "memory", "checkpoint"])
+    launch(1, tmp_path, ["fsdp", "every_dim", "fsdp_materialize", "checkpoint_read"])
+
+
+def test_four_ranks_on_meshes_of_two_dimensions(tmp_path: Path) -> None:
+    launch(4, tmp_path, ["two_dimensions", "two_dimensions_uneven", "hybrid", "disagreement"])
+
+
+def test_uneven_shards_on_three_ranks(tmp_path: Path) -> None:
+    launch(3, tmp_path, ["every_dim", "fsdp"])
+
+
+@pytest.mark.slow
+def test_a_lost_rank_is_noticed(tmp_path: Path) -> None:
+    launch(3, tmp_path, ["lost_rank"])
+
+
+@pytest.mark.slow
+def test_the_example_makes_the_same_network_on_any_number_of_ranks(tmp_path: Path, examples: Path) -> None:
+    sums = {}
+    for ranks in (1, 2, 3):
+        said = torchrun(ranks, [str(examples / "sharded" / "start.py"), str(tmp_path / f"saved-{ranks}")], 120).stdout
+        sums[ranks] = [line.split()[1] for line in said.splitlines() if line.startswith("checksum")]
+        assert len(sums[ranks]) == 1, said
+        assert said.count(" holds ") == ranks
+        assert (tmp_path / f"saved-{ranks}" / ".metadata").exists()
+    assert sums[1] == sums[2] == sums[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 3, 4, 8])
+def test_any_number_of_ranks(ranks: int, tmp_path: Path) -> None:
+    parallel = ["tensor_parallel"] if ranks in (1, 4) else []
+    several = WRONG if ranks > 1 else []
+    plane = ["two_dimensions", "two_dimensions_uneven", "hybrid"] if ranks % 2 == 0 else []
+    launch(ranks, tmp_path, [*EVERYWHERE, *parallel, *plane, "wrappers", *several, "memory"], timeout=900)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_moves_between_numbers_of_ranks(tmp_path: Path) -> None:
+    launch(4, tmp_path, ["checkpoint"])
+    launch(3, tmp_path, ["checkpoint_read"])
+    launch(1, tmp_path, ["checkpoint_read"])

@@ -1,0 +1,218 @@
+"""What happens when there is no memory: a fill goes on with less of it, or everything is as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import initdsl
+from initdsl.initializers import Normal
+from initdsl.streams import keys
+from initdsl.streams import tensors as streams
+from initdsl.text.failures import out_of_memory
+from tests.filling.test_atomicity import RULES, Net
+from tests.support.nets import same, snapshot
+
+
+class Shortage(TorchDispatchMode):
+    """Operations of this thread that make tensors fail: the n-th, or all that would take more than so many bytes."""
+
+    def __init__(self, nth: int | None = None, most: int | None = None):
+        super().__init__()
+        self.nth, self.most, self.made = nth, most, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        found = function(*arguments, **(options or {}))
+        # a view or a tensor that was handed in is no new one
+        fresh = isinstance(found, torch.Tensor) and not any(r.alias_info for r in function._schema.returns)
+        if fresh and found.device.type == "cpu":
+            self.made += 1
+            if self.made == self.nth or (self.most is not None and found.nbytes > self.most):
+                raise torch.OutOfMemoryError("out of memory")
+        return found
+
+
+LIMITED = """
+    import resource, sys
+    import torch, initdsl
+    from torch import nn
+    torch.set_num_threads(2)
+    def net():
+        torch.manual_seed(0)
+        made = nn.ParameterDict({f"p{i}": torch.zeros(n) for i, n in enumerate((100, 300_000, 3_000_000, 5_000_000))})
+        made["turned"] = nn.Parameter(torch.zeros(1500, 1000).t())
+        made["short"] = nn.Parameter(torch.zeros(1500, 1000, dtype=torch.bfloat16))
+        return made.double() if "double" in sys.argv else made
+    expected, short = net(), net()
+    initdsl.apply(expected, RULES, seed=7)
+    plan = initdsl.plan(short, RULES, seed=7)
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    limit = size + int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    plan.apply()
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    for name, value in expected.items():
+        assert torch.equal(value, short[name]), name
+    print("the same")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
+@pytest.mark.parametrize(
+    "rules", ["net.* ~ normal(0, 1)", "net.* ~ uniform(0, 1)", "net.* ~ trunc_normal(0, 1)", "net.* ~ rademacher()"]
+)
+@pytest.mark.parametrize("words", [("6_000_000",), ("20_000_000",), ("6_000_000", "double")])
+def test_a_seeded_fill_goes_on_with_little_memory(rules: str, words: tuple[str, ...]) -> None:
+    """6 MB are less than one more thread's stack and less than one chunk's buffers."""
+    code = textwrap.dedent(LIMITED).replace("RULES", repr(rules))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout == "the same\n", done.stderr
+
+
+@pytest.mark.parametrize("most", [1 << 16, 1 << 20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("what", ["normal(0, 1)", "uniform(-1, 1)", "trunc_normal(0, 1)", "bernoulli(0.5)"])
+def test_chunks_become_smaller(what: str, dtype: torch.dtype, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    expected, short = (torch.nn.ParameterList([torch.zeros(700, 900, dtype=dtype).t()]) for _ in range(2))
+    initdsl.apply(expected, f"net.* ~ {what}", seed=3)
+    plan = initdsl.plan(short, f"net.* ~ {what}", seed=3)
+    with Shortage(most=most):
+        plan.apply()
+    assert torch.equal(expected[0], short[0])
+
+
+def test_too_little_for_the_smallest_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    net = torch.nn.ParameterList([torch.zeros(10), torch.zeros(700, 900)])
+    plan = initdsl.plan(net, "net.* ~ normal(0, 1)", seed=3)
+    with Shortage(most=100), pytest.raises(initdsl.ApplyError, match="the network is partly filled") as caught:
+        plan.apply()
+    assert "apply the rules again" in str(caught.value)
+    plan.apply()
+    other = torch.nn.ParameterList([torch.zeros(10), torch.zeros(700, 900)])
+    initdsl.apply(other, "net.* ~ normal(0, 1)", seed=3)
+    assert all(map(torch.equal, net, other))
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_what_can_fail_is_put_back(seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The n-th tensor that is made, backup and restoring aside, can't be: for every n."""
+    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+
+    def made() -> Net:
+        torch.manual_seed(0)
+        return Net()
+
+    net, n = made(), 0
+    before = snapshot(net)
+    said: list[str] = []
+    while True:
+        n += 1
+        plan = initdsl.plan(net, RULES, seed=seed)
+        with Shortage(nth=n) as shortage:
+            try:
+                plan.apply()
+            except initdsl.ApplyError as error:
+                said.append(str(error))
+                same(before, snapshot(net))
+            else:
+                if shortage.made < n:
+                    break
+                net = made()  # a seeded draw went on
+                before = snapshot(net)
+    assert len(said) > 20
+    assert all("out of memory" in each or "not enough memory" in each for each in said)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("last", [0, 1])
+def test_threads_that_can_not_start(last: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them; or a second one, while the first is at work on the same memory."""
+    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    expected, short = torch.zeros(1 << 22, dtype=dtype), torch.zeros(1 << 22, dtype=dtype)
+    streams.fill(expected, Normal(0.0, 1.0), keys.key(1, "a"))
+    start, started = threading.Thread.start, []
+
+    def refuse(self: threading.Thread) -> None:
+        if len(started) == last:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    try:
+        with threads.team():
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            streams.fill(short, Normal(0.0, 1.0), keys.key(1, "a"))
+            kept = short.clone()
+        assert torch.equal(expected, kept)
+        assert torch.equal(expected, short)  # what was queued for the second has not begun since
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: torch.empty(1 << 60), lambda: bytearray(1 << 60), lambda: torch.zeros(2**45).numpy().copy()]
+)
+def test_what_says_that_there_is_no_memory(make: Any) -> None:
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
+        make()
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+# ---- a kernel that can't be had
+
+BROKEN = """
+    import torch, initdsl, warnings
+    from initdsl import streams
+    net = torch.nn.ParameterList([torch.zeros(1000), torch.zeros(1000)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        streams.prepare(1 << 40)
+        try:
+            initdsl.apply(net, "net[0] = 1; net[1] ~ normal(0, 1)", seed=1)
+        except ImportError as error:
+            print(error, net[0].any().item())
+    print([str(w.message) for w in caught], streams.engine(), [round(v.item(), 3) for v in net[1][:3]])
+"""
+
+
+@pytest.mark.parametrize("choice", ["", "numba"])
+def test_a_numba_that_can_t_be_imported(choice: str, tmp_path: Path) -> None:
+    """As numba is with a numpy that it does not know."""
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 1.0 or less')")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "INITDSL_KERNEL": choice, "PYTHONPATH": paths}
+    code = textwrap.dedent(BROKEN)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False, env=environment
+    )
+    if choice:
+        assert done.returncode == 1  # `prepare` raises it
+        assert "ImportError: Numba needs NumPy 1.0 or less" in done.stderr
+        code = code.replace("streams.prepare(1 << 40)", "pass").replace("print([str", "pass; ([str")
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False, env=environment
+        )
+        assert done.stdout == "Numba needs NumPy 1.0 or less False\n", done.stderr  # before anything is written
+        return
+    net = torch.nn.ParameterList([torch.zeros(1000), torch.zeros(1000)])
+    initdsl.apply(net, "net[0] = 1; net[1] ~ normal(0, 1)", seed=1)
+    said = "numba can't be used, torch fills in its place: ImportError: Numba needs NumPy 1.0 or less"
+    assert done.stdout == f"{[said]} torch {[round(v.item(), 3) for v in net[1][:3]]}\n", done.stderr

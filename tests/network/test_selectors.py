@@ -1,0 +1,755 @@
+"""Chapter 2 of the language: every row of its table and every bullet, on real modules."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+import initdsl
+from tests.support.nets import Block, Tensors, Tower, filled, mlp, names_of, written
+
+
+class FancyLinear(nn.Linear):
+    pass
+
+
+def both() -> nn.Sequential:
+    return nn.Sequential(OrderedDict(plain=nn.Linear(3, 2), fancy=FancyLinear(3, 2), conv=nn.Conv2d(4, 4, 1, groups=2)))
+
+
+CLASSES: list[tuple[str, set[str]]] = [
+    ("Linear.weight = 0", {"plain.weight"}),
+    ("Linear+.weight = 0", {"plain.weight", "fancy.weight"}),
+    ("FancyLinear.bias = 0", {"fancy.bias"}),
+    ("nn.Linear.weight = 0", {"plain.weight"}),
+    ("torch.nn.Linear.weight = 0", {"plain.weight"}),
+    ("linear.Linear.weight = 0", {"plain.weight"}),
+    ("torch.nn.modules.linear.Linear.weight = 0", {"plain.weight"}),
+    ("tests.network.test_selectors.FancyLinear.weight = 0", {"fancy.weight"}),
+    ("nn.Linear+.bias = 0", {"plain.bias", "fancy.bias"}),
+    ("Conv*d.weight = 0", {"conv.weight"}),
+    ("*Linear.weight = 0", {"plain.weight", "fancy.weight"}),
+    ("*.bias = 0", {"plain.bias", "fancy.bias", "conv.bias"}),
+    ("*.* = 0", {"plain.weight", "plain.bias", "fancy.weight", "fancy.bias", "conv.weight", "conv.bias"}),
+    ("Linear+(out_features=2).weight = 0", {"plain.weight", "fancy.weight"}),
+    ("Linear(out_features=3).weight? = 0", set()),
+    ("Conv2d(groups>1, kernel_size=(1, 1)).weight = 0", {"conv.weight"}),
+    ("Conv2d(groups==2).weight = 0", {"conv.weight"}),
+    ("Conv2d(groups!=2).weight? = 0", set()),
+    ("Conv2d(groups<=2, groups>=2, groups<3).weight = 0", {"conv.weight"}),
+    ("Conv2d(groups<2).weight? = 0", set()),
+    ("Conv2d(groups=in_channels).weight? = 0", set()),
+    ("Conv2d(groups=in_channels // 2).weight = 0", {"conv.weight"}),
+    ('Conv2d(padding_mode="zeros").weight = 0', {"conv.weight"}),
+    ("Linear(bias).weight = 0", {"plain.weight"}),
+    ("Linear(!bias).weight? = 0", set()),
+    ("*.*(ndim>=2) = 0", {"plain.weight", "fancy.weight", "conv.weight"}),
+    ("*.*(ndim=4, numel<100) = 0", {"conv.weight"}),
+    ("*.*(shape=(2, 3)) = 0", {"plain.weight", "fancy.weight"}),
+    ("*.*(dtype=float32, ndim=1) = 0", {"plain.bias", "fancy.bias", "conv.bias"}),
+    ('*.*(dtype="torch.float32", ndim=4) = 0', {"conv.weight"}),
+    ("*.*(!requires_grad)? = 0", set()),
+    ("Linear.weight, Conv2d.bias = 0", {"plain.weight", "conv.bias"}),
+    ("linear.weight? = 0", set()),
+]
+
+
+@pytest.mark.parametrize(("rules", "expected"), CLASSES, ids=[r for r, _ in CLASSES])
+def test_classes(rules: str, expected: set[str]) -> None:
+    assert written(both(), rules) == expected
+
+
+def test_exact_class_is_type_is() -> None:
+    """`Linear` is `type(m) is nn.Linear`: the attention's own projection is a subclass and stays."""
+    net = filled(Tower())
+    initdsl.apply(net, "Linear.weight = 0")
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            assert bool((module.weight == 0).all()) is (type(module) is nn.Linear)
+    plan = initdsl.plan(net, "Linear.weight = 0")
+    assert any("subclasses of it are not selected" in note.message for note in plan.notes)
+    assert any("`Linear+` would" in (note.hint or "") for note in plan.notes)
+
+
+PATHS = [
+    ("net[0].weight = 0", {"0.weight"}),
+    ("net[-1].weight = 0", {"4.weight"}),
+    ("net.0.weight = 0", {"0.weight"}),
+    ('net["2"].weight = 0', {"2.weight"}),
+    ("net[2:].weight = 0", None),  # a ReLU has none: each thing a path reaches need not have the name
+    ("net[0:3].weight = 0", {"0.weight", "2.weight"}),
+    ("net[::2].weight = 0", {"0.weight", "2.weight", "4.weight"}),
+    ("net[::-1].bias = 0", {"0.bias", "2.bias", "4.bias"}),
+    ("net[*].weight = 0", {"0.weight", "2.weight", "4.weight"}),
+    ("net[i].weight = i", {"0.weight", "2.weight", "4.weight"}),
+    ("net.*.weight = 0", {"0.weight", "2.weight", "4.weight"}),
+    ("net.**.weight = 0", {"0.weight", "2.weight", "4.weight"}),
+    ("net.** = 0", {"0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"}),
+    ("net[0].* = 0", {"0.weight", "0.bias"}),
+    ("net[0].b* = 0", {"0.bias"}),
+    (r"/^2\.weight$/ = 0", {"2.weight"}),
+    ("/bias/ = 0", {"0.bias", "2.bias", "4.bias"}),
+    ("net[0, ].weight = 0", {"0.weight"}),
+    ("net[1 + 1].weight = 0", {"2.weight"}),
+    ("let k = 2; net[(k + 0)].weight = 0", {"2.weight"}),
+    ("net[0:len(net):4].weight = 0", {"0.weight", "4.weight"}),
+    ("net[9:].weight? = 0", set()),
+    ("net[0].weight, net[4].bias = 0", {"0.weight", "4.bias"}),
+    ("(net[0].weight, net[4].bias) in net[4] = 0", {"4.bias"}),
+    ("Linear.weight in net[2] = 0", {"2.weight"}),
+    ("Linear.weight not in net[2] = 0", {"0.weight", "4.weight"}),
+    ("Linear.weight not in (net[2], net[0]) = 0", {"4.weight"}),
+    ("Linear.weight in (net[2], net[0]) not in net[0] = 0", {"2.weight"}),
+    ("Linear.weight in /^[02]$/ = 0", {"0.weight", "2.weight"}),
+    ("Linear.weight not in /2/ = 0", {"0.weight", "4.weight"}),
+    ("net[0].weight in net = 0", {"0.weight"}),
+    ("net[0].weight in net[0] = 0", {"0.weight"}),
+]
+
+
+@pytest.mark.parametrize(("rules", "expected"), PATHS, ids=[r for r, _ in PATHS])
+def test_paths(rules: str, expected: set[str] | None) -> None:
+    assert written(mlp(), rules) == (expected if expected is not None else {"2.weight", "4.weight"})
+
+
+def test_pythons_own_indexing() -> None:
+    net = mlp()
+    for k in range(-len(net), len(net)):
+        if isinstance(net[k], nn.Linear):
+            initdsl.apply(filled(net), f"net[{k}].weight = 0")
+            assert not net[k].weight.any()
+    for cut in (slice(1, 4), slice(-2, None), slice(None, -3), slice(4, 0, -2), slice(2, 99)):
+        bounds = ":".join("" if b is None else str(b) for b in (cut.start, cut.stop, cut.step))
+        initdsl.apply(filled(net), f"net[{bounds}].weight = 0")
+        chosen = range(5)[cut]
+        for i, module in enumerate(net):
+            if isinstance(module, nn.Linear):
+                assert bool((module.weight == 0).all()) is (i in chosen)
+
+
+def test_index_of_a_list_counts_its_children_only() -> None:
+    class Scaled(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(2, 2), nn.Linear(2, 2))
+            self.scale = nn.Parameter(torch.ones(2))
+
+    assert written(Scaled(), "net[-1].bias = 0; net.scale = len(net)") == {"1.bias", "scale"}
+    assert Scaled()[-1] is not None
+
+
+def test_order_is_the_containers_not_the_keys() -> None:
+    net = nn.Sequential(OrderedDict([("1", nn.Linear(2, 2)), ("0", nn.Linear(2, 2))]))
+    initdsl.apply(filled(net), "net[0].weight = 0")
+    assert not net[0].weight.any()
+    assert net[1].weight.all()
+
+
+class TestIntegerKeys:
+    """A ModuleDict with integer keys goes by key, as in a pipeline stage that holds layers 8 to 15."""
+
+    def net(self) -> nn.Module:
+        net = nn.Module()
+        net.layers = nn.ModuleDict({str(i): nn.Linear(2, 2, bias=False) for i in range(8, 16)})
+        return filled(net)
+
+    def chosen(self, rules: str) -> set[int]:
+        return {int(name.split(".")[1]) for name in written(self.net(), rules)}
+
+    def test_key(self) -> None:
+        assert self.chosen("net.layers[8].weight = 0") == {8}
+
+    def test_slice(self) -> None:
+        assert self.chosen("net.layers[10:12].weight = 0") == {10, 11}
+        assert self.chosen("net.layers[0:10].weight = 0") == {8, 9}
+        assert self.chosen("net.layers[12:].weight = 0") == {12, 13, 14, 15}
+        assert self.chosen("net.layers[::4].weight = 0") == {8, 12}
+        assert self.chosen("net.layers[8::3].weight = 0") == {8, 11, 14}
+
+    @pytest.mark.parametrize("cut", ["-1:", ":-1", "::-1"])
+    def test_a_slice_goes_upwards(self, cut: str) -> None:
+        with pytest.raises(initdsl.ResolveError, match="sliced upwards, from 0") as caught:
+            initdsl.apply(self.net(), f"net.layers[{cut}].weight = 0")
+        assert names_of(caught.value) == ["bad-index"]
+        assert caught.value.diagnostics[0].span.start == len("net.layers[")
+
+    def test_bound(self) -> None:
+        net = self.net()
+        initdsl.apply(net, "net.layers[i].weight = i")
+        for key, layer in net.layers.items():
+            assert (layer.weight == int(key)).all()
+
+    def test_every(self) -> None:
+        assert self.chosen("net.layers[*].weight = 0") == set(range(8, 16))
+
+    @pytest.mark.parametrize("index", ["0", "16", "-1"])
+    def test_no_such_key(self, index: str) -> None:
+        with pytest.raises(initdsl.ResolveError) as caught:
+            initdsl.apply(self.net(), f"net.layers[{index}].weight = 0")
+        assert names_of(caught.value) == ["unmatched-selector"]
+
+    def test_by_name(self) -> None:
+        assert self.chosen('net.layers["9"].weight = 0') == {9}
+        assert self.chosen("net.layers.9.weight = 0") == {9}
+
+
+def test_odd_names() -> None:
+    net = nn.Module()
+    net.heads = nn.ModuleDict({"seg-1": nn.Linear(2, 2), "in": nn.Linear(2, 2), "default": nn.Linear(2, 2)})
+    net.params = nn.ParameterDict({"a b": torch.ones(2), "net": torch.ones(2)})
+    net.several = nn.ParameterList([torch.ones(2), torch.ones(2), torch.ones(2)])
+    rules = """
+        net.heads["seg-1"].weight = 1
+        net.heads.in.weight = 2; net.heads["in"].bias = 3
+        net.heads.default.weight = 4
+        net.params["a b"] = 5; net.params.net = 6
+        net.several[-1] = 8; net.several[i] += i
+    """
+    initdsl.apply(filled(net), rules)
+    assert [net.heads[k].weight[0, 0].item() for k in ("seg-1", "in", "default")] == [1, 2, 4]
+    assert net.heads["in"].bias[0] == 3
+    assert [net.params[k][0].item() for k in ("a b", "net")] == [5, 6]
+    assert [p[0].item() for p in net.several] == [7, 8, 10]
+
+
+class TestBoundIndices:
+    def test_used_on_the_right(self) -> None:
+        net = Tower(4)
+        initdsl.apply(net, "net.layers[i].proj.weight = 1 / sqrt(2 * (i + 1))")
+        for i, layer in enumerate(net.layers):
+            expected = torch.full((4, 4), (2 * (i + 1)) ** -0.5)
+            torch.testing.assert_close(layer.proj.weight.detach(), expected)
+
+    def test_used_in_predicates(self) -> None:
+        assert written(Tower(), "net.layers[i](number=i).proj.bias = 0") == {f"layers.{i}.proj.bias" for i in range(3)}
+        assert written(Tower(), "net.layers[i](number<1).proj.bias = 0") == {"layers.0.proj.bias"}
+
+    def test_the_same_name_is_the_same_index(self) -> None:
+        net = nn.Module()
+        net.rows = nn.ModuleList(nn.ModuleList(nn.Linear(1, 1) for _ in range(3)) for _ in range(3))
+        assert written(net, "net.rows[i][i].weight = 0") == {f"rows.{i}.{i}.weight" for i in range(3)}
+        assert len(written(net, "net.rows[i][j].weight = i + 10 * j")) == 9
+        assert net.rows[2][1].weight == 12
+
+    def test_restart_in_each_stage(self) -> None:
+        net = nn.Module()
+        net.stages = nn.ModuleList()
+        for size in (1, 3):
+            stage = nn.Module()
+            stage.blocks = nn.ModuleList(nn.Linear(1, 1) for _ in range(size))
+            net.stages.append(stage)
+        initdsl.apply(net, "net.stages[s].blocks[i].weight = 10 * s + i")
+        assert [b.weight.item() for stage in net.stages for b in stage.blocks] == [0, 10, 11, 12]
+
+    def test_stay_bound_in_blocks(self) -> None:
+        net = Tower()
+        initdsl.apply(net, "net.layers[i] { .proj.bias = i; Linear.weight = 10 * i; LayerNorm { .bias = -i } }")
+        for i, layer in enumerate(net.layers):
+            assert (layer.proj.bias == i).all()
+            assert (layer.proj.weight == 10 * i).all()
+            assert (layer.norm.bias == -i).all()
+
+    def test_through_in(self) -> None:
+        net = Tower()
+        initdsl.apply(net, "Linear.weight in net.layers[i] = i; Linear.bias not in net.head = 9")
+        for i, layer in enumerate(net.layers):
+            assert (layer.proj.weight == i).all()
+
+    def test_nested_bindings_that_differ(self) -> None:
+        net = nn.Module()
+        net.rows = nn.ModuleList(nn.ModuleList(nn.Linear(1, 1) for _ in range(2)) for _ in range(2))
+        initdsl.apply(net, "net.rows[i] { [j] { .weight = 10 * i + j } }")
+        assert [[c.weight.item() for c in row] for row in net.rows] == [[0, 1], [10, 11]]
+        initdsl.apply(filled(net), "net.rows[i] { [i].weight = i }")
+        assert [[c.weight.item() for c in row] for row in net.rows] == [[0, 7], [7, 1]]
+
+    def test_let_cannot_be_bound(self) -> None:
+        with pytest.raises(initdsl.ResolveError) as caught:
+            initdsl.apply(Tower(), "let i = 1; net.layers[i].proj.weight = 0")
+        assert names_of(caught.value) == ["bound-let"]
+
+    def test_last_bracket_of_a_parameter_is_evaluated(self) -> None:
+        net = filled(Tower())
+        initdsl.apply(net, "Embedding.weight[padding_idx] = 0")
+        assert (net.embed.weight[2] == 0).all()
+        assert (net.embed.weight[[0, 1, 3, 4, 5]] == 7).all()
+
+    def test_an_index_that_is_none_selects_nothing(self) -> None:
+        net = filled(nn.Sequential(nn.Embedding(3, 2), nn.Embedding(3, 2, padding_idx=1)))
+        initdsl.apply(net, "Embedding.weight[padding_idx] = 0")
+        assert (net[0].weight == 7).all()
+        assert (net[1].weight == torch.tensor([[7.0], [0.0], [7.0]])).all()
+
+
+class TestPieces:
+    """`[*]` and `as`: each piece is a tensor of its own, with its own fans, shape and `it`."""
+
+    def test_every_expert(self) -> None:
+        net = Tensors(down=torch.zeros(3, 4, 4))
+        initdsl.apply(net, "net.down[*] ~ orthogonal()")
+        for piece in net.down:
+            torch.testing.assert_close(piece @ piece.T, torch.eye(4), atol=1e-5, rtol=0)
+
+    def test_bit_for_bit_one_call_a_piece(self) -> None:
+        net = Tensors(w=torch.zeros(3, 8, 5))
+        torch.manual_seed(3)
+        initdsl.apply(net, "net.w[*] ~ xavier_uniform()")
+        torch.manual_seed(3)
+        for piece in net.w:
+            expected = nn.init.xavier_uniform_(torch.empty(8, 5))
+            assert torch.equal(piece, expected)
+
+    def test_gates_of_an_lstm(self) -> None:
+        net = nn.LSTM(5, 6)
+        initdsl.apply(net, "LSTM.weight_hh_l* as (4, hidden_size, -1)[*] ~ orthogonal()")
+        for gate in net.weight_hh_l0.reshape(4, 6, 6):
+            torch.testing.assert_close(gate @ gate.T, torch.eye(6), atol=1e-5, rtol=0)
+
+    def test_query_key_value(self) -> None:
+        class Attention(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.dim = 4
+                self.qkv = nn.Linear(4, 12)
+
+        net = Attention()
+        torch.manual_seed(5)
+        initdsl.apply(net, "Attention.qkv.weight as (3, dim, -1)[*] ~ xavier_uniform()")
+        torch.manual_seed(5)
+        expected = torch.cat([nn.init.xavier_uniform_(torch.empty(4, 4)) for _ in range(3)])
+        assert torch.equal(net.qkv.weight, expected)
+
+    def test_facts_are_the_pieces(self) -> None:
+        net = Tensors(w=torch.zeros(6, 5))
+        initdsl.apply(
+            net, "net.w as (2, 3, 5)[*] = fan_in + 10 * fan_out + 100 * ndim + 1000 * numel + 100000 * shape[0]"
+        )
+        assert (net.w == 5 + 30 + 200 + 15000 + 300000).all()
+        initdsl.apply(net, "net.w[0:2] = fan_out; net.w[2] = numel")
+        assert (net.w[:2] == 2).all()
+        assert (net.w[2] == 5).all()
+        initdsl.apply(net, "net.w = 1; net.w[*] = it * index(0)")
+        assert (net.w == torch.arange(5.0)).all()
+
+    def test_view_of_a_transposed_parameter(self) -> None:
+        net = Tensors(w=torch.zeros(4, 6).t())
+        assert not net.w.is_contiguous()
+        initdsl.apply(net, "net.w as (3, 2, 4)[1] = 5; net.w as (2, 12)[0] += 1")
+        seen = net.w.detach().contiguous()
+        expected = torch.zeros(3, 2, 4)
+        expected[1] = 5
+        expected.view(2, 12)[0] += 1
+        assert torch.equal(seen.reshape(3, 2, 4), expected)
+        assert not net.w.is_contiguous()
+
+    def test_channels_last(self) -> None:
+        conv = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)
+        initdsl.apply(conv, "Conv2d.weight as (4, -1) = index(0) * 100 + index(1)")
+        expected = torch.arange(4.0)[:, None] * 100 + torch.arange(36.0)
+        assert torch.equal(conv.weight.detach().contiguous().reshape(4, 36), expected)
+        assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+    @pytest.mark.parametrize(
+        ("rule", "name"),
+        [
+            ("net.w as (4, -1) = 0", "bad-shape"),
+            ("net.w as (-1, -1) = 0", "bad-shape"),
+            ("net.w as (0, -1) = 0", "bad-shape"),
+            ("net.w as (1.5, -1) = 0", "bad-shape"),
+            ("net.w as (2, 3) = 0", "bad-shape"),
+            ("net.w[0] as (5, 1) = 0", "bad-index"),
+            ("net.w[*, ...] = 0", "bad-index"),
+            ("net.w[*, *, *] = 0", "bad-index"),
+        ],
+    )
+    def test_what_does_not_fit(self, rule: str, name: str) -> None:
+        with pytest.raises(initdsl.ResolveError) as caught:
+            initdsl.apply(Tensors(w=torch.zeros(6, 5)), rule)
+        assert names_of(caught.value) == [name]
+
+
+def test_a_name_selects_buffers_and_a_glob_does_not() -> None:
+    net = filled(nn.Sequential(nn.BatchNorm2d(3)))
+    net[0].running_mean.fill_(7)
+    initdsl.apply(net, "BatchNorm2d.running_mean = 3; BatchNorm2d.num_batches_tracked = 5")
+    assert (net[0].running_mean == 3).all()
+    assert net[0].num_batches_tracked == 5
+    rules = "*.* = 0; net.** = 1; /./ = 2; BatchNorm2d.running_*? = 0"
+    assert written(net, rules) == {"0.weight", "0.bias"}
+
+
+class TestWrappers:
+    def test_data_parallel_and_compile(self) -> None:
+        for wrap in (nn.DataParallel, lambda m: torch.compile(m, backend="eager")):
+            net = filled(mlp())
+            wrapped = wrap(net)
+            report = initdsl.apply(wrapped, "net[0].weight = 0; net[2].weight = 1")
+            assert not net[0].weight.any()
+            assert [e.name for e in report] == ["0.weight", "2.weight"]
+
+    def test_wrapped_inside(self) -> None:
+        net = filled(mlp())
+        net[2] = torch.compile(net[2], backend="eager")
+        initdsl.apply(net, "net[2].weight = 0; Linear.bias = 1")
+        assert not net[2]._orig_mod.weight.any()
+        assert (net[2]._orig_mod.bias == 1).all()
+
+    def test_checkpoint_wrapper(self) -> None:
+        from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+        net = filled(mlp())
+        net[0] = checkpoint_wrapper(net[0])
+        assert initdsl.plan(net, "net[0].weight = 0")["0.weight"].effect == "= 0"
+
+    def test_parametrized_keeps_its_class(self) -> None:
+        net = nn.Sequential(parametrizations.orthogonal(nn.Linear(4, 4)), nn.Linear(4, 4))
+        assert type(net[0]).__name__ == "ParametrizedLinear"
+        initdsl.apply(net, "Linear.bias = 0; net[0].weight ~ orthogonal()")
+        assert not net[0].bias.any()
+        torch.testing.assert_close(net[0].weight @ net[0].weight.T, torch.eye(4), atol=1e-5, rtol=0)
+
+    def test_weight_norm_is_written_through(self) -> None:
+        net = parametrizations.weight_norm(nn.Linear(3, 4))
+        initdsl.apply(net, "Linear.weight = index(0) + 4 * index(1) + 1")
+        expected = torch.arange(4.0)[:, None] + 4 * torch.arange(3.0) + 1
+        torch.testing.assert_close(net.weight.detach(), expected)
+
+    def test_old_weight_norm_hooks(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net = torch.nn.utils.weight_norm(nn.Linear(3, 4))
+        initdsl.apply(net, "Linear.weight = index(0) + 4 * index(1) + 1; Linear.bias = 0")
+        x = torch.randn(2, 3)
+        expected = torch.arange(4.0)[:, None] + 4 * torch.arange(3.0) + 1
+        torch.testing.assert_close(net(x), x @ expected.T)
+        torch.testing.assert_close(net.weight.detach(), expected)
+
+    def test_spectral_norm_vectors_follow(self) -> None:
+        net = parametrizations.spectral_norm(nn.Linear(16, 16))
+        initdsl.apply(net, "Linear.weight ~ orthogonal(gain=3)")
+        net.eval()
+        torch.testing.assert_close(torch.linalg.matrix_norm(net.weight, 2), torch.tensor(1.0), atol=1e-3, rtol=0)
+
+    def test_no_right_inverse(self) -> None:
+        class Doubled(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return 2 * x
+
+        net = nn.Linear(2, 2)
+        parametrize.register_parametrization(net, "weight", Doubled())
+        with pytest.raises(initdsl.ResolveError) as caught:
+            initdsl.apply(net, "Linear.weight = 0")
+        assert names_of(caught.value) == ["no-right-inverse"]
+        assert "original" in (caught.value.diagnostics[0].hint or "")
+        initdsl.apply(net, "net.parametrizations.weight.original = 3")
+        assert (net.weight == 6).all()
+
+
+def test_a_shared_parameter_is_one_by_any_name() -> None:
+    net = Tower()
+    net.head.weight = net.embed.weight
+    report = initdsl.apply(net, "net.head.weight = 3")
+    assert (net.embed.weight == 3).all()
+    assert set(report["embed.weight"].names) == {"embed.weight", "head.weight"}
+    assert report["head.weight"] is report["embed.weight"]
+    calls = []
+
+    def count(tensor: torch.Tensor) -> None:
+        calls.append(tuple(tensor.shape))
+
+    initdsl.apply(net, "net.embed.weight = count(); net.head.weight = count()", initializers={"count": count})
+    assert len(calls) == 1
+
+
+def test_shared_modules_under_every_path() -> None:
+    layer = nn.Linear(2, 2)
+    net = nn.Sequential(layer, nn.ReLU(), layer)
+    assert written(net, "net[2].weight = 0") == {"0.weight", "2.weight"}
+    assert written(net, r"/^2\.bias/ = 0") == {"0.bias", "2.bias"}
+    assert set(initdsl.plan(net, "Linear.weight = 0")["2.weight"].names) == {"0.weight", "2.weight"}
+
+
+def test_a_module_needs_no_parameter_to_be_tied_kept_or_made_default() -> None:
+    net = filled(mlp())
+    initdsl.apply(net, "net.** = 1; keep net[0]; default net[2]; tie net[4] net[4]")
+    assert (net[0].weight == 7).all()
+    assert net[2].weight.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "hint"),
+    [
+        ("net[0] = 0", "net[0].*"),
+        ("net ~ normal()", "net.**"),
+        ("net += 1", "net.**"),
+        ("Linear = 0", "Linear.*"),
+        ("net.* = 0", "net.*.*"),
+    ],
+)
+def test_assigning_to_a_module(rule: str, hint: str) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.apply(mlp(), rule)
+    assert names_of(caught.value) == ["needs-parameter"]
+    assert hint in (caught.value.diagnostics[0].hint or "")
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "text"),
+    [
+        ("net.head.weight = 0", "unmatched-selector", "head"),
+        ("net[0].wieght = 0", "unmatched-selector", "did you mean `weight`?"),
+        ("net[9].weight = 0", "unmatched-selector", "no such index"),
+        ("/nope/ = 0", "unmatched-selector", "regular expression"),
+        ("Linear.weight in net.nope = 0", "unmatched-selector", "nope"),
+        ("Linear.weight not in net.nope = 0", "unmatched-selector", "nope"),
+        ("Linear.weight in (net[0], net.nope) = 0", "unmatched-selector", "nope"),
+        ("(Linear.weight, net.nope) in net = 0", "unmatched-selector", "nope"),
+        ("Linear.weight, net.nope = 0", "unmatched-selector", "nope"),
+        ("Linear.weight in net[1] = 0", "unmatched-selector", "inside"),
+        ("Linear.weight not in net = 0", "unmatched-selector", "outside"),
+        ("Linear(in_features=99).weight = 0", "unmatched-selector", "meets this condition"),
+        ("Linear(in_feature=4).weight = 0", "unknown-attribute", "did you mean `in_features`?"),
+        ("net.**.foo = 0", "unmatched-selector", "foo"),
+        ("net[0].weight.data = 0", "unmatched-selector", "nothing inside"),
+        ("net { Linear { .nope = 0 } }", "unmatched-selector", "nope"),
+        ("net.**[9].weight = 0", "unmatched-selector", "no such index"),
+        ("net[0:1.5].weight = 0", "bad-index", "an index must be an integer, this is 1.5"),
+        ("net[true:].weight = 0", "bad-index", "an index must be an integer, this is `true`"),
+        ("net[0, 1].weight = 0", "bad-index", "a module takes one index"),
+        ("net[...].weight = 0", "bad-index", "every child is `[*]`"),
+    ],
+)
+def test_selecting_nothing_is_an_error(rule: str, name: str, text: str) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.apply(mlp(), rule)
+    assert names_of(caught.value) == [name]
+    assert text in str(caught.value)
+
+
+def test_what_is_said_of_several_modules() -> None:
+    def said(net: nn.Module, rules: str) -> list[tuple[str, str | None]]:
+        with pytest.raises(initdsl.ResolveError) as caught:
+            initdsl.plan(net, rules)
+        return [(found.message, found.hint) for found in caught.value.diagnostics]
+
+    one, two = nn.Sequential(nn.Linear(1, 1)), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    assert said(nn.Sequential(one, one), "net[*][5].weight = 0; net[*].foo = 0; net[0][0].xyz = 0") == [
+        ("there is no such index in `net[0]` and 1 more", "it has 1 child by index"),
+        ("there is no `foo` in `net[0]` and 1 more", "there is `0`"),
+        ("there is no `xyz` in `net[0][0]`", "there are `weight`, `bias`"),
+    ]
+    assert said(nn.Sequential(one, two), "net[*][5].weight = 0") == [
+        ("there is no such index in `net[0]` and 1 more", None)
+    ]
+
+
+class Derived(nn.Linear):
+    """A class of its own that is a Linear too."""
+
+
+@pytest.mark.parametrize(
+    ("net", "rule", "message", "hint"),
+    [
+        (nn.Sequential(nn.Linear(1, 1)), "net[3].weight = 0", "there is no such index in `net`", "it has 1 child by index"),
+        (mlp(), "net[9].weight = 0", "there is no such index in `net`", "it has 5 children by index"),
+        (nn.ModuleDict({"4": nn.Linear(1, 1), "a": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", "its integer key is `4`"),
+        (nn.ModuleDict({"4": nn.Linear(1, 1), "5": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", "its integer keys are `4`, `5`"),
+        (
+            nn.ModuleDict({"b": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`",
+            'its keys are no integers: `[*]` is every one, `["b"]` that one',
+        ),
+        (mlp(), "net[1].* = 0", "there are no parameters in `net[1]`", None),
+        (mlp(), "net[1].weight = 0", "there is no `weight` in `net[1]`", None),
+        (mlp(), "Linear.weight in net[1] = 0", "nothing of the first lies inside the second", None),
+        (mlp(), "Linear.weight not in net = 0", "nothing of the first lies outside the second", None),
+        (nn.Sequential(nn.Linear(1, 1)), "Linear.foo = 0", "there is no `foo` in `Linear`", "there are `weight`, `bias`"),
+        (mlp(), "net[0] { net[2].weight = 0 }", "nothing of this lies inside the block's selector", None),
+        (
+            nn.Sequential(Derived(1, 1)), "Linear.weight = 0",
+            "`Linear` selects 0 of 1 subclass of Linear (`Derived`)", "`Linear+` would",
+        ),
+        (mlp(), "net[net].weight = 0", "`net` can't be bound", "take another name"),
+        (mlp(), "net[it].weight = 0", "`it` can't be bound", "take another name"),
+    ],
+)  # fmt: skip
+def test_the_whole_words_of_what_selects_nothing(net: nn.Module, rule: str, message: str, hint: str | None) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(net, rule)
+    (found,) = caught.value.diagnostics
+    assert (found.message, found.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "found"), [
+        ("in_features=4, out_features=8", ["net[1].weight"]), ("out_features=8, in_features=4", ["net[1].weight"]),
+        ("out_features=8, in_features>3", ["net[1].weight"]), ("in_features=4", ["net[0].weight", "net[1].weight"]),
+        ("in_features=2, out_features=8", []),
+    ],
+)  # fmt: skip
+def test_all_conditions_hold(conditions: str, found: list[str]) -> None:
+    net = nn.Sequential(nn.Linear(4, 2), nn.Linear(4, 8), nn.Linear(2, 4))
+    plan = initdsl.plan(net, f"keep Linear({conditions}).weight?")
+    assert [entry.label for entry in plan.entries if entry.status == "kept"] == found
+
+
+def test_a_parameter_beside_modules_is_no_container() -> None:
+    net = nn.ModuleDict({"up": nn.Linear(2, 2)})
+    net.register_parameter("gain", nn.Parameter(torch.ones(2)))
+    kept = [entry.name for entry in initdsl.plan(net, "keep *.* not in net.*") if entry.status == "kept"]
+    assert kept == ["gain"]
+
+
+def test_subclasses_are_filled_in_the_order_of_the_network() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), Derived(2, 2), nn.Linear(2, 2), Derived(2, 2))
+    torch.manual_seed(0)
+    initdsl.apply(net, "Linear+.* ~ normal(0, 1)")
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        assert torch.equal(parameter, nn.init.normal_(torch.empty_like(parameter), 0, 1))
+
+
+@pytest.mark.parametrize("container", ["net", "net[19]"])
+def test_an_index_in_front_of_in_is_evaluated_anew(container: str) -> None:
+    net = filled(nn.Sequential(*[nn.Linear(1, 1) for _ in range(20)]))
+    initdsl.apply(net, f"let k = 10; net[k:].weight in {container} = 1; let k = 0; net[k:].weight in {container} = 2")
+    assert [layer.weight.item() for layer in net] == [2 if i == 19 or container == "net" else 7 for i in range(20)]
+
+
+def test_a_selector_that_can_t_be_evaluated_hides_nothing_of_its_rule() -> None:
+    with pytest.raises(initdsl.InitDSLError) as caught:
+        initdsl.apply(mlp(), "net[it].weight ~ normal(stdev=1)")
+    assert names_of(caught.value) == ["bound-name", "unknown-argument"]
+
+
+def test_only_subclasses_there_is_an_error() -> None:
+    class MyNorm(nn.LayerNorm):
+        pass
+
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.apply(nn.Sequential(MyNorm(2), MyNorm(3)), "LayerNorm.weight = 1")
+    found = caught.value.diagnostics[0]
+    assert found.name == "subclass-left-out"
+    assert "0 of 2" in found.message
+    assert found.hint == "`LayerNorm+` would"
+
+
+def test_a_class_that_is_not_there_is_a_warning() -> None:
+    with pytest.warns(initdsl.UnmatchedRuleWarning, match=r"no `Linaer`.*did you mean `Linear`"):
+        report = initdsl.apply(mlp(), "Linaer.weight = 0; *.* = 1")
+    assert report.unmatched == ["Linaer"]
+    with pytest.warns(initdsl.UnmatchedRuleWarning, match="no `Conv2d` in this network"):
+        initdsl.apply(mlp(), "Conv2d(groups=1).weight = 0; *.* = 1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert initdsl.apply(mlp(), "Linaer.weight? = 0; *.* = 1").unmatched == []
+
+
+def test_attributes_are_never_properties() -> None:
+    class Sly(nn.Linear):
+        @property
+        def width(self) -> int:
+            raise AssertionError("a property ran")
+
+        def __getattr__(self, name: str) -> object:
+            if name == "sly":
+                raise AssertionError("code ran")
+            return super().__getattr__(name)
+
+    for rule in ("Sly(width=3).weight = 0", "Sly.weight = width", "Sly.weight = sly", "Sly(sly).weight = 0"):
+        with pytest.raises(initdsl.InitDSLError):
+            initdsl.apply(Sly(2, 2), rule)
+
+
+def test_blocks() -> None:
+    net = filled(Tower())
+    rules = """
+    net.layers[0], net.layers[1] {
+      .proj.weight = 1          # continues the block's selector
+      LayerNorm.bias = 2        # anything inside
+      .attn { .out_proj.bias = 3; NonDynamicallyQuantizableLinear.weight = 4 }
+      let k = 5
+      .**.in_proj_bias = k
+    }
+    """
+    initdsl.apply(net, rules)
+    for i, layer in enumerate(net.layers):
+        inside = i < 2
+        assert bool((layer.proj.weight == 1).all()) is inside
+        assert bool((layer.norm.bias == 2).all()) is inside
+        assert bool((layer.attn.out_proj.bias == 3).all()) is inside
+        assert bool((layer.attn.out_proj.weight == 4).all()) is inside
+        assert bool((layer.attn.in_proj_bias == 5).all()) is inside
+
+
+def test_a_block_of_a_list_continues_by_index() -> None:
+    assert written(Tower(), "net.layers { [0].proj.bias = 0; [1:] { .norm.bias = 1 } }") == {
+        "layers.0.proj.bias", "layers.1.norm.bias", "layers.2.norm.bias"
+    }  # fmt: skip
+
+
+def test_class_then_path() -> None:
+    assert written(Tower(), "Block.attn.out_proj.weight = 0") == {
+        f"layers.{i}.attn.out_proj.weight" for i in range(3)
+    }  # fmt: skip
+    assert written(Tower(), "Block(number>=1).norm.* = 0") == {
+        f"layers.{i}.norm.{p}" for i in (1, 2) for p in ("weight", "bias")
+    }  # fmt: skip
+
+
+def test_a_selection_survives_deepcopy_of_the_net() -> None:
+    net = Tower()
+    twin = copy.deepcopy(net)
+    rules = initdsl.parse("Block.proj.weight ~ normal(0, 1)")
+    torch.manual_seed(0)
+    initdsl.apply(net, rules)
+    torch.manual_seed(0)
+    initdsl.apply(twin, rules)
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_block_is_a_module_of_its_own_kind() -> None:
+    assert isinstance(Tower().layers[0], Block)
+
+
+@pytest.mark.parametrize("rules", [
+    "net[5] { Linear.weight = 1 }", "Linear.weight in net[5] = 1", "net[5] { /weight$/ = 1 }", "/weight$/ in net[5] = 1",
+    "net[5:6] { *.weight = 1 }", "net[i] { Linear.weight = i == 5 } net[i] { LayerNorm.weight = i == 5 }",
+    "*.weight in net[4:8] = 1; (Linear.weight, LayerNorm.weight) in (net[4], net[6:8]) = 0",
+    "net[5] { Linear.weight in net[5][1] = 1; net[5][0].weight = 1 }", "net[5].twin { Linear.weight = 1 } Linear.weight in net[5] = 1",
+    "net[3:7] { net[5] { *.weight = 1 } }", "*.weight in net[5] not in net[4] = 1",
+    "net[5] { *.* = 1; *.bias = 0 }",
+])  # fmt: skip
+def test_a_small_part_of_a_large_network(rules: str) -> None:
+    """What lies in a block does not depend on how much lies outside of it."""
+    net = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)) for _ in range(12)))
+    net[5].add_module("twin", net[5][0])  # shared within
+    if "LayerNorm" not in rules and "/" not in rules and "*" not in rules:
+        net[5][1] = nn.Linear(2, 2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    initdsl.apply(net, rules)
+    ones = {name for name, p in net.named_parameters() if bool((p == 1).any())}
+    assert ones == {"5.0.weight", "5.1.weight"}
+
+
+ODD = ["a b", 'a"b', "a\\b", "new\nline", "\t", "\x00", "\x7f", "\u202e", "\u2028", "\U000e0001", "é", "😀", "1", "[*]"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_label_is_a_path_to_what_it_names(name: str) -> None:
+    net = nn.ModuleDict(
+        {name: nn.ParameterDict({name: nn.Parameter(torch.zeros(2)), "other": nn.Parameter(torch.zeros(2))})}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (label,) = [e.label for e in initdsl.plan(net, "*.* = 1").entries if not e.name.endswith("other")]
+        initdsl.apply(net, f"{label} = 1")
+    assert (net[name][name] == 1).all()
+    assert (net[name]["other"] == 0).all()

@@ -1,0 +1,198 @@
+"""Colours: generated from the grammar, up to date, and what an editor and Pygments make of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from initdsl.language.syntax import highlight
+from initdsl.language.syntax.grammar import keywords
+from initdsl.language.syntax.parser import tokenize
+from tests.support.strategies import rule_files
+
+pygments = pytest.importorskip("pygments")
+
+VSCODE = Path(__file__).parents[2] / "editors" / "vscode"
+
+
+def coloured(text: str) -> list[tuple[str, str]]:
+    """The words of a text with the kind that Pygments' lexer gives them; blanks left out."""
+    kinds = {token: kind for kind, (_, token) in highlight.KINDS.items()}
+    lexer = highlight.InitDSLLexer(stripnl=False, ensurenl=False)
+    tokens = list(lexer.get_tokens(text))
+    assert "".join(word for _, word in tokens) == text
+    named = [(str(token).removeprefix("Token.").removeprefix("Literal."), word) for token, word in tokens]
+    return [(kinds.get(token, token), word) for token, word in named if word.strip()]
+
+
+# ---- generated
+
+
+@pytest.mark.parametrize("place", highlight.PLACES, ids=lambda place: place.parent.name)
+def test_the_textmate_grammar_is_up_to_date(place: Path) -> None:
+    assert place.read_text("utf-8") == highlight.text_mate_json(), (
+        "write it with `python -m initdsl.language.syntax.highlight`"
+    )
+
+
+def test_every_keyword_has_a_kind_and_each_terminal_is_one_of_the_grammar() -> None:
+    named = {name.lower() for names in highlight.WORDS.values() for name in names}
+    assert named == set(keywords())
+    assert {name for names in highlight.WORDS.values() for name in names} <= set(highlight.terminals())
+
+
+@pytest.mark.parametrize("word", keywords())
+def test_every_keyword_is_coloured_but_not_behind_a_dot_nor_in_a_longer_name(word: str) -> None:
+    kind = next(kind for kind, names in highlight.WORDS.items() if word.upper() in names)
+    assert coloured(f"x = {word}")[-1] == (kind, word)
+    assert coloured(word) == [(kind, word)]
+    assert coloured(f"net.{word}")[-1] == ("step", word)
+    assert coloured(f"x = {word}s a{word}")[-2:] == [("name", f"{word}s"), ("name", f"a{word}")]
+
+
+# ---- Pygments
+
+
+def test_pygments_finds_the_lexer() -> None:
+    from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
+
+    assert type(get_lexer_by_name("initdsl")) is highlight.InitDSLLexer
+    assert type(get_lexer_for_filename("model.init")) is highlight.InitDSLLexer
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "kind"),
+    [
+        ("w /= 2 / 3 / it", "/", "operator"),
+        ("/a b/ = 1", "/a b/", "regex"),
+        ("A.w = 1; /x/ ~ f()", "/x/", "regex"),
+        ("A.w = 1 \n/x/ ~ f()", "/x/", "regex"),
+        ("A.w = [1,\n2]\n/x/ ~ f()", "/x/", "regex"),
+        ("A.w = a +\nbc", "bc", "name"),
+        ("B { .w = {} }\nA.w = 1", "A", "class"),
+        ("f.w = g(mode=fan_in)", "mode", "parameter"),
+        ("f.w = g(mode==fan_in)", "mode", "name"),
+        ("A(bias).w = 1", "bias", "name"),
+        ("let std = 1", "std", "definition"),
+        ("A.bias_* *= 2", "*=", "operator"),
+        ('A.w = load("a # b")', '"a # b"', "string"),
+        ("A.w = 1_000e-3", "1_000e-3", "number"),
+        ("A as (1, -1)[*] = 0", "as", "word"),
+        ("# tie", "# tie", "comment"),
+    ],
+)
+def test_a_word_has_its_kind(text: str, word: str, kind: str) -> None:
+    assert (kind, word) in coloured(text)
+
+
+def kinds_of_tokens() -> Iterator[tuple[str, str]]:
+    for kind, names in highlight.WORDS.items():
+        yield from ((name, kind) for name in names)
+    yield from (("STRING", "string"), ("REGEX", "regex"), ("CLASS", "class"), ("STEP", "step"), ("DRAW", "operator"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rule_files())
+def test_the_lexer_agrees_with_the_parser_on_canonical_text(text: str) -> None:
+    from initdsl.formatter.layout import format
+
+    expected = dict(kinds_of_tokens())
+    laid_out = format(text)
+    # selectors inside `len(...)` are coloured as the expression around them is
+    if "len(" in laid_out:
+        return
+    found = coloured(laid_out)
+    for token in tokenize(laid_out):
+        if token.type in expected:
+            assert (expected[token.type], str(token)) in found, token
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.sampled_from('aN0 .*[](){}#"/\\\n;~=+-,:?!é'), max_size=60))
+def test_broken_text_is_coloured_whole(text: str) -> None:
+    coloured(text)
+
+
+def test_pygments_is_imported_for_its_lexer_only() -> None:
+    code = "import sys, initdsl.language.syntax.highlight as h; h.text_mate_json(); print([m for m in ('pygments', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n", done.stderr
+
+
+# ---- editors
+
+
+def test_the_textmate_grammar_colours_as_its_test_file_says() -> None:
+    program = VSCODE / "node_modules" / ".bin" / "vscode-tmgrammar-test"
+    if not program.exists() or shutil.which("node") is None:
+        pytest.skip("needs node, and `npm install` in editors/vscode")
+    grammar = highlight.PLACES[0]
+    done = subprocess.run(
+        [program, "-g", grammar, VSCODE / "test" / "syntax.init"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_extension_names_files_that_exist() -> None:
+    package = json.loads((VSCODE / "package.json").read_text("utf-8"))
+    contributes = package["contributes"]
+    named = [package["main"], *(one["configuration"] for one in contributes["languages"])]
+    named += [one["path"] for one in contributes["grammars"]]
+    assert [name for name in named if not (VSCODE / name).is_file()] == []
+    assert [one["id"] for one in contributes["languages"]] == ["initdsl"]
+    assert contributes["languages"][0]["extensions"] == [".init"]
+
+
+STUBS = """
+const Module = require("node:module");
+const said = [];
+const settings = { enable: true, command: ["bin/initdsl", "lsp"] };
+const nothing = () => ({ dispose() {} });
+const vscode = {
+  workspace: {
+    isTrusted: process.argv[2] === "trusted",
+    workspaceFolders: [{ uri: { fsPath: "/project" } }],
+    getConfiguration: () => ({ get: (name) => settings[name] }),
+    onDidGrantWorkspaceTrust: nothing,
+    onDidChangeConfiguration: nothing,
+  },
+  window: { showWarningMessage: (text) => said.push(["warning", text]) },
+  commands: { registerCommand: (name) => (said.push(["command", name]), nothing()) },
+};
+class LanguageClient {
+  constructor(id, name, server, options) { said.push(["client", id, server.run, options.documentSelector]); }
+  async start() { said.push(["start"]); }
+  async stop() { said.push(["stop"]); }
+}
+const load = Module._load;
+Module._load = (name, ...rest) =>
+  name === "vscode" ? vscode
+  : name === "vscode-languageclient/node" ? { LanguageClient, TransportKind: { stdio: 0 } }
+  : load(name, ...rest);
+const extension = require(process.argv[1]);
+extension.activate({ subscriptions: [] }).then(() => extension.deactivate()).then(() => console.log(JSON.stringify(said)));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("trust", ["trusted", "untrusted"])
+def test_the_extension_starts_the_server_of_a_trusted_workspace(trust: str) -> None:
+    done = subprocess.run(
+        ["node", "-e", STUBS, str(VSCODE / "extension.js"), trust], capture_output=True, text=True, timeout=120
+    )
+    said = json.loads(done.stdout or "null")
+    assert said is not None, done.stderr
+    assert said[0] == ["command", "initdsl.restart"]
+    if trust == "untrusted":
+        assert len(said) == 1
+        return
+    run = {"command": "/project/bin/initdsl", "args": ["lsp"], "options": {"cwd": "/project"}, "transport": 0}
+    assert said[1:] == [["client", "initdsl", run, [{"language": "initdsl"}]], ["start"], ["stop"]]
