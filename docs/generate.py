@@ -87,7 +87,9 @@ def initializers() -> str:
 
 def _values(item: Any, name: str) -> str:
     """The values an argument takes, read off its schema."""
-    schema = item.model.model_json_schema()["properties"][name]
+    from initdsl.initializers import argument_model
+
+    schema = argument_model(item).model_json_schema()["properties"][name]
     options = schema.get("anyOf", [schema])
     return " or ".join(_kind(option) for option in options)
 

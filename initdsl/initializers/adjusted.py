@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .arguments import ArgumentError, Finite, Positive, Steps
 from .distributions import Normal
 from .filling import fill
-from .initializer import ArgumentError, Finite, Positive, Steps
 from .registry import builtin
 from .whole import orthogonal
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from .arguments import ArgumentError, FanMode, Finite, NonNegative, Positive, Probability
 from .distributions import Bernoulli, Constant, Normal, TruncatedNormal, Uniform
 from .fans import Mode, Nonlinearity, fan_of, gain
-from .initializer import ArgumentError, FanMode, Finite, NonNegative, Positive, Probability
 from .registry import builtin
 
 # the standard deviation of a standard normal truncated to [-2, 2]

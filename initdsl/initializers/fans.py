@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from .initializer import ArgumentError
+from .arguments import ArgumentError
 
 __all__ = ["Mode", "Nonlinearity", "fan_of", "fans", "gain"]
 

@@ -12,13 +12,18 @@ Two shapes of function are understood, told apart by the name of the first param
 
 from __future__ import annotations
 
-import textwrap
+import copyreg
+import pickle
+import sys
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, overload
 
-from .initializer import ArgumentError, Initializer, describe_function
+from .describing import described, named
+from .initializer import Initializer
 
 __all__ = ["Registry", "builtin", "default_registry", "initializer"]
 
@@ -47,7 +52,7 @@ class Registry(Mapping[str, Initializer]):
         copy = Registry()
         copy._by_name = dict(self._by_name)
         for name, function in functions.items():
-            copy.add(builtin_free(function, name))
+            copy.add(named(function, name))
         return copy
 
     def __getitem__(self, name: str) -> Initializer:
@@ -72,19 +77,8 @@ def default_registry() -> Registry:
     if not _entry_points_read:
         _entry_points_read = True
         for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
-            _registry.add(builtin_free(entry.load(), entry.name))
+            _registry.add(named(entry.load(), entry.name))
     return _registry
-
-
-def builtin_free(function: Callable[..., Any], name: str) -> Initializer:
-    """Describe somebody's function under `name`; one that was decorated keeps its rank bounds."""
-    described = getattr(function, "__initdsl__", None)
-    if isinstance(described, Initializer) and described.name == name:
-        return described
-    options: dict[str, Any] = {"min_ndim": 0, "max_ndim": None, "check": None}
-    if isinstance(described, Initializer):
-        options = {key: getattr(described, key) for key in options}
-    return describe_function(function, name=name, aliases=(), is_builtin=False, **options)
 
 
 F = typing.TypeVar("F", bound=Callable[..., Any])
@@ -126,30 +120,11 @@ def initializer(
     """
 
     def register(f: Any) -> Any:
-        described = describe_function(
-            f, name=name, aliases=(), min_ndim=min_ndim, max_ndim=max_ndim, check=_refusing(check), is_builtin=False
-        )
-        _registry.add(described)
-        f.__initdsl__ = described
+        f.__initdsl__ = replace(described(f, name), min_ndim=min_ndim, max_ndim=max_ndim, check=check)
+        _registry.add(f.__initdsl__)
         return f
 
     return register if function is None else register(function)
-
-
-def _refusing(check: Callable[..., None] | None) -> Callable[..., None] | None:
-    """`check` with its ValueError turned into the error that carries a place in the rule file."""
-    if check is None:
-        return None
-
-    def checked(shape: tuple[int, ...] | None, **arguments: Any) -> None:
-        try:
-            check(shape, **arguments)
-        except ArgumentError:
-            raise
-        except ValueError as error:
-            raise ArgumentError(str(error)) from None
-
-    return checked
 
 
 def builtin(
@@ -163,13 +138,54 @@ def builtin(
     """Register one of the package's own initializers."""
 
     def register(f: F) -> F:
-        described = describe_function(
-            f, name=None, aliases=aliases, min_ndim=min_ndim, max_ndim=max_ndim, check=check, is_builtin=True,
+        own = replace(
+            described(f),
+            builtin=True,
+            aliases=aliases,
+            min_ndim=min_ndim,
+            max_ndim=max_ndim,
+            check=check,
             adjust=adjust,
-        )  # fmt: skip
-        if not described.doc:
-            raise TypeError(textwrap.shorten(f"{described.name} has no docstring", 80))
-        _registry.add(described)
+        )
+        if not own.doc and sys.flags.optimize < 2:  # python -OO drops docstrings
+            raise TypeError(f"{own.name} has no docstring")
+        _registry.add(own)
         return f
 
     return register
+
+
+# ------------------------------------------------------------------------------------------------------- pickling
+
+Restored = tuple[Callable[..., Initializer], tuple[Any, ...]]
+
+
+def _by_reference(item: Initializer) -> Restored:
+    """Return how `pickle` makes an initializer again: a built-in one by its name, another from its function.
+
+    Raises PicklingError for a function that no module has under its name, as a lambda is.
+    """
+    if item.builtin:
+        return _built_in, (item.name,)
+    function = item.function
+    if isinstance(function, types.FunctionType):
+        place: Any = sys.modules.get(function.__module__)
+        for part in function.__qualname__.split("."):
+            place = getattr(place, part, None)
+        if place is not function:
+            raise pickle.PicklingError(
+                f"initializer `{item.name}` can't be pickled: its function is not what `{function.__module__}` has as "
+                f"`{function.__qualname__}`; define it at the top of a module"
+            )
+    if named(function, item.name) != item:
+        raise pickle.PicklingError(
+            f"initializer `{item.name}` can't be pickled: its function was registered again, with other bounds"
+        )
+    return named, (function, item.name)
+
+
+def _built_in(name: str) -> Initializer:
+    return _registry[name]
+
+
+copyreg.pickle(Initializer, _by_reference)

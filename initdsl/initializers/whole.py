@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from .arguments import ArgumentError, Count, Finite, NonNegative, Positive
 from .distributions import Normal
 from .elementwise import Kind, variance_scaling
 from .fans import Mode
 from .filling import fill
-from .initializer import ArgumentError, Count, Finite, NonNegative, Positive
 from .registry import builtin
 
 if TYPE_CHECKING:

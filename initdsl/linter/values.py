@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from initdsl.initializers import ArgumentError, Constant, Distribution, Initializer, default_registry
+from initdsl.initializers import (
+    ArgumentError,
+    Constant,
+    Distribution,
+    Initializer,
+    argument_model,
+    bind,
+    default_registry,
+    parameters_of,
+)
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.shapes import EvalError
@@ -129,19 +138,19 @@ def bound(call: Call, placed: Placed) -> Bound | None:
     positional = len(arguments) - len(keywords)
     given: dict[str, Argument] = {}
     try:
-        names = initializer.names(positional, keywords)
+        names = parameters_of(initializer, positional, keywords)
         given = dict(zip(names, arguments, strict=True))
         values = {name: _argument(argument, name, initializer, placed) for name, argument in given.items()}
         known = {name: value for name, value in values.items() if value is not UNKNOWN}
         missing = [p for p in initializer.parameters if p.required and p.name not in given]
         if len(known) == len(given) or missing:
-            filled = initializer.bind((), known)
-            return Bound(call, initializer, filled, frozenset(filled), given)
+            complete = bind(initializer, known)
+            return Bound(call, initializer, complete, frozenset(complete), given)
         # what is unknown stays at its default, or is left out, while the rest is looked at
         probe = {p.name: known[p.name] for p in initializer.parameters if p.name in known}
         if any(p.required and p.name not in probe for p in initializer.parameters):
             return Bound(call, initializer, known, frozenset(known), given)
-        filled = initializer.model.model_validate(probe).model_dump()
+        filled = argument_model(initializer).model_validate(probe).model_dump()
         certain = frozenset(filled) - (set(given) - set(known))
         return Bound(call, initializer, filled, certain, given)
     except ArgumentError as error:
@@ -153,7 +162,7 @@ def bound(call: Call, placed: Placed) -> Bound | None:
 def _explained(call: Call, initializer: Initializer, known: dict[str, Any], given: dict[str, Argument]) -> Bound:
     """The call with the error that `bind` finds in its known arguments alone, if it is one of theirs."""
     try:
-        initializer.bind((), known)
+        bind(initializer, known)
     except ArgumentError as error:
         if error.argument in known:
             return Bound(call, initializer, {}, frozenset(), given, error)

@@ -6,7 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from initdsl.initializers import Bernoulli, Constant, Distribution, Initializer, Normal, TruncatedNormal, Uniform
+from initdsl.initializers import (
+    Arguments,
+    Bernoulli,
+    Constant,
+    Distribution,
+    Initializer,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+)
 from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Expr, Keep
 from initdsl.network.selectors.matches import Match
 from initdsl.text.wording import value_text
@@ -70,7 +79,7 @@ class Draw:
     """An initializer that fills a tensor: its function and bound arguments."""
 
     initializer: Initializer
-    arguments: dict[str, Any]
+    arguments: Arguments
 
     def __str__(self) -> str:
         shown = ", ".join(

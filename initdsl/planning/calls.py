@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from initdsl.initializers import ArgumentError, Initializer, Registry
+from initdsl.initializers import ArgumentError, Arguments, Initializer, Registry, bind, parameters_of
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.shapes import EvalError, Shape
@@ -26,7 +26,7 @@ def unknown_call(node: Call, registry: Registry) -> EvalError:
     return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")
 
 
-def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, dict[str, Any]]:
+def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Arguments]:
     """A call's initializer and its validated arguments. Raises EvalError at the argument that is wrong.
 
     An argument that depends on the values of tensors is checked when it has one: until then its default, or 1, stands
@@ -43,7 +43,7 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, di
     if late is not None:
         raise EvalError("a positional argument stands before those by name", late.span, name="bad-argument")
     try:
-        names = initializer.names(len(positional), [str(a.name) for a in node.arguments if a.name is not None])
+        names = parameters_of(initializer, len(positional), [str(a.name) for a in node.arguments if a.name is not None])
     except ArgumentError as error:
         named = [a.span for a in node.arguments if a.name is not None and a.name == error.argument]
         wrong = named[-1] if named else node.span
@@ -70,28 +70,17 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, di
         if isinstance(found, list):
             found = tuple(found)
         values[name] = found
-    key: Any
     try:
-        key = tuple(sorted((k, type(v), v) for k, v in values.items()))
-        known = initializer._bound.get(key)
-    except TypeError:
-        key = known = None
-    if known is not None:
-        return initializer, known
-    try:
-        bound = initializer.bind((), values)
+        return initializer, bind(initializer, values)
     except ArgumentError as error:
         span = node.span
         for name, argument in zip(names, node.arguments, strict=True):
             if name == error.argument:
                 span = argument.span
         raise EvalError(str(error), span, error.hint, error.name) from None
-    if key is not None and len(initializer._bound) < 4096:
-        initializer._bound[key] = bound
-    return initializer, bound
 
 
-def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: dict[str, Any]) -> None:
+def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: Arguments) -> None:
     try:
         initializer.check_shape(shape, arguments)
     except ArgumentError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from initdsl.initializers import Initializer
+from initdsl.initializers import Initializer, parameters_of
 from initdsl.language.syntax.nodes import Call
 
 from .actions import Action
@@ -18,7 +18,8 @@ def fans_read(initializer: Initializer | None, call: Call) -> frozenset[str]:
     if initializer is None or not initializer.elementwise or initializer.parameter("fan_in") is None:
         return frozenset()
     keywords = [a.name for a in call.arguments if a.name is not None]
-    given = dict(zip(initializer.names(len(call.arguments) - len(keywords), keywords), call.arguments, strict=True))
+    names = parameters_of(initializer, len(call.arguments) - len(keywords), keywords)
+    given = dict(zip(names, call.arguments, strict=True))
     if given.keys() & {"fan", "fan_in", "fan_out"}:
         return frozenset()
     both = frozenset(name for name in ("fan_in", "fan_out") if initializer.parameter(name) is not None)

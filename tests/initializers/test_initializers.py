@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +18,7 @@ from scipy import stats
 from torch import nn
 
 import initdsl
-from initdsl.initializers import default_registry
+from initdsl.initializers import Arguments, bind, default_registry
 from tests.support.nets import Tensors
 
 BUILTIN = {name: item for name, item in default_registry().items() if item.builtin and item.name == name}
@@ -433,3 +437,81 @@ def test_fused_matrices() -> None:
     initdsl.apply(net, "Linear.weight as (3, 32, -1)[*] ~ xavier_uniform()", seed=0)
     assert alone is not None
     assert 0.95 * alone.bounds[1] < float(net.weight.detach().abs().max()) < alone.bounds[1]
+
+
+# ------------------------------------------------------------------------------------- initializers are values
+
+
+def far(tensor: torch.Tensor, by: float = 1.0) -> None:
+    tensor.fill_(by)
+
+
+@initdsl.initializer(name="far_off", min_ndim=1, check=lambda shape, by: None)
+def named_otherwise(tensor: torch.Tensor, by: float = 1.0) -> None:
+    tensor.fill_(by)
+
+
+@pytest.mark.parametrize("name", default_registry())
+def test_initializers_compare_pickle_and_copy(name: str) -> None:
+    item = default_registry()[name]
+    assert pickle.loads(pickle.dumps(item)) == item
+    assert hash(pickle.loads(pickle.dumps(item))) == hash(item)
+    assert copy.deepcopy(item) == copy.copy(item) == item
+    assert [other for other in default_registry().values() if other == item] == [item] * (1 + len(item.aliases))
+
+
+def test_own_initializers_pickle_by_reference() -> None:
+    far_off = default_registry()["far_off"]
+    other = default_registry().extended({"other": far, "bounded": named_otherwise})
+    assert b"named_otherwise" in pickle.dumps(far_off)
+    assert other["bounded"].min_ndim == 1
+    for item in (far_off, other["other"], other["bounded"]):
+        assert pickle.loads(pickle.dumps(item)) == item
+        assert pickle.loads(pickle.dumps(item)).parameters == item.parameters
+    assert other["other"] == default_registry().extended({"other": far})["other"]
+    assert other["other"] != default_registry().extended({"another": far})["another"]
+
+
+def test_functions_without_a_place_do_not_pickle() -> None:
+    def inner(tensor: torch.Tensor) -> None: ...
+
+    own = default_registry().extended({"plain": lambda tensor: None, "inner": inner})
+    for name in ("plain", "inner"):
+        assert copy.deepcopy(own[name]) == own[name]
+        with pytest.raises(
+            pickle.PicklingError, match=f"initializer `{name}` can't be pickled.*at the top of a module"
+        ):
+            pickle.dumps(own[name])
+
+
+def test_arguments_are_a_value() -> None:
+    arguments = bind(default_registry()["normal"], {"std": 2})
+    assert arguments == {"mean": 0.0, "std": 2.0}
+    assert hash(arguments) == hash(bind(default_registry()["normal"], {"std": 2.0, "mean": 0.0}))
+    assert pickle.loads(pickle.dumps(arguments)) == copy.deepcopy(arguments) == arguments
+    assert isinstance(pickle.loads(pickle.dumps(arguments)), Arguments)
+    for change in (
+        lambda: arguments.update(std=1.0),
+        lambda: arguments.__setitem__("std", 1.0),
+        lambda: arguments.pop("std"),
+        lambda: arguments.clear(),
+        lambda: arguments.__ior__({"std": 1.0}),
+        lambda: arguments.__delitem__("std"),
+    ):
+        with pytest.raises(TypeError, match="can't be changed"):
+            change()
+
+
+def test_arguments_that_are_equal_and_not_the_same_are_told_apart() -> None:
+    constant = default_registry()["constant"]
+    assert math.copysign(1, bind(constant, {"val": 0.0})["val"]) == 1
+    assert math.copysign(1, bind(constant, {"val": -0.0})["val"]) == -1
+    free = default_registry().extended({"free": lambda tensor, x=None: None})["free"]
+    assert [type(bind(free, {"x": value})["x"]) for value in (1, 1.0, True)] == [int, float, bool]
+    assert [type(bind(free, {"x": (value,)})["x"][0]) for value in (1, 1.0, True)] == [int, float, bool]
+
+
+def test_without_docstrings() -> None:
+    code = "import initdsl, initdsl.initializers as i; print(i.default_registry()['normal'].signature)"
+    shown = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "normal(mean=0, std=1)\n"

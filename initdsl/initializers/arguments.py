@@ -1,0 +1,85 @@
+"""Arguments of a call: the types they may have, the parameters they go to, and the error of a call that can't be right."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import Field
+
+__all__ = [
+    "ArgumentError",
+    "Arguments",
+    "Count",
+    "FanMode",
+    "Finite",
+    "NonNegative",
+    "Parameter",
+    "Positive",
+    "Probability",
+    "Steps",
+]
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+FanMode = Literal["fan_in", "fan_out"]
+
+
+class ArgumentError(ValueError):
+    """A call that can't be right: `argument` names the parameter at fault, where there is one, `name` the diagnostic."""
+
+    def __init__(self, message: str, argument: str | None = None, hint: str | None = None, name: str = "bad-argument"):
+        super().__init__(message)
+        self.argument = argument
+        self.hint = hint
+        self.name = name
+
+
+class Arguments(dict[str, Any]):
+    """The checked arguments of a call by parameter, defaults included: `{"mean": 0.0, "std": 0.02}`.
+
+    A dict that can't be changed, so that a plan that holds it is a value. It hashes where its values do.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("the arguments of a call can't be changed")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type[Arguments], tuple[dict[str, Any]]]:
+        return Arguments, (dict(self),)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of an initializer, as documentation and completion show it: `std: NonNegative = 0.02`."""
+
+    name: str
+    annotation: Any  # what pydantic takes for a type
+    default: Any  # None where the parameter is required
+    required: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that an enumeration takes; empty for other types."""
+        return tuple(word for word in _literals(self.annotation) if isinstance(word, str))
+
+
+def _literals(annotation: Any) -> Iterator[object]:
+    if typing.get_origin(annotation) is Literal:
+        yield from typing.get_args(annotation)
+    else:
+        for argument in typing.get_args(annotation):
+            yield from _literals(argument)

@@ -1,0 +1,136 @@
+"""The arguments of a call named, checked and completed, before there is a tensor to fill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import pydantic
+from pydantic import ConfigDict
+
+from initdsl.text.wording import did_you_mean, value_text
+
+from .arguments import ArgumentError, Arguments
+from .initializer import Initializer
+
+__all__ = ["argument_model", "bind", "parameters_of"]
+
+
+def parameters_of(initializer: Initializer, positional: int, keywords: Iterable[str]) -> list[str]:
+    """Return the name of the parameter that each argument of a call goes to, positional ones first.
+
+    Raises ArgumentError for an argument too many, an unknown keyword and a parameter given twice.
+    """
+    names = [p.name for p in initializer.parameters]
+    call = f"the call is `{initializer.signature}`"
+    if positional > len(names):
+        few = "no arguments" if not names else f"at most {len(names)} argument{'s' * (len(names) > 1)}"
+        raise ArgumentError(f"`{initializer.name}` takes {few}, got {positional}", hint=call)
+    given = names[:positional]
+    for keyword in keywords:
+        if keyword not in names:
+            message = f"`{initializer.name}` has no argument `{keyword}`"
+            raise ArgumentError(message, keyword, did_you_mean(keyword, names) or call, "unknown-argument")
+        if keyword in given:
+            raise ArgumentError(f"`{keyword}` is given twice", keyword, call)
+        given.append(keyword)
+    return given
+
+
+def bind(initializer: Initializer, given: Mapping[str, Any]) -> Arguments:
+    """Check the arguments of a call, by parameter, and complete them with defaults; no shape is looked at.
+
+    Raises ArgumentError that names the argument, the allowed values and the nearest name.
+    """
+    key = tuple((name, _exactly(value), value) for name, value in given.items())
+    try:
+        hash(key)
+    except TypeError:
+        return _checked(initializer, given)
+    return _bound(initializer, key)
+
+
+@lru_cache(maxsize=4096)  # networks repeat their calls: a rule is bound once for every tensor it fills
+def _bound(initializer: Initializer, key: tuple[tuple[str, object, Any], ...]) -> Arguments:
+    return _checked(initializer, {name: value for name, _, value in key})
+
+
+def _exactly(value: Any) -> object:
+    """Return what tells apart values that are equal but not the same: 1, 1.0 and True, or 0.0 and -0.0."""
+    if isinstance(value, tuple):
+        return tuple(map(_exactly, value))
+    if isinstance(value, float):
+        return float, math.copysign(1.0, value)
+    return type(value)
+
+
+def _checked(initializer: Initializer, given: Mapping[str, Any]) -> Arguments:
+    try:
+        validated = argument_model(initializer).model_validate(given)
+    except pydantic.ValidationError as error:
+        raise _explained(error, initializer, given) from None
+    arguments = Arguments((p.name, getattr(validated, p.name)) for p in initializer.parameters)
+    initializer.check_arguments(None, arguments)
+    return arguments
+
+
+@lru_cache(maxsize=1024)  # made when the first call is bound: most files call two or three initializers
+def argument_model(initializer: Initializer) -> type[pydantic.BaseModel]:
+    """Return the pydantic model of an initializer's arguments."""
+    fields: dict[str, Any] = {p.name: (p.annotation, ... if p.required else p.default) for p in initializer.parameters}
+    strict = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    return pydantic.create_model(f"{initializer.name}_arguments", __config__=strict, **fields)
+
+
+# ------------------------------------------------------------------------------------------- what pydantic refused
+
+# how a bound that pydantic found broken reads, by the type of its error and the key of its limit
+_LIMITS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("greater than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+
+# the type that was wanted, by the beginning of the type of pydantic's error
+_TYPES = {
+    "float": "a number",
+    "int": "an integer",
+    "bool": "true or false",
+    "string": "a string",
+    "tuple": "a tuple",
+    "list": "a list",
+    "dict": "a mapping",
+}
+
+
+def _explained(error: pydantic.ValidationError, initializer: Initializer, given: Mapping[str, Any]) -> ArgumentError:
+    """Return pydantic's first problem in the language's words."""
+    problem = error.errors(include_url=False)[0]
+    call = f"the call is `{initializer.signature}`"
+    if not problem["loc"]:
+        return ArgumentError(f"`{initializer.name}` can't be called like this", hint=call)
+    name = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return ArgumentError(f"`{initializer.name}` needs `{name}`", name, call)
+    value, parameter = given.get(name), initializer.parameter(name)
+    wanted, hint = _limit(problem["type"], problem.get("ctx", {})), None
+    if wanted is None and parameter is not None and parameter.choices:
+        words = ", ".join(f"`{word}`" for word in parameter.choices)
+        wanted, hint = f"one of {words}", did_you_mean(str(value), parameter.choices)
+    if wanted is None:
+        wanted = next((words for prefix, words in _TYPES.items() if problem["type"].startswith(prefix)), None)
+    if wanted is None:
+        wanted = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    return ArgumentError(f"`{name}` must be {wanted}, got {value_text(value)}", name, hint)
+
+
+def _limit(problem: str, context: Mapping[str, Any]) -> str | None:
+    if problem == "finite_number":
+        return "finite"
+    if problem not in _LIMITS:
+        return None
+    words, key = _LIMITS[problem]
+    return f"{words} {context[key]:g}"
