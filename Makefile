@@ -31,6 +31,7 @@ mutants: $(STAMP)-dev
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check initdsl tests benchmarks examples
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/initdsl lint examples initdsl/recipes
 	$(BIN)/initdsl fmt --check examples initdsl/recipes
 
