@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from torch import nn
 
-from initdsl.integrations.hydra import apply_config
+import initdsl
 
 HERE = Path(__file__).parent
 CONFIG = """
@@ -25,7 +25,7 @@ def main() -> None:
     # in a program under `@hydra.main` this is the `config` it is called with
     config = OmegaConf.merge(OmegaConf.create(CONFIG), {"here": str(HERE)}, OmegaConf.from_dotlist(["std=0.1"]))
     net = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU(), nn.Linear(config.width, 2))
-    apply_config(net, config.init, strict=True)
+    initdsl.apply(net, **config.init, strict=True)
     print(f"std {net[0].weight.std():.2f}")
 
 

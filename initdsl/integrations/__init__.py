@@ -1,4 +1,4 @@
-"""Rule files where training code plugs initialization in: one module a library, imported by name.
+"""Where training code plugs rule files in: one module a library, imported by its name and by nothing else here.
 
-`initdsl.integrations.transformers`, `.lightning`, `.accelerate`, `.hydra`. Nothing here is needed by anything else.
+`initdsl.integrations.transformers`, `.lightning`, `.accelerate`, `.hydra`.
 """

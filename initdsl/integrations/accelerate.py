@@ -1,4 +1,4 @@
-"""Networks built under accelerate's `init_empty_weights`, given memory and filled by a rule file."""
+"""accelerate's `init_empty_weights`: a network that is there already, without memory, given memory and filled by rules."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["fill_empty"]
 def fill_empty(
     net: nn.Module, rules: Rules, device: torch.device | str | int = "cpu", seed: int | None = None, **options: Any
 ) -> nn.Module:
-    """Memory on `device` for a network without any, and its values by rules; the same network is returned.
+    """Return `initdsl.materialize(lambda: net, rules, device, seed)`, after a call of `net.tie_weights()` if there is one.
 
-    The arguments are those of `initdsl.materialize`, but for the network itself. `init_empty_weights` makes two of a
-    shared parameter: where the network has a `tie_weights` (those of transformers do), it is called first; otherwise
-    the rules should `tie`. Raises what `initdsl.materialize` raises; then the network still has no memory.
+    `init_empty_weights` makes two of every shared parameter: `tie_weights`, which models of transformers have, makes
+    one of them again. Further `options` are those of `initdsl.materialize`, and so are the errors; then the network
+    still has no memory.
 
     >>> from accelerate import init_empty_weights
     >>> with init_empty_weights():
@@ -28,9 +28,5 @@ def fill_empty(
     >>> net[0].weight.device.type, fill_empty(net, "Linear.* = 1")[0].weight.device.type
     ('meta', 'cpu')
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
-    tie = getattr(net, "tie_weights", None)
-    if callable(tie):
-        tie()
+    getattr(net, "tie_weights", lambda: None)()
     return materialize(lambda: net, rules, device, seed, **options)

@@ -19,12 +19,14 @@ __all__ = ["ApplyRules"]
 
 
 def _callback_class() -> Any:
-    alone = "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules
-    names = ("pytorch_lightning", "lightning.pytorch") if alone else ("lightning.pytorch", "pytorch_lightning")
+    """Return the `Callback` of the library that the program uses."""
+    old_alone = "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules
+    names = ("pytorch_lightning", "lightning.pytorch") if old_alone else ("lightning.pytorch", "pytorch_lightning")
     for name in names:
         try:
             return importlib.import_module(name).Callback
         except ModuleNotFoundError as error:
+            # a library that is there and lacks something of its own is not passed over
             if error.name not in (name, name.partition(".")[0]):
                 raise
     raise ModuleNotFoundError("neither `lightning` nor `pytorch_lightning` is installed", name="lightning")
@@ -34,7 +36,7 @@ _Callback: Any = _callback_class()
 
 
 class ApplyRules(_Callback):  # type: ignore[misc]
-    """Fills a LightningModule by a rule file, at the end of its `configure_model`, when it is first fitted.
+    """Fill a LightningModule by a rule file, at the end of its `configure_model`, when it is first fitted.
 
     `rules`, `seed`, `vars`, `strict`, `initializers` and `root` are those of `initdsl.apply`; `attribute` names the part
     that is the network (`"model"`), by default the whole module. What a checkpoint holds (`ckpt_path`) is loaded after
@@ -42,32 +44,42 @@ class ApplyRules(_Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, rules: Rules, *, seed: int | None = None, vars: Mapping[str, Any] | None = None, strict: bool = False,
-        initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | None = None,
+        self,
+        rules: Rules,
+        *,
+        seed: int | None = None,
+        vars: Mapping[str, Any] | None = None,
+        strict: bool = False,
+        initializers: Mapping[str, Callable[..., Any]] | None = None,
+        root: str | None = None,
         attribute: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.rules = rules
         self.options: dict[str, Any] = {
-            "seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root,
-        }  # fmt: skip
+            "seed": seed,
+            "vars": vars,
+            "strict": strict,
+            "initializers": initializers,
+            "root": root,
+        }
         self.attribute = attribute
         self.report: Report | None = None
         self._filled: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Have the module filled after its own `configure_model`, which comes next."""
+        """Have the module filled after its own `configure_model`, which Lightning calls next."""
         if stage != "fit" or pl_module in self._filled:
             return
-        before = pl_module.__dict__.get("configure_model")
-        own = pl_module.configure_model
+        replaced = pl_module.__dict__.get("configure_model")  # another callback's, which is on its way too
+        configure = pl_module.configure_model
 
         def configure_model() -> None:
-            if before is None:
+            if replaced is None:
                 del pl_module.configure_model
             else:
-                pl_module.configure_model = before
-            own()
+                pl_module.configure_model = replaced
+            configure()
             net = pl_module
             for part in self.attribute.split(".") if self.attribute else ():
                 net = getattr(net, part)

@@ -173,6 +173,20 @@ def test_without_lightning_the_import_says_what_is_missing(
 # ---- accelerate
 
 
+def test_the_documented_line_fills_a_network_without_memory(torchvision_shim: None) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    from initdsl.integrations.accelerate import fill_empty
+
+    def empty() -> nn.Module:
+        with accelerate.init_empty_weights():
+            return nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
+
+    net = empty()
+    assert initdsl.materialize(lambda: net, "Linear.* ~ normal(0, 1)", device="cpu", seed=3) is net
+    shorter = fill_empty(empty(), "Linear.* ~ normal(0, 1)", seed=3).state_dict()
+    assert all(torch.equal(values, shorter[name]) for name, values in net.state_dict().items())
+
+
 def test_ties_that_accelerate_breaks_are_made_again(torchvision_shim: None) -> None:
     accelerate = pytest.importorskip("accelerate")
     transformers = pytest.importorskip("transformers")
@@ -216,24 +230,39 @@ init:
 """
 
 
-def test_a_program_under_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# the line of the program: what is documented, and what also heeds where the program was started
+@pytest.mark.parametrize(
+    ("line", "changes_folder"),
+    [("initdsl.apply(net, **config.init)", False), ("apply_config(net, config.init)", True)],
+)
+def test_a_program_under_hydra(
+    line: str, changes_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("hydra")
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text(CONFIG)
     (tmp_path / "rules.init").write_text("let std = 1\nLinear.weight ~ normal(0, std)\nLinear.bias = 0\n")
     (tmp_path / "program.py").write_text(
-        "import hydra, os\nfrom torch import nn\nfrom initdsl.integrations.hydra import apply_config\n"
+        "import hydra, initdsl, os\nfrom torch import nn\nfrom initdsl.integrations.hydra import apply_config\n"
         "@hydra.main(config_path='conf', config_name='config', version_base=None)\n"
-        "def main(config):\n    net = nn.Linear(50, 50)\n    apply_config(net, config.init)\n"
+        f"def main(config):\n    net = nn.Linear(50, 50)\n    {line}\n"
         "    print(f'std {net.weight.std():.1f}', os.path.exists('rules.init'))\nmain()\n"
     )
     import subprocess
 
     monkeypatch.chdir(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "program.py", "std=4", "hydra.job.chdir=true"], capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "std 4.0 False\n", done.stderr
+    command = [sys.executable, "program.py", "std=4", f"hydra.job.chdir={str(changes_folder).lower()}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"std 4.0 {not changes_folder}\n", done.stderr
+
+
+def test_the_documented_line_takes_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    omegaconf = pytest.importorskip("omegaconf")
+    monkeypatch.chdir(tmp_path)
+    Path("rules.init").write_text("let std = 1\nLinear.weight = std\nLinear.bias = 0\n")
+    net = nn.Linear(2, 2)
+    initdsl.apply(net, **omegaconf.OmegaConf.create(CONFIG).init)
+    assert (net.weight == 0.5).all()
 
 
 @pytest.mark.parametrize("form", ["path", "mapping", "omegaconf"])
