@@ -49,6 +49,7 @@ class _Text:
     placed: Placed
     names: dict[str, Any]
     depth: int = 0
+    steady = False
 
     def name(self, node: Name) -> Any:
         if node.name in self.names:
@@ -77,6 +78,12 @@ class _Text:
         raise Unknown
 
     def tensor(self, values: Any) -> Any:
+        raise Unknown
+
+    def note(self, node: Expr, function: str, operands: Any, keywords: Any, value: Any) -> Any:
+        raise Unknown
+
+    def note_element(self, node: Expr, base: Any, items: Any, dims: Any) -> Any:
         raise Unknown
 
 

@@ -26,11 +26,11 @@ def unknown_call(node: Call, registry: Registry) -> EvalError:
     return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")
 
 
-def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Arguments]:
-    """A call's initializer and its validated arguments. Raises EvalError at the argument that is wrong.
+def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Arguments, dict[str, Any] | None]:
+    """A call's initializer and its checked arguments. Raises EvalError at the argument that is wrong.
 
-    An argument that depends on the values of tensors is checked when it has one: until then its default, or 1, stands
-    for it.
+    An argument that is read off tensors is checked once it has a value: until then its default, or 1, stands for it.
+    Where there is one, the arguments as they were given come third.
     """
     initializer = registry.get(node.function)
     if initializer is None:
@@ -49,15 +49,16 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Ar
         wrong = named[-1] if named else node.span
         raise EvalError(str(error), wrong, error.hint, error.name) from None
     values: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for name, argument in zip(names, node.arguments, strict=True):
         parameter = initializer.parameter(name)
         assert parameter is not None
         value = argument.value
         if isinstance(value, Name) and parameter.choices:
             if value.name in parameter.choices or (value.name not in env.lets and value.name not in env.bindings):
-                values[name] = value.name
+                values[name] = given[name] = value.name
                 continue
-        found = evaluate(value, env)
+        found = given[name] = evaluate(value, env)
         if isinstance(found, Shape):
             if found.dims != ():
                 raise EvalError(
@@ -65,19 +66,19 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Ar
                     name="bad-argument",
                 )  # fmt: skip
             found = parameter.default if not parameter.required else 1.0
-        elif hasattr(found, "dtype"):
-            found = float(found)
         if isinstance(found, list):
             found = tuple(found)
         values[name] = found
     try:
-        return initializer, bind(initializer, values)
+        operands = given if any(isinstance(value, Shape) for value in given.values()) else None
+        return initializer, bind(initializer, values), operands
     except ArgumentError as error:
         span = node.span
         for name, argument in zip(names, node.arguments, strict=True):
             if name == error.argument:
                 span = argument.span
         raise EvalError(str(error), span, error.hint, error.name) from None
+
 
 
 def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: Arguments) -> None:

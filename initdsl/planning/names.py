@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from initdsl.initializers import ArgumentError, Initializer, Registry, fans
-from initdsl.language.expressions.evaluate import evaluate, index_item, subscript
+from initdsl.language.expressions.evaluate import element, evaluate, index_item
 from initdsl.language.expressions.functions import FANS
 from initdsl.language.expressions.let import Lets
 from initdsl.language.expressions.shapes import EvalError, Shape, describe_value
@@ -19,6 +19,7 @@ from initdsl.network.selectors.select import Matcher
 from initdsl.text.wording import did_you_mean
 
 from .calls import bind_call, check_shape
+from .program import Apply, Drawn, Element, Load, Program, Read, Recorder, Ref, Stored, Target, operand
 
 __all__ = ["FACT_NAMES", "Names"]
 
@@ -30,15 +31,13 @@ FACT_NAMES = ("fan_in", "fan_out", "shape", "ndim", "numel")
 
 
 class Names:
-    """The environment of one expression on one match: every tensor is a `Shape`, drawn ones too.
-
-    The executor derives from it to give tensors their values.
+    """The environment of one expression on one match: every tensor is a `Shape`, and what it takes to have its values is
+    recorded.
     """
 
     files: Any = None  # what `load` looks into, from
     source = ""  # this rule file
-
-    draws_anew = False  # whether a formula that draws is evaluated at each of its uses
+    steady = False  # shapes don't depend on threads
 
     def __init__(
         self, network: Network, matcher: Matcher, registry: Registry, lets: Lets, match: Match,
@@ -57,35 +56,41 @@ class Names:
         self.reads_itself = False
         self.dynamic = False  # whether anything but numbers was met
         self._open: list[str] = []
-        self._known: dict[str, tuple[Any, int]] = {}  # `let` names met: their values, and how often each draws
+        self._known: dict[str, Any] = {}  # the values of `let` names that were met
         self._draws = 0
+        self._recorder = Recorder()
 
-    # ---- what a subclass gives values to
+    # ---- tensors, recorded
 
-    def read(self, tensor: int) -> Any:
-        """A tensor other than the target."""
-        return Shape(self.network.tensors[tensor].shape)
+    def program(self, value: Any, direct: bool = False) -> Program:
+        """What it takes to have the value of the expression that was evaluated."""
+        return self._recorder.program(value, direct)
 
-    def whole(self) -> Any:
-        """The target tensor, all of it, as it is now."""
-        assert self.target is not None
-        return Shape(self.network.tensors[self.target].shape)
+    def note(
+        self, node: nodes.Expr, function: str, operands: tuple[Any, ...], keywords: dict[str, Any], value: Shape
+    ) -> Shape:
+        named = tuple((name, operand(each)) for name, each in keywords.items())
+        return self._recorder.add(Apply(function, tuple(map(operand, operands)), named, node), value.dims)
 
-    def piece(self) -> Any:
-        """The piece written to, as it is now."""
-        assert self.shape is not None
-        return Shape(self.shape)
+    def note_element(self, node: nodes.Expr, base: Shape, items: tuple[Any, ...], dims: tuple[int, ...]) -> Shape:
+        reference = operand(base)
+        assert isinstance(reference, Ref)
+        return self._recorder.add(Element(reference, items, node), dims)
 
-    def drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Any:
-        self._draws += 1
-        return Shape(self.target_shape(node))
+    def note_drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Shape:
+        """What an initializer gives; the tensors among its arguments as they were met."""
+        nth, self._draws = self._draws, self._draws + 1
+        if self._draws > MOST_DRAWS:
+            raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
+        names = initializer.names(
+            sum(a.name is None for a in node.arguments), [str(a.name) for a in node.arguments if a.name is not None]
+        )
+        spans = tuple((name, argument.span) for name, argument in zip(names, node.arguments, strict=True))
+        values = tuple((name, operand(value)) for name, value in arguments.items())
+        return self._recorder.add(Drawn(initializer, values, nth, spans, node.span), self.target_shape(node))
 
     def extent(self, d: int, size: int) -> range:
         return range(size)
-
-    def loaded(self, what: Any) -> Any:
-        """A tensor of a file."""
-        return Shape(what.shape)
 
     def loadable(self) -> list[str]:
         """The names a file may have the target under: below the module that the rule selects first, then in full."""
@@ -114,7 +119,7 @@ class Names:
                     "`it` is the tensor a rule writes to, there is none here", node.span, name="unknown-name"
                 )
             self.dynamic = self.reads_itself = True
-            return self.piece()
+            return self._recorder.add(Target(whole=False), self.shape)
         if name == "net":
             raise EvalError(
                 "`net` is a module, not a value", node.span, "name a parameter or an attribute: `net.head.weight`"
@@ -135,11 +140,7 @@ class Names:
         if variable.expr is None:
             return variable.value
         if node.name in self._known:  # or names that double each other would take for ever
-            value, draws = self._known[node.name]
-            self._draws += draws
-            if self._draws > MOST_DRAWS:
-                raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
-            return value
+            return self._known[node.name]
         if node.name in self._open:
             circle = " -> ".join(f"`{n}`" for n in (*self._open[self._open.index(node.name) :], node.name))
             raise EvalError(f"`{node.name}` is defined by itself: {circle}", node.span, name="circular-let")
@@ -147,8 +148,8 @@ class Names:
         before = self._draws
         try:
             value = evaluate(variable.expr, self)
-            if self._draws == before or not self.draws_anew:
-                self._known[node.name] = value, self._draws - before
+            if self._draws == before:  # what draws is drawn anew wherever it is used
+                self._known[node.name] = value
             return value
         except RecursionError:
             raise EvalError(f"`{node.name}` is made of names nested too deep", node.span, name="too-deep") from None
@@ -188,9 +189,9 @@ class Names:
         self.dynamic = True
         if canonical == self.target:
             self.reads_itself = True
-            return self.whole()
+            return self._recorder.add(Target(whole=True), self.network.tensors[canonical].shape)
         self.reads.add(canonical)
-        return self.read(canonical)
+        return self._recorder.add(Read(canonical), self.network.tensors[canonical].shape)
 
     def _unknown(self, node: Name) -> EvalError:
         module = self.network.modules[self.match.module]
@@ -222,7 +223,7 @@ class Names:
         elif not found and len(path.steps) > 1 and isinstance(path.steps[-1], Index):
             value = self._attribute(Path("net", path.steps[:-1], None, path.span), scope)
             if value is not MISSING:
-                return subscript(node, value, tuple(index_item(i, self) for i in path.steps[-1].items))
+                return element(node, self, value, tuple(index_item(i, self) for i in path.steps[-1].items))
         if len(found) != 1:
             count = "nothing" if not found else f"{len(found)} things"
             hint = next((u.hint for u in self.matcher.explain(path)), None) if not found else "name one of them"
@@ -235,7 +236,7 @@ class Names:
             )  # fmt: skip
         value = self._tensor(match.tensor)
         if match.index is not None:
-            return subscript(node, value, tuple(index_item(item, self) for item in match.index.items))
+            return element(node, self, value, tuple(index_item(item, self) for item in match.index.items))
         return value
 
     def _attribute(self, path: Path, scope: tuple[int, ...]) -> Any:
@@ -287,23 +288,24 @@ class Names:
             if len(node.arguments) != 1:
                 raise EvalError(f"`{node.function}` takes 1 argument", node.span, name="bad-argument")
             before = set(self.reads), self.reads_itself, self.dynamic, dict(self._known)
+            steps = len(self._recorder.steps)
             value = evaluate(node.arguments[0].value, self)
             self.reads, self.reads_itself, self.dynamic, self._known = before  # a shape was looked at, no values
-            shape = value.dims if isinstance(value, Shape) else tuple(getattr(value, "shape", ()))
-            if not isinstance(value, Shape) and not hasattr(value, "dtype"):
+            self._recorder.forget(steps)
+            if not isinstance(value, Shape):
                 raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)
-            return self._fan(node.function, shape, node)
+            return self._fan(node.function, value.dims, node)
         if node.function == "load" and self.files is not None:
-            found = self.files.find(node, self, self.source, self.loadable())
-            if found is None:
+            load: Load | None = self.files.find(node, self, self.source, self.loadable())
+            if load is None:
                 raise EvalError("`missing=skip` needs `load` alone on the right of `=`", node.span, name="bad-load")
             self.dynamic = True
-            return self.loaded(found)
-        initializer, arguments = bind_call(node, self.registry, self)
+            return self._recorder.add(Stored(load), load.shape)
+        initializer, arguments, operands = bind_call(node, self.registry, self)
         if initializer.adjust is not None:
             raise EvalError(f"`{node.function}` stands alone on the right of `~`", node.span, name="bad-expression")
         shape = self.target_shape(node)
         if math.prod(shape):
             check_shape(node, initializer, shape, arguments)
         self.dynamic = True
-        return self.drawn(node, initializer, arguments)
+        return self.note_drawn(node, initializer, operands or arguments)

@@ -33,10 +33,10 @@ from initdsl.language.syntax.nodes import (
 )
 
 from .functions import FEWEST, FUNCTIONS, PARAMETERS, WORDED
-from .operators import Environment, booleans_as_floats, check_result, combine, logical, power, require_number
+from .operators import OPERATORS, Environment, booleans_as_floats, check_result, combine, logical, power, require_number
 from .shapes import EvalError, Shape, describe_value, index_shape, is_tensor, shape_of
 
-__all__ = ["as_path", "evaluate", "index_item", "subscript"]
+__all__ = ["apply", "as_path", "element", "evaluate", "index_item", "subscript"]
 
 
 WORDS = {"true": True, "false": False, "none": None, "inf": math.inf, "nan": math.nan, "pi": math.pi}
@@ -101,34 +101,53 @@ def _binary(node: Binary, env: Environment) -> Any:
         if not is_tensor(left) and bool(left) is (op == "or"):
             return bool(left)
         right = evaluate(node.right, env)
-        return logical(node, op, left, right) if is_tensor(left) or is_tensor(right) else bool(right)
-    right = evaluate(node.right, env)
-    if op == "**" and getattr(env, "steady", False) and (is_tensor(left) or is_tensor(right)):
-        return power(node, left, right)
-    return combine(node, op, left, right)
+        if not is_tensor(left) and not is_tensor(right):
+            return bool(right)
+    else:
+        right = evaluate(node.right, env)
+    return _noted(node, env, op, (left, right))
 
 
 def _unary(node: Unary, env: Environment) -> Any:
     value = evaluate(node.operand, env)
     if node.operator == "not":
-        if isinstance(value, Shape):
-            return value
-        return value == 0 if is_tensor(value) else not value
+        return _noted(node, env, "not", (value,)) if is_tensor(value) else not value
     value = require_number(value, node.operand)
-    if isinstance(value, Shape):
+    if node.operator != "-":
         return value
-    if node.operator == "-":
-        return (
-            check_result(node, -booleans_as_floats(value), (value,))
-            if not is_tensor(value)
-            else -booleans_as_floats(value)
-        )
-    return value
+    return _noted(node, env, "negative", (value,)) if is_tensor(value) else check_result(node, -value, (value,))
+
+
+def apply(node: Any, env: Environment, function: str, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """The value of one operator or function. Raises EvalError at `node`."""
+    match function:
+        case "and" | "or":
+            return logical(node, function, *operands)
+        case "not":
+            return operands[0] if isinstance(operands[0], Shape) else operands[0] == 0
+        case "negative":
+            return operands[0] if isinstance(operands[0], Shape) else -booleans_as_floats(operands[0])
+        case "**" if env.steady and any(is_tensor(operand) for operand in operands):
+            return power(node, *operands)
+        case _ if function in OPERATORS:
+            return combine(node, function, *operands)
+    return FUNCTIONS[function](node, env, *operands, **keywords)
+
+
+def _noted(
+    node: nodes.Expr,
+    env: Environment,
+    function: str,
+    operands: tuple[Any, ...],
+    keywords: dict[str, Any] | None = None,
+) -> Any:
+    """The value of an operator or a function; where that is a tensor of which only the shape is known, `env` notes it."""
+    value = apply(node, env, function, operands, keywords or {})
+    return env.note(node, function, operands, keywords or {}, value) if isinstance(value, Shape) else value
 
 
 def _call(node: Call, env: Environment) -> Any:
-    function = FUNCTIONS.get(node.function)
-    if function is None:
+    if node.function not in FUNCTIONS:
         return env.draw(node)
     names = PARAMETERS.get(node.function, ("x",))
     reduction = node.function in ("min", "max", "sum", "mean", "std", "norm")
@@ -170,12 +189,17 @@ def _call(node: Call, env: Environment) -> Any:
                 node.span,
                 name="bad-argument",
             )
-    return function(node, env, *args, **keywords)
+    return _noted(node, env, node.function, tuple(args), keywords)
 
 
 def _subscript(node: Subscript, base: Any, env: Environment) -> Any:
-    items = tuple(index_item(item, env) for item in node.items)
-    return subscript(node, base, items)
+    return element(node, env, base, tuple(index_item(item, env) for item in node.items))
+
+
+def element(node: nodes.Expr, env: Environment, base: Any, items: tuple[Any, ...]) -> Any:
+    """A part of a tensor or tuple; where only the shape of the tensor is known, `env` notes it."""
+    value = subscript(node, base, items)
+    return env.note_element(node, base, items, value.dims) if isinstance(base, Shape) else value
 
 
 def subscript(node: Any, base: Any, items: tuple[Any, ...]) -> Any:

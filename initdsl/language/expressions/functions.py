@@ -131,7 +131,7 @@ def _reduction(name: str) -> Callable[..., Any]:
         import torch
 
         x = booleans_as_floats(x)
-        if getattr(env, "steady", False) and name not in ("min", "max") and x.dtype == torch.float32:
+        if env.steady and name not in ("min", "max") and x.dtype == torch.float32:
             # float32 sums depend on how threads share them; those of float64 don't once they are rounded
             return function(call, env, x.double(), dim=dim).to(torch.float32)
         dims = tuple(dim) if isinstance(dim, list | tuple) else dim

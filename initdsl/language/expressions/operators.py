@@ -12,7 +12,7 @@ from initdsl.language.syntax.nodes import Binary, Call, Length, Name, Path
 
 from .shapes import EvalError, Shape, broadcast, describe_value, is_tensor, shape_of
 
-__all__ = ["Environment", "booleans_as_floats", "check_result", "combine", "logical", "power", "require_number"]
+__all__ = ["OPERATORS", "Environment", "booleans_as_floats", "check_result", "combine", "logical", "power", "require_number"]
 
 
 INT_LIMIT = 2**63
@@ -20,6 +20,8 @@ INT_LIMIT = 2**63
 
 class Environment(Protocol):
     """Where names get their values."""
+
+    steady: bool  # whether a value may depend neither on the layout of tensors nor on the number of threads
 
     def name(self, node: Name) -> Any:
         """The value of a name; raises EvalError if there is none."""
@@ -44,6 +46,14 @@ class Environment(Protocol):
 
     def tensor(self, values: Any) -> Any:
         """Nested lists of numbers, or a range, as a tensor."""
+
+    def note(
+        self, node: nodes.Expr, function: str, operands: tuple[Any, ...], keywords: dict[str, Any], value: Shape
+    ) -> Shape:
+        """The shape of what a function of tensors gives, once those have values."""
+
+    def note_element(self, node: nodes.Expr, base: Shape, items: tuple[Any, ...], dims: tuple[int, ...]) -> Shape:
+        """The shape of a part of a tensor."""
 
 
 # ---- functions of the language
