@@ -49,23 +49,18 @@ class PartExecution(Execution):
 
 
 class _PartValues(Values):
-    """Names with the values of the tensors on one box."""
-
-    place: Place
+    """The values of tensors on one box."""
 
     def __init__(
         self, run: PartExecution, entry: PlanEntry, action: Action, piece: torch.Tensor, part: Part, place: Place
-    ):  # fmt: skip
+    ):
         work = torch.float64 if piece.dtype == torch.float64 else torch.float32
-        super().__init__(run, entry, action, piece, piece, work)
-        self.parted, self.part, self.place = run, part, place
+        super().__init__(run, entry, action, piece, piece, work, place)
+        self.parted, self.part = run, part
 
-    def read(self, tensor: int) -> Any:
-        values = self.parted.share(tensor, self.part)
-        return self._steadied(values.to(device=self._piece_now.device, dtype=self.work))
-
-    def extent(self, d: int, size: int) -> range:
-        return self.place.spans[d]
+    def read(self, tensor: int) -> torch.Tensor:
+        """The part of another tensor that lies where the box does."""
+        return self._ready(self.parted.share(tensor, self.part))
 
 
 def selected(part: Part, index: tuple[Any, ...] | None, shape: tuple[int, ...]) -> tuple[torch.Tensor, Place] | None:

@@ -30,11 +30,10 @@ from initdsl.initializers import (
     Uniform,
     fill,
 )
-from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import torch_tensor
 from initdsl.language.expressions.operators import combine
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Assign, Call
+from initdsl.language.syntax.nodes import Assign
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Load, Reset, Value, call_name, read_by
 from initdsl.planning.plan import Plan, PlanEntry, adjusts, leaves_alone
 from initdsl.text.diagnostic import ApplyError, Diagnostic, ResolveError
@@ -46,7 +45,7 @@ from .run import Step, StepFailed, is_plain_tensor, memory_key, no_memory, refus
 from .sample import AdjustFailed, Layer, adjust
 from .stand_ins import plain_reset, shell_of
 from .transaction import Backup, busy, held_signals
-from .write import Values, piece_of
+from .write import Values, draw_into, piece_of, value_of
 
 if TYPE_CHECKING:
     from initdsl.network.description import ModuleInfo
@@ -411,24 +410,16 @@ class Execution:
     def express(
         self, entry: PlanEntry, piece: torch.Tensor, action: Action, payload: Expression, env: Values
     ) -> None:  # fmt: skip
-        """Evaluate an expression and write it to a piece."""
+        """Carry an expression out and write its value to a piece."""
         work = env.work
-        call = payload.expr
-        if isinstance(call, Call) and action.operator in ("~", "=") and call.function in env.registry:
-            from initdsl.planning.calls import bind_call
-
-            initializer, arguments = bind_call(call, env.registry, env)
-            if initializer.elementwise:
-                what = initializer.distribution(action.shape, arguments)
-                self.distribute(entry, piece, what, action, place=env.place)
-            else:
-                self.draw(entry, piece, initializer, arguments, action)
+        if payload.program.direct and action.operator in ("~", "="):
+            draw_into(payload.program, env, piece)
             return
-        value = evaluate(payload.expr, env)
-        if isinstance(value, list):
+        value = value_of(payload.program, env)
+        if isinstance(value, tuple):
             value = torch_tensor(value, work, piece.device)
         if action.operator not in ("=", "~"):
-            value = combine(payload.expr, action.operator[0], piece.to(work), value)
+            value = combine(action.clause.rule, action.operator[0], piece.to(work), value)
         if not isinstance(value, torch.Tensor):
             value = torch.tensor(value, dtype=work, device=piece.device)
         if payload.finite and value.is_floating_point():

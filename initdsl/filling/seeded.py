@@ -68,7 +68,7 @@ class Seeded:
             clauses: dict[int, int] = {}
             for each in entry.actions:
                 number = each.clause.number
-                if number not in clauses and self._stacks(each) and draws(self.plan, each):
+                if number not in clauses and self._stacks(each) and draws(each):
                     clauses[number] = len(clauses) + 1
             known = self._numbers[id(entry)] = (entry, clauses)
         return known[1].get(action.clause.number, 0) * PER_EDIT + nth

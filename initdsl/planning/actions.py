@@ -16,9 +16,11 @@ from initdsl.initializers import (
     TruncatedNormal,
     Uniform,
 )
-from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Expr, Keep
+from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep
 from initdsl.network.selectors.matches import Match
 from initdsl.text.wording import value_text
+
+from .program import Load, Program
 
 __all__ = [
     "Action",
@@ -101,24 +103,12 @@ class Value:
 
 @dataclass(slots=True)
 class Expression:
-    """An expression that looks at tensors or draws within: evaluated when its turn comes."""
+    """An expression that looks at tensors or draws within: carried out when its turn comes."""
 
-    expr: Expr
+    program: Program
     finite: bool  # whether a result that is not finite is an error
     reads: tuple[int, ...] = ()
     reads_itself: bool = False  # it builds on the values that are there: then it is an edit
-
-
-@dataclass(slots=True)
-class Load:
-    """A tensor of a file, of the shape it had when the plan was made."""
-
-    path: str
-    key: str
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f'load("{self.path}", key="{self.key}")'
 
 
 @dataclass(slots=True)

@@ -340,14 +340,14 @@ class Values:
             self._fits(rule, found, shape)
             if not tensor.floating:
                 self._whole(rule, tensor, value)
-            return Expression(info.expr, info.finite, ())
+            return Expression(env.program(value), info.finite)
         if isinstance(value, Shape):
             self._fits(rule, value.dims, shape)
             if not tensor.floating:
                 raise EvalError(
                     f"`{tensor.name}` is {tensor.dtype}: it takes numbers only", rule.value.span, name="bad-dtype"
                 )
-            return Expression(info.expr, info.finite, tuple(sorted(env.reads)), env.reads_itself)
+            return Expression(env.program(value), info.finite, tuple(sorted(env.reads)), env.reads_itself)
         raise EvalError(
             f"a parameter can't be set to {describe_value(value)}",
             rule.value.span,
@@ -393,7 +393,7 @@ class Values:
             )
 
     def _called(self, call: Call, env: Names, shape: tuple[int, ...], info: Info, index: int) -> Payload:
-        initializer, arguments = bind_call(call, self.at.registry, env)
+        initializer, arguments, operands = bind_call(call, self.at.registry, env)
         if initializer.adjust is not None:
             if env.match.index is not None or env.match.view is not None:
                 raise EvalError(
@@ -409,7 +409,9 @@ class Values:
                 )
         if env.reads or env.dynamic:  # an argument is read off tensors
             check_shape(call, initializer, shape, arguments)
-            return Expression(info.expr, info.finite, tuple(sorted(env.reads)), env.reads_itself)
+            value = env.note_drawn(call, initializer, operands or arguments)
+            program = env.program(value, direct=True)
+            return Expression(program, info.finite, tuple(sorted(env.reads)), env.reads_itself)
         if not initializer.elementwise:
             if math.prod(shape):
                 check_shape(call, initializer, shape, arguments)

@@ -55,7 +55,6 @@ class Names:
         self.reads: set[int] = set()
         self.reads_itself = False
         self.dynamic = False  # whether anything but numbers was met
-        self._open: list[str] = []
         self._known: dict[str, Any] = {}  # the values of `let` names that were met
         self._draws = 0
         self._recorder = Recorder()
@@ -141,10 +140,12 @@ class Names:
             return variable.value
         if node.name in self._known:  # or names that double each other would take for ever
             return self._known[node.name]
-        if node.name in self._open:
-            circle = " -> ".join(f"`{n}`" for n in (*self._open[self._open.index(node.name) :], node.name))
+        outer = self._recorder.open
+        opened = [use.name for use in outer]
+        if node.name in opened:
+            circle = " -> ".join(f"`{n}`" for n in (*opened[opened.index(node.name) :], node.name))
             raise EvalError(f"`{node.name}` is defined by itself: {circle}", node.span, name="circular-let")
-        self._open.append(node.name)
+        self._recorder.open = (*outer, node)
         before = self._draws
         try:
             value = evaluate(variable.expr, self)
@@ -158,7 +159,7 @@ class Names:
                 raise
             raise EvalError(f"in `{node.name}`: {error.message}", node.span, error.hint, error.name) from None
         finally:
-            self._open.pop()
+            self._recorder.open = outer
 
     def _fact(self, node: Name) -> Any:
         shape = self.shape or ()

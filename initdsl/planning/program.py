@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, Union
 
 from initdsl.initializers import Initializer
 from initdsl.language.expressions.shapes import Shape
-from initdsl.language.syntax.nodes import Expr
+from initdsl.language.syntax.nodes import Expr, Name
 from initdsl.text.source import Span
 
 __all__ = [
@@ -50,7 +50,7 @@ class Ref:
 
 
 # a number, a word, none, nested tuples of them, or what an earlier step gave
-Operand: TypeAlias = Union[bool, int, float, str, None, "tuple[Operand, ...]", Ref]
+Operand: TypeAlias = Union[bool, int, float, str, "tuple[Operand, ...]", Ref, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,9 @@ class Program:
     steps: tuple[Step, ...]
     result: Operand
     direct: bool = False
+    uses: tuple[tuple[Name, ...], ...] = field(
+        default=(), compare=False, repr=False
+    )  # by step, the `let` names it is part of
 
     @property
     def draws(self) -> bool:
@@ -187,6 +190,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.uses: list[tuple[Name, ...]] = []
+        self.open: tuple[Name, ...] = ()  # the `let` names whose formulas are being evaluated, outermost first
         self._numbers: dict[Step, int] = {}  # of what has one value however often it is read
 
     def add(self, step: Step, dims: tuple[int, ...]) -> Traced:
@@ -197,16 +202,17 @@ class Recorder:
                 return Traced(dims, number)
             self._numbers[step] = len(self.steps)
         self.steps.append(step)
+        self.uses.append(self.open)
         return Traced(dims, len(self.steps) - 1)
 
     def forget(self, count: int) -> None:
         """Drop all but the first `count` steps: their values are not wanted after all."""
-        del self.steps[count:]
+        del self.steps[count:], self.uses[count:]
         self._numbers = {step: number for step, number in self._numbers.items() if number < count}
 
     def program(self, value: Any, direct: bool = False) -> Program:
         """The program that comes to `value`."""
-        return Program(tuple(self.steps), operand(value), direct)
+        return Program(tuple(self.steps), operand(value), direct, tuple(self.uses))
 
 
 def operand(value: Any) -> Operand:

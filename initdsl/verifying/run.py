@@ -12,11 +12,10 @@ from initdsl.checkpoints.store import Piece, Store, Tensors
 from initdsl.filling.expectations import unmet_expectations
 from initdsl.filling.to_disk.origin import Origin
 from initdsl.initializers import Constant, Random
-from initdsl.language.expressions.let import nodes_of
-from initdsl.language.syntax.nodes import Call
 from initdsl.network.description import Live
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Reset, Value
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.program import Apply, Drawn
 from initdsl.statistics.goodness import Sample, holm, two_samples
 from initdsl.statistics.predicted import affine_distribution, entry_distribution
 from initdsl.text.diagnostic import ApplyError
@@ -230,9 +229,8 @@ class Run:
     def _calls(self, action: Action) -> list[str]:
         """The functions that draw in an expression."""
         assert isinstance(action.payload, Expression)
-        registry = self.plan.resolver.registry
-        calls = (n.function for n in nodes_of(action.payload.expr, action.clause.lets) if isinstance(n, Call))
-        return [name for name in calls if name in registry and registry[name].draws]
+        steps = action.payload.program.steps
+        return [s.initializer.name for s in steps if isinstance(s, Drawn) and s.initializer.draws]
 
     # ---- exactly
 
@@ -369,10 +367,11 @@ class Run:
 
     def _elementwise(self, action: Action) -> bool:
         assert isinstance(action.payload, Expression)
-        registry = self.plan.resolver.registry
-        calls = {n.function for n in nodes_of(action.payload.expr, action.clause.lets) if isinstance(n, Call)}
-        return not calls & {"min", "max", "sum", "mean", "std", "norm"} and all(
-            registry[name].elementwise for name in calls if name in registry
+        return all(
+            step.function not in {"min", "max", "sum", "mean", "std", "norm"}
+            if isinstance(step, Apply)
+            else not isinstance(step, Drawn) or step.initializer.elementwise
+            for step in action.payload.program.steps
         )
 
     # ---- computed tensors

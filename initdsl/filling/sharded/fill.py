@@ -145,7 +145,7 @@ class ShardedExecution(PartExecution):
         """Set a piece to values, or edit it by them."""
         if action.operator not in ("=", "~"):
             assert isinstance(action.payload, Expression)
-            values = combine(action.payload.expr, action.operator[0], piece.to(values.dtype), values)
+            values = combine(action.clause.rule, action.operator[0], piece.to(values.dtype), values)
             if action.payload.finite:
                 self._finite(entry, values.to(piece.dtype), action)
         piece.copy_(values)

@@ -125,7 +125,7 @@ class ShardView:
         if isinstance(action.payload, Kept):
             return None
         if entry.tensor.sharded:
-            if plan.seed is None and (isinstance(action.payload, Reset) or draws(plan, action)):
+            if plan.seed is None and (isinstance(action.payload, Reset) or draws(action)):
                 return (
                     f"`{entry.label}` is sharded: without a seed every rank would draw from its own generator",
                     "give `seed=`: then each rank draws its part of the same whole",

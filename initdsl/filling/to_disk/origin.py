@@ -258,7 +258,7 @@ class Filler(PartExecution):
     """One thread's fill of boxes. What an entry reads is made for the same box, and for no more."""
 
     def __init__(self, origin: Origin):
-        super().__init__(replace(origin.plan, resolver=origin.plan.resolver.apart()), None, fresh=True)
+        super().__init__(origin.plan, None, fresh=True)
         self.origin = origin
         self.known: dict[int, torch.Tensor] = {}
 

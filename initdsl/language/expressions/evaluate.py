@@ -33,7 +33,17 @@ from initdsl.language.syntax.nodes import (
 )
 
 from .functions import FEWEST, FUNCTIONS, PARAMETERS, WORDED
-from .operators import OPERATORS, Environment, booleans_as_floats, check_result, combine, logical, power, require_number
+from .operators import (
+    OPERATORS,
+    Environment,
+    Surroundings,
+    booleans_as_floats,
+    check_result,
+    combine,
+    logical,
+    power,
+    require_number,
+)
 from .shapes import EvalError, Shape, describe_value, index_shape, is_tensor, shape_of
 
 __all__ = ["apply", "as_path", "element", "evaluate", "index_item", "subscript"]
@@ -118,7 +128,7 @@ def _unary(node: Unary, env: Environment) -> Any:
     return _noted(node, env, "negative", (value,)) if is_tensor(value) else check_result(node, -value, (value,))
 
 
-def apply(node: Any, env: Environment, function: str, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+def apply(node: Any, env: Surroundings, function: str, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """The value of one operator or function. Raises EvalError at `node`."""
     match function:
         case "and" | "or":

@@ -12,16 +12,41 @@ from initdsl.language.syntax.nodes import Binary, Call, Length, Name, Path
 
 from .shapes import EvalError, Shape, broadcast, describe_value, is_tensor, shape_of
 
-__all__ = ["OPERATORS", "Environment", "booleans_as_floats", "check_result", "combine", "logical", "power", "require_number"]
+__all__ = [
+    "OPERATORS",
+    "Environment",
+    "Surroundings",
+    "booleans_as_floats",
+    "check_result",
+    "combine",
+    "logical",
+    "power",
+    "require_number",
+]
 
 
 INT_LIMIT = 2**63
 
 
-class Environment(Protocol):
-    """Where names get their values."""
+class Surroundings(Protocol):
+    """What functions ask of the tensor that an expression is for."""
 
-    steady: bool  # whether a value may depend neither on the layout of tensors nor on the number of threads
+    @property
+    def steady(self) -> bool:
+        """Whether a value may depend neither on the layout of tensors nor on the number of threads."""
+
+    def target_shape(self, node: nodes.Expr) -> tuple[int, ...]:
+        """The shape `index(d)` counts in."""
+
+    def extent(self, d: int, size: int) -> range:
+        """The coordinates along dimension `d` that are computed; all of `size`, but where it is a part's turn."""
+
+    def tensor(self, values: Any) -> Any:
+        """Nested lists of numbers, or a range, as a tensor."""
+
+
+class Environment(Surroundings, Protocol):
+    """Where names get their values."""
 
     def name(self, node: Name) -> Any:
         """The value of a name; raises EvalError if there is none."""
@@ -35,17 +60,8 @@ class Environment(Protocol):
     def length(self, node: Length) -> int:
         """How much a selector selects."""
 
-    def target_shape(self, node: nodes.Expr) -> tuple[int, ...]:
-        """The shape `index(d)` counts in."""
-
     def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
         """The shape of the target in the network that a manifest describes."""
-
-    def extent(self, d: int, size: int) -> range:
-        """The coordinates along dimension `d` that are computed; all of `size`, but where it is a part's turn."""
-
-    def tensor(self, values: Any) -> Any:
-        """Nested lists of numbers, or a range, as a tensor."""
 
     def note(
         self, node: nodes.Expr, function: str, operands: tuple[Any, ...], keywords: dict[str, Any], value: Shape
