@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from initdsl.initializers import ArgumentError
+from initdsl.initializers import ArgumentError, Arguments, bind
 from initdsl.language.expressions.evaluate import apply
 from initdsl.language.expressions.functions import torch_tensor
 from initdsl.language.expressions.shapes import EvalError
@@ -55,13 +55,13 @@ class Values:
         """A tensor of a file."""
         return self._ready(self.run.reader.tensor(load))
 
-    def drawn(self, step: Drawn, arguments: dict[str, Any]) -> torch.Tensor:
+    def drawn(self, step: Drawn, arguments: Arguments) -> torch.Tensor:
         """What an initializer gives for a tensor of the piece's shape."""
         fresh = torch.empty(self.piece_now.shape, dtype=self.work, device=self.piece_now.device)
         self.draw(step, arguments, fresh)
         return fresh
 
-    def draw(self, step: Drawn, arguments: dict[str, Any], piece: torch.Tensor) -> None:
+    def draw(self, step: Drawn, arguments: Arguments, piece: torch.Tensor) -> None:
         """Let an initializer fill a tensor of the piece's shape."""
         if step.initializer.elementwise:
             distribution = step.initializer.distribution(self.action.shape, arguments)
@@ -151,14 +151,14 @@ def _operand(operand: Operand, values: list[Any]) -> Any:
     return operand
 
 
-def _arguments(step: Drawn, values: list[Any]) -> dict[str, Any]:
+def _arguments(step: Drawn, values: list[Any]) -> Arguments:
     """The arguments of an initializer as it takes them. Raises EvalError where one that was read off a tensor can't be right."""
     if step.is_bound:
-        return dict(step.arguments)
+        return Arguments(step.arguments)
     given = {name: _operand(value, values) for name, value in step.arguments}
     given = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in given.items()}
     try:
-        return step.initializer.bind((), given)
+        return bind(step.initializer, given)
     except ArgumentError as error:
         span = dict(step.spans).get(error.argument or "", step.span)
         raise EvalError(str(error), span, error.hint, error.name) from None

@@ -80,7 +80,6 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Ar
         raise EvalError(str(error), span, error.hint, error.name) from None
 
 
-
 def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: Arguments) -> None:
     try:
         initializer.check_shape(shape, arguments)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from initdsl.initializers import ArgumentError, Initializer, Registry, fans
+from initdsl.initializers import ArgumentError, Initializer, Registry, fans, parameters_of
 from initdsl.language.expressions.evaluate import element, evaluate, index_item
 from initdsl.language.expressions.functions import FANS
 from initdsl.language.expressions.let import Lets
@@ -81,8 +81,10 @@ class Names:
         nth, self._draws = self._draws, self._draws + 1
         if self._draws > MOST_DRAWS:
             raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
-        names = initializer.names(
-            sum(a.name is None for a in node.arguments), [str(a.name) for a in node.arguments if a.name is not None]
+        names = parameters_of(
+            initializer,
+            sum(a.name is None for a in node.arguments),
+            [str(a.name) for a in node.arguments if a.name is not None],
         )
         spans = tuple((name, argument.span) for name, argument in zip(names, node.arguments, strict=True))
         values = tuple((name, operand(value)) for name, value in arguments.items())

@@ -569,7 +569,7 @@ def test_a_full_disk(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"1\.\d\d MB are needed, and 1\.0\d MB are free"):
         initdsl.stream(lambda: mlp(256, 5), **usual)
     assert not list(tiny_disk.iterdir())
-    monkeypatch.setattr(streaming.shutil, "disk_usage", lambda folder: _Plenty)  # it fills up later
+    monkeypatch.setattr(write.shutil, "disk_usage", lambda folder: _Plenty)  # it fills up later
     with pytest.raises(OSError, match="no space left on device; what is whole stays"):
         initdsl.stream(lambda: mlp(256, 5), **usual)
     assert [path.name for path in tiny_disk.iterdir()] == ["model-00001-of-00003.safetensors"]
