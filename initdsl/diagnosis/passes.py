@@ -166,8 +166,8 @@ def _weights(
             now = found[layer.name][1]
             old = before.get(id(now))
             if old is not None:
-                size = moments(old)[2]
-                change = moments(now.detach().double() - old.double())[2]
+                size = moments(old).rms
+                change = moments(now.detach().double() - old.double()).rms
                 layer.update_ratio = change / size if size else math.inf if change else 0.0
 
 

@@ -142,7 +142,8 @@ class Recorder:
 
     def _measure(self, layer: Layer, tensor: torch.Tensor) -> None:
         values = tensor.detach()
-        layer.mean, layer.std, layer.rms, layer.nonfinite = moments(values)
+        measured = moments(values)
+        layer.mean, layer.std, layer.rms, layer.nonfinite = measured.mean, measured.std, measured.rms, measured.other
         if not layer.nonfinite:
             layer.similarity, layer.rank, layer.rows = _alike(values, self._axis(values))
         if self.pending is not None:
@@ -153,7 +154,9 @@ class Recorder:
         if tensor.requires_grad:
 
             def hook(gradient: torch.Tensor) -> None:
-                layer.grad_mean, layer.grad_std, layer.grad_rms, layer.grad_nonfinite = moments(gradient.detach())
+                measured = moments(gradient.detach())
+                layer.grad_mean, layer.grad_std, layer.grad_rms = measured.mean, measured.std, measured.rms
+                layer.grad_nonfinite = measured.other
 
             tensor.register_hook(hook)  # type: ignore[no-untyped-call]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from initdsl.planning.expectations import unmet
-from initdsl.statistics.moments import chunks, measure
+from initdsl.statistics.moments import chunks, moments
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def unmet_expectations(plan: Plan, value: Callable[[int], torch.Tensor | None]) 
 
 def _unmet(expected: Expected, label: str, tensor: torch.Tensor) -> str | None:
     """What is wrong with a tensor's values, by an `expect`; None if nothing is. `std` is torch's, of a sample."""
-    found = measure(tensor, histogram=False)
+    found = moments(tensor)
     n = found.count
     measured = {
         "mean": found.mean, "std": found.std * math.sqrt(n / (n - 1)) if n > 1 else math.nan, "min": found.low,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
-__all__ = ["Measure", "chunks", "mean_and_std", "measure", "moments", "pooled"]
+__all__ = ["Measure", "Moments", "chunks", "joined", "measure", "moments", "pooled"]
 
 
-# elements looked at at a time
+# elements that are looked at together
 CHUNK = 1 << 22
 
 
+# bars of a histogram
 BINS = 25
 
 
@@ -22,107 +23,127 @@ BINS = 25
 MOST_COUNTED = 1 << 18
 
 
-def measure(tensor: torch.Tensor, bins: int = BINS, histogram: bool = True) -> Measure:
-    """Moments, bounds and a histogram of a real tensor's finite elements; the standard deviation is the population's."""
-    count, other, mean, square = 0, 0, 0.0, 0.0
-    low, high = math.inf, -math.inf
-    for chunk in chunks(tensor):
-        values = chunk.double()
-        finite = torch.isfinite(values)
-        if not bool(finite.all()):
-            values = values[finite]
-            other += chunk.numel() - values.numel()
-        n = values.numel()
-        if not n:
-            continue
-        least, most = torch.aminmax(values)
-        variance, centre = torch.var_mean(values, correction=0)
-        low, high = min(low, float(least)), max(high, float(most))
-        # Chan, Golub & LeVeque 1983: moments of parts to those of the whole
-        shift = float(centre) - mean
-        square += float(variance) * n + shift**2 * count * n / (count + n)
-        mean += shift * n / (count + n)
-        count += n
-    if not count:
-        return Measure(0, math.nan, math.nan, math.nan, math.nan, other)
-    std = math.sqrt(square / count)
-    if not histogram or low == high or not math.isfinite(high - low):
-        return Measure(count, mean, std, low, high, other, (std, std), (), (low, high))
-    flat = tensor.reshape(-1)[:: -(-tensor.numel() // MOST_COUNTED)].to("cpu", torch.float64)
-    counts = torch.histc(flat[torch.isfinite(flat)], bins, low, high)
-    return Measure(count, mean, std, low, high, other, (std, std), tuple(map(int, counts.tolist())), (low, high))
+@dataclass(frozen=True)
+class Moments:
+    """What is known of numbers without keeping them: `Moments(count=4, mean=2.5, std=1.118, low=1.0, high=4.0)`.
 
+    All but `other` speak of the `count` finite elements, `std` is the population's; without any they are nan. `other`
+    counts the elements that are not finite.
+    """
 
-def chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The elements of a tensor, some at a time, in the CPU's memory."""
-    flat = tensor.reshape(-1)
-    for start in range(0, flat.numel(), CHUNK):
-        yield flat[start : start + CHUNK].cpu()
+    count: int = 0
+    mean: float = math.nan
+    std: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    other: int = 0
 
-
-# ---- numbers
-
-
-def moments(values: torch.Tensor) -> tuple[float, float, float, int]:
-    """Mean, standard deviation and root mean square of all finite elements, and the number of the others."""
-    with torch.no_grad():
-        # float32 holds no squares of numbers above 1e19: exploding networks have those
-        work = values.reshape(-1).to(torch.float64 if values.device.type != "mps" else torch.float32)
-        finite = torch.isfinite(work)
-        if not bool(finite.all()):
-            left = work[finite]
-            other = work.numel() - left.numel()
-            work = left
-        else:
-            other = 0
-        if not work.numel():
-            return math.nan, math.nan, math.nan, other
-        variance, mean = torch.var_mean(work, correction=0)
-        m, v = float(mean), float(variance)
-        return m, math.sqrt(v), math.sqrt(v + m * m), other
+    @property
+    def rms(self) -> float:
+        """The root mean square."""
+        return math.hypot(self.mean, self.std)
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What was found in a tensor, or in several alike: moments and bounds of `count` finite elements, of which
-    `histogram` are the counts in equal bins between `low` and `high` (empty: not counted).
+class Measure(Moments):
+    """The moments of a tensor, or of several alike, and a histogram: counts in equal bins between two edges.
 
-    `stds` are the smallest and largest standard deviation of the tensors; `other` elements are not finite.
+    `stds` are the smallest and the largest standard deviation of the tensors; `histogram` is empty where none was drawn.
     """
 
-    count: int
-    mean: float
-    std: float
-    low: float
-    high: float
-    other: int = 0
     stds: tuple[float, float] = (0.0, 0.0)
     histogram: tuple[int, ...] = ()
     edges: tuple[float, float] = (0.0, 0.0)
 
 
+def chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the elements of a tensor, some at a time, flat."""
+    flat = tensor.reshape(-1)
+    for start in range(0, flat.numel(), CHUNK):
+        yield flat[start : start + CHUNK]
+
+
+def moments(tensor: torch.Tensor) -> Moments:
+    """Return the moments of a real tensor, worked out on its device in float64 (float32 on MPS, which has no other)."""
+    # float32 holds no squares of numbers above 1e19: exploding networks have those
+    work = torch.float64 if tensor.device.type != "mps" else torch.float32
+    total = Moments()
+    with torch.no_grad():
+        for chunk in chunks(tensor):
+            total = joined(total, _of_chunk(chunk.to(work)))
+    return total
+
+
+def _of_chunk(values: torch.Tensor) -> Moments:
+    low, high = map(float, torch.aminmax(values))
+    other = 0
+    if not (math.isfinite(low) and math.isfinite(high)):
+        finite = values[torch.isfinite(values)]
+        other = values.numel() - finite.numel()
+        if not finite.numel():
+            return Moments(other=other)
+        values = finite
+        low, high = map(float, torch.aminmax(values))
+    variance, mean = torch.var_mean(values, correction=0)
+    return Moments(values.numel(), float(mean), math.sqrt(float(variance)), low, high, other)
+
+
+def joined(one: Moments, two: Moments) -> Moments:
+    """Return the moments of the elements of both. Source: Chan, Golub & LeVeque 1983."""
+    other = one.other + two.other
+    if not one.count or not two.count:
+        some = one if one.count else two
+        return Moments(some.count, some.mean, some.std, some.low, some.high, other)
+    count = one.count + two.count
+    shift = two.mean - one.mean
+    squares = one.std**2 * one.count + two.std**2 * two.count + shift**2 * one.count * two.count / count
+    return Moments(
+        count,
+        one.mean + shift * two.count / count,
+        math.sqrt(squares / count),
+        min(one.low, two.low),
+        max(one.high, two.high),
+        other,
+    )
+
+
+def measure(tensor: torch.Tensor, bins: int = BINS, histogram: bool = True) -> Measure:
+    """Return the moments of a real tensor and, if its elements differ, their histogram."""
+    total = moments(tensor)
+    known = asdict(total)
+    if not total.count:
+        return Measure(**known)
+    stds, edges = (total.std, total.std), (total.low, total.high)
+    if not histogram or total.low == total.high or not math.isfinite(total.high - total.low):
+        return Measure(**known, stds=stds, edges=edges)
+    flat = tensor.reshape(-1)[:: -(-tensor.numel() // MOST_COUNTED)].to("cpu", torch.float64)
+    counts = torch.histc(flat[torch.isfinite(flat)], bins, total.low, total.high)
+    return Measure(**known, stds=stds, histogram=tuple(map(int, counts.tolist())), edges=edges)
+
+
 def pooled(measures: Sequence[Measure | None]) -> Measure | None:
-    """The measure of all elements together. Histograms are drawn over the widest of the ranges."""
-    found = [m for m in measures if m is not None]
-    if not found or len(found) < len(measures):
+    """Return the measure of all elements together, over the widest of the ranges; None where one was not measured."""
+    known = [m for m in measures if m is not None]
+    if not known or len(known) < len(measures):
         return None
-    count = sum(m.count for m in found)
-    other = sum(m.other for m in found)
-    if not count:
-        return Measure(0, math.nan, math.nan, math.nan, math.nan, other)
-    some = [m for m in found if m.count]
-    mean = math.fsum(m.mean * m.count for m in some) / count
-    square = math.fsum((m.std**2 + (m.mean - mean) ** 2) * m.count for m in some) / count
-    low, high = min(m.low for m in some), max(m.high for m in some)
+    total = Moments()
+    for one in known:
+        total = joined(total, one)
+    some = [m for m in known if m.count]
+    if not some:
+        return Measure(**asdict(total))
     edges = (min(m.edges[0] for m in some), max(m.edges[1] for m in some))
     counted = [m for m in some if m.histogram]
-    histogram = _rebinned(counted, edges) if counted else ()
-    stds = (min(m.stds[0] for m in some), max(m.stds[1] for m in some))
-    return Measure(count, mean, math.sqrt(square), low, high, other, stds, histogram, edges)
+    return Measure(
+        **asdict(total),
+        stds=(min(m.stds[0] for m in some), max(m.stds[1] for m in some)),
+        histogram=_rebinned(counted, edges) if counted else (),
+        edges=edges,
+    )
 
 
 def _rebinned(measures: Sequence[Measure], edges: tuple[float, float]) -> tuple[int, ...]:
-    """Histograms of several ranges as one over `edges`, each bin's count spread evenly over its width."""
+    """Return histograms of several ranges as one over `edges`, each bin's count spread evenly over its width."""
     bins = len(measures[0].histogram)
     low, width = edges[0], edges[1] - edges[0]
     counts = [0.0] * bins
@@ -141,10 +162,3 @@ def _rebinned(measures: Sequence[Measure], edges: tuple[float, float]) -> tuple[
                 share = (min(end, j + 1) - max(begin, j)) / (end - begin) if end > begin else 1.0
                 counts[j] += n * max(0.0, share)
     return tuple(round(n) for n in counts)
-
-
-def mean_and_std(total: float, squares: float, count: int) -> dict[str, float]:
-    if not count:
-        return {}
-    mean = total / count
-    return {"mean": mean, "std": math.sqrt(max(0.0, squares / count - mean * mean))}

@@ -3,59 +3,76 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from initdsl.statistics.moments import mean_and_std
+from initdsl.statistics.moments import Moments, joined, moments
 
 __all__ = ["Difference"]
 
 
 @dataclass
 class Difference:
-    """How a tensor differs from what it should be, summed up piece by piece."""
+    """How a tensor differs from what it should be, summed up piece by piece.
+
+    `count` elements differ, the farthest by `largest`; `squares` is the sum of the squared differences (nan where one
+    of the two is nan).
+    """
 
     count: int = 0
-    elements: int = 0
     largest: float = 0.0
     squares: float = 0.0
-    wanted_squares: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    stored: Moments = Moments()
+    made: Moments = Moments()
 
     def add(self, values: torch.Tensor, wanted: torch.Tensor) -> None:
-        wanted = wanted.to(values.dtype)  # a file may hold a shorter dtype than the network
+        """Compare a further piece, `wanted` in the dtype of `values`: a file may hold a shorter one than the network."""
+        wanted = wanted.to(values.dtype)
+        self.stored = joined(self.stored, moments(values))
         same = (values == wanted) | (values.isnan() & wanted.isnan())
-        x, y = values.double(), wanted.double()
-        self.elements += x.numel()
-        for place, total in enumerate((x.sum(), (x * x).sum(), y.sum(), (y * y).sum())):
-            self.sums[place] += float(total)
-        self.wanted_squares = self.sums[3]
+        self.made = joined(self.made, moments(wanted))
         if bool(same.all()):
             return
         self.count += int((~same).sum())
-        away = (x - y)[~same].abs()
+        away = (values.double() - wanted.double())[~same].abs()
         self.largest = max(self.largest, float(away.max())) if not bool(away.isnan().any()) else math.nan
         self.squares += float((away * away).sum())
 
     @property
+    def elements(self) -> int:
+        return self.stored.count + self.stored.other
+
+    @property
     def measured(self) -> dict[str, float]:
-        return mean_and_std(self.sums[0], self.sums[1], self.elements)
+        """Mean and standard deviation of what is stored."""
+        return _mean_and_std(self.stored)
 
     @property
     def expected(self) -> dict[str, float]:
-        return mean_and_std(self.sums[2], self.sums[3], self.elements)
+        """Mean and standard deviation of what the rules make."""
+        return _mean_and_std(self.made)
 
     @property
     def moved(self) -> dict[str, float]:
-        norm = math.sqrt(self.wanted_squares)
-        distance = math.sqrt(self.squares) if not math.isnan(self.squares) else math.nan
+        """How far training has moved the tensor: in parts of its elements, of its norm, and as a root mean square."""
+        norm = self.made.rms * math.sqrt(self.made.count) if self.made.count else 0.0
+        distance = math.sqrt(self.squares)
         return {
-            "moved": float(self.count > 0), "share": self.count / max(1, self.elements), "largest": self.largest,
+            "moved": float(self.count > 0),
+            "share": self.count / max(1, self.elements),
+            "largest": self.largest,
             "distance": distance / norm if norm else (math.inf if distance else 0.0),
-            "rms": math.sqrt(self.squares / max(1, self.elements)) if distance == distance else math.nan,
-        }  # fmt: skip
+            "rms": math.sqrt(self.squares / max(1, self.elements)),
+        }
 
     def message(self, numel: int) -> str:
+        """Return what is wrong with a tensor of `numel` elements."""
         share = f"{self.count} of {numel} elements differ" if numel > 1 else "its element differs"
         return f"{share}, the farthest by {self.largest:.3g}"
+
+
+def _mean_and_std(total: Moments) -> dict[str, float]:
+    if not total.count and not total.other:
+        return {}
+    return {"mean": total.mean, "std": total.std} if not total.other else {"mean": math.nan, "std": math.nan}

@@ -284,8 +284,9 @@ class Run:
             self._simulated(entry, check, name)
 
     def _judge(self, check: Check, sample: Sample) -> None:
-        check.measured = {"mean": sample.mean, "std": sample.std, "min": sample.low, "max": sample.high}
-        check.expected = {"mean": sample.what.mean, "std": sample.what.std}
+        found = sample.moments
+        check.measured = {"mean": found.mean, "std": found.std, "min": found.low, "max": found.high}
+        check.expected = {"mean": sample.distribution.mean, "std": sample.distribution.std}
         outside = sample.outside()
         if outside is not None:
             self._moved_or(check, outside)
@@ -311,7 +312,7 @@ class Run:
                 if mine.numel():
                     sample.add(mine)
         for sample in samples:
-            if sample.count + sample.bad:
+            if sample.moments.count + sample.moments.other:
                 self._judge(check, sample)
 
     def _property(self, check: Check, draw: Draw, values: torch.Tensor) -> None:

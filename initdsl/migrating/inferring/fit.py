@@ -17,8 +17,8 @@ from initdsl.text.wording import number
 
 from .fixed import fit_fixed, fit_orthogonal
 from .formulas import Formula, formulas, numbers
-from .kinds import WORST, confidence, follows, kind_of, median, round_text, scale_of
-from .sampling import Moments
+from .kinds import WORST, confidence, follows, is_off_centre, kind_of, round_text, scale_of
+from .sampling import Drawn
 from .tensor import Fit, Tensor
 
 __all__ = ["fit"]
@@ -117,7 +117,7 @@ def _rows(tensors: Sequence[Tensor]) -> tuple[str, ...] | None:
 def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
     members = [t.sampled.moments for t in tensors if t.sampled.moments is not None]
     kind, lead = kind_of(members)
-    middles = [median(m) for m in members]
+    middles = [is_off_centre(m) for m in members]
     if not follows(kind, members):
         return _log_uniform(members, count)
     measured = [scale_of(kind, m) for m in members]
@@ -170,13 +170,13 @@ def score_of(
 def _default_score(tensors: Sequence[Tensor], kind: str, measured: list[tuple[float, float]]) -> float | None:
     score = 0.0
     defaults = [t.sampled.default for t in tensors]
-    known = [d for d in defaults if isinstance(d, Moments)]
+    known = [d for d in defaults if isinstance(d, Drawn)]
     if len(known) != len(defaults) or kind_of(known)[0] != kind:
         return None
     for (scale, error), default in zip(measured, known, strict=True):
         its, its_error = scale_of(kind, default)
         off = (scale / its - 1) / math.hypot(error, its_error)
-        if abs(off) > WORST + (5 if kind == "uniform" else 0) or median(default):
+        if abs(off) > WORST + (5 if kind == "uniform" else 0) or is_off_centre(default):
             return None
         score += abs(off) if kind == "uniform" else off * off / 2
     return score
@@ -193,7 +193,7 @@ def _call(formula: Formula, kind: str) -> str:
     return f"trunc_normal_sd(0, {formula.text}{bounds})"
 
 
-def _log_uniform(members: Sequence[Moments], count: int) -> Fit | None:
+def _log_uniform(members: Sequence[Drawn], count: int) -> Fit | None:
     """Logarithms of uniform draws, or their opposites: the gates of a chrono initialisation."""
     if any(m.reach > 60 for m in members):
         return None
@@ -210,14 +210,14 @@ def _log_uniform(members: Sequence[Moments], count: int) -> Fit | None:
     return None
 
 
-def _exponentials(m: Moments, sign: int) -> Moments:
+def _exponentials(m: Drawn, sign: int) -> Drawn:
     some = (sign * m.some).exp()
     ends = sorted(math.exp(sign * end) for end in (m.low, m.high))
-    return Moments(m.count, float(some.mean()), float(some.std(correction=0)), ends[0], ends[1], some)
+    return Drawn(m.count, float(some.mean()), float(some.std(correction=0)), ends[0], ends[1], some=some)
 
 
 def _off_centre(
-    members: Sequence[Moments], kind: str, mean: float, typical: float, error: float, count: int, sure: str
+    members: Sequence[Drawn], kind: str, mean: float, typical: float, error: float, count: int, sure: str
 ) -> Fit | None:
     """Draws around something else than zero: numbers only."""
     spread = [s / typical - 1 for s, _ in (scale_of(kind, m) for m in members)]

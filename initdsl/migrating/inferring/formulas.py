@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from initdsl.statistics.goodness import std_within
 from initdsl.text.wording import number
 
-from .kinds import WORST
+from .kinds import STANDARD, WORST
 from .tensor import Tensor
 
 __all__ = ["Formula", "formulas", "numbers"]
@@ -85,7 +84,7 @@ VARIANCES = (
 
 
 def _by_variance(variance: Callable[[float, float], float]) -> Callable[[Tensor], float | None]:
-    return _by_fans(lambda i, o: math.sqrt(variance(i, o)) / std_within(2.0))
+    return _by_fans(lambda i, o: math.sqrt(variance(i, o)) / STANDARD["trunc2"].std)
 
 
 def _by_attributes(tensors: Sequence[Tensor]) -> Iterator[Formula]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import nn
@@ -13,9 +13,10 @@ from initdsl import streams
 from initdsl.filling.random_state import isolated
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, ModuleInfo, Network, TensorInfo
+from initdsl.statistics.moments import Moments, moments
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
-__all__ = ["Moments", "Sampled", "sample"]
+__all__ = ["Drawn", "Sampled", "sample"]
 
 
 SMALL, LARGE = 3_000_000, 30_000_000  # elements of a network
@@ -25,15 +26,10 @@ MOST = 50_000  # elements of a tensor that are kept for its shape
 
 
 @dataclass(frozen=True)
-class Moments:
-    """What is known of a drawn tensor's elements: how many, mean, standard deviation, extremes, and some of them."""
+class Drawn(Moments):
+    """The moments of a drawn tensor's elements, and `some` of them, evenly chosen."""
 
-    count: int
-    mean: float
-    std: float
-    low: float
-    high: float
-    some: torch.Tensor = field(repr=False)
+    some: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64), repr=False)
 
     @property
     def reach(self) -> float:
@@ -59,10 +55,10 @@ class Sampled:
     first: torch.Tensor = field(repr=False)
     value: float = 0.0
     rows: dict[int, float] = field(default_factory=dict)
-    moments: Moments | None = None
+    moments: Drawn | None = None
     gain: float = 1.0
     blocks: int = 1
-    default: Moments | float | None = None
+    default: Drawn | float | None = None
     parts: tuple[Sampled, ...] = ()
 
     @property
@@ -169,7 +165,7 @@ def _sampled(info: TensorInfo, module: ModuleInfo, local: str, label: str, tenso
         made.rows = {row: float(values[0]) for row, values in rows.items() if bool((values == values[0]).all())}
     keep = [i for i in range(len(first) if first.ndim else 0) if i not in made.rows]
     stack = torch.stack([t[keep] if made.rows else t for t in tensors]).flatten().double()
-    made.moments = _moments(stack)
+    made.moments = _drawn(stack)
     orthogonal = None if made.rows else _orthogonal(tensors)
     if orthogonal is not None:
         made.kind = "orthogonal"
@@ -210,16 +206,13 @@ def _even(one: torch.Tensor, other: torch.Tensor) -> bool:
     return near and abs(float(one.std(correction=0) - other.std(correction=0))) <= 5 * deviations + 1e-12
 
 
-def _moments(values: torch.Tensor) -> Moments:
+def _drawn(values: torch.Tensor) -> Drawn:
     # timm's truncated normal now and then leaves an element at its bound, a hundred standard deviations out
     near = values[values.abs() <= 8 * values[:: max(1, values.numel() // MOST)].abs().median() / 0.6745]
     if 0 < values.numel() - len(near) <= max(2, 1e-5 * values.numel()):
         values = near
     step = max(1, values.numel() // MOST)
-    std = float(values.std(correction=0)) if values.numel() > 1 else 0.0
-    return Moments(
-        values.numel(), float(values.mean()), std, float(values.min()), float(values.max()), values[::step].clone()
-    )
+    return Drawn(**asdict(moments(values)), some=values[::step].clone())
 
 
 def _orthogonal(tensors: list[torch.Tensor]) -> tuple[float, int] | None:
