@@ -382,7 +382,7 @@ def test_wrong_settings_are_refused_with_the_nearest(tmp_path: Path, text: str, 
 
 
 def test_the_stored_tables_are_of_this_grammar() -> None:
-    assert read_tables(grammar_text()) is not None, "write them anew: see initdsl/parse_tables.py"
+    assert read_tables(grammar_text()) is not None, "write them with `python docs/generate.py`"
 
 
 def test_tables_of_another_grammar_are_not_read(tmp_path: Path) -> None:
@@ -394,5 +394,5 @@ def test_the_parser_of_the_tables_is_that_of_the_grammar(monkeypatch: pytest.Mon
     texts = [case.read_text("utf-8") for case in CASES] + ["Linear.weight ~", "a = (1", "net.a = = 1\nnet.b ~ 1"]
     stored = [parse_source(Source("t", text)) for text in texts]
     made = built_parser()
-    monkeypatch.setattr("initdsl.language.syntax.parse.parser", lambda: made)
+    monkeypatch.setattr("initdsl.language.syntax.units.parser", lambda: made)
     assert [parse_source(Source("t", text)) for text in texts] == stored
