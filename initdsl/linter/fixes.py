@@ -42,7 +42,7 @@ def declaration(placed: Placed, name: str, value: str) -> Edit:
     outermost = placed.blocks[0] if placed.blocks else placed.rule
     text, start = placed.source.text, outermost.span.start
     line_start = text.rfind("\n", 0, start) + 1
-    if text[line_start:start].strip(" \t\ufeff"):
+    if text[line_start:start].strip(" \t"):
         return insertion(start, f"let {name} = {value}; ")
     newline = "\r\n" if text[:line_start].endswith("\r\n") else "\n"
     return insertion(start, f"let {name} = {value}{newline}{text[line_start:start]}")
