@@ -18,7 +18,6 @@ VERSION = "initdsl stream v1"
 # SplitMix64 (Steele, Lea & Flood 2014), with the finalizer's shifts and multipliers of Stafford's variant 13.
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 
-
 _MASK64 = (1 << 64) - 1
 
 
@@ -26,27 +25,27 @@ class StreamKey(NamedTuple):
     """What addresses one stream: two starting points and the odd step from one word to the next, each 64 bits."""
 
     state: int
-    fine: int
+    fine: int  # where the words begin that give float64 values their low 32 bits
     gamma: int
 
 
 def key(seed: int, name: str, draw: int = 0) -> StreamKey:
-    """The key of one draw of one parameter.
+    """Return the key of one draw of one parameter.
 
     `seed` is an int in `[0, 2**64)`, `name` the parameter's fully qualified name, `draw` counts the draws of that
     parameter from 0. Different arguments give unrelated streams. Raises TypeError for another type, ValueError for
     a number out of range. Source: BLAKE2b (RFC 7693) over version, seed, draw and name.
     """
-    for what, value in (("seed", seed), ("draw", draw)):
+    for argument, value in (("seed", seed), ("draw", draw)):
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
+            raise TypeError(f"{argument} must be an integer, not {type(value).__name__}")
         if not 0 <= value < 1 << 64:
-            raise ValueError(f"{what} must be at least 0 and less than 2**64, not {value}")
+            raise ValueError(f"{argument} must be at least 0 and less than 2**64, not {value}")
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, not {type(name).__name__}")
     message = VERSION.encode() + b"\0" + seed.to_bytes(8, "little") + draw.to_bytes(8, "little")
     digest = hashlib.blake2b(message + name.encode("utf-8", "surrogatepass"), digest_size=24).digest()
-    state, fine, gamma = (int.from_bytes(digest[at : at + 8], "little") for at in (0, 8, 16))
+    state, fine, gamma = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
     gamma |= 1
     if (gamma ^ gamma >> 1).bit_count() < 24:  # long runs of equal bits mix slowly
         gamma ^= 0xAAAAAAAAAAAAAAAA
@@ -54,34 +53,31 @@ def key(seed: int, name: str, draw: int = 0) -> StreamKey:
 
 
 def words(key: StreamKey, start: int, count: int) -> Tensor:
-    """The 64-bit words `start .. start + count - 1` of a stream, as an int64 tensor of shape `(count,)` on the CPU."""
+    """Return the words `start .. start + count - 1` of a stream as an int64 tensor of shape `(count,)` on the CPU."""
     z = torch.arange(count, dtype=torch.int64, device="cpu")
     z.mul_(signed(key.gamma)).add_(signed(key.state + start * key.gamma))
     return mix(z, torch.empty_like(z))
 
 
 def generator(key: StreamKey, device: torch.device | str = "cpu") -> torch.Generator:
-    """A new `torch.Generator` seeded from a key, for initializers that draw in their own way.
+    """Return a new `torch.Generator` seeded from a key, for initializers that draw in their own way.
 
     What it yields is torch's business and may differ between devices and torch releases.
     """
-    made = torch.Generator(device=device)
+    seeded = torch.Generator(device=device)
     # Not word 0 of the stream itself: an element-wise draw under the same key must not share bits with it.
-    made.manual_seed(signed(key.state ^ key.fine ^ key.gamma) & (1 << 63) - 1)
-    return made
-
-
-# ---------------------------------------------------------------------------------------------------- words
+    seeded.manual_seed(signed(key.state ^ key.fine ^ key.gamma) & (1 << 63) - 1)
+    return seeded
 
 
 def signed(value: int) -> int:
-    """The two's complement reading of the low 64 bits."""
+    """Return the two's complement reading of the low 64 bits, which is what an int64 tensor takes."""
     value &= _MASK64
     return value - (1 << 64) if value >> 63 else value
 
 
 def mix(z: Tensor, spare: Tensor) -> Tensor:
-    """SplitMix64's finalizer in place; `spare` has the shape of `z`."""
+    """Apply SplitMix64's finalizer to an int64 tensor in place; `spare` has its shape, and is overwritten."""
     plain = z.device.type == "cpu" and type(z) is Tensor
     return _mix_on_host(z, spare) if plain else _mix_on_device(z, spare)
 

@@ -13,45 +13,37 @@ from torch import Tensor
 from .quantile import normal_quantile
 from .recipes import Quantile
 
-__all__ = ["DROP", "SHIFT", "device_segments", "quantile_lines"]
+__all__ = ["DROP", "SHIFT", "Lines", "device_segments", "quantile_lines"]
 
-
-# ------------------------------------------------------------------------- the float32 quantile as line segments
 
 # A float32 position is a signed count of 2**-32: 0.5 .. 2**31. Its segment is its sign, its exponent and the first
 # bits of its mantissa, so segments are as fine, relative to the distance from the bound, everywhere.
-_FINE = 9
+_MANTISSA_BITS = 9
+_FIRST, _LAST = 126 << _MANTISSA_BITS, 158 << _MANTISSA_BITS  # the segments of 0.5 and of 2**31
 
+# The index of a position's segment is `(bits >> DROP) + SHIFT`, with an arithmetic shift: negative positions start at 0.
+DROP = 23 - _MANTISSA_BITS
+SHIFT = (1 << 31 - DROP) - _FIRST
 
-DROP = 23 - _FINE
-
-
-_FIRST, _LAST = 126 << _FINE, 158 << _FINE
-
-
-SHIFT = (1 << 31 - DROP) - _FIRST  # added to the arithmetic shift of the bits, makes negative positions start at 0
-
-
-_POSITIVE = 1 << 31 - DROP  # where positive positions start
-
-
+_POSITIVE = 1 << 31 - DROP  # the index where positive positions start
 _SIZE = _POSITIVE + _LAST - _FIRST + 1
 
 
 P = ParamSpec("P")
-
-
 Table = TypeVar("Table", bound=tuple[Tensor, ...])
 
 
 def _outside_modes(make: Callable[P, Table]) -> Callable[P, Table]:
-    """Plain tensors, which can be kept, also where a mode of torch makes others (fake ones): modes are a thread's own."""
+    """Make plain tensors, which can be kept, also where a mode of torch makes others (fake ones).
+
+    Modes are a thread's own.
+    """
 
     @wraps(make)
     def plain(*args: P.args, **kwargs: P.kwargs) -> Table:
-        made = make(*args, **kwargs)
-        if type(made[0]) is Tensor:
-            return made
+        tables = make(*args, **kwargs)
+        if type(tables[0]) is Tensor:
+            return tables
         with ThreadPoolExecutor(1) as elsewhere:
             return elsewhere.submit(make, *args, **kwargs).result()
 
@@ -61,10 +53,10 @@ def _outside_modes(make: Callable[P, Table]) -> Callable[P, Table]:
 @lru_cache(maxsize=8)
 @_outside_modes
 def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
-    """Intercept and slope of each segment, float64, laid out by index; what no position reaches stays unset."""
+    """Return intercept and slope of each segment, float64, laid out by index; what no position reaches is 0."""
     count = _LAST - _FIRST
-    number = torch.arange(_FIRST, _LAST + 1, dtype=torch.int32, device="cpu")
-    position = (number << DROP).view(torch.float32).to(torch.float64)
+    segment = torch.arange(_FIRST, _LAST + 1, dtype=torch.int32, device="cpu")
+    position = (segment << DROP).view(torch.float32).to(torch.float64)
     intercepts, slopes = torch.zeros(2, _SIZE, dtype=torch.float64, device="cpu").unbind()
     for sign, start in ((1.0, _POSITIVE), (-1.0, 0)):
         x = position * sign
@@ -79,21 +71,24 @@ def _segments(alpha: float, beta: float) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=8)
 @_outside_modes
 def device_segments(alpha: float, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return intercept and slope of each segment of a truncated standard normal, float64, on a device."""
     intercepts, slopes = _segments(alpha, beta)
     return intercepts.to(device), slopes.to(device)
 
 
-class _Lines(NamedTuple):
+class Lines(NamedTuple):
+    """A quantile as straight segments, float32: `slopes[i] * position + intercepts[i]` where segment `i` is."""
+
     intercepts: Tensor
     slopes: Tensor
 
 
 @lru_cache(maxsize=8)
 @_outside_modes
-def quantile_lines(recipe: Quantile, device: torch.device) -> _Lines:
-    """The segments of a distribution, located, scaled and rounded to float32."""
+def quantile_lines(recipe: Quantile, device: torch.device) -> Lines:
+    """Return the segments of a distribution, located, scaled and rounded to float32, on a device."""
     intercepts, slopes = _segments(recipe.alpha, recipe.beta)
-    return _Lines(
+    return Lines(
         (intercepts * recipe.scale + recipe.loc).to(torch.float32).to(device),
         (slopes * recipe.scale).to(torch.float32).to(device),
     )

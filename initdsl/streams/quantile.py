@@ -13,15 +13,16 @@ from torch import Tensor
 __all__ = ["normal_quantile"]
 
 
+# ----------------------------------------------------------------- the normal distribution function, in decimal arithmetic
+
 _DIGITS = 60
-
-
 _DECIMAL = Context(prec=_DIGITS, rounding=ROUND_HALF_EVEN, Emin=-999999, Emax=999999, clamp=0, traps=[])
+_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
 
 
 @lru_cache(maxsize=1024)
 def _upper_tail(x: float) -> Decimal:
-    """The probability that a standard normal exceeds `x`, to some 50 digits; the same on every machine."""
+    """Return the probability that a standard normal exceeds `x`, to some 50 digits; the same on every machine."""
     with localcontext(_DECIMAL):
         if math.isinf(x):
             return Decimal(0 if x > 0 else 1)
@@ -29,36 +30,35 @@ def _upper_tail(x: float) -> Decimal:
             return 1 - _upper_tail(-x)
         if x > 1000:  # exp() would run for long, and nothing below 1e-400000 matters
             return Decimal(0)
-        at = Decimal(x)
-        density = (-at * at / 2).exp() / (2 * _PI).sqrt()
+        bound = Decimal(x)
+        density = (-bound * bound / 2).exp() / (2 * _PI).sqrt()
         if x < 8:
             # integral from 0 to x: density * (x + x^3/3 + x^5/15 + ...); all terms positive
-            term = total = at
+            term = total = bound
             n = 1
             while term > total * Decimal(10) ** -_DIGITS:
                 n += 2
-                term = term * at * at / n
+                term = term * bound * bound / n
                 total += term
             return Decimal("0.5") - density * total
-        fraction = at  # Laplace's continued fraction x + 1/(x + 2/(x + 3/(x + ...)))
+        fraction = bound  # Laplace's continued fraction x + 1/(x + 2/(x + 3/(x + ...)))
         for n in range(200, 0, -1):
-            fraction = at + n / fraction
+            fraction = bound + n / fraction
         return density / fraction
-
-
-_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
 
 
 class _Truncation(NamedTuple):
     """A truncated standard normal seen from the side of its upper tail.
 
     The survival probability at fraction `u` of the mass, counted from the lower bound, is `survival * (1 - u * drop)`;
-    `log` is minus the logarithm of `survival`. `mirrored` says that lower and upper were exchanged.
+    `log` is minus the logarithm of `survival`, and `remainder` is `1 - drop`, exact where `drop` is near 1. `mirrored`
+    says that lower and upper were exchanged.
     """
 
     survival: float
     log: float
     drop: float
+    remainder: float
     mirrored: bool
 
 
@@ -69,8 +69,11 @@ def _truncation(alpha: float, beta: float) -> _Truncation:
         alpha, beta = -beta, -alpha
     with localcontext(_DECIMAL):
         above, beyond = _upper_tail(alpha), _upper_tail(beta)
-        return _Truncation(float(above), float(-above.ln()), float(1 - beyond / above), mirrored)
+        remainder = beyond / above
+        return _Truncation(float(above), float(-above.ln()), float(1 - remainder), float(remainder), mirrored)
 
+
+# ---------------------------------------------------------------------------- its inverse, in float64 tensor operations
 
 # Wichura 1988, algorithm AS 241 (PPND16): numerators and denominators, lowest degree first.
 _CENTRAL = (
@@ -98,6 +101,7 @@ _FAR = (
 
 
 def _ratio(x: Tensor, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+    """Return the ratio of two polynomials, by Horner's rule."""
     above, below = (torch.full_like(x, part[-1]) for part in coefficients)
     for a, b in zip(coefficients[0][-2::-1], coefficients[1][-2::-1], strict=True):
         above.mul_(x).add_(a)
@@ -109,7 +113,7 @@ _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # the
 
 
 def _log(x: Tensor) -> Tensor:
-    """The natural logarithm of positive, normal float64 numbers from `+ - * /` alone."""
+    """Return the natural logarithm of positive, normal float64 numbers, from `+ - * /` alone."""
     bits = x.contiguous().view(torch.int64)
     exponent = (bits >> 52) - 1023
     mantissa = ((bits & (1 << 52) - 1) | 1023 << 52).view(torch.float64)
@@ -125,7 +129,7 @@ def _log(x: Tensor) -> Tensor:
 
 
 def normal_quantile(position: Tensor, alpha: float, beta: float) -> Tensor:
-    """The truncated standard normal at signed positions, float64.
+    """Return the values of a truncated standard normal at signed positions, float64.
 
     A positive position is a fraction of the mass counted from the lower bound, a negative one, negated, from the
     upper bound; so both ends keep their digits. `-0.5 <= position <= 0.5`, and not 0 where that bound is infinite.
@@ -137,23 +141,14 @@ def normal_quantile(position: Tensor, alpha: float, beta: float) -> Tensor:
     cut = _truncation(alpha, beta)
     if cut.mirrored:
         lower = ~lower
-    # 1 - u * drop; from the upper end that is (1 - drop) + near * drop, whose first part is exact as a parameter
-    kept = torch.where(lower, 1.0 - near * cut.drop, _remainder(alpha, beta) + near * cut.drop)
+    # 1 - u * drop; from the upper end that is (1 - drop) + near * drop
+    kept = torch.where(lower, 1.0 - near * cut.drop, cut.remainder + near * cut.drop)
     z = _from_survival(kept * cut.survival, cut.log - _log(kept))
     return -z if cut.mirrored else z
 
 
-@lru_cache(maxsize=1024)
-def _remainder(alpha: float, beta: float) -> float:
-    """The survival probability at the far bound over that at the near one."""
-    if alpha + beta < 0:
-        alpha, beta = -beta, -alpha
-    with localcontext(_DECIMAL):
-        return float(_upper_tail(beta) / _upper_tail(alpha))
-
-
 def _from_survival(survival: Tensor, log: Tensor) -> Tensor:
-    """The number a standard normal exceeds with the given probability; `log` is minus its logarithm."""
+    """Return what a standard normal exceeds with the given probability; `log` is minus the probability's logarithm."""
     q = 0.5 - survival
     central = q * _ratio(0.180625 - q * q, _CENTRAL)
     # Above one half the lower tail is the near one, and its logarithm has to be taken anew.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from initdsl.initializers.distributions import Constant, Distribution
 
-from .filler import Filler
+from .chunks import fill_in_chunks
 from .keys import StreamKey
 from .recipes import recipe_of
 
@@ -48,26 +48,27 @@ def fill(
     Raises TypeError for another dtype or layout, ValueError for strides that don't fit the shape, a negative index,
     a tensor whose elements share memory or that has none (meta), and parameters that no distribution has.
     """
-    lengths, steps = _checked(tensor, offset, strides)
+    steps = _checked_steps(tensor, offset, strides)
     with torch.no_grad():
         tensor = tensor.detach()
         if isinstance(distribution, Constant):
             tensor.fill_(distribution.value)
             return
         recipe = recipe_of(distribution, tensor.dtype)
-        if _fake(tensor):
+        if _is_fake(tensor):
             tensor.zero_()
         elif tensor.numel():
-            Filler(key, recipe, tensor).fill(lengths, steps, offset)
+            fill_in_chunks(tensor, recipe, key, steps, offset)
 
 
-def _fake(tensor: Tensor) -> bool:
-    """Whether a tensor stands for one without having values (torch's FakeTensor)."""
+def _is_fake(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for one without having values (torch's FakeTensor)."""
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
 
 
-def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[list[int], list[int]]:
+def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the step in the stream of each dimension; refuse a tensor that can't be filled."""
     if tensor.layout != torch.strided:
         raise TypeError(f"only a strided tensor can be filled, not one of layout {tensor.layout}")
     if tensor.dtype not in _DTYPES:
@@ -76,18 +77,18 @@ def _checked(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tupl
         )
     if tensor.is_meta:
         raise ValueError("a tensor on the meta device has no memory to fill")
-    lengths = list(tensor.shape)
+    shape = tensor.shape
     if strides is None:
-        steps = [math.prod(lengths[d + 1 :]) for d in range(len(lengths))]
+        steps = tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
     else:
-        steps = list(strides)
-        if len(steps) != len(lengths):
-            raise ValueError(f"{len(steps)} strides were given for a tensor of {len(lengths)} dimensions")
+        steps = tuple(strides)
+        if len(steps) != len(shape):
+            raise ValueError(f"{len(steps)} strides were given for a tensor of {len(shape)} dimensions")
     if offset < 0 or any(step < 0 for step in steps):
         raise ValueError("offset and strides must not be negative")
-    if any(n > 1 and step == 0 for n, step in zip(lengths, tensor.stride(), strict=True)):
+    if any(n > 1 and stride == 0 for n, stride in zip(shape, tensor.stride(), strict=True)):
         raise ValueError("an expanded tensor cannot be filled: its elements share memory")
-    return lengths, steps
+    return steps
 
 
 if sys.byteorder != "little":  # halves of a word are taken by their place in memory

@@ -1,4 +1,4 @@
-"""Work spread over threads that are kept."""
+"""Work shared by threads that stay between fills."""
 
 from __future__ import annotations
 
@@ -7,51 +7,39 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+
+from .buffers import Memory
 
 __all__ = ["LEAST_CHUNK", "SHARE_FROM", "shared", "spread", "team", "thread_state"]
 
 
-# Where memory is short, chunks become smaller, down to this; that much is put by for them, in bytes.
+# Where memory is short, chunks become smaller, down to this many elements; that much is put by for them, in bytes.
 LEAST_CHUNK, _RESERVE = 1 << 10, 1 << 22
 
-
+# How many elements are worth a thread of their own: of the compiled kernel, and of torch's operations.
 _THREAD_FROM = 1 << 17
-
-
 SHARE_FROM = 1 << 20
 
 
-def spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
-    """Run `call(start, stop)` over `range(count)` on torch's number of threads; the kernel holds no lock."""
-    workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
-    parts = min(count, max(workers, elements // SHARE_FROM))  # small enough that no thread waits long for another
-    edges = [count * part // parts for part in range(parts + 1)]
-    if workers == 1:
-        call(0, count)
-    else:
-        shared(pairwise(edges), lambda: lambda pair: call(*pair), workers)
-
-
-class _Mine(threading.local):
+class _ThreadState(threading.local):
     """What a thread keeps from one fill to the next: a helper its buffers, others their helpers and a reserve."""
 
     def __init__(self) -> None:
-        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+        self.buffers: Memory = {}
         self.team: ThreadPoolExecutor | None = None
-        self.reserve: Any = None
+        self.reserve: object = None  # memory to give up when there is no other
 
 
-thread_state = _Mine()
+thread_state = _ThreadState()
 
 
 @contextmanager
 def team() -> Iterator[None]:
-    """All fills that this thread makes in the block are shared by the same helper threads, which end with it.
+    """Share all fills that this thread makes in the block among the same helper threads, which end with it.
 
     Some memory is put by first, so that a fill can go on where there is no more.
     """
@@ -67,7 +55,54 @@ def team() -> Iterator[None]:
             thread_state.team = thread_state.reserve = None
 
 
+def spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
+    """Run `call(first, end)` over `range(count)` on torch's number of threads; for calls that let go of Python's lock."""
+    workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
+    if workers == 1:
+        call(0, count)
+        return
+    parts = min(count, max(workers, elements // SHARE_FROM))  # small enough that no thread waits long for another
+    edges = [count * part // parts for part in range(parts + 1)]
+    shared(pairwise(edges), lambda: lambda pair: call(*pair), workers)
+
+
 Job = TypeVar("Job")
+
+
+class _Queue(Generic[Job]):
+    """Jobs that several threads take one by one, until there are no more or the queue is closed."""
+
+    def __init__(self, jobs: Iterator[Job]) -> None:
+        self._jobs = jobs
+        self._lock = threading.Lock()
+        self._closed = False
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Job]:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                try:
+                    job = next(self._jobs)
+                except StopIteration:
+                    return
+            yield job
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Hand out no more jobs; the first error is kept."""
+        with self._lock:
+            self._closed = True
+            self._error = self._error or error
+
+    def raise_error(self) -> None:
+        """Raise the error that was kept, and let go of it: what it holds, buffers among it, would live on with it."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
 
 
 def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], threads: int) -> None:
@@ -75,30 +110,20 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
 
     Raises the first error, after the other threads have ended their jobs.
     """
-    lock = threading.Lock()
-    over = False
-    first: BaseException | None = None
-
-    def take() -> Any:
-        with lock:
-            return _END if over else next(jobs, _END)
-
+    queue = _Queue(jobs)
     inference = torch.is_inference_mode_enabled()
 
     def loop() -> None:
-        nonlocal first, over
         try:
             torch.set_num_threads(1)  # of this thread: the others keep theirs
             with torch.inference_mode(inference):
                 work = worker()
-                while (job := take()) is not _END:
+                for job in queue:
                     work(job)
-        except BaseException as error:  # handed to the caller's thread below
-            with lock:
-                over = True
-                first = first or error
+        except BaseException as error:  # raised in the caller's thread below
+            queue.close(error)
 
-    before = torch.get_num_threads()
+    threads_of_torch = torch.get_num_threads()
     with team():
         assert thread_state.team is not None
         started: list[Future[None]] = []
@@ -107,17 +132,9 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
                 started.append(thread_state.team.submit(loop))
             wait(started)
         except BaseException:  # an interrupt, or no more threads: let the others end what they are at
-            over = True  # for what the team has not begun too
+            queue.close()  # for what the team has not begun too
             wait(started)
             raise
         finally:
-            torch.set_num_threads(before)
-    if first is not None:
-        error, first = first, None  # or what it holds, buffers among it, would wait for the collector
-        try:
-            raise error
-        finally:
-            del error
-
-
-_END = object()
+            torch.set_num_threads(threads_of_torch)
+    queue.raise_error()

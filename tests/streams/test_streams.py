@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import random
@@ -20,8 +19,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
-from initdsl.streams import backend, lines, quantile, recipes
-from initdsl.streams import filler as fillers
+from initdsl.streams import backend, buffers, chunks, lines, quantile, recipes, values
 from initdsl.streams import keys as stream_keys
 from initdsl.streams import tensors as streams
 from initdsl.streams import threads as workers_of
@@ -52,7 +50,7 @@ def kernels() -> list[object]:
 @pytest.fixture(params=kernels())
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("INITDSL_KERNEL", request.param)
-    monkeypatch.setattr(fillers, "_SMALL", 1)
+    monkeypatch.setattr(chunks, "_SMALL", 1)
     return str(request.param)
 
 
@@ -261,8 +259,8 @@ def test_layout_leaves_no_trace(
     distribution: Distribution, chunk: int, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = filled(distribution, 6, 5, 4, 3)
-    monkeypatch.setattr(fillers, "_CPU_CHUNK", chunk)
-    monkeypatch.setattr(fillers, "_SHARED_CHUNK", chunk)
+    monkeypatch.setattr(chunks, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(chunks, "_SHARED_CHUNK", chunk)
     room = torch.zeros(12, 6, 5, 5)
     places = {
         "channels_last": torch.empty(6, 5, 4, 3).contiguous(memory_format=torch.channels_last),
@@ -290,11 +288,11 @@ def test_chunks_threads_and_kernels_leave_no_trace(
         variants += [("numba", 1, 1 << 18, 1), ("numba", 3, 1 << 18, 1), ("numba", 16, 77777, 1)]
     for choice, workers, chunk, small in variants:
         monkeypatch.setenv("INITDSL_KERNEL", choice)
-        monkeypatch.setattr(fillers, "_CPU_CHUNK", chunk)
-        monkeypatch.setattr(fillers, "_SHARED_CHUNK", chunk)
-        monkeypatch.setattr(fillers, "_SMALL", small)
+        monkeypatch.setattr(chunks, "_CPU_CHUNK", chunk)
+        monkeypatch.setattr(chunks, "_SHARED_CHUNK", chunk)
+        monkeypatch.setattr(chunks, "_SMALL", small)
         monkeypatch.setattr(workers_of, "_THREAD_FROM", 1 << 10)
-        for module in (workers_of, fillers):
+        for module in (workers_of, chunks):
             monkeypatch.setattr(module, "SHARE_FROM", 1 << 10)
         threads(workers)
         assert same(filled(distribution, count, offset=offset), expected), (choice, workers, chunk)
@@ -362,7 +360,7 @@ def mapped(
 ) -> np.ndarray:
     """The values that given lanes lead to."""
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    monkeypatch.setattr(fillers.Filler, "lanes", lambda *_: lanes.to(torch.int32))
+    monkeypatch.setattr(values, "lanes", lambda *_, **__: lanes.to(torch.int32))
     return filled(distribution, lanes.numel(), dtype=dtype).double().numpy()
 
 
@@ -515,23 +513,22 @@ def test_empty_and_single_elements() -> None:
 
 def test_buffers_do_not_grow_with_the_tensor(monkeypatch: pytest.MonkeyPatch, threads) -> None:
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    made: list[fillers.Filler] = []
+    kept: list[buffers.Memory] = []
 
-    def watched(filler: fillers.Filler) -> fillers.Filler:
-        made.append(copy.copy(filler))
-        return made[-1]
+    def watched(key: stream_keys.StreamKey, device: torch.device, memory: buffers.Memory) -> buffers.Buffers:
+        kept.append(memory)
+        return buffers.Buffers(key, device, memory)
 
-    monkeypatch.setattr(fillers, "copy", watched)
+    monkeypatch.setattr(chunks, "Buffers", watched)
     threads(2)
     for shape in ((1 << 22,), (1 << 11, 1 << 11)):
         tensor = torch.empty(shape, dtype=torch.bfloat16)
         streams.fill(tensor.t() if tensor.ndim == 2 else tensor, Normal(0, 1), KEY)
-        assert len(made) == 2
-        for filler in made:  # one that came too late has none
-            held = sum(buffer.numel() * buffer.itemsize for buffer in filler.buffers.values())
-            assert held <= 16 * fillers._SHARED_CHUNK + 64
-        assert any(filler.buffers for filler in made)
-        made.clear()
+        assert len(kept) == 2
+        for memory in kept:  # that of a thread that came too late is empty
+            assert sum(buffer.numel() * buffer.itemsize for buffer in memory.values()) <= 16 * chunks._SHARED_CHUNK + 64
+        assert any(kept)
+        kept.clear()
 
 
 @pytest.mark.parametrize(("tensor", "options", "error", "message"), [
@@ -580,8 +577,7 @@ def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("choice", kernels()[1:])
 def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(backend, "_filled", 0)
-    monkeypatch.setattr(backend, "_announced", 0)
+    monkeypatch.setattr(backend, "_usage", backend._Usage())
     assert backend.engine() == "numba"
     assert backend.compiled_kernel(1 << 20) is None
     backend.prepare(1 << 30)
@@ -592,8 +588,7 @@ def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyP
 def test_what_was_announced_is_not_counted_again(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the kernel would be compiled in the middle of a fill that is too small for it, as streaming to disk did."""
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(backend, "_filled", 0)
-    monkeypatch.setattr(backend, "_announced", 0)
+    monkeypatch.setattr(backend, "_usage", backend._Usage())
     most = backend._COMPILE_AFTER
     backend.prepare(most // 2)
     assert all(backend.compiled_kernel(most // 8) is None for _ in range(4))
@@ -639,7 +634,7 @@ def test_a_choice_has_its_probability(p: float, kernel: str) -> None:
 @named
 def test_small_fills_need_no_float64(distribution: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = filled(distribution, 500)
-    monkeypatch.setattr(fillers, "_SMALL", 0)  # as on devices without it
+    monkeypatch.setattr(chunks, "_SMALL", 0)  # as on devices without it
     assert same(filled(distribution, 500), expected)
 
 
