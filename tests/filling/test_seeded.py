@@ -12,32 +12,12 @@ import torch
 from torch import nn
 
 import initdsl
-from initdsl.initializers import Normal, Uniform, default_registry
+from initdsl.initializers import Normal, Uniform
 from initdsl.streams import keys
 from initdsl.streams import tensors as streams
+from tests.support.calls import CALLS, DRAWS, ELEMENTWISE, Call
 
-# one call for every built-in that draws; the test below fails for one that is missing here
-CALLS = {
-    "uniform": "uniform(-2, 3)",
-    "normal": "normal(1, 0.5)",
-    "trunc_normal": "trunc_normal(0, 1, -1, 2)",
-    "trunc_normal_sd": "trunc_normal_sd(0, 0.02)",
-    "xavier_uniform": "xavier_uniform(gain=2)",
-    "xavier_normal": "xavier_normal()",
-    "kaiming_uniform": "kaiming_uniform()",
-    "kaiming_normal": "kaiming_normal(mode=fan_out, nonlinearity=relu)",
-    "variance_scaling": "variance_scaling(2, fan_avg)",
-    "lecun_normal": "lecun_normal()",
-    "lecun_uniform": "lecun_uniform()",
-    "orthogonal": "orthogonal(gain=1.5)",
-    "sparse": "sparse(0.3)",
-    "bernoulli": "bernoulli(0.3)",
-    "rademacher": "rademacher(0.25)",
-}
-SAMPLED = {"lsuv", "activation_norm"}  # test_adjusting.py
-CONVOLUTIONS = {"delta_orthogonal": "delta_orthogonal(1.5)", "icnr": "icnr()"}
-drawn = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-ELEMENTWISE = [call for name, call in CALLS.items() if default_registry()[name].elementwise]
+drawn = pytest.mark.parametrize("call", DRAWS, ids=str)
 
 
 def one(*shape: int, dtype: torch.dtype = torch.float32, name: str = "w") -> nn.Module:
@@ -59,57 +39,40 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_every_builtin_that_draws_is_tried() -> None:
-    registry = default_registry()
-    assert {registry[name].name for name in registry if registry[name].builtin and registry[name].draws} == {
-        *CALLS,
-        *CONVOLUTIONS,
-        *SAMPLED,
-    }
-
-
-@pytest.mark.parametrize("call", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_kernels_don_t_depend_on_dtype_and_layout(call: str) -> None:
-    expected = filled(f"net.w ~ {call}", 8, 4, 3, 3)
-    state = torch.get_rng_state()
-    assert torch.equal(filled(f"net.w ~ {call}", 8, 4, 3, 3, dtype=torch.bfloat16), expected.bfloat16())
-    net = one(8, 4, 3, 3).to(memory_format=torch.channels_last)
-    initdsl.apply(net, f"net.w ~ {call}", seed=7)
-    assert torch.equal(net.w, expected)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(filled(f"net.w ~ {call}", 8, 4, 3, 3, seed=8), expected)
-
-
 # ---- what the values don't depend on
 
 
 @drawn
-def test_same_seed_same_values(call: str) -> None:
-    rules = f"net.w ~ {call}"
-    assert torch.equal(filled(rules, 60, 50), filled(rules, 60, 50))
-    assert not torch.equal(filled(rules, 60, 50), filled(rules, 60, 50, seed=8))
+def test_same_seed_same_values(call: Call) -> None:
+    rules = f"net.w {call.rule}"
+    state = torch.get_rng_state()
+    assert torch.equal(filled(rules, *call.shape), filled(rules, *call.shape))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(filled(rules, *call.shape), filled(rules, *call.shape, seed=8))
 
 
 @drawn
-def test_neighbours_and_order_of_rules_do_not_show(call: str) -> None:
-    alone = nn.ModuleDict({"b": nn.Linear(30, 40)})
-    initdsl.apply(alone, f"net.b.weight ~ {call}", seed=3)
-    crowd = nn.ModuleDict({"a": nn.Linear(30, 40), "b": nn.Linear(30, 40), "c": nn.Embedding(9, 9)})
-    initdsl.apply(crowd, f"Embedding.weight ~ normal(); Linear.weight ~ {call}; Linear.bias ~ uniform()", seed=3)
-    again = nn.ModuleDict({"b": nn.Linear(30, 40), "a": nn.Linear(30, 40)})
-    initdsl.apply(again, f"net.a.weight ~ normal(); net.b.bias = 1; net.b.weight ~ {call}", seed=3)
-    assert torch.equal(alone["b"].weight, crowd["b"].weight)
-    assert torch.equal(alone["b"].weight, again["b"].weight)
-    assert not torch.equal(crowd["a"].weight, crowd["b"].weight)
+def test_neighbours_and_order_of_rules_do_not_show(call: Call) -> None:
+    def same() -> nn.Module:
+        return one(*call.shape)
+
+    alone = nn.ModuleDict({"b": same()})
+    initdsl.apply(alone, f"net.b.w {call.rule}", seed=3)
+    crowd = nn.ModuleDict({"a": same(), "b": same(), "c": nn.Embedding(9, 9), "d": nn.Linear(2, 2)})
+    initdsl.apply(crowd, f"Embedding.weight ~ normal(); net.a.w, net.b.w {call.rule}; Linear.* ~ uniform()", seed=3)
+    again = nn.ModuleDict({"b": same(), "a": same(), "d": nn.Linear(2, 2)})
+    initdsl.apply(again, f"net.a.w ~ normal(); Linear.* = 1; net.b.w {call.rule}", seed=3)
+    assert torch.equal(alone["b"].w, crowd["b"].w)
+    assert torch.equal(alone["b"].w, again["b"].w)
+    assert not torch.equal(crowd["a"].w, crowd["b"].w)
 
 
 @drawn
-def test_threads_do_not_show(call: str, threads: Any) -> None:
-    shape = (700, 600)
+def test_threads_do_not_show(call: Call, threads: Any) -> None:
     values = []
     for count in (1, 2, 3, 8, 16):
         threads(count)
-        values.append(filled(f"net.w ~ {call}", *shape))
+        values.append(filled(f"net.w {call.rule}", *call.large))
     assert all(torch.equal(values[0], other) for other in values[1:])
 
 
@@ -129,41 +92,41 @@ def test_threads_do_not_show_in_expressions(rule: str, threads: Any) -> None:
     assert all(torch.equal(values[0], other) for other in values[1:])
 
 
-@drawn
-def test_layout_does_not_show(call: str) -> None:
-    rules = f"net.w ~ {call}"
-    plain = filled(rules, 24, 36)
-    for start in (torch.zeros(36, 24).t(), torch.zeros(48, 72)[::2, ::2]):
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_layout_does_not_show(call: Call) -> None:
+    plain = filled(f"net.w {call.rule}", *call.shape)
+    turned = torch.zeros(call.shape[::-1]).permute(*range(len(call.shape))[::-1])
+    strided = torch.zeros([2 * size for size in call.shape])[(slice(None, None, 2),) * len(call.shape)]
+    for start in (turned, strided):
         net = nn.Module()
         net.w = nn.Parameter(start)
         assert not net.w.is_contiguous()
-        initdsl.apply(net, rules, seed=7)
+        initdsl.apply(net, f"net.w {call.rule}", seed=7)
         assert torch.equal(net.w, plain)
         assert net.w.stride() == start.stride()
 
 
-@pytest.mark.parametrize("call", [c for c in CALLS.values() if "sparse" not in c])
-def test_channels_last_does_not_show(call: str) -> None:
-    rules = f"net.weight ~ {call}"
-    a, b = nn.Conv2d(16, 32, 3), nn.Conv2d(16, 32, 3).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("call", [call for call in CALLS if call.takes(4)], ids=str)
+def test_channels_last_does_not_show(call: Call) -> None:
+    a, b = one(32, 16, 3, 3), one(32, 16, 3, 3).to(memory_format=torch.channels_last)
     for net in (a, b):
-        initdsl.apply(net, rules, seed=7)
-    assert torch.equal(a.weight, b.weight)
-    assert not b.weight.is_contiguous()
+        initdsl.apply(net, f"net.w {call.rule}", seed=7)
+    assert torch.equal(a.w, b.w)
+    assert not b.w.is_contiguous()
 
 
-@drawn
+@pytest.mark.parametrize("call", CALLS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_types_are_rounded_float32(call: str, dtype: torch.dtype) -> None:
-    rules = f"net.w ~ {call}"
-    half, rounded = filled(rules, 90, 70, dtype=dtype), filled(rules, 90, 70).to(dtype)
-    what = initdsl.plan(one(90, 70, dtype=dtype), rules)["w"].distribution
+def test_half_types_are_rounded_float32(call: Call, dtype: torch.dtype) -> None:
+    rules = f"net.w {call.rule}"
+    half, rounded = filled(rules, *call.shape, dtype=dtype), filled(rules, *call.shape).to(dtype)
+    what = initdsl.plan(one(*call.shape, dtype=dtype), rules)["w"].distribution
     low, high = what.bounds if what is not None else (-math.inf, math.inf)
     outside = (rounded.double() < low) | (rounded.double() >= high)  # there the next number inside is taken
-    outside &= what is None or what.kind != "bernoulli"  # its two values are the bounds
+    outside &= what is None or what.kind not in ("bernoulli", "constant")  # their values are the bounds
     assert torch.equal(half[~outside], rounded[~outside])
     assert int(outside.sum()) < 60
-    assert bool(((half.double() >= low) & (half.double() <= high)).all())
+    assert what is None or what.kind == "constant" or bool(((half.double() >= low) & (half.double() <= high)).all())
 
 
 @pytest.mark.parametrize("call", ["normal(0, 2)", "uniform(-1, 1)"])
@@ -201,15 +164,15 @@ def test_wrappers_do_not_show() -> None:
 # ---- slices, pieces, edits
 
 
-@pytest.mark.parametrize("call", ELEMENTWISE)
+@pytest.mark.parametrize("call", ELEMENTWISE, ids=str)
 @pytest.mark.parametrize("index", ["3:20", "5", "4:40:3, 1:2", "..., 7", "11, 13", "-9:, -5:-2"])
-def test_a_slice_is_that_slice_of_the_whole(call: str, index: str) -> None:
+def test_a_slice_is_that_slice_of_the_whole(call: Call, index: str) -> None:
     # fans are the piece's: fix what a slice would change by drawing the same distribution on both
-    plan = initdsl.plan(one(41, 33), f"net.w ~ {call}")
+    plan = initdsl.plan(one(41, 33), f"net.w {call.rule}")
     what = plan["w"].base.payload
     written = {"uniform": "uniform({low!r}, {high!r})", "normal": "normal({mean!r}, {std!r})",
                "truncated_normal": "trunc_normal({loc!r}, {scale!r}, {low!r}, {high!r})",
-               "bernoulli": call}[what.kind]  # fmt: skip
+               "bernoulli": call.text}[what.kind]  # fmt: skip
     text = written.format(**{name: float(getattr(what, name)) for name in type(what).__slots__})
     whole = filled(f"net.w ~ {text}", 41, 33)
     part = filled(f"net.w = 99; net.w[{index}] ~ {text}", 41, 33)
@@ -453,13 +416,13 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 
 
 @cuda
-@drawn
+@pytest.mark.parametrize("call", CALLS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_a_device_does_not_show(call: str, dtype: torch.dtype) -> None:
-    here, there = one(90, 70, dtype=dtype), one(90, 70, dtype=dtype).cuda()
+def test_a_device_does_not_show(call: Call, dtype: torch.dtype) -> None:
+    here, there = one(*call.shape, dtype=dtype), one(*call.shape, dtype=dtype).cuda()
     for net in (here, there):
-        initdsl.apply(net, f"net.w ~ {call}; net.w[3:9] += 1", seed=7)
-    if "orthogonal" in call:  # another library's decomposition
+        initdsl.apply(net, f"net.w {call.rule}; net.w[3:5] += 1", seed=7)
+    if "orthogonal" in call.name:  # another library's decomposition
         assert torch.allclose(there.w.cpu().float(), here.w.float(), atol=1e-2)
     else:
         assert torch.equal(there.w.cpu(), here.w)

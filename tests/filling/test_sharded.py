@@ -17,7 +17,7 @@ WORKER = Path(__file__).parents[1] / "support" / "workers" / "sharded.py"
 
 EVERYWHERE = [
     "fsdp", "fsdp_meta_to_empty", "fsdp_materialize", "materialize_with_defaults", "defaults", "half_and_double",
-    "every_dim", "custom_initializers", "edits_of_what_is_there", "loaded", "part_of_the_world", "init_function",
+    "every_dim", "every_initializer", "custom_initializers", "edits_of_what_is_there", "loaded", "part_of_the_world", "init_function",
 ]  # fmt: skip
 WRONG = [
     "disagreement", "refusals", "refused_partial", "refused_flat", "refused_while_gathered", "refused_parametrized",

@@ -26,6 +26,7 @@ import initdsl
 from initdsl.checkpoints.safetensors import alone, save
 from initdsl.filling.to_disk import stream as streaming
 from initdsl.filling.to_disk import write
+from tests.support.calls import Called
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,6 +127,16 @@ def test_the_values_of_apply(chunk: int, count: int, tmp_path: Path, monkeypatch
     assert "`net.down.weight`" in whole
     assert "`net.twice" not in whole
     assert "`net.experts`" not in whole
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_initializer_in_parts(dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "CHUNK", 333)
+    initdsl.stream(lambda: Called(dtype), Called.rules(), tmp_path, seed=5)
+    found, net = tensors(tmp_path), Called(dtype)
+    initdsl.apply(net, Called.rules(), seed=5)
+    for name, tensor in net.state_dict().items():
+        assert same(found[name], tensor), name
 
 
 COMPUTED = """

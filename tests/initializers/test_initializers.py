@@ -19,6 +19,7 @@ from torch import nn
 
 import initdsl
 from initdsl.initializers import Arguments, bind, default_registry
+from tests.support.calls import CALLS
 from tests.support.nets import Tensors
 
 BUILTIN = {name: item for name, item in default_registry().items() if item.builtin and item.name == name}
@@ -39,6 +40,11 @@ def row(*names: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
 def test_against_its_source(name: str, torchvision_shim: None) -> None:
     assert name in ROWS, f"`{name}` is compared with nothing: write a row"
     ROWS[name]()
+
+
+def test_every_one_is_tried_under_seeds_in_layouts_and_files() -> None:
+    """But for those that look at a sample, which are in `tests/filling/test_adjusting.py`."""
+    assert {call.name for call in CALLS} == {name for name, item in BUILTIN.items() if not item.adjust}
 
 
 def filled(rule: str, *shape: int, seed: int | None = None, dtype: torch.dtype = torch.float32) -> torch.Tensor:

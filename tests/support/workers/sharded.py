@@ -29,6 +29,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import initdsl
+from tests.support.calls import Called
 
 CASES: dict[str, Callable[[], None]] = {}
 FOLDER = Path()
@@ -230,6 +231,17 @@ def every_dim() -> None:
                 net.w = nn.Parameter(distribute_tensor(net.w.detach(), mesh, [placement]))
                 initdsl.apply(net, rules, seed=1)
                 assert torch.equal(whole(net.w), reference.w.detach()), (shape, placement, turned)
+
+
+@case
+def every_initializer() -> None:
+    """Each on a parameter of its own, whole on no rank."""
+    mesh = init_device_mesh("cpu", (world(),))
+    net, reference = Called(), filled(Called.rules(), make=Called)
+    for name, parameter in list(net.named_parameters()):
+        setattr(net, name, nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+    initdsl.apply(net, Called.rules(), seed=7)
+    compare(net, reference)
 
 
 def holder(start: torch.Tensor) -> nn.Module:
