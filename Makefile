@@ -8,7 +8,7 @@ VENV := $(VIRTUAL_ENV)
 endif
 STAMP := $(VENV)/.initdsl-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test test-all coverage mutants lint types docs site bench clean
+.PHONY: demo test test-all coverage mutants lint types generated docs site bench clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -37,6 +37,12 @@ lint: $(STAMP)-dev
 
 types: $(STAMP)-dev
 	$(BIN)/mypy
+
+# everything that is written from the code: pages, the schema, colours for editors, the parser's tables
+generated: $(STAMP)-test
+	PYTHONHASHSEED=0 $(BIN)/python -c "from initdsl.language.syntax import grammar, parse_tables as made; made.read_tables(grammar.grammar_text()) or made.write_tables()"
+	$(BIN)/python -m initdsl.language.syntax.highlight
+	$(BIN)/python docs/generate.py
 
 # what the pages say, then the site
 docs: $(STAMP)-test site

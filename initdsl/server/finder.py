@@ -9,7 +9,7 @@ import signal
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from initdsl.language.syntax.parse import ParseCache
+from initdsl.language.syntax.parse import Memory
 from initdsl.text.diagnostic import Diagnostic
 
 from .findings import findings
@@ -80,19 +80,19 @@ def _serve(pipe: Connection) -> None:
     """Answer until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
-    caches: dict[str, ParseCache] = {}
+    memories: dict[str, Memory] = {}
     while True:
         try:
             path, text = pipe.recv()
         except (EOFError, OSError):
             return
-        cache = caches.pop(path, None) or ParseCache()
-        caches[path] = cache
-        if len(caches) > FILES:
-            del caches[next(iter(caches))]
+        memory = memories.pop(path, None) or Memory()
+        memories[path] = memory
+        if len(memories) > FILES:
+            del memories[next(iter(memories))]
         answer = None
         try:
-            answer = findings(path, text, known_at(path), cache)
+            answer = findings(path, text, known_at(path), memory)
         except Exception:
             log.exception("no findings for %s", path)
         try:

@@ -304,8 +304,8 @@ def run_page(name: str, text: str, folder: str | os.PathLike[str]) -> Page:
 
 
 def pictures_of(text: str) -> list[str]:
-    """The pictures a page shows. A command of the page writes each, under the last part of its name."""
-    return re.findall(r"^!\[[^\]]*\]\(([^)\s]+)\)", text, re.MULTILINE)
+    """The plots a page shows. A command of the page writes each, under the last part of its name."""
+    return re.findall(r"^!\[[^\]]*\]\((gallery/[^)\s]+)\)", text, re.MULTILINE)
 
 
 def curves(picture: str) -> list[list[float]]:

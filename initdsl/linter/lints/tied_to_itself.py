@@ -36,11 +36,9 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Tie | Copy):
             continue
-        paths: list[Path] = []
+        seen: list[object] = []
         for operand in rule.operands:
-            path = operand.selector if isinstance(operand, Maybe) else operand
-            if not isinstance(path, Path):
-                continue
-            if path in paths:
+            bare = operand.selector if isinstance(operand, Maybe) else operand
+            if isinstance(bare, Path) and bare in seen:
                 yield file.finding(operand, f"this stands in the `{rule.kind}` already", "name the other one")
-            paths.append(path)
+            seen.append(bare)

@@ -41,11 +41,13 @@ def check(file: File) -> Iterator[Diagnostic]:
     for node in file.nodes:
         if not isinstance(node, Regex):
             continue
-        offsets = [node.span.start + m.start() for m in re.finditer(PART, file.text(node)) if m[0] == "."]
-        if offsets:
-            edits = tuple(Edit(Span(offset, offset + 1), "\\.") for offset in offsets)
+        text = file.text(node)
+        places = [node.span.start + m.start() for m in re.finditer(PART, text) if m[0] == "."]
+        if places:
+            edits = tuple(Edit(Span(at, at + 1), "\\.") for at in places)
+            first = Span(places[0], places[0] + 1)
             yield file.finding(
-                edits[0].span,
+                first,
                 "this dot matches any character",
                 "a dot of a name is written `\\.`",
                 Fix("escape it", edits, safe=False),
