@@ -1,4 +1,7 @@
-"""Writes the pages that come from the code: `python docs/generate.py`, or `--print NAME` to only show one."""
+"""Writes what comes from the code or the grammar: `python docs/generate.py`, or `--print NAME` to only show one file.
+
+Pages of the documentation, the schema of rule sets, the colours of editors, and the parser's tables.
+"""
 
 from __future__ import annotations
 
@@ -305,18 +308,52 @@ def _docstring(value: Any) -> str:
     )
 
 
-MADE: dict[str, Callable[[], str]] = {
-    "initializers.md": initializers, "lints.md": lints, "recipe-files.md": recipes, "api.md": api,
-    "ruleset.schema.json": schema,
-}  # fmt: skip
+def text_mate() -> str:
+    """The colours of rule files, for editors."""
+    from initdsl.language.syntax.highlight import text_mate_json
+
+    return text_mate_json()
+
+
+def parse_tables() -> str:
+    """The parser's tables, which take longer to make from the grammar than to read."""
+    from initdsl.language.syntax.grammar import grammar_text
+    from initdsl.language.syntax.parse_tables import PLACE, read_tables, tables_of
+    from initdsl.language.syntax.parser import built_parser
+
+    if read_tables(grammar_text()) is not None:  # they are numbered anew each time they are made
+        return PLACE.read_text("utf-8")
+    return tables_of(built_parser(), grammar_text())
+
+
+ROOT = FOLDER.parent
+
+# what is made, and where it goes; an extension of an editor holds all its files in its folder
+MADE: dict[str, tuple[Callable[[], str], list[Path]]] = {
+    "initializers.md": (initializers, [FOLDER / "initializers.md"]),
+    "lints.md": (lints, [FOLDER / "lints.md"]),
+    "recipe-files.md": (recipes, [FOLDER / "recipe-files.md"]),
+    "api.md": (api, [FOLDER / "api.md"]),
+    "ruleset.schema.json": (schema, [FOLDER / "ruleset.schema.json"]),
+    "initdsl.tmLanguage.json": (
+        text_mate,
+        [
+            ROOT / "grammar" / "initdsl.tmLanguage.json",
+            ROOT / "editors" / "vscode" / "syntaxes" / "initdsl.tmLanguage.json",
+        ],
+    ),
+    "parse_tables.json": (parse_tables, [ROOT / "initdsl" / "language" / "syntax" / "parse_tables.json"]),
+}
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--print"]:
-        sys.stdout.write(MADE[sys.argv[2]]())
+        sys.stdout.write(MADE[sys.argv[2]][0]())
         return
-    for name, make in MADE.items():
-        (FOLDER / name).write_text(make(), "utf-8")
+    for make, places in MADE.values():
+        text = make()
+        for place in places:
+            place.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

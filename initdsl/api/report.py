@@ -98,9 +98,10 @@ class Report:
         The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
         the file can't be written; then what was there before still is.
         """
+        from initdsl.reports.pages import report_page
         from initdsl.reports.pages.save import save
 
-        save(self, path)
+        save(path, html=lambda: report_page(self.plan, self.engine), data=self.to_dict, text=self.__str__)
 
     def _repr_html_(self) -> str:
         return table(self.plan)

@@ -58,9 +58,9 @@ def command(
         return
     saved = _saved(rules, seed, settings, root)
     if page is not None:
-        from initdsl.reports.pages.save import suffix
+        from initdsl.reports.pages.save import suffix_of
 
-        reported(lambda: suffix(page))  # before anything is filled
+        reported(lambda: suffix_of(page))  # before anything is filled
     common: dict[str, Any] = (
         {"seed": seed, "vars": variables(settings), "root": root} if saved is None else saved.options
     )

@@ -56,13 +56,13 @@ def command(
     from pathlib import Path
 
     from initdsl.diagnosis import Limits, diagnose
-    from initdsl.diagnosis.diagnosis import suffix
+    from initdsl.reports.pages.save import suffix_of
 
     if model is None:
         fail("`--model` says which network", "as in `--model package.module:attribute`")
     limits = reported(lambda: Limits(max_growth, max_dead, max_saturated, max_similarity, max_update_ratio))
     for output in outputs:
-        reported(lambda output=output: suffix(output))  # type: ignore[misc]
+        reported(lambda output=output: suffix_of(output, plots=True))  # type: ignore[misc]
     shape = _shape(input_shape) if input_shape is not None else None
     if sample is not None and shape is not None:
         fail("a sample has a shape of its own", "leave out `--input-shape` or `--sample`")
@@ -81,7 +81,7 @@ def command(
         said = made.to_dict() if limits == Limits() else {**made.to_dict(), "exceeded": beyond}
         click.echo(json.dumps(said, indent=2))
     elif form == "html":
-        from initdsl.reports.pages import diagnosis_page
+        from initdsl.diagnosis.page import diagnosis_page
 
         both = [one.to_dict()] if against is None else [one.to_dict(), made.second.to_dict()]
         click.echo(diagnosis_page(both), nl=False)

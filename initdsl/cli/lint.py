@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO
 
 import click
 
+from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.linter import all_lints, lint_file
 from initdsl.linter.against_network import Resolve
+from initdsl.linter.baseline import BaselineError, baseline_text, read_baseline, unrecorded
 from initdsl.linter.config import Config, ConfigError, find_config
-from initdsl.linter.formats import FORMATS, written
-from initdsl.linter.run import find_files, fixed, folder_of, unknown_names, unreadable, with_names
+from initdsl.linter.files import find_files
+from initdsl.linter.fixing import Fixed, fix_file, fixed
+from initdsl.linter.formats import FORMATS, format_findings
+from initdsl.linter.run import is_unreadable
 from initdsl.text.diagnostic import Diagnostic, in_order
 from initdsl.text.failures import reason
-from initdsl.text.files import read_whole, write_whole
+from initdsl.text.files import write_whole
+from initdsl.text.source import decode
 from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
@@ -28,26 +33,19 @@ from .console import coloured, fail, show
 WORTH_PROCESSES = 200_000
 
 
-LARGEST = 1 << 20
+MOST_PROCESSES = 16
 
 
-class Job(NamedTuple):
-    """One file to lint, and how."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to lint, and how. The network is that of `model` or `manifest`, which options or settings name."""
 
     path: str
-    select: tuple[str, ...]
-    ignore: tuple[str, ...]
+    config: Config
     fix: bool
     unsafe: bool
-    model: str | None = None
-    manifest: str | None = None
-
-
-class Outcome(NamedTuple):
-    """What came of a file: its findings, and how many were fixed."""
-
-    found: list[Diagnostic]
-    fixed: int = 0
+    model: str | None
+    manifest: str | None
 
 
 @click.command("lint")
@@ -66,9 +64,19 @@ class Outcome(NamedTuple):
 @click.option("--stdin-filename", metavar="NAME", default="<stdin>", help="What the text of `-` is called.")
 @click.option("--explain", metavar="NAME", help="Print the documentation of a lint.")
 def command(
-    paths: tuple[str, ...], output_format: str, select: tuple[str, ...], ignore: tuple[str, ...],
-    model: str | None, manifest: str | None, fix: bool, unsafe_fixes: bool, baseline: str | None, write_baseline: str | None, stdin_filename: str, explain: str | None,
-) -> None:  # fmt: skip
+    paths: tuple[str, ...],
+    output_format: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    model: str | None,
+    manifest: str | None,
+    fix: bool,
+    unsafe_fixes: bool,
+    baseline: str | None,
+    write_baseline: str | None,
+    stdin_filename: str,
+    explain: str | None,
+) -> None:
     """Find what is wrong in rule files: `*.init` in PATHS, by default here; `-` reads standard input.
 
     Exit code 0 without findings, 1 with some (a syntax error is one), 2 where a file or a setting could not be read.
@@ -76,98 +84,102 @@ def command(
     if explain is not None:
         click.echo(_explained(explain))
         return
-    chosen, left_out = _names(select), _names(ignore)
-    _refuse_unknown((*chosen, *left_out))
-    fixing = fix or unsafe_fixes
+    selected, ignored = _names(select), _names(ignore)
+    _refuse_unknown((*selected, *ignored))
     if model is not None and manifest is not None:
         fail("`--model` and `--manifest` both say which network", "give one of them")
     if "-" in paths and len(paths) > 1:
         fail("`-` stands alone: standard input is one file")
+
+    def job(path: str) -> Job:
+        config = _config(path, selected, ignored)
+        described = config.manifest_of(path) if model is None and manifest is None else manifest
+        return Job(path, config, fix or unsafe_fixes, unsafe_fixes, model, described)
+
     try:
-        if paths == ("-",):
-            outcomes = [_standard_input(Job(stdin_filename, chosen, left_out, fixing, unsafe_fixes, model, manifest))]
-            fixing_here = fixing
-        else:
-            files = find_files(paths or (".",))
-            if not files:
-                click.echo("no `*.init` files here", err=True)
-            outcomes = list(
-                _run([Job(file, chosen, left_out, fixing, unsafe_fixes, model, manifest) for file in files])
-            )
-            fixing_here = False
+        # the fixed text of standard input has standard output for itself
+        stream = sys.stderr if paths == ("-",) and (fix or unsafe_fixes) else sys.stdout
+        results = [_standard_input(job(stdin_filename))] if paths == ("-",) else _run(_jobs(paths or (".",), job))
     except ConfigError as error:
         show(error.diagnostics, file=sys.stderr)
         raise SystemExit(2) from None
-    found = in_order([one for outcome in outcomes for one in outcome.found])
-    broken = [one for one in found if unreadable(one)]
-    found = [one for one in found if not unreadable(one)]
-    if broken:
-        show(broken, file=sys.stderr)
+    findings = in_order([finding for result in results for finding in result.findings])
+    unreadable = [finding for finding in findings if is_unreadable(finding)]
+    findings = [finding for finding in findings if not is_unreadable(finding)]
+    if unreadable:
+        show(unreadable, file=sys.stderr)
     if write_baseline is not None:
-        _write_baseline(write_baseline, found)
-        raise SystemExit(2 if broken else 0)
+        _write_baseline(write_baseline, findings)
+        raise SystemExit(2 if unreadable else 0)
     if baseline is not None:
-        found = _without_baseline(baseline, found)
-    count = sum(outcome.fixed for outcome in outcomes)
-    if count:
-        click.echo(f"fixed {count} finding{'s' * (count != 1)}", err=True)
-    stream = sys.stderr if fixing_here else sys.stdout
+        findings = _without_baseline(baseline, findings)
+    _print(findings, sum(result.count for result in results), output_format, stream)
+    raise SystemExit(2 if unreadable else 1 if findings else 0)
+
+
+def _print(findings: Sequence[Diagnostic], fixed_count: int, output_format: str, stream: IO[str]) -> None:
+    if fixed_count:
+        click.echo(f"fixed {fixed_count} finding{'s' * (fixed_count != 1)}", err=True)
     colour = coloured(stream)
-    click.echo(written(found, output_format, colour), file=stream, color=colour, nl=False)
-    raise SystemExit(2 if broken else 1 if found else 0)
+    click.echo(format_findings(findings, output_format, colour), file=stream, color=colour, nl=False)
 
 
-def _names(given: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for part in given for name in part.split(",") if name.strip())
+# ---- which lints, on which files
+
+
+def _names(lists: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in lists with commas."""
+    return tuple(name.strip() for names in lists for name in names.split(",") if name.strip())
 
 
 def _refuse_unknown(names: Iterable[str], place: str = "") -> None:
-    for name in unknown_names(names):
+    for name in sorted(set(names) - set(all_lints())):
         hint = did_you_mean(name, all_lints()) or "`initdsl list lints` shows them"
         fail(f"no lint is named `{name}`{place}", hint)
 
 
 def _explained(name: str) -> str:
     _refuse_unknown([name])
-    one = all_lints()[name]
-    return f"# {name}\n\n{one.doc.rstrip()}"
+    return f"# {name}\n\n{all_lints()[name].doc.rstrip()}"
 
 
-def _config(path: str, job: Job) -> Config:
-    config = find_config(folder_of(path))
+def _config(path: str, selected: tuple[str, ...], ignored: tuple[str, ...]) -> Config:
+    """Return the settings of a file: those of pyproject.toml, of which `--select` replaces some and `--ignore` adds some."""
+    config = find_config(os.path.dirname(os.path.abspath(path)))
     _refuse_unknown(config.names(), f" ({config.folder / 'pyproject.toml'})")
-    return with_names(config, job.select, job.ignore)
+    return replace(config, select=selected or config.select, ignore=(*config.ignore, *ignored))
 
 
-def _standard_input(job: Job) -> Outcome:
-    from initdsl.text.source import decode
+def _jobs(paths: Sequence[str], job: Callable[[str], Job]) -> list[Job]:
+    files = find_files(paths)
+    if not files:
+        click.echo("no `*.init` files here", err=True)
+    return [job(file) for file in files]
 
-    name = job.path
-    source = decode(name, sys.stdin.buffer.read(LARGEST + 1))
+
+# ---- linting them
+
+
+def _standard_input(job: Job) -> Fixed:
+    source = decode(job.path, sys.stdin.buffer.read(DEFAULT_LIMITS.file_bytes + 1))
     if isinstance(source, tuple):
-        return Outcome([Diagnostic(*source)])
-    config = _config(name, job)
-    network = _network(job, config)
+        return Fixed("", 0, [Diagnostic(*source)])
     if not job.fix:
-        return Outcome(lint_file(name, source.text, config, network))
-    done = fixed(name, source.text, config, job.unsafe, network)
-    sys.stdout.buffer.write(done.text.encode("utf-8"))
+        return Fixed(source.text, 0, lint_file(job.path, source.text, job.config, _network(job)))
+    result = fixed(job.path, source.text, job.config, job.unsafe, _network(job))
+    sys.stdout.buffer.write(result.text.encode("utf-8"))
     sys.stdout.buffer.flush()
-    return Outcome(done.left, done.count)
+    return result
 
 
-def _one(job: Job) -> Outcome:
-    config = _config(job.path, job)
-    network = _network(job, config)
-    if not job.fix:
-        return Outcome(lint_file(job.path, config=config, network=network))
-    return _fix_file(job, config, network)
+def _one(job: Job) -> Fixed:
+    if job.fix:
+        return fix_file(job.path, job.config, job.unsafe, _network(job))
+    return Fixed("", 0, lint_file(job.path, config=job.config, network=_network(job)))
 
 
-def _network(job: Job, config: Config) -> Resolve | None:
-    """The network to lint against: what the options name, else the manifest that pyproject.toml names."""
-    manifest = config.manifest_of(job.path) if job.model is None and job.manifest is None else job.manifest
-    return None if job.model is None and manifest is None else _loaded(job.model, manifest)
+def _network(job: Job) -> Resolve | None:
+    return None if job.model is None and job.manifest is None else _loaded(job.model, job.manifest)
 
 
 @lru_cache(maxsize=8)
@@ -179,37 +191,16 @@ def _loaded(model: str | None, manifest: str | None) -> Resolve:
     return against(load_model(model, meta=True) if model is not None else read_manifest(str(manifest)))
 
 
-def _fix_file(job: Job, config: Config, network: Resolve | None) -> Outcome:
-    from initdsl.text.source import decode
+def _run(jobs: Sequence[Job]) -> list[Fixed]:
+    """Do every job, in several processes where there is enough to read."""
+    cores = min(len(jobs), os.cpu_count() or 1, MOST_PROCESSES)
+    alone = any(job.fix or job.model is not None or job.manifest is not None for job in jobs)
+    if cores < 2 or alone or _size(jobs) <= WORTH_PROCESSES:
+        return list(map(_one, jobs))
+    from concurrent.futures import ProcessPoolExecutor
 
-    try:
-        before = read_whole(job.path, LARGEST)
-    except (OSError, ValueError):
-        before = b""
-    source = decode(job.path, before)
-    if isinstance(source, tuple) or not before:
-        return Outcome(lint_file(job.path, config=config, network=network))
-    done = fixed(job.path, source.text, config, job.unsafe, network)
-    if done.count:
-        mark = b"\xef\xbb\xbf" if before.startswith(b"\xef\xbb\xbf") else b""
-        try:
-            write_whole(job.path, mark + done.text.encode("utf-8"), was=before)
-        except OSError as error:
-            problem = Diagnostic("unreadable-file", str(error))
-            return Outcome([problem, *lint_file(job.path, config=config, network=network)])
-    return Outcome(done.left, done.count)
-
-
-def _run(jobs: Sequence[Job]) -> Iterator[Outcome]:
-    """Every job, in several processes where there is enough to read."""
-    cores = min(len(jobs), os.cpu_count() or 1, 16)
-    if cores > 1 and not any(job.fix or job.model or job.manifest for job in jobs) and _size(jobs) > WORTH_PROCESSES:
-        from concurrent.futures import ProcessPoolExecutor
-
-        with ProcessPoolExecutor(cores) as pool:
-            yield from pool.map(_one, jobs, chunksize=max(1, len(jobs) // (8 * cores)))
-    else:
-        yield from map(_one, jobs)
+    with ProcessPoolExecutor(cores) as pool:
+        return list(pool.map(_one, jobs, chunksize=max(1, len(jobs) // (8 * cores))))
 
 
 def _size(jobs: Sequence[Job]) -> int:
@@ -222,24 +213,22 @@ def _size(jobs: Sequence[Job]) -> int:
     return total
 
 
-def _write_baseline(path: str, found: Sequence[Diagnostic]) -> None:
-    from initdsl.linter.baseline import baseline_text
+# ---- the baseline
 
+
+def _write_baseline(path: str, findings: Sequence[Diagnostic]) -> None:
     try:
-        write_whole(path, baseline_text(found, Path(os.path.dirname(os.path.abspath(path)))).encode("utf-8"))
+        write_whole(path, baseline_text(findings, Path(os.path.dirname(os.path.abspath(path)))).encode("utf-8"))
     except OSError as error:
         fail(str(error))
-    click.echo(f"recorded {len(found)} finding{'s' * (len(found) != 1)} in {path}", err=True)
+    click.echo(f"recorded {len(findings)} finding{'s' * (len(findings) != 1)} in {path}", err=True)
 
 
-def _without_baseline(path: str, found: Sequence[Diagnostic]) -> list[Diagnostic]:
-    from initdsl.linter.baseline import BaselineError, read_baseline, without_known
-
-    known: Counter[Any] = Counter()
+def _without_baseline(path: str, findings: Sequence[Diagnostic]) -> list[Diagnostic]:
     try:
-        known = read_baseline(Path(path))
+        recorded = read_baseline(Path(path))
     except BaselineError as error:
         fail(str(error), "`--write-baseline` makes one")
     except OSError as error:
         fail(f"can't read `{path}`: {reason(error)}")
-    return without_known(found, known, Path(os.path.dirname(os.path.abspath(path))))
+    return unrecorded(findings, recorded, Path(os.path.dirname(os.path.abspath(path))))

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from initdsl.text.tables import aligned
+
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(["initializers", "recipes", "lints"]))
@@ -16,9 +18,8 @@ def command(kind: str, form: str) -> None:
     if form == "json":
         click.echo(json.dumps({"format": f"initdsl-{kind}", "version": 1, kind: rows}, indent=2))
         return
-    width = max(len(str(row.get("signature", row["name"]))) for row in rows)
-    for row in rows:
-        click.echo(f"{str(row.get('signature', row['name'])).ljust(width)}  {row['summary']}")
+    for line in aligned([(str(row.get("signature", row["name"])), str(row["summary"])) for row in rows]):
+        click.echo(line)
 
 
 def _initializers() -> list[dict[str, object]]:

@@ -37,9 +37,9 @@ def command(
     elif form == "json":
         click.echo(json.dumps(made.to_dict(), indent=2))
     elif form == "html":
-        from initdsl.reports.pages.save import html
+        from initdsl.reports.pages import plan_page
 
-        click.echo(html(made), nl=False)
+        click.echo(plan_page(made), nl=False)
     else:
         click.echo(_painted(plan_text(made, group=not ungrouped)))
     if detailed_exitcode and (made.uncovered or made.partial or made.warnings):

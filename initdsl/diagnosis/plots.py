@@ -4,67 +4,87 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .diagnosis import Diagnosis
+from .findings import Findings
 from .recorder import Layer
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["figure"]
 
 
-PANELS: tuple[tuple[str, Callable[[Layer], float | None], bool], ...] = (
-    ("std of activations", lambda one: one.std, True),
-    ("std of gradients", lambda one: one.grad_std, True),
-    ("mean cosine between samples", lambda one: one.similarity, False),
-    ("update over weight", lambda one: one.update_ratio, True),
+# curves of so many points and more are lines without marks
+MOST_MARKS = 40
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the plots: `Panel("std of activations", lambda layer: layer.std, logarithmic=True)`.
+
+    It follows the trunk and joins its points, or with `weights` shows every layer that has weights as a point.
+    """
+
+    title: str
+    value: Callable[[Layer], float | None]
+    logarithmic: bool
+    weights: bool = False
+
+
+PANELS = (
+    Panel("std of activations", lambda one: one.std, logarithmic=True),
+    Panel("std of gradients", lambda one: one.grad_std, logarithmic=True),
+    Panel("mean cosine between samples", lambda one: one.similarity, logarithmic=False),
+    Panel("update over weight", lambda one: one.update_ratio, logarithmic=True, weights=True),
 )
 
 
-def figure(made: Sequence[Diagnosis]) -> Figure:
-    """A figure of one or two diagnoses: what changes with depth, a panel each, along the trunk or all layers."""
+def figure(sides: Sequence[Findings]) -> Figure:
+    """Return a figure of one or two diagnoses: what changes with depth, a panel each.
+
+    Raises ImportError without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install initdsl[plot]") from error
 
+    first = sides[0]
     drawn = Figure(figsize=(10, 6.5), layout="constrained")
-    axes = drawn.subplots(2, 2).flat
-    for axis, (title, value, logarithmic) in zip(axes, PANELS, strict=True):
-        for number, one in enumerate(made):
-            points = [
-                (i, v)
-                for i, layer in enumerate(along(one, title))
-                if (v := value(layer)) is not None and math.isfinite(v)
-            ]
-            if logarithmic:
-                points = [(i, v) for i, v in points if v > 0]
-            if points:
-                axis.plot(
-                    *zip(*points, strict=True),
-                    marker="o" if len(points) < 40 or title == PANELS[3][0] else "",
-                    ms=3,
-                    label=one.title,
-                    ls="" if title == PANELS[3][0] else ("-", "--")[number % 2],
-                )
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel(
-            f"{made[0].trunk.cls if made[0].trunk and title != PANELS[3][0] else 'layer'}, in order", fontsize=8
-        )
-        if logarithmic and axis.lines:
-            axis.set_yscale("log")
-        axis.grid(alpha=0.3)
-    if len(made) > 1:
+    for axes, panel in zip(drawn.subplots(2, 2).flat, PANELS, strict=True):
+        _draw(axes, panel, sides)
+    if len(sides) > 1:
         handles, labels = drawn.axes[0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=2)
-    drawn.suptitle(f"{made[0].net}: {made[0].title}" if len(made) == 1 else made[0].net)
+    drawn.suptitle(f"{first.net}: {first.title}" if len(sides) == 1 else first.net)
     return drawn
 
 
-def along(one: Diagnosis, title: str) -> Sequence[Layer]:
-    """The layers a panel follows: those with weights for updates, else the trunk."""
-    if title == PANELS[3][0]:
-        return [layer for layer in one.layers if layer.update_ratio is not None]
-    return one.trunk.layers if one.trunk is not None else one.layers
+def _draw(axes: Axes, panel: Panel, sides: Sequence[Findings]) -> None:
+    for side, style in zip(sides, ("-", "--"), strict=False):
+        points = _points(panel, side)
+        if points:
+            marked = panel.weights or len(points) < MOST_MARKS
+            line = "" if panel.weights else style
+            axes.plot(*zip(*points, strict=True), marker="o" if marked else "", ms=3, label=side.title, ls=line)
+    trunk = sides[0].trunk
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xlabel(f"{trunk.cls if trunk and not panel.weights else 'layer'}, in order", fontsize=8)
+    if panel.logarithmic and axes.lines:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+
+
+def _points(panel: Panel, side: Findings) -> list[tuple[int, float]]:
+    """Return the finite values of a panel by the place of their layer; on a logarithmic scale the positive ones."""
+    points = [(i, value) for i, layer in enumerate(_along(panel, side)) if (value := panel.value(layer)) is not None]
+    return [(i, v) for i, v in points if math.isfinite(v) and (v > 0 or not panel.logarithmic)]
+
+
+def _along(panel: Panel, side: Findings) -> Sequence[Layer]:
+    if panel.weights:
+        return [layer for layer in side.layers if layer.update_ratio is not None]
+    return side.layers if side.trunk is None else side.trunk.layers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initdsl.filling.random_state import everything_unmoved
+from initdsl.filling.random_state import everything_unmoved, isolated
 from initdsl.language.rules.loader import Rules
 from initdsl.network.wrappers import unwrap
 from initdsl.planning.make import plan
@@ -59,9 +59,8 @@ def diagnose(
         if seed is not None:
             torch.manual_seed(seed)
         # drawn first, so that other rules get the same input; and put back, so that rules draw what they do in `apply`
-        state = torch.random.get_rng_state()
-        noise = int(torch.randint(2**62, ()))
-        torch.random.set_rng_state(state)
+        with isolated(None):
+            noise = int(torch.randint(2**62, ()))
         copied = _copy(net)
         name = _filled(copied, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
         torch.manual_seed(noise)
@@ -69,7 +68,7 @@ def diagnose(
         step = OPTIMIZERS[optimizer]
         layers = passes(copied, inputs, loss, lambda parameters: step(parameters, lr=learning_rate))
     said = f"{optimizer}, learning rate {learning_rate:g}"
-    return Diagnosis(layers, name, type(net).__name__, str(inputs), said)
+    return Diagnosis(tuple(layers), name, type(net).__name__, str(inputs), said)
 
 
 def _filled(net: nn.Module, rules: Rules | None, **options: Any) -> str | None:
@@ -123,16 +122,14 @@ def _inputs(net: nn.Module, sample: Any, shape: Sequence[int] | None) -> Inputs:
     for inputs in tried:
         handles, inside = _watch(net)
         buffers = [(b, b.detach().clone()) for b in net.buffers()]
-        state = torch.random.get_rng_state()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), isolated(None):
                 net(*inputs.args, **inputs.kwargs)
             return inputs
         except Exception as error:
             if problem is None:
                 problem, last, running = error, inputs, list(inside)
         finally:
-            torch.random.set_rng_state(state)
             for handle in handles:
                 handle.remove()
             for buffer, values in buffers:

@@ -6,14 +6,10 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from initdsl.text.wording import number
 
 from .recorder import Layer
-
-if TYPE_CHECKING:
-    from .diagnosis import Diagnosis
 
 __all__ = [
     "NOTED_DEAD",
@@ -26,29 +22,18 @@ __all__ = [
     "exceeded",
     "factor",
     "trunk_of",
-    "verdict",
+    "verdict_on",
 ]
 
 
-# what is worth a word in the verdict
-NOTED_GROWTH = 10.0
-
-
-NOTED_DEAD = 0.25
-
-
-NOTED_SATURATED = 0.5
-
-
-NOTED_SIMILARITY = 0.95
-
-
-NOTED_UPDATE = 0.3
+# what is worth a word in the verdict: a factor over the whole depth, shares of a layer's units and values, the mean
+# cosine of its samples, the first update over the weight
+NOTED_GROWTH, NOTED_DEAD, NOTED_SATURATED, NOTED_SIMILARITY, NOTED_UPDATE = 10.0, 0.25, 0.5, 0.95, 0.3
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """The layers of one kind that follow each other: where depth is counted.
+    """The layers of one kind that follow each other, along which depth is counted: `Trunk("Block", (layer, layer, ...))`.
 
     `growth` is the factor from the first of them to the last of the root mean square of what they put out, `grad_growth`
     that of the gradient on its way back, from the last to the first; nan where one of them is not finite or 0.
@@ -72,6 +57,11 @@ class Trunk:
     @property
     def grad_per_layer(self) -> float:
         return float(self.grad_growth ** (1 / (len(self.layers) - 1)))
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether a gradient got back to one of them."""
+        return any(math.isfinite(layer.grad_rms) for layer in self.layers)
 
 
 def _ratio(a: float, b: float) -> float:
@@ -116,15 +106,16 @@ class Limits:
 # ---- depth
 
 
-# a number at the end of a step of a name: `layers.3`, `encoder_layer_3`, `layer3.0`
+# layers of so many and fewer, whose outputs differ in shape, are the stages of a network and not its blocks
 MOST_STAGES = 6
 
 
+# a number at the end of a step of a name: `layers.3`, `encoder_layer_3`, `layer3.0`
 NUMBERED = re.compile(r"\d+(?=\.|\Z)")
 
 
 def trunk_of(layers: Sequence[Layer]) -> Trunk | None:
-    """The repeated layers along which depth is counted; where there are none, the layers with weight matrices.
+    """Return the repeated layers along which depth is counted; where there are none, the layers with weight matrices.
 
     Repeated are at least three modules of modules of one class whose names differ in numbers. Of several such groups
     it is the one with the most weights; a few stages, whose outputs differ in shape, give way to the blocks in them.
@@ -141,11 +132,9 @@ def trunk_of(layers: Sequence[Layer]) -> Trunk | None:
     key = max(repeated, key=weights, default=None)
     while key is not None:
         group = repeated[key]
-        inner = [
-            k for k in repeated
-            if len(group) <= MOST_STAGES and k[0].startswith(f"{key[0]}.") and len(repeated[k]) > len(group) and len({o.shape for o in group}) > 1
-        ]  # fmt: skip
-        if not inner:
+        stages = len(group) <= MOST_STAGES and len({layer.shape for layer in group}) > 1
+        inner = [k for k in repeated if k[0].startswith(f"{key[0]}.") and len(repeated[k]) > len(group)]
+        if not (stages and inner):
             return Trunk(key[1], tuple(group))
         key = max(inner, key=weights)
     weighted = [layer for layer in layers if layer.weighted and layer.cls != "Embedding"]
@@ -159,7 +148,7 @@ def trunk_of(layers: Sequence[Layer]) -> Trunk | None:
 
 
 def factor(value: float) -> str:
-    """A factor as one says it: `0.83`, `3.2`, `1e-4`."""
+    """Return a factor as one says it: `0.83`, `3.2`, `1e-4`."""
     if not math.isfinite(value):
         return str(value)
     if value == 0:
@@ -170,117 +159,142 @@ def factor(value: float) -> str:
     return f"{mantissa}e{int(power)}"
 
 
-def _changes(what: str, per: float, total: float, count: int) -> Remark:
-    name = what
-    plural = f"{count} layers"
-    if not math.isfinite(total) or total == 0:
-        return Remark(name, "warning", f"{what} vanish or are not finite within {plural}")
-    if max(total, 1 / total) < 1.5:
-        return Remark(name, "fine", f"{what} keep their size; {plural}: {factor(total)}")
-    word = "grow" if total > 1 else "shrink"
-    severity = "warning" if max(total, 1 / total) > NOTED_GROWTH else "fine"
-    near = factor(per) if abs(per - 1) > 0.05 else f"{per:.3g}"
-    return Remark(name, severity, f"{what} {word} {near} a layer; {plural}: {factor(total)}")
+def verdict_on(layers: Sequence[Layer], trunk: Trunk | None, optimizer: str) -> tuple[Remark, ...]:
+    """Return what layers show, a sentence each: what is not finite, size with depth, units, collapse, updates."""
+    remarks = [
+        *_not_finite(layers),
+        *_with_depth(trunk),
+        *_dead_and_saturated(layers),
+        *_collapse(layers if trunk is None else trunk.layers),
+        *_symmetric(layers),
+        *_updates(layers, optimizer),
+    ]
+    return tuple(remarks) or (Remark("nothing", "fine", "nothing stands out; no two layers to compare"),)
 
 
-def verdict(made: Diagnosis) -> Iterator[Remark]:
-    layers = made.layers
-    broken = [layer for layer in layers if layer.nonfinite]
-    if broken:
-        yield Remark("not-finite", "warning", f"activations are not finite from `{broken[0].name}` on")
-    behind = [layer for layer in layers if layer.grad_nonfinite]
-    if behind:
-        yield Remark("not-finite", "warning", f"gradients are not finite from `{behind[-1].name}` back")
-    beyond = [layer for layer in layers if layer.beyond]
-    if beyond:
-        yield Remark(
-            "zero-output", "fine",
-            f"no gradient gets behind `{beyond[0].beyond}`, which starts at 0: gradients are measured from before it on, "
-            "as they are once it has moved",
-        )  # fmt: skip
-    trunk = made.trunk
+def _not_finite(layers: Sequence[Layer]) -> Iterator[Remark]:
+    broken = next((layer for layer in layers if layer.nonfinite), None)
+    if broken is not None:
+        yield Remark("not-finite", "warning", f"activations are not finite from `{broken.name}` on")
+    behind = next((layer for layer in reversed(layers) if layer.grad_nonfinite), None)
+    if behind is not None:
+        yield Remark("not-finite", "warning", f"gradients are not finite from `{behind.name}` back")
+    silent = next((layer.beyond for layer in layers if layer.beyond), None)
+    if silent is not None:
+        text = (
+            f"no gradient gets behind `{silent}`, which starts at 0: gradients are measured from before it on, "
+            "as they are once it has moved"
+        )
+        yield Remark("zero-output", "fine", text)
+
+
+def _with_depth(trunk: Trunk | None) -> Iterator[Remark]:
     if trunk is not None:
-        count = len(trunk.layers)
-        yield _changes("activations", trunk.per_layer, trunk.growth, count)
-        if any(math.isfinite(layer.grad_rms) for layer in trunk.layers):
-            yield _changes("gradients", trunk.grad_per_layer, trunk.grad_growth, count)
-    yield from _worst(
-        layers, lambda one: one.dead, NOTED_DEAD, "dead-units",
-        lambda one, value: f"{value:.0%} of the units {'before' if one.weighted else 'of'} `{one.name}` are 0 for every sample",
-    )  # fmt: skip
-    yield from _worst(
-        layers, lambda one: one.saturated, NOTED_SATURATED, "saturation",
-        lambda one, value: f"{value:.0%} of the values of `{one.name}` lie where {one.function} is flat",
-    )  # fmt: skip
-    yield from _collapse(made)
+        yield _change("activations", trunk.per_layer, trunk.growth, len(trunk.layers))
+        if trunk.has_gradients:
+            yield _change("gradients", trunk.grad_per_layer, trunk.grad_growth, len(trunk.layers))
+
+
+def _change(signal: str, per_layer: float, total: float, count: int) -> Remark:
+    """Return how activations or gradients change with depth, by the factor of one layer and that of all of them."""
+    if not math.isfinite(total) or total == 0:
+        return Remark(signal, "warning", f"{signal} vanish or are not finite within {count} layers")
+    if max(total, 1 / total) < 1.5:
+        return Remark(signal, "fine", f"{signal} keep their size; {count} layers: {factor(total)}")
+    verb = "grow" if total > 1 else "shrink"
+    severity = "warning" if max(total, 1 / total) > NOTED_GROWTH else "fine"
+    step = factor(per_layer) if abs(per_layer - 1) > 0.05 else f"{per_layer:.3g}"
+    return Remark(signal, severity, f"{signal} {verb} {step} a layer; {count} layers: {factor(total)}")
+
+
+def _dead_and_saturated(layers: Sequence[Layer]) -> Iterator[Remark]:
+    worst = _worst(layers, lambda one: one.dead, NOTED_DEAD)
+    if worst is not None:
+        share, layer, others = worst
+        units = f"the units {'before' if layer.weighted else 'of'} `{layer.name}`"
+        yield Remark("dead-units", "warning", f"{share:.0%} of {units} are 0 for every sample{others}")
+    worst = _worst(layers, lambda one: one.saturated, NOTED_SATURATED)
+    if worst is not None:
+        share, layer, others = worst
+        text = f"{share:.0%} of the values of `{layer.name}` lie where {layer.function} is flat{others}"
+        yield Remark("saturation", "warning", text)
+
+
+def _updates(layers: Sequence[Layer], optimizer: str) -> Iterator[Remark]:
+    worst = _worst(layers, lambda one: one.update_ratio if one.update_ratio != math.inf else None, NOTED_UPDATE)
+    if worst is not None:
+        ratio, layer, others = worst
+        text = f"the first update of `{layer.name}` is {factor(ratio)} times its weight ({optimizer}){others}"
+        yield Remark("update-ratio", "warning", text)
+
+
+def _worst(
+    layers: Sequence[Layer], value: Callable[[Layer], float | None], limit: float
+) -> tuple[float, Layer, str] | None:
+    """Return the largest value above a limit, its layer, and how many more there are in words; None where none is."""
+    over = [(v, layer) for layer in layers if (v := value(layer)) is not None and v > limit]
+    if not over:
+        return None
+    worst, layer = max(over, key=lambda pair: pair[0])
+    return worst, layer, f"; {len(over) - 1} more layers are above {limit:g}" if len(over) > 1 else ""
+
+
+def _symmetric(layers: Sequence[Layer]) -> Iterator[Remark]:
     alike = [layer for layer in layers if layer.symmetric]
     if alike:
         worst = max(alike, key=lambda one: (one.symmetric or 0) / (one.units or 1))
         others = f", and in {len(alike) - 1} more layers" if len(alike) > 1 else ""
-        yield Remark(
-            "symmetric-units", "warning",
+        text = (
             f"{worst.symmetric} of {worst.units} units of `{worst.name}` have the weights and gradients of another one, "
-            f"and training keeps them alike{others}",
-        )  # fmt: skip
-    yield from _worst(
-        layers, lambda one: one.update_ratio if one.update_ratio != math.inf else None, NOTED_UPDATE, "update-ratio",
-        lambda one, value: f"the first update of `{one.name}` is {factor(value)} times its weight ({made.optimizer})",
-    )  # fmt: skip
+            f"and training keeps them alike{others}"
+        )
+        yield Remark("symmetric-units", "warning", text)
 
 
-def _worst(
-    layers: Sequence[Layer], value: Callable[[Layer], float | None], limit: float, name: str,
-    text: Callable[[Layer, float], str],
-) -> Iterator[Remark]:  # fmt: skip
-    found = [(value(layer), layer) for layer in layers]
-    over = [(v, layer) for v, layer in found if v is not None and v > limit]
-    if over:
-        worst, layer = max(over, key=lambda pair: pair[0])
-        others = f"; {len(over) - 1} more layers are above {limit:g}" if len(over) > 1 else ""
-        yield Remark(name, "warning", text(layer, worst) + others)
-
-
-def _collapse(made: Diagnosis) -> Iterator[Remark]:
-    """Rank collapse: different samples come out alike, having gone in different."""
-    of = made.trunk.layers if made.trunk is not None else made.layers
-    seen = [layer for layer in of if layer.similarity is not None and layer.rows > 2]
-    if len(seen) < 2 or seen[-1].similarity is None or seen[0].similarity is None:
+def _collapse(layers: Sequence[Layer]) -> Iterator[Remark]:
+    """Yield rank collapse: different samples come out alike, having gone in different."""
+    compared = [(layer, layer.similarity) for layer in layers if layer.similarity is not None and layer.rows > 2]
+    if len(compared) < 2:
         return
-    last, first = seen[-1], seen[0]
-    assert last.similarity is not None
-    assert first.similarity is not None
-    if last.similarity > NOTED_SIMILARITY and last.similarity > first.similarity:
+    (first, before), (last, after) = compared[0], compared[-1]
+    if after > NOTED_SIMILARITY and after > before:
         rank = f"; their rank is {last.rank:.2g} of {min(last.rows, last.shape[-1])}" if last.rank is not None else ""
-        yield Remark(
-            "rank-collapse", "warning",
-            f"samples come out alike: their mean cosine goes from {first.similarity:.2f} in `{first.name}` to "
-            f"{last.similarity:.2f} in `{last.name}`{rank}",
-        )  # fmt: skip
+        text = (
+            f"samples come out alike: their mean cosine goes from {before:.2f} in `{first.name}` to "
+            f"{after:.2f} in `{last.name}`{rank}"
+        )
+        yield Remark("rank-collapse", "warning", text)
 
 
-def exceeded(made: Diagnosis, limits: Limits) -> Iterator[str]:
-    if any(layer.nonfinite or layer.grad_nonfinite for layer in made.layers):
+# ---- limits
+
+
+def exceeded(layers: Sequence[Layer], trunk: Trunk | None, limits: Limits) -> Iterator[str]:
+    """Yield what goes beyond the limits, in words."""
+    if any(layer.nonfinite or layer.grad_nonfinite for layer in layers):
         yield "there are values that are not finite"
-    trunk = made.trunk
     if limits.growth is not None:
-        if trunk is None:
-            yield "growth: there are no repeated layers along which to measure it"
-        else:
-            grads = any(math.isfinite(layer.grad_rms) for layer in trunk.layers)
-            for what, total in (("activations", trunk.growth), *((("gradients", trunk.grad_growth),) if grads else ())):
-                if not (total and max(total, 1 / total) <= limits.growth):
-                    yield f"growth: {what} change by {factor(total)} over {len(trunk.layers)} layers, beyond {limits.growth:g}"
-    for name, limit in (
-        ("dead", limits.dead), ("saturated", limits.saturated), ("similarity", limits.similarity),
-        ("update_ratio", limits.update_ratio),
-    ):  # fmt: skip
+        yield from _beyond_growth(trunk, limits.growth)
+    values: tuple[tuple[str, float | None, Callable[[Layer], float | None]], ...] = (
+        ("dead", limits.dead, lambda one: one.dead),
+        ("saturated", limits.saturated, lambda one: one.saturated),
+        ("similarity", limits.similarity, lambda one: one.similarity),
+        ("update ratio", limits.update_ratio, lambda one: one.update_ratio),
+    )
+    for name, limit, value in values:
         if limit is None:
             continue
-        over = [
-            (value, layer.name)
-            for layer in made.layers
-            if (value := getattr(layer, name)) is not None and not value <= limit
-        ]
+        over = [(v, layer.name) for layer in layers if (v := value(layer)) is not None and not v <= limit]
         if over:
-            value, layer_name = max(over)
-            yield f"{name.replace('_', ' ')}: {factor(value)} in `{layer_name}`, above {limit:g} ({len(over)} layers)"
+            largest, layer_name = max(over)
+            yield f"{name}: {factor(largest)} in `{layer_name}`, above {limit:g} ({len(over)} layers)"
+
+
+def _beyond_growth(trunk: Trunk | None, limit: float) -> Iterator[str]:
+    if trunk is None:
+        yield "growth: there are no repeated layers along which to measure it"
+        return
+    changes = [("activations", trunk.growth), *([("gradients", trunk.grad_growth)] if trunk.has_gradients else [])]
+    for signal, total in changes:
+        if not (total and max(total, 1 / total) <= limit):
+            yield f"growth: {signal} change by {factor(total)} over {len(trunk.layers)} layers, beyond {limit:g}"

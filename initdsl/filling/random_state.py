@@ -1,4 +1,4 @@
-"""The random states of torch, numpy and Python: kept, seeded, put back."""
+"""The global random states of torch, numpy and Python: kept, seeded, put back."""
 
 from __future__ import annotations
 
@@ -6,52 +6,72 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from initdsl import streams
 
-__all__ = ["everything_unmoved", "isolated", "unmoved"]
+__all__ = ["RandomStates", "everything_unmoved", "isolated", "put_back", "random_states", "unmoved"]
+
+
+# what sets a generator's state, and the state it had
+RandomStates = list[tuple[Callable[[Any], object], Any]]
+
+
+class _Generator(NamedTuple):
+    """A global generator of the CPU: how its state is read, set and compared."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+    equal: Callable[[Any, Any], bool]
+
+
+def _generators() -> list[_Generator]:
+    """Return the global generators of torch and Python, and numpy's if it is there."""
+    generators = [
+        _Generator(torch.random.get_rng_state, torch.random.set_rng_state, torch.equal),
+        _Generator(random.getstate, random.setstate, lambda a, b: a == b),
+    ]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "random"):
+        read = lambda: numpy.random.get_state(legacy=False)  # noqa: E731
+        generators.append(_Generator(read, numpy.random.set_state, _same_numpy_state))
+    return generators
+
+
+def _same_numpy_state(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a["state"]["pos"] == b["state"]["pos"] and bool((a["state"]["key"] == b["state"]["key"]).all())
+
+
+def random_states(cuda: bool = False) -> RandomStates:
+    """Return the states of all global generators of the CPU; with `cuda`, where there is one, those of CUDA's too."""
+    states: RandomStates = [(generator.write, generator.read()) for generator in _generators()]
+    if cuda and torch.cuda.is_available():
+        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    return states
+
+
+def put_back(states: RandomStates) -> None:
+    """Set the generators to the states they had."""
+    for write, state in states:
+        write(state)
 
 
 @contextmanager
 def everything_unmoved() -> Iterator[None]:
     """Put all random states back afterwards: torch's on every device, Python's, numpy's."""
-    import numpy
-
-    states = random.getstate(), numpy.random.get_state()
+    states = random_states(cuda=True)
     try:
-        with torch.random.fork_rng():
-            yield
+        yield
     finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])
-
-
-def states() -> list[tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any, Any], bool]]]:
-    """`(read, write, equal)` for the state of every global generator of the CPU: torch, Python, numpy if it is there."""
-    import torch
-
-    found: list[Any] = [
-        (torch.random.get_rng_state, torch.random.set_rng_state, torch.equal),
-        (random.getstate, random.setstate, lambda a, b: a == b),
-    ]
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "random"):
-        found.append((
-            lambda: numpy.random.get_state(legacy=False), numpy.random.set_state,
-            lambda a, b: a["state"]["pos"] == b["state"]["pos"] and bool((a["state"]["key"] == b["state"]["key"]).all()),
-        ))  # fmt: skip
-    return found
+        put_back(states)
 
 
 @contextmanager
 def isolated(key: streams.StreamKey | None) -> Iterator[None]:
-    """Seed the global generators from a key (or leave them running), and put them back afterwards."""
-    import torch
-
-    saved = [(write, read()) for read, write, _ in states()]
+    """Seed the global generators of the CPU from a key (or leave them running), and put them back afterwards."""
+    states = random_states()
     try:
         if key is not None:
             seed = streams.generator(key).initial_seed()
@@ -61,17 +81,16 @@ def isolated(key: streams.StreamKey | None) -> Iterator[None]:
                 sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
         yield
     finally:
-        for write, state in saved:
-            write(state)
+        put_back(states)
 
 
 @contextmanager
-def unmoved(name: str) -> Iterator[None]:
-    """Refuse a function that draws from a global generator; the executor puts that back with everything else."""
-    before = [(read, read(), equal) for read, _, equal in states()]
+def unmoved() -> Iterator[None]:
+    """Refuse a function that draws from a global generator; whoever fills puts that back with everything else."""
+    states = [(generator, generator.read()) for generator in _generators()]
     yield
-    for read, state, equal in before:
-        if not equal(state, read()):
+    for generator, state in states:
+        if not generator.equal(state, generator.read()):
             raise RuntimeError(
                 "it drew from a global generator, which a seed does not reach: draw from its argument `generator`"
             )

@@ -111,7 +111,7 @@ class Seeded:
         extra = {}
         if initializer.takes_generator:
             extra["generator"] = streams.generator(streams.key(self.seed, name, number), piece.device)
-        with unmoved(initializer.name):
+        with unmoved():
             return initializer.function(piece, **arguments, **extra)
 
     # ---- defaults

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from torch import nn
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 from .boxes import memory_of
+from .random_state import RandomStates, put_back, random_states
 
 if TYPE_CHECKING:
     from initdsl.network.description import Network
@@ -62,19 +61,11 @@ class Backup:
     def __init__(self) -> None:
         self.values: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = {}
         self.dicts: dict[int, tuple[nn.Module, dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
-        self.states: list[Callable[[], Any]] = []
+        self.states: RandomStates = []
 
     def random_states(self) -> None:
-        torch_state = torch.random.get_rng_state()
-        python_state = random.getstate()
-        self.states = [lambda: torch.random.set_rng_state(torch_state), lambda: random.setstate(python_state)]
-        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            cuda_states = torch.cuda.get_rng_state_all()
-            self.states.append(lambda: torch.cuda.set_rng_state_all(cuda_states))
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and hasattr(numpy, "random"):
-            numpy_state = numpy.random.get_state()
-            self.states.append(lambda: numpy.random.set_state(numpy_state))
+        # a CUDA that nothing has used yet is not started for this
+        self.states = random_states(cuda=torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
     def save(self, tensors: list[torch.Tensor]) -> None:
         for tensor in tensors:
@@ -107,8 +98,7 @@ class Backup:
                     tensor.set_(place)  # type: ignore[call-overload]
                 if tensor.requires_grad != requires_grad:
                     tensor.requires_grad_(requires_grad)
-        for state in self.states:
-            state()
+        put_back(self.states)
 
 
 def _distinct(tensor: torch.Tensor) -> torch.Tensor:

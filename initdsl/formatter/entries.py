@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from initdsl.language.syntax.parse import Memory, Unit
+from initdsl.language.syntax.parse import ParseCache, Unit
 from initdsl.text.wording import cell_width
 
 from .lines import CONTINUATION, INDENT, WIDTH, Lines
@@ -23,7 +23,7 @@ class LaidOut:
     """
 
     def __init__(self) -> None:
-        self.before, self.after = Memory(), Memory()
+        self.before, self.after = ParseCache(), ParseCache()
         self.layouts: dict[tuple[str, int], _Layout] = {}
         self.equal: set[tuple[str, str]] = set()  # statements found to mean the same
 

@@ -61,13 +61,13 @@ def _without_bom(source: Source) -> Source:
 
 def _laid_out(source: Source, known: LaidOut | None = None) -> list[Entry]:
     known = known or LaidOut()
-    units, problems = read_units(source, memory=known.before)
+    units, problems = read_units(source, cache=known.before)
     if problems:
         raise ParseError(problems)
     entries = Reader(source.text, known).entries(units)
     align(entries)
     again = Source(source.name, _render(entries))
-    again_units, problems = read_units(again, memory=known.after)
+    again_units, problems = read_units(again, cache=known.after)
     if problems:  # a text just below the size limit may be longer once it is laid out
         raise ParseError(problems)
     if not _same(source.text, units, again.text, again_units, known):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lark import Token
 
-from initdsl.language.syntax.state import CLOSERS, OPENERS
+from initdsl.language.syntax.grammar import CLOSERS, OPENERS, continuing
 from initdsl.text.wording import cell_width
 
 __all__ = [
@@ -35,11 +35,8 @@ NOT_AFTER = frozenset(("LPAR", "LPAR_GLUED", "LSQB", "LSQB_GLUED", "DOT", "DOT_F
 OPERATORS = frozenset(("DRAW", "SET", "EDIT"))
 
 
-BETWEEN = frozenset(("PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR"))
-
-
-# a plus or minus behind one of these, or behind nothing, has one operand
-BEFORE_UNARY = OPERATORS | NOT_AFTER | BETWEEN | {"COMMA", "COLON", "LBRACE", "NOT"}
+# a plus or minus behind one of these, behind an operator of an expression, or behind nothing, has one operand
+BEFORE_UNARY = OPERATORS | NOT_AFTER | {"COLON", "LBRACE"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,8 @@ class Grouper:
         self.at += 1
         kind = piece.kind
         piece.space = self.spaced(kind, context)
-        self.unary = kind in ("PLUS", "MINUS") and (self.previous in BEFORE_UNARY or not self.previous)
+        before = self.previous
+        self.unary = kind in ("PLUS", "MINUS") and (not before or before in BEFORE_UNARY or before in continuing())
         self.previous = kind
         return piece
 

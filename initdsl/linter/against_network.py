@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from initdsl.network.description import Network
     from initdsl.planning.plan import Plan
 
-__all__ = ["Resolve", "against"]
+__all__ = ["Resolve", "Resolved", "against"]
 
 
-def against(net: Any) -> Resolve:
-    """What resolves a rule set against `net`: an `nn.Module` or a described network."""
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a rule set comes to on a network: its plan, `None` where there can be none, and what is wrong with it."""
+
+    plan: Plan | None
+    findings: tuple[Diagnostic, ...]
+
+
+class Resolve(Protocol):
+    """A function that resolves rule sets against one network; see `against`."""
+
+    def __call__(self, rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
+        """Return what the rules come to. `initializers` are names that Python code registers, and this process lacks."""
+
+
+def against(net: nn.Module | Network) -> Resolve:
+    """Return the function that resolves a rule set against `net`, an `nn.Module` or a described network."""
     from initdsl.network.describe import describe
     from initdsl.network.description import Network
 
-    network: Network = net if isinstance(net, Network) else describe(net)[0]
+    network = net if isinstance(net, Network) else describe(net)[0]
 
-    def resolved(rules: RuleSet, initializers: Collection[str] = ()) -> tuple[Plan | None, list[Diagnostic]]:
+    def resolve(rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
         from initdsl.initializers import default_registry
         from initdsl.planning.resolve import Resolver
 
         resolver = Resolver(rules, network, default_registry(), {})
         plan = resolver.plan(None, None, False)
-        found = [d for d in resolver.problems if not (d.name == "unknown-initializer" and _registered(d, initializers))]
-        # what a plan notes is worth a finding
+        problems = [problem for problem in resolver.problems if not _is_registered(problem, initializers)]
+        # what a plan only notes is worth a finding
         notes = [replace(note, severity="warning") for note in resolver.notes]
-        return (None if resolver.problems else plan), [*found, *resolver.warnings, *notes]
+        return Resolved(None if resolver.problems else plan, (*problems, *resolver.warnings, *notes))
 
-    return resolved
-
-
-def _registered(finding: Diagnostic, names: Collection[str]) -> bool:
-    return any(f"`{name}`" in finding.message for name in names)
+    return resolve
 
 
-# resolves a rule set against a network, given the names of initializers that Python code registers: the plan (`None`
-# where there is none), and what is wrong
-Resolve = Callable[[RuleSet, Collection[str]], tuple[Any, Iterable[Diagnostic]]]
+def _is_registered(problem: Diagnostic, names: Collection[str]) -> bool:
+    return problem.name == "unknown-initializer" and any(f"`{name}`" in problem.message for name in names)

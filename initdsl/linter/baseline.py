@@ -12,9 +12,12 @@ from typing import Any
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.files import read_whole
 
-__all__ = ["BaselineError", "baseline_text", "read_baseline", "without_known"]
+from .formats import line_text
+
+__all__ = ["BaselineError", "baseline_text", "read_baseline", "unrecorded"]
 
 
+# what makes a finding the same one later: its file, its name and the text of its line, wherever that moved
 Key = tuple[str, str, str]
 
 
@@ -25,16 +28,9 @@ class BaselineError(ValueError):
     """The file is no baseline."""
 
 
-def key(found: Diagnostic, folder: Path) -> Key:
-    """What makes a finding the same one later: its file, its name and the text of its line, wherever that moved."""
-    file = os.path.relpath(found.file or "", folder).replace(os.sep, "/")
-    line = found.source.line(found.line).strip() if found.source is not None and found.line else ""
-    return (file, found.name, line)
-
-
 def baseline_text(findings: Iterable[Diagnostic], folder: Path) -> str:
-    """The baseline that knows these findings, as JSON; files relative to `folder`."""
-    counted = Counter(key(found, folder) for found in findings)
+    """Return the baseline that records these findings, as JSON; files are relative to `folder`."""
+    counted = Counter(_key(finding, folder) for finding in findings)
     entries = [
         {"file": file, "name": name, "line": line, "count": count}
         for (file, name, line), count in sorted(counted.items())
@@ -43,26 +39,31 @@ def baseline_text(findings: Iterable[Diagnostic], folder: Path) -> str:
 
 
 def read_baseline(path: Path) -> Counter[Key]:
-    """The findings a baseline knows. Raises BaselineError or OSError."""
+    """Return the findings a baseline records, counted. Raises BaselineError or OSError."""
     try:
         stored: Any = json.loads(read_whole(path, LARGEST))
         if stored["version"] != 1:
             raise BaselineError(f"`{path}` is a baseline of version {stored['version']!r:.20}, this reads version 1")
         return Counter({(e["file"], e["name"], e["line"]): int(e["count"]) for e in stored["findings"]})
-    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, BaselineError):
-            raise
+    except BaselineError:
+        raise
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
         raise BaselineError(f"`{path}` is not a baseline") from None
 
 
-def without_known(findings: Sequence[Diagnostic], known: Counter[Key], folder: Path) -> list[Diagnostic]:
-    """The findings a baseline does not know; of several alike, those beyond its count."""
-    left = Counter(known)
+def unrecorded(findings: Sequence[Diagnostic], recorded: Counter[Key], folder: Path) -> list[Diagnostic]:
+    """Return the findings a baseline does not record; of several alike, those beyond its count."""
+    remaining = Counter(recorded)
     fresh = []
-    for found in findings:
-        one = key(found, folder)
-        if left[one] > 0:
-            left[one] -= 1
+    for finding in findings:
+        key = _key(finding, folder)
+        if remaining[key] > 0:
+            remaining[key] -= 1
         else:
-            fresh.append(found)
+            fresh.append(finding)
     return fresh
+
+
+def _key(finding: Diagnostic, folder: Path) -> Key:
+    file = os.path.relpath(finding.file or "", folder).replace(os.sep, "/")
+    return (file, finding.name, line_text(finding))

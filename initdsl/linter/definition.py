@@ -1,4 +1,4 @@
-"""What a lint is: a documented module in `lints/` with one function, `check`.
+"""What a lint is: a documented module in `lints/` with one name, `check`.
 
 What only a network brings to light is mostly found by the resolver. Such a finding has its file in `lints/` too, whose
 `check` is `by_resolver(...)`.
@@ -12,45 +12,67 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
 from initdsl.text.diagnostic import Diagnostic, Severity
 
 from .file import File
 
-__all__ = ["SECTIONS", "Lint", "all_lints", "by_resolver", "lint", "lint_names"]
+if TYPE_CHECKING:
+    from initdsl.planning.plan import Plan
+
+    from .suppressions import Suppressions
+
+__all__ = ["SECTIONS", "Check", "Lint", "all_lints", "by_resolver", "lint", "lint_names"]
 
 
 Needs = Literal["file", "network", "resolver", "suppressions"]
 
 
-Check = Callable[..., Iterator[Diagnostic]]
+Findings = Callable[..., Iterator[Diagnostic]]
 
 
 SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead")
 
 
-@dataclass(frozen=True)
-class Lint:
-    """One lint: its name, its documentation, and the function that looks for it.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a lint looks for its findings: `Check(find, "error", needs="file")`.
 
-    `needs` says what `check` takes after the file: nothing, the network's plan, or the file's suppressions. Where it is
-    the resolver, which finds this itself, nothing calls `check`.
+    `needs` says what `find` takes after the file: nothing, the network's plan, or the file's suppressions. What the
+    resolver finds itself nothing looks for: `find` is never called.
     """
+
+    find: Findings
+    severity: Severity = "warning"
+    needs: Needs = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """One lint: its name (`zero-std`), its documentation, and how it looks for findings."""
 
     name: str
     doc: str
     check: Check
-    severity: Severity = "warning"
-    needs: Needs = "file"
 
-    def run(self, file: File, *given: Any) -> Iterator[Diagnostic]:
-        """The findings of this lint, under its name."""
-        for found in self.check(file, *given):
-            yield replace(found, name=self.name, severity=self.severity)
+    @property
+    def severity(self) -> Severity:
+        """How grave its findings are."""
+        return self.check.severity
 
-    @cached_property
+    @property
+    def needs(self) -> Needs:
+        """What it looks at beside the file; see `Check`."""
+        return self.check.needs
+
+    def run(self, file: File, *needed: Plan | Suppressions) -> Iterator[Diagnostic]:
+        """Yield the findings of this lint, under its name; `needed` is what it needs beside the file."""
+        for finding in self.check.find(file, *needed):
+            yield replace(finding, name=self.name, severity=self.severity)
+
+    @property
     def sections(self) -> dict[str, str]:
         """The documentation by heading."""
         parts = re.split(r"^## (.+)\n", self.doc, flags=re.MULTILINE)
@@ -62,55 +84,42 @@ class Lint:
         return " ".join(self.sections["What it does"].partition("\n\n")[0].split())
 
     def example(self, section: Literal["Example", "Use instead"]) -> str:
-        """The rule text of an example."""
+        """Return the rule text of an example."""
         match = re.search(r"```init\n(.*?)```", self.sections[section], re.DOTALL)
         if match is None:
             raise ValueError(f"{self.name}: {section} has no example")
         return match[1]
 
 
-def lint(severity: Severity = "warning", needs: Needs = "file") -> Callable[[Check], Check]:
-    """Say how grave a lint's findings are, and what its `check` needs beside the file.
+def lint(severity: Severity = "warning", needs: Needs = "file") -> Callable[[Findings], Check]:
+    """Make a function that yields findings the `check` of a lint, as grave as this.
 
     >>> @lint(severity="error")
     ... def check(file):
     ...     yield from ()
+    >>> check.severity
+    'error'
     """
-
-    def mark(check: Check) -> Check:
-        check.__dict__.update(severity=severity, needs=needs)
-        return check
-
-    return mark
+    return lambda find: Check(find, severity, needs)
 
 
 def by_resolver(severity: Severity) -> Check:
-    """The `check` of a lint that the resolver finds, mostly as grave as this."""
-
-    @lint(severity, needs="resolver")
-    def check(file: File) -> Iterator[Diagnostic]:
-        yield from ()
-
-    return check
+    """Return the `check` of a lint that the resolver finds, mostly as grave as this."""
+    return Check(lambda file: iter(()), severity, "resolver")
 
 
 @lru_cache(maxsize=1)
 def all_lints() -> dict[str, Lint]:
-    """Every lint by name: the modules of `lints/`, in the order of their names."""
+    """Return every lint by name: the modules of `lints/`, in the order of their names."""
     from . import lints
 
-    found = {}
-    for module in pkgutil.iter_modules(lints.__path__):
-        loaded = importlib.import_module(f"{lints.__name__}.{module.name}")
-        name = module.name.replace("_", "-")
-        marks = loaded.check.__dict__
-        found[name] = Lint(
-            name, inspect.cleandoc(loaded.__doc__ or ""), loaded.check, marks.get("severity", "warning"),
-            marks.get("needs", "file"),
-        )  # fmt: skip
-    return found
+    modules = {
+        info.name.replace("_", "-"): importlib.import_module(f"{lints.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(lints.__path__)
+    }
+    return {name: Lint(name, inspect.cleandoc(module.__doc__ or ""), module.check) for name, module in modules.items()}
 
 
 def lint_names() -> tuple[str, ...]:
-    """The names of all lints."""
+    """Return the names of all lints."""
     return tuple(all_lints())

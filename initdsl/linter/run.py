@@ -1,116 +1,59 @@
-"""Lints put to files: which run, what is silenced, what is fixed."""
+"""Lints put to files: which run, and what of their findings is silenced."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from initdsl.language.rules.loader import read_rules
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Rule
-from initdsl.language.syntax.parse import parse_source
 from initdsl.text.diagnostic import Diagnostic, in_order
 from initdsl.text.source import Source, Span
 
-from .against_network import Resolve, against
+from .against_network import Resolve, Resolved, against
 from .config import Config, find_config
-from .definition import all_lints
-from .edits import applied
-from .file import File
+from .definition import Lint, all_lints
+from .file import File, file_of
+from .files import find_files
+from .suppressions import Suppressions, read_suppressions, silenced
 
 if TYPE_CHECKING:
-    from .suppressions import Suppressions
+    from torch import nn
 
-__all__ = [
-    "Fixed",
-    "find_files",
-    "fixed",
-    "folder_of",
-    "lint",
-    "lint_file",
-    "lint_source",
-    "unknown_names",
-    "unreadable",
-    "with_names",
-]
+    from initdsl.network.description import Network
+
+__all__ = ["is_unreadable", "lint", "lint_file", "lint_source"]
 
 
 # findings without which a file can't be looked at
 UNREADABLE = frozenset(["unreadable-file", "file-too-large", "not-utf8"])
 
 
-# a fix may bring up the next one; this many rounds settle everything but a circle
-ROUNDS = 10
+def lint(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], net: nn.Module | Network | None = None
+) -> list[Diagnostic]:
+    """Return the findings about a rule file, or about all files of a list or folder.
 
+    With `net`, a module or a described `Network`, those that only a network brings to light as well. Settings come from
+    the nearest pyproject.toml. Raises ConfigError where these can't be right.
 
-def lint_source(
-    source: Source, rules: RuleSet | Iterable[Rule], problems: Iterable[Diagnostic], config: Config | None = None,
-    network: Resolve | None = None,
-) -> list[Diagnostic]:  # fmt: skip
-    """Every finding about one parsed text, in its order.
-
-    `problems` are what reading it found; they are part of the result. `network` resolves a rule set against a network:
-    its findings are added, and the lints that need a plan run on the one it gives.
+    >>> from pathlib import Path
+    >>> _ = Path("net.init").write_text("Linear.weight ~ kaimin_normal()")
+    >>> [finding.name for finding in lint("net.init")]
+    ['unknown-initializer']
     """
-    config = config or Config()
-    found = list(problems)
-    complete = not found
-    off = frozenset(config.ignore) | config.ignored_in(source.name)
-    enabled = frozenset(
-        name for name in all_lints() if (not config.select or name in config.select) and name not in off
-    )
-    looked = frozenset(n for n in enabled if network is not None or all_lints()[n].needs not in ("network", "resolver"))
-    suppressions = _suppressions(source, looked, frozenset(all_lints()))
-    whole = rules if isinstance(rules, RuleSet) else RuleSet(rules=tuple(rules), sources={source.name: source.text})
-    file = File(
-        source, whole.rules, {name: whole.source(name) for name in whole.sources}, frozenset(config.initializers)
-    )
-    plan = None
-    if network is not None:
-        plan, resolved = network(whole, file.initializers)
-        found += [one for one in resolved if not config.select or one.name in config.select or one.severity == "error"]
-    for name, one in all_lints().items():
-        if name in enabled and one.needs == "file":
-            found += one.run(file)
-        elif name in enabled and one.needs == "network" and plan is not None:
-            found += one.run(file, plan)
-    if network is not None:
-        found = _once(found)
-    found = [one for one in found if one.name not in off]
-    if suppressions is not None:
-        found = suppressions.keep(found)
-    for name, one in all_lints().items():
-        if suppressions is not None and complete and name in enabled and one.needs == "suppressions":
-            found += suppressions.keep(one.run(file, suppressions))
-    return in_order(found)
-
-
-def _once(found: list[Diagnostic]) -> list[Diagnostic]:
-    """The resolver and a lint may find the same: one finding of a name in a place, that with a fix."""
-    places: dict[tuple[str, str | None, Span | None], Diagnostic] = {}
-    for one in found:
-        place = one.name, one.file, one.span
-        if place not in places or (one.fix is not None and places[place].fix is None):
-            places[place] = one
-    return list(places.values())
-
-
-def _suppressions(source: Source, enabled: frozenset[str], known: frozenset[str]) -> Suppressions | None:
-    """The suppressions of a text that may have some."""
-    if "initdsl" not in source.text:
-        return None
-    from .suppressions import read_suppressions
-
-    return read_suppressions(source, enabled, known)
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    network = None if net is None else against(net)
+    return in_order([finding for file in find_files(paths) for finding in lint_file(file, network=network)])
 
 
 def lint_file(
     path: str | os.PathLike[str], text: str | None = None, config: Config | None = None, network: Resolve | None = None
 ) -> list[Diagnostic]:
-    """Every finding about one file, or about `text` in its place. A file that can't be read is a finding too.
+    """Return every finding about one file, or about `text` in its place. A file that can't be read is a finding too.
 
     Raises ConfigError where the settings for it can't be right.
     """
@@ -123,96 +66,81 @@ def lint_file(
     return lint_source(rules.source(name), rules, problems, config, network)
 
 
-def unreadable(found: Diagnostic) -> bool:
-    """Whether a finding says that a file could not be read at all."""
-    return found.source is None and found.name in UNREADABLE
+def lint_source(
+    source: Source,
+    rules: RuleSet | Iterable[Rule],
+    problems: Iterable[Diagnostic],
+    config: Config | None = None,
+    network: Resolve | None = None,
+) -> list[Diagnostic]:
+    """Return every finding about one parsed text, in its order.
 
-
-def find_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """The rule files that paths name: files as they are, folders for every `*.init` in them that is not excluded."""
-    found: dict[str, None] = {}
-    for path in paths:
-        name = os.fspath(path)
-        if not os.path.isdir(name):
-            found[os.path.normpath(name)] = None
-            continue
-        for folder, folders, files in os.walk(name):
-            config = find_config(folder)
-            folders[:] = sorted(
-                f for f in folders if not _is_hidden(f) and not config.excludes(os.path.join(folder, f))
-            )
-            for file in sorted(files):
-                place = os.path.normpath(os.path.join(folder, file))
-                if file.endswith(".init") and not config.excludes(place):
-                    found[place] = None
-    return list(found)
-
-
-def _is_hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder in ("__pycache__", "node_modules", "venv", "site-packages")
-
-
-def lint(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], net: Any = None) -> list[Diagnostic]:
-    """The findings about a rule file, or about all files of a list or folder.
-
-    With `net`, a module or a described `Network`, those that only a network brings to light as well. Settings come from
-    the nearest pyproject.toml. Raises ConfigError where these can't be right.
-
-    >>> from pathlib import Path
-    >>> _ = Path("net.init").write_text("Linear.weight ~ kaimin_normal()")
-    >>> [found.name for found in lint("net.init")]
-    ['unknown-initializer']
+    `problems` are what reading it brought up; they are part of the result. `network` resolves a rule set against a
+    network: its findings are added, and the lints that need a plan look at the one it gives.
     """
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-    network = None if net is None else against(net)
-    return in_order([found for file in find_files(paths) for found in lint_file(file, network=network)])
+    config = config or Config()
+    problems = list(problems)
+    if not isinstance(rules, RuleSet):
+        rules = RuleSet(rules=tuple(rules), sources={source.name: source.text})
+    off = frozenset(config.ignore) | config.ignored_in(source.name)
+    enabled = [lint for name, lint in all_lints().items() if name not in off and name in (config.select or (name,))]
+    file = file_of(source, rules, frozenset(config.initializers))
+    resolved = None if network is None else network(rules, file.initializers)
+    findings = [*problems, *_network_findings(resolved, config), *_lint_findings(enabled, file, resolved)]
+    if resolved is not None:
+        findings = _once(findings)
+    findings = [finding for finding in findings if finding.name not in off]
+    suppressions = _suppressions(source, enabled, resolved is not None)
+    if suppressions is not None:
+        findings = _not_silenced(suppressions, findings, [] if problems else enabled, file)
+    return in_order(findings)
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """A text after its fixes: how many were made, and the findings that are left."""
-
-    text: str
-    count: int
-    left: list[Diagnostic]
+def _network_findings(resolved: Resolved | None, config: Config) -> list[Diagnostic]:
+    """Return what the resolver found of the selected lints, and its errors in any case."""
+    findings = () if resolved is None else resolved.findings
+    return [f for f in findings if not config.select or f.name in config.select or f.severity == "error"]
 
 
-def fixed(
-    path: str | os.PathLike[str], text: str, config: Config, unsafe: bool = False, network: Resolve | None = None
-) -> Fixed:
-    """A text with its findings fixed as far as they can be; a text that does not parse is left as it is.
-
-    Only safe fixes, which leave the plan as it was, unless `unsafe`. The result parses: a round of fixes that would
-    break the text is not made.
-    """
-    name = os.fspath(path)
-    left = lint_file(name, text, config, network)
-    count = 0
-    for _ in range(ROUNDS):
-        source = Source(name, text)
-        fixes = [f.fix for f in left if f.fix is not None and (f.fix.safe or unsafe) and f.source == source]
-        changed, taken = applied(text, fixes)
-        if changed == text or not _parses(Source(name, changed)):
-            break
-        text, count = changed, count + len(taken)
-        left = lint_file(name, text, config, network)
-    return Fixed(text, count, left)
+def _lint_findings(enabled: list[Lint], file: File, resolved: Resolved | None) -> list[Diagnostic]:
+    plan = None if resolved is None else resolved.plan
+    findings: list[Diagnostic] = []
+    for lint in enabled:
+        if lint.needs == "file":
+            findings += lint.run(file)
+        elif lint.needs == "network" and plan is not None:
+            findings += lint.run(file, plan)
+    return findings
 
 
-def _parses(source: Source) -> bool:
-    return not parse_source(source)[1]
+def _once(findings: list[Diagnostic]) -> list[Diagnostic]:
+    """Return one finding of a name in a place, that with a fix: the resolver and a lint may find the same."""
+    places: dict[tuple[str, str | None, Span | None], Diagnostic] = {}
+    for finding in findings:
+        place = finding.name, finding.file, finding.span
+        if place not in places or (finding.fix is not None and places[place].fix is None):
+            places[place] = finding
+    return list(places.values())
 
 
-def with_names(config: Config, select: Sequence[str], ignore: Sequence[str]) -> Config:
-    """Settings with the lints chosen on the command line: `select` replaces theirs, `ignore` adds to it."""
-    return replace(config, select=tuple(select) or config.select, ignore=(*config.ignore, *ignore))
+def _suppressions(source: Source, enabled: list[Lint], has_network: bool) -> Suppressions | None:
+    """Return the suppressions of a text that may have some."""
+    if "initdsl" not in source.text:
+        return None
+    looked = frozenset(lint.name for lint in enabled if has_network or lint.needs not in ("network", "resolver"))
+    return read_suppressions(source, looked, frozenset(all_lints()))
 
 
-def unknown_names(names: Iterable[str]) -> list[str]:
-    """The names that no lint bears."""
-    return sorted(name for name in set(names) if name not in all_lints())
+def _not_silenced(
+    suppressions: Suppressions, findings: list[Diagnostic], enabled: list[Lint], file: File
+) -> list[Diagnostic]:
+    """Return the findings that no comment silences, and those that lints have about the comments."""
+    kept, used = silenced(suppressions, findings)
+    suppressions = replace(suppressions, used=used)
+    about = [f for lint in enabled if lint.needs == "suppressions" for f in lint.run(file, suppressions)]
+    return kept + silenced(suppressions, about)[0]
 
 
-def folder_of(path: str) -> Path:
-    """The folder a file's settings are looked for from."""
-    return Path(os.path.dirname(os.path.abspath(path)))
+def is_unreadable(finding: Diagnostic) -> bool:
+    """Tell whether a finding says that a file could not be read at all."""
+    return finding.source is None and finding.name in UNREADABLE

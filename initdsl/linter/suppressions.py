@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 from initdsl.language.syntax.parser import tokenize
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Source, Span
 
-__all__ = ["Named", "Suppression", "Suppressions", "read_suppressions"]
+__all__ = ["Named", "Suppression", "Suppressions", "read_suppressions", "silenced"]
 
 
 MARK = re.compile(r"#\s*initdsl\s*:\s*(?P<form>[\w-]*)(?P<names>\[[^\]\n]*\])?")
@@ -26,98 +27,100 @@ COMMENT = re.compile(r"#[^\n]*")
 LOOSE = re.compile(r'"(?:\\.|[^"\\\n])*"|(?P<comment>#[^\n]*)')
 
 
-@dataclass(eq=False)
+Form = Literal["ignore", "ignore-file"]
+
+
+FORMS: dict[str, Form] = {"ignore": "ignore", "ignore-file": "ignore-file"}
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
-    """One name of a suppression, and whether it silenced anything."""
+    """One name of a suppression: `zero-std`."""
 
     name: str
     span: Span
-    used: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, slots=True)
 class Suppression:
-    """One comment: its span, the lints it names, the line it stands on. `whole_file` for `ignore-file`."""
+    """One comment, such as `# initdsl: ignore[zero-std]`: where it stands, and the lints it names.
+
+    `form` is `None` where it is neither of the two there are.
+    """
 
     span: Span
     line: int
-    whole_file: bool
+    form: Form | None
     names: tuple[Named, ...]
-    blanket: bool = False
-    known_form: bool = True
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Suppressions:
-    """Those of a file. `enabled` are the lints that looked at it, `known` the names there are."""
+    """Those of a file.
 
-    all: tuple[Suppression, ...] = ()
-    enabled: frozenset[str] = frozenset()
-    known: frozenset[str] = frozenset()
-    by_line: dict[tuple[int, str], list[Named]] = field(default_factory=dict)
-    for_file: dict[str, list[Named]] = field(default_factory=dict)
+    `enabled` are the lints that looked at it, `lints` the names there are; `used` the names that silenced a finding.
+    """
 
-    def __post_init__(self) -> None:
-        for suppression in self.all:
-            if not suppression.known_form:
-                continue
-            for named in suppression.names:
-                if suppression.whole_file:
-                    self.for_file.setdefault(named.name, []).append(named)
-                else:
-                    self.by_line.setdefault((suppression.line, named.name), []).append(named)
-
-    def silences(self, found: Diagnostic) -> bool:
-        """Whether a comment silences a finding; remembers which."""
-        if found.source is None or found.span is None:
-            return False
-        lines = {found.line, found.source.position(max(found.span.start, found.span.end - 1)).line}
-        here = [named for line in lines for named in self.by_line.get((line, found.name), ())]
-        silencing = [*here, *self.for_file.get(found.name, ())]
-        for named in silencing:
-            named.used = True
-        return bool(silencing)
-
-    def keep(self, found: Iterable[Diagnostic]) -> list[Diagnostic]:
-        """The findings no comment silences."""
-        return [one for one in found if not self.silences(one)]
+    all: tuple[Suppression, ...]
+    enabled: frozenset[str]
+    lints: frozenset[str]
+    used: frozenset[Named] = frozenset()
 
 
-def read_suppressions(source: Source, enabled: frozenset[str], known: frozenset[str]) -> Suppressions:
-    """The suppressions in the comments of a text."""
-    found = []
-    for at, comment in _comments(source.text):
+def silenced(suppressions: Suppressions, findings: Iterable[Diagnostic]) -> tuple[list[Diagnostic], frozenset[Named]]:
+    """Return the findings that no comment silences, and the names in comments that silenced the others."""
+    by_line: dict[tuple[int, str], list[Named]] = {}
+    by_file: dict[str, list[Named]] = {}
+    for suppression in suppressions.all:
+        for named in suppression.names:
+            if suppression.form == "ignore-file":
+                by_file.setdefault(named.name, []).append(named)
+            elif suppression.form == "ignore":
+                by_line.setdefault((suppression.line, named.name), []).append(named)
+    kept, used = [], set[Named]()
+    for finding in findings:
+        silencing = [n for line in _lines(finding) for n in by_line.get((line, finding.name), ())]
+        if finding.span is not None:
+            silencing += by_file.get(finding.name, ())
+        used.update(silencing)
+        if not silencing:
+            kept.append(finding)
+    return kept, frozenset(used)
+
+
+def _lines(finding: Diagnostic) -> set[int]:
+    """Return the lines on which a comment may silence a finding: those where its place begins and ends."""
+    if finding.source is None or finding.span is None:
+        return set()
+    last = max(finding.span.start, finding.span.end - 1)
+    return {finding.line, finding.source.position(last).line}
+
+
+def read_suppressions(source: Source, enabled: frozenset[str], lints: frozenset[str]) -> Suppressions:
+    """Return the suppressions in the comments of a text; see `Suppressions`."""
+    suppressions = []
+    for offset, comment in _comments(source.text):
         mark = MARK.match(comment)
         if mark is None:
             continue
-        span = Span(at + mark.start(), at + mark.end())
         names: tuple[Named, ...] = ()
         if mark["names"]:
-            base = at + mark.start("names")
-            names = tuple(Named(m[0], Span(base + m.start(), base + m.end())) for m in NAME.finditer(mark["names"]))
-        form = mark["form"]
-        found.append(
-            Suppression(
-                span,
-                source.position(at).line,
-                form == "ignore-file",
-                names,
-                not names,
-                form in ("ignore", "ignore-file"),
-            )
-        )
-    return Suppressions(tuple(found), enabled, known)
+            start = offset + mark.start("names")
+            names = tuple(Named(m[0], Span(start + m.start(), start + m.end())) for m in NAME.finditer(mark["names"]))
+        span = Span(offset + mark.start(), offset + mark.end())
+        suppressions.append(Suppression(span, source.position(offset).line, FORMS.get(mark["form"]), names))
+    return Suppressions(tuple(suppressions), enabled, lints)
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
-    """Every comment with its offset: what lies between the tokens, so that a `#` in a string is none."""
+    """Yield every comment with its offset: what lies between the tokens, so that a `#` in a string is none."""
     try:
         tokens = tokenize(text)
     except ValueError:
         yield from ((m.start("comment"), m["comment"]) for m in LOOSE.finditer(text) if m["comment"])
         return
-    at = 0
+    offset = 0
     for start, end in [*((t.start_pos or 0, t.end_pos or 0) for t in tokens), (len(text), len(text))]:
-        for match in COMMENT.finditer(text, at, max(at, start)):
+        for match in COMMENT.finditer(text, offset, max(offset, start)):
             yield match.start(), match[0]
-        at = max(at, end)
+        offset = max(offset, end)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from initdsl.language.syntax.nodes import (
     ClassPattern,
@@ -27,99 +26,125 @@ from initdsl.language.syntax.nodes import (
     Within,
 )
 
-__all__ = ["MATRICES", "Target", "continued", "covers", "is_piece", "targets_of", "whole"]
+__all__ = ["MATRICES", "UNTOLD", "Target", "covers", "is_piece", "renamed", "targets_of", "whole_parameter"]
 
 
 # classes of torch whose `weight` is a matrix or a kernel
-MATRICES = frozenset([
-    "Bilinear", "Conv1D", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
-    "Embedding", "EmbeddingBag", "Linear",
-])  # fmt: skip
+MATRICES = frozenset(
+    [
+        "Bilinear",
+        "Conv1D",
+        "Conv1d",
+        "Conv2d",
+        "Conv3d",
+        "ConvTranspose1d",
+        "ConvTranspose2d",
+        "ConvTranspose3d",
+        "Embedding",
+        "EmbeddingBag",
+        "Linear",
+    ]
+)
 
 
+# lists within lists multiply: of more targets than this nothing is said
 MOST_TARGETS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One way to be selected: a path or a regular expression, and what it must (`True`: must not) lie in."""
+    """One way to be selected: of `(Linear, Conv2d).weight in net.head` one for either class.
+
+    `within` are the selectors it stands in, each with whether that is negated: `(True, ...)` for `not in`.
+    """
 
     base: Path | Regex
     within: frozenset[tuple[bool, frozenset[Target]]] = frozenset()
 
     @property
+    def root(self) -> ClassPattern | str | None:
+        """What a path begins with: a class, `net`, or nothing; `None` for a regular expression too."""
+        return self.base.root if isinstance(self.base, Path) else None
+
+    @property
+    def steps(self) -> tuple[Step | Index, ...]:
+        """The steps of a path behind its root; none of a regular expression."""
+        return self.base.steps if isinstance(self.base, Path) else ()
+
+    @property
     def name(self) -> str | None:
         """The parameter's name where the path ends in a plain one."""
-        if isinstance(self.base, Regex):
-            return None
-        last = _last_step(self.base)
-        return last.name if last is not None and "*" not in last.name else None
+        return None if self.glob is None or "*" in self.glob else self.glob
+
+    @property
+    def glob(self) -> str | None:
+        """The parameter's name as the path has it, which may be a glob: `bias_*`."""
+        return next((step.name for step in reversed(self.steps) if isinstance(step, Step)), None)
 
     @property
     def class_name(self) -> str | None:
         """The class pattern a path begins with, without its module: `Linear`, `*Norm*`; else `None`."""
-        root = self.base.root if isinstance(self.base, Path) else None
-        return root.name.rpartition(".")[2] if isinstance(root, ClassPattern) else None
+        return self.root.name.rpartition(".")[2] if isinstance(self.root, ClassPattern) else None
 
 
-# the targets of a block whose selector can't be put in normal form: what stands in it can't either
-continued: tuple[Target, ...] = ()
+# the targets of a block whose selector has no normal form: nothing is said of what stands in it either
+UNTOLD: tuple[Target, ...] = ()
 
 
 def targets_of(selector: Selector, outer: tuple[Target, ...] | None = None) -> tuple[Target, ...] | None:
-    """The normal form of a selector inside blocks that select `outer`; `None` where there is none."""
-    if outer is not None and not outer:
+    """Return the normal form of a selector inside blocks that select `outer`; `None` where there is none."""
+    if outer == UNTOLD:
         return None
     match selector:
         case Maybe():
             return targets_of(selector.selector, outer)
         case Union_():
-            parts = [targets_of(member, outer) for member in selector.members]
-            if any(part is None for part in parts):
+            members = [targets_of(member, outer) for member in selector.members]
+            if any(targets is None for targets in members):
                 return None
-            return _bounded(tuple(target for part in parts for target in part or ()))
+            union = tuple(target for targets in members for target in targets or ())
+            return union if len(union) <= MOST_TARGETS else None
         case Within():
             inner, container = targets_of(selector.selector, outer), targets_of(selector.container, outer)
             if inner is None or container is None:
                 return None
             clause = (selector.negated, frozenset(container))
-            return tuple(replace(t, within=t.within | {clause}) for t in inner)
+            return tuple(replace(target, within=target.within | {clause}) for target in inner)
         case Path(root=None):
-            if outer is None or any(not isinstance(t.base, Path) for t in outer):
+            # `.weight` goes on where the block's path ends
+            if outer is None or not all(isinstance(target.base, Path) for target in outer):
                 return None
-            return tuple(replace(t, base=_joined(t.base, selector)) for t in outer)
+            return tuple(_continued(target, selector) for target in outer)
         case Path() | Regex():
             clauses = frozenset({(False, frozenset(outer))}) if outer else frozenset()
             return (Target(selector, clauses),)
     raise AssertionError(selector)
 
 
-def _bounded(targets: tuple[Target, ...]) -> tuple[Target, ...] | None:
-    """Lists within lists multiply: beyond a limit nothing is said of them."""
-    return targets if len(targets) <= MOST_TARGETS else None
+def _continued(target: Target, path: Path) -> Target:
+    """Return the target that a path without a root stands for inside a block of `target`."""
+    assert isinstance(target.base, Path)
+    return replace(target, base=replace(target.base, steps=(*target.steps, *path.steps), view=path.view))
 
 
-def _joined(before: Path | Regex, after: Path) -> Path:
-    assert isinstance(before, Path)
-    return replace(before, steps=(*before.steps, *after.steps), view=after.view)
-
-
-def _last_step(path: Path) -> Step | None:
-    for step in reversed(path.steps):
-        if isinstance(step, Step):
-            return step
-    return None
+def renamed(target: Target, name: str) -> Target:
+    """Return the same target with its parameter called `name`."""
+    if not isinstance(target.base, Path):
+        return target
+    last = max(i for i, step in enumerate(target.steps) if isinstance(step, Step))
+    steps = (*target.steps[:last], Step(name), *target.steps[last + 1 :])
+    return replace(target, base=replace(target.base, steps=steps))
 
 
 def is_piece(base: Path | Regex) -> bool:
-    """Whether a path ends in an index or a view: a slice of a parameter (or a child by number)."""
+    """Tell whether a path ends in an index or a view: a slice of a parameter (or a child by number)."""
     return isinstance(base, Path) and (
         base.view is not None or (bool(base.steps) and isinstance(base.steps[-1], Index))
     )
 
 
-def whole(target: Target) -> Target | None:
-    """The parameter a piece is of, or `None` where the last index may choose a child instead of a slice."""
+def whole_parameter(target: Target) -> Target | None:
+    """Return the parameter a piece is of, or `None` where the last index may choose a child instead of a slice."""
     base = target.base
     if not isinstance(base, Path) or not is_piece(base):
         return target
@@ -133,47 +158,48 @@ def whole(target: Target) -> Target | None:
 
 
 def covers(later: Target, earlier: Target) -> bool:
-    """Whether everything `earlier` selects in whatever network, `later` selects as well."""
+    """Tell whether everything `earlier` selects in whatever network, `later` selects as well."""
     if later == earlier:
         return True
     if not later.within <= earlier.within:
         return False
     a, b = later.base, earlier.base
-    if isinstance(a, Regex) or isinstance(b, Regex):
+    if isinstance(a, Regex) or isinstance(b, Regex) or a.view is not None or b.view is not None or is_piece(a):
         return a == b
-    if a.view is not None or b.view is not None or is_piece(a):
-        return a == b
-    if not b.steps or not a.steps or not isinstance(b.steps[-1], Step):
-        return False
-    if not _names_cover(a, b):
+    if not b.steps or not a.steps or not isinstance(b.steps[-1], Step) or not _parameters_cover(a, b):
         return False
     bound = [i.name for s in a.steps if isinstance(s, Index) for i in s.items if isinstance(i, Name)]
     if bound and (len(set(bound)) != len(bound) or later.within):
         return a.root == b.root and a.steps == b.steps
+    return _paths_cover(a, b)
+
+
+def _paths_cover(a: Path, b: Path) -> bool:
     if isinstance(a.root, ClassPattern):
         if isinstance(b.root, ClassPattern):
             return class_covers(a.root, b.root) and _steps_cover(a.steps, b.steps)
         # `*.weight`: any module's, whatever its path
-        everything = a.root.name == "*" and not a.root.predicates
-        return everything and len(a.steps) == 1 and _step_covers(a.steps[0], b.steps[-1])
+        any_class = a.root.name == "*" and not a.root.predicates
+        return any_class and len(a.steps) == 1 and _step_covers(a.steps[0], b.steps[-1])
     if isinstance(b.root, ClassPattern) and a.root == "net" and _is_any_number(a.steps[0]):
         return _steps_cover(a.steps, b.steps)
     return a.root == b.root and _steps_cover(a.steps, b.steps)
 
 
-def _names_cover(a: Path, b: Path) -> bool:
-    """A name may be a buffer's, and a glob selects none: true where what `b` names is surely a parameter, or named."""
+def _parameters_cover(a: Path, b: Path) -> bool:
+    """Tell whether what `b` selects is surely a parameter where `a` ends in a glob, which selects no buffer."""
     last, name = a.steps[-1], b.steps[-1]
     if not isinstance(last, Step) or not isinstance(name, Step):
         return False
     if "*" not in last.name or "*" in name.name:
         return True
-    frozen = not isinstance(b.root, ClassPattern) or "Frozen" in b.root.name or "*" in b.root.name
-    return name.name in ("weight", "bias") and not frozen
+    # the weight of a `FrozenBatchNorm2d` is a buffer
+    maybe_frozen = not isinstance(b.root, ClassPattern) or "Frozen" in b.root.name or "*" in b.root.name
+    return name.name in ("weight", "bias") and not maybe_frozen
 
 
 def class_covers(a: ClassPattern, b: ClassPattern) -> bool:
-    """Whether every module of class pattern `b` is one of `a`."""
+    """Tell whether every module of class pattern `b` is one of `a`."""
     if not _predicates_cover(a.predicates, b.predicates):
         return False
     if a.name == "*":
@@ -189,8 +215,8 @@ def _predicates_cover(a: tuple[Predicate, ...], b: tuple[Predicate, ...]) -> boo
     return all(predicate in b for predicate in a)
 
 
-def _steps_cover(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    """Whether the pattern of steps `a` takes in every path the pattern `b` does."""
+def _steps_cover(a: tuple[Step | Index, ...], b: tuple[Step | Index, ...]) -> bool:
+    """Tell whether the pattern of steps `a` takes in every path the pattern `b` does."""
     reachable = {0}  # how much of `b` the steps of `a` so far may have taken
     for step in a:
         if _is_any_number(step):
@@ -202,7 +228,7 @@ def _steps_cover(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     return len(b) in reachable
 
 
-def _is_any_number(step: Any) -> bool:
+def _is_any_number(step: Step | Index) -> bool:
     return isinstance(step, Step) and step.name == "**" and not step.predicates
 
 
@@ -213,7 +239,7 @@ def _step_covers(a: Step | Index, b: Step | Index) -> bool:
         return False
     if isinstance(a, Step):
         if a.name == "*":
-            return isinstance(b, Step) or _one_child(b)
+            return isinstance(b, Step) or _is_one_child(b)
         if isinstance(b, Index) or "**" in a.name:
             return False
         if "*" not in a.name or "*" in b.name:
@@ -224,5 +250,5 @@ def _step_covers(a: Step | Index, b: Step | Index) -> bool:
     return isinstance(a.items[0], Every | Name) and isinstance(b.items[0], Number | String | Every | Slice | Name)
 
 
-def _one_child(index: Index) -> bool:
+def _is_one_child(index: Index) -> bool:
     return len(index.items) == 1 and isinstance(index.items[0], Number | String | Every | Slice | Name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from initdsl.initializers import (
     ArgumentError,
@@ -11,19 +12,44 @@ from initdsl.initializers import (
     Distribution,
     Initializer,
     argument_model,
-    bind,
     default_registry,
     parameters_of,
 )
+from initdsl.initializers import bind as checked_arguments
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Argument, Assign, Call, Expr, Length, Name, Path, String, Word
+from initdsl.language.syntax.nodes import (
+    Argument,
+    Assign,
+    Call,
+    Expr,
+    Length,
+    Name,
+    Node,
+    Number,
+    Path,
+    String,
+    Unary,
+    Word,
+)
 from initdsl.language.syntax.walk import walk
 
-from .file import File, Placed
+from .statements import Placed
 
-__all__ = ["UNKNOWN", "Bound", "bound", "bound_calls", "constant", "drawn", "is_function", "number", "set_to"]
+__all__ = [
+    "UNKNOWN",
+    "BoundCall",
+    "bind",
+    "calls_of",
+    "constant",
+    "distribution_of",
+    "is_function",
+    "literal_number",
+    "literals",
+    "number",
+    "number_set",
+]
 
 
 # how many `let` names one may lead to another while a constant is folded
@@ -39,25 +65,26 @@ class _Unknown:
         return "UNKNOWN"
 
 
-UNKNOWN: Any = _Unknown()
+# equal to no value, so that `constant(...) == 0` is false for it
+UNKNOWN: Final = _Unknown()
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """Names as the text alone gives them: `let` names, and those bound by hand in `names`."""
+    """The environment of an expression without a network: `let` names, and what the caller gives in `names`."""
 
     placed: Placed
-    names: dict[str, Any]
-    depth: int = 0
-    steady = False
+    names: Mapping[str, object]
+    depth: int = 0  # how many `let` names led here
+    steady: ClassVar[bool] = False
 
     def name(self, node: Name) -> Any:
         if node.name in self.names:
             return self.names[node.name]
-        found = self.placed.lookup(node.name)
-        if found is None or self.depth >= DEEPEST:
+        let = self.placed.lookup(node.name)
+        if let is None or self.depth >= DEEPEST:
             raise Unknown
-        return evaluate(found.value, _Text(self.placed, self.names, self.depth + 1))
+        return evaluate(let.value, _Text(self.placed, self.names, self.depth + 1))
 
     def path(self, node: Expr, path: Path) -> Any:
         raise Unknown
@@ -87,10 +114,13 @@ class _Text:
         raise Unknown
 
 
-def constant(expr: Expr, placed: Placed, **names: Any) -> Any:
-    """The value of an expression, or UNKNOWN. `names` gives names a value for the sake of argument.
+# ---- numbers
 
-    An EvalError passes: the expression can't be right.
+
+def constant(expr: Expr, placed: Placed, **names: object) -> object:
+    """Return the value of an expression, or UNKNOWN. `names` gives names a value for the sake of argument.
+
+    Raises EvalError where the expression can't be right.
     """
     try:
         return evaluate(expr, _Text(placed, names))
@@ -99,127 +129,160 @@ def constant(expr: Expr, placed: Placed, **names: Any) -> Any:
 
 
 def number(expr: Expr, placed: Placed) -> float | None:
-    """The value of an expression where it is a number known from the text."""
+    """Return the value of an expression where it is a number known from the text."""
     try:
-        value = constant(expr, placed)
+        return _as_number(constant(expr, placed))
     except EvalError:
         return None
+
+
+def _as_number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A call of an initializer: its arguments by parameter, completed with defaults, or why they can't be right.
+def literal_number(expr: Expr) -> float | None:
+    """Return the value of a number as it is written, its sign included; `None` for any other expression.
 
-    `known` are the parameters whose value the text tells; `given` those that were written.
+    `-0.04` is `Unary("-", Number(0.04))`.
     """
-
-    call: Call
-    initializer: Initializer
-    arguments: dict[str, Any]
-    known: frozenset[str]
-    given: dict[str, Argument]
-    error: ArgumentError | None = None
-
-    def get(self, name: str) -> Any:
-        """A parameter's value, or UNKNOWN."""
-        return self.arguments.get(name, UNKNOWN) if name in self.known else UNKNOWN
-
-    @property
-    def complete(self) -> bool:
-        return self.error is None and len(self.known) == len(self.initializer.parameters)
+    if isinstance(expr, Unary) and isinstance(expr.operand, Number) and expr.operator != "not":
+        return -expr.operand.value if expr.operator == "-" else expr.operand.value
+    return expr.value if isinstance(expr, Number) else None
 
 
-def is_function(name: str) -> bool:
-    """Whether a called name is a function of the language."""
-    return name in FUNCTIONS or name in FANS
+def literals(node: Node) -> Iterator[tuple[Expr, float]]:
+    """Yield every number written in a node, with its value: of `normal(0, -0.04)` `0` and `-0.04`."""
+    signed: set[int] = set()  # where numbers begin that stand behind a sign
+    for part in walk(node):
+        value = literal_number(part)
+        if value is None or part.span.start in signed:
+            continue
+        if isinstance(part, Unary):
+            signed.add(part.operand.span.start)
+        yield part, value
 
 
-def bound(call: Call, placed: Placed) -> Bound | None:
-    """A call bound to the initializer it names; `None` where it names none."""
-    initializer = default_registry().get(call.function)
-    if initializer is None or is_function(call.function):
-        return None
-    arguments = call.arguments
-    keywords = [a.name for a in arguments if a.name is not None]
-    positional = len(arguments) - len(keywords)
-    given: dict[str, Argument] = {}
-    try:
-        names = parameters_of(initializer, positional, keywords)
-        given = dict(zip(names, arguments, strict=True))
-        values = {name: _argument(argument, name, initializer, placed) for name, argument in given.items()}
-        known = {name: value for name, value in values.items() if value is not UNKNOWN}
-        missing = [p for p in initializer.parameters if p.required and p.name not in given]
-        if len(known) == len(given) or missing:
-            complete = bind(initializer, known)
-            return Bound(call, initializer, complete, frozenset(complete), given)
-        # what is unknown stays at its default, or is left out, while the rest is looked at
-        probe = {p.name: known[p.name] for p in initializer.parameters if p.name in known}
-        if any(p.required and p.name not in probe for p in initializer.parameters):
-            return Bound(call, initializer, known, frozenset(known), given)
-        filled = argument_model(initializer).model_validate(probe).model_dump()
-        certain = frozenset(filled) - (set(given) - set(known))
-        return Bound(call, initializer, filled, certain, given)
-    except ArgumentError as error:
-        return Bound(call, initializer, {}, frozenset(), given, error)
-    except ValueError:
-        return _explained(call, initializer, known, given)
-
-
-def _explained(call: Call, initializer: Initializer, known: dict[str, Any], given: dict[str, Argument]) -> Bound:
-    """The call with the error that `bind` finds in its known arguments alone, if it is one of theirs."""
-    try:
-        bind(initializer, known)
-    except ArgumentError as error:
-        if error.argument in known:
-            return Bound(call, initializer, {}, frozenset(), given, error)
-    return Bound(call, initializer, known, frozenset(), given)
-
-
-def _argument(argument: Argument, name: str, initializer: Initializer, placed: Placed) -> Any:
-    value = argument.value
-    parameter = initializer.parameter(name)
-    if isinstance(value, Name) and parameter is not None and parameter.choices:
-        near = placed.lookup(value.name)
-        return value.name if near is None else UNKNOWN
-    if isinstance(value, String | Word):
-        return constant(value, placed)
-    try:
-        found = constant(value, placed)
-    except EvalError:
-        return UNKNOWN
-    return found
-
-
-def bound_calls(file: File) -> tuple[tuple[Placed, Bound], ...]:
-    """Every call of an initializer in the file, bound."""
-    cache = file.__dict__.get("_bound")
-    if cache is None:
-        pairs = ((placed, bound(call, placed)) for placed, call in file.calls)
-        cache = file.__dict__["_bound"] = tuple((placed, one) for placed, one in pairs if one is not None)
-    found: tuple[tuple[Placed, Bound], ...] = cache
-    return found
-
-
-def drawn(one: Bound) -> Distribution | None:
-    """What an element-wise initializer draws where that depends on its arguments alone."""
-    if not one.complete or not one.initializer.elementwise or one.initializer.min_ndim:
-        return None
-    try:
-        return one.initializer.distribution((1,), one.arguments)
-    except (ArgumentError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-
-
-def set_to(placed: Placed) -> float | None:
-    """The one number that `S = value` or `S ~ constant()` writes everywhere, where the text tells it."""
+def number_set(placed: Placed) -> float | None:
+    """Return the one number that `S = value` or `S ~ constant()` writes everywhere, where the text tells it."""
     rule = placed.rule
     if not isinstance(rule, Assign) or rule.operator not in ("=", "~"):
         return None
     if isinstance(rule.value, Call) and not is_function(rule.value.function):
-        one = bound(rule.value, placed)
-        made = drawn(one) if one is not None else None
-        return made.value if isinstance(made, Constant) else None
-    if rule.operator == "~" or any(isinstance(n, Call) and not is_function(n.function) for n in walk(rule.value)):
+        call = bind(rule.value, placed)
+        distribution = None if call is None else distribution_of(call)
+        return distribution.value if isinstance(distribution, Constant) else None
+    return None if rule.operator == "~" or calls_of(rule.value) else number(rule.value, placed)
+
+
+# ---- calls
+
+
+def is_function(name: str) -> bool:
+    """Tell whether a called name is a function of the language, such as `sqrt`."""
+    return name in FUNCTIONS or name in FANS
+
+
+def calls_of(node: Node) -> list[Call]:
+    """Return the calls in a node that are none of a function of the language: of initializers, known or not, and `load`."""
+    return [part for part in walk(node) if isinstance(part, Call) and not is_function(part.function)]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCall:
+    """A call of an initializer, such as `normal(0, std)`.
+
+    `written` are its arguments by parameter, here those of `mean` and `std`. `values` are the values of parameters that
+    the text tells, defaults included: `{"mean": 0.0}`, and the one of `std` below `let std = 0.02`. `error` says why the
+    arguments can't be right.
+    """
+
+    call: Call
+    initializer: Initializer
+    written: Mapping[str, Argument]
+    values: Mapping[str, object]
+    error: ArgumentError | None = None
+
+    def get(self, parameter: str) -> object:
+        """Return the value of a parameter, or UNKNOWN."""
+        return self.values.get(parameter, UNKNOWN)
+
+    def number(self, parameter: str) -> float | None:
+        """Return the value of a parameter where it is a number that the text tells."""
+        return _as_number(self.get(parameter))
+
+
+def bind(call: Call, placed: Placed) -> BoundCall | None:
+    """Return a call bound to the initializer it names; `None` where it names none."""
+    initializer = default_registry().get(call.function)
+    if initializer is None or is_function(call.function):
         return None
-    return number(rule.value, placed)
+    keywords = [argument.name for argument in call.arguments if argument.name is not None]
+    try:
+        names = parameters_of(initializer, len(call.arguments) - len(keywords), keywords)
+    except ArgumentError as error:
+        return BoundCall(call, initializer, {}, {}, error)
+    written = dict(zip(names, call.arguments, strict=True))
+    told: dict[str, object] = {}
+    for name, argument in written.items():
+        value = _argument(argument.value, name, initializer, placed)
+        if value is not UNKNOWN:
+            told[name] = value
+    try:
+        return BoundCall(call, initializer, written, _completed(initializer, written, told))
+    except ArgumentError as error:
+        return BoundCall(call, initializer, written, {}, error)
+    except ValueError:
+        # what is wrong may be due to defaults that stand in for arguments the text doesn't tell
+        error_of_told = _error(initializer, told)
+        if error_of_told is None:
+            return BoundCall(call, initializer, written, told)
+        return BoundCall(call, initializer, written, {}, error_of_told)
+
+
+def _completed(
+    initializer: Initializer, written: Mapping[str, Argument], told: dict[str, object]
+) -> Mapping[str, object]:
+    """Return the values of parameters with the defaults of those that are not written.
+
+    Raises ArgumentError, or ValueError where parameters of which the text does not tell the value may be to blame.
+    """
+    unwritten = [p for p in initializer.parameters if p.required and p.name not in written]
+    if len(told) == len(written) or unwritten:
+        return checked_arguments(initializer, told)
+    if any(parameter.required and parameter.name not in told for parameter in initializer.parameters):
+        return told
+    completed = argument_model(initializer).model_validate(told).model_dump()
+    return {name: value for name, value in completed.items() if name in told or name not in written}
+
+
+def _error(initializer: Initializer, told: dict[str, object]) -> ArgumentError | None:
+    """Return the error that is one of the arguments that the text tells."""
+    try:
+        checked_arguments(initializer, told)
+    except ArgumentError as error:
+        return error if error.argument in told else None
+    return None
+
+
+def _argument(value: Expr, parameter_name: str, initializer: Initializer, placed: Placed) -> object:
+    parameter = initializer.parameter(parameter_name)
+    if isinstance(value, Name) and parameter is not None and parameter.choices:
+        return value.name if placed.lookup(value.name) is None else UNKNOWN
+    if isinstance(value, String | Word):
+        return constant(value, placed)
+    try:
+        return constant(value, placed)
+    except EvalError:
+        return UNKNOWN
+
+
+def distribution_of(call: BoundCall) -> Distribution | None:
+    """Return what an element-wise initializer draws, where that depends on its arguments alone and the text tells them."""
+    initializer = call.initializer
+    is_complete = call.error is None and len(call.values) == len(initializer.parameters)
+    if not is_complete or not initializer.elementwise or initializer.min_ndim:
+        return None
+    try:
+        return initializer.distribution((1,), call.values)
+    except (ArgumentError, ValueError, ZeroDivisionError, OverflowError):
+        return None

@@ -338,9 +338,10 @@ class Plan:
 
         Raises ValueError for another suffix, OSError where the file can't be written.
         """
+        from initdsl.reports.pages import plan_page
         from initdsl.reports.pages.save import save
 
-        save(self, path)
+        save(path, html=lambda: plan_page(self), data=self.to_dict, text=self.__str__)
 
     def __str__(self) -> str:
         from initdsl.reports.table import plan_text

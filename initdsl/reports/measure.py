@@ -12,14 +12,14 @@ from initdsl.statistics.moments import Measure, measure
 if TYPE_CHECKING:
     from initdsl.planning.plan import Plan
 
-__all__ = ["measures"]
+__all__ = ["measures_of"]
 
 
 # tensors with a histogram each; of more, the first of every folded group's would be lost in the size of the page
 MOST_HISTOGRAMS = 4000
 
 
-def measures(plan: Plan) -> dict[int, Measure]:
+def measures_of(plan: Plan) -> dict[int, Measure]:
     """What every tensor of a carried out plan holds now, by index; those without memory are left out."""
     found = {}
     bars = len(plan.entries) <= MOST_HISTOGRAMS

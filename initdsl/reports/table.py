@@ -12,6 +12,7 @@ from initdsl.language.syntax.walk import walk
 from initdsl.planning.actions import Value
 from initdsl.planning.plan import totals
 from initdsl.text.diagnostic import printable
+from initdsl.text.tables import Cell, aligned, html_table
 from initdsl.text.wording import relative_location
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from initdsl.planning.plan import Plan, PlanEntry
 
 __all__ = ["LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "summary", "table"]
+
+
+# what the table says of a parameter that no rule reaches
+UNCOVERED = "- uncovered"
+
+
+# characters of a cell, above which its neighbours give way
+WIDEST = 60
 
 
 HEADINGS = ("parameter", "shape", "how", "values", "rule")
@@ -92,7 +101,7 @@ def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
         if others:
             shown += f" (= {entry.names[1]}{f' and {others - 1} more' if others > 1 else ''})"
         effect = entry.effect
-        effect = effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
+        effect = effect or ("kept as it is" if entry.status == "kept" else UNCOVERED)
         place = ", ".join(dict.fromkeys(relative_location(p) for _, p in entry.statements))
         values = list(dict.fromkeys(resolved(member) for member in members))
         shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
@@ -128,8 +137,7 @@ def plan_text(plan: Plan, group: bool = True) -> str:
     rows = [HEADINGS, *(tuple(map(printable, row)) for row in _rows(plan, group))]
     if all(not row[3] for row in rows[1:]):
         rows = [row[:3] + row[4:] for row in rows]
-    widths = [min(60, max(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = aligned(rows, WIDEST)
     for names in plan.tied:
         lines.append(printable(f"tied: {' = '.join(names)}"))
     for finding in (*plan.warnings, *plan.notes):
@@ -141,7 +149,7 @@ def plan_text(plan: Plan, group: bool = True) -> str:
 
 
 # a notebook's own style sets numbers and words to the right
-LEFT = "style='text-align:left;vertical-align:top;overflow-wrap:anywhere'"
+LEFT = "text-align:left;vertical-align:top;overflow-wrap:anywhere"
 
 
 MOST_ROWS = 200
@@ -153,19 +161,12 @@ def table(plan: Plan) -> str:
     Its colours are the notebook's own, dark or light.
     """
     rows = _rows(plan, group=True)
-    cells = ["<tr>" + "".join(f"<td {LEFT}>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows[:MOST_ROWS]]
-    if len(rows) > MOST_ROWS:
-        cells.append(f"<tr><td colspan={len(HEADINGS)}>and {len(rows) - MOST_ROWS:,} more rows</td></tr>")
-    head = "".join(f"<th scope=col {LEFT}>{escape(name)}</th>" for name in HEADINGS)
+    cells = [[Cell(text, text == UNCOVERED) for text in row] for row in rows[:MOST_ROWS]]
     found = "".join(
         f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
         for finding in (*plan.warnings, *plan.notes)[:20]
     )
     return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+        f"{html_table(HEADINGS, cells, more=max(0, len(rows) - MOST_ROWS), style=LEFT)}"
         f"{f'<ul>{found}</ul>' if found else ''}<p>{escape(summary(plan))}</p>"
     )
-
-
-def _cell(text: str) -> str:
-    return f"<b>{escape(text)}</b>" if text == "- uncovered" else escape(text)

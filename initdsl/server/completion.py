@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path as FilePath
+from typing import Literal
 
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.rules.loader import packaged_recipes
-from initdsl.language.syntax.highlight import WORDS
+from initdsl.language.syntax.grammar import statement_words
+from initdsl.language.syntax.highlight import words
 from initdsl.language.syntax.nodes import Keep
 from initdsl.language.syntax.parser import accepted
 from initdsl.planning.names import FACT_NAMES
 from initdsl.text.source import Span
 from initdsl.text.wording import value_text
 
+from .calls import call_around, open_brackets, path_before
+from .colours import coloured
 from .known import Known, torch_classes
-from .outline import Outline, outline
-from .pieces import AROUND, Colour, coloured, rule_of
+from .outline import Outline
+from .pieces import AROUND, statement
+from .words import description
 
-__all__ = ["STATEMENTS", "VALUES", "Item", "call_around", "completions"]
+__all__ = ["Item", "completions"]
 
 
 WORD = re.compile(r"[\w*]*\Z")
@@ -30,54 +36,54 @@ WORD = re.compile(r"[\w*]*\Z")
 USE = re.compile(r'(?:^|[\s;{}])use\s+"([^"\n]*)\Z')
 
 
-MOST = 400
+# so many proposals are made, and so many modules looked at for them
+MOST, MODULES = 400, 2000
 
 
 # what modules without a manifest are taken to have
 USUAL = ("weight", "bias")
 
 
-VALUES = {
-    "true": "yes", "false": "no", "none": "no value", "inf": "infinity", "nan": "not a number", "pi": "3.14159...",
-    "it": "the tensor the rule writes to", "net": "the network",
-}  # fmt: skip
+Kind = Literal["keyword", "class", "member", "module", "function", "parameter", "enum", "variable", "value", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One proposal. `kind` is one of `keyword class member module function parameter enum variable value file`."""
+    """One proposal: `Item("normal", "function", "normal(mean=0.0, std=1.0)")`."""
 
     label: str
-    kind: str
+    kind: Kind
     detail: str = ""
     documentation: str = ""
 
 
-def completions(text: str, offset: int, known: Known, path: str = "") -> tuple[Span, list[Item]]:
-    """What can stand at an offset, and the characters it would replace. Never raises on any text."""
+def completions(found: Outline, offset: int, known: Known, path: str = "") -> tuple[Span, list[Item]]:
+    """Return the characters that what is typed at an offset would replace, and what can stand there."""
+    text = found.text
     line = text.rfind("\n", 0, offset) + 1
     used = USE.search(text[line:offset])
     if used is not None:
-        start = line + used.start(1)
-        end = text.find('"', offset, len(text))
-        newline = text.find("\n", offset)
-        end = offset if end < 0 or 0 <= newline < end else end
-        return Span(start, end), list(_files(path))
+        return _quoted(text, line + used.start(1), offset), list(_files(path))
     word = WORD.search(text, line, offset)
     start = word.start() if word is not None else offset
-    found = outline(text)
     if any(begin < offset <= end for begin, end in found.pieces.comments):
         return Span(offset, offset), []
-    piece, at = found.pieces.typed(text, start)
+    piece, number = found.pieces.typed(text, start)
     outer = piece.outer if piece is not None else found.pieces.enclosing(start)
     before = text[piece.start if piece is not None else start : start]
     if _in_string_or_comment(before):
         return Span(offset, offset), []
-    place = _Place(found, outer, at, before, known)
-    items = {item.label: item for item in place.items()}
+    items = {item.label: item for item in _items(_Place(found, outer, number, before, known))}
     typed = text[start:offset].lower()
-    shown = [item for item in items.values() if not typed or _likely(typed, item.label.lower())]
-    return Span(start, offset), shown[:MOST]
+    return Span(start, offset), list(
+        islice((item for item in items.values() if not typed or _likely(typed, item.label.lower())), MOST)
+    )
+
+
+def _quoted(text: str, start: int, offset: int) -> Span:
+    """Return the string from `start` on: to its closing quote in this line, or to `offset`."""
+    end, newline = text.find('"', offset), text.find("\n", offset)
+    return Span(start, offset if end < 0 or 0 <= newline < end else end)
 
 
 def _likely(typed: str, label: str) -> bool:
@@ -114,7 +120,7 @@ def _first_comment(place: FilePath) -> str:
         return ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Place:
     """Where something is typed: the block, the number its piece has or would have, the statement so far."""
 
@@ -124,228 +130,163 @@ class _Place:
     before: str
     known: Known
 
-    def items(self) -> Iterator[Item]:
-        prefix = AROUND if self.outer >= 0 else ""
-        before = self.before.rstrip(" \t")
-        stripped = before != self.before
-        if before.endswith(".") and not stripped:
-            yield from self.members(before[:-1])
-            return
-        if before.endswith("[") and not stripped and re.search(r"[\w\])*+]\[$", before):
-            yield from self.indices(before[:-1])
-        expected = accepted(prefix + self.before)
-        if not expected:
-            return
-        if "TIE" in expected:
-            for word in WORDS["statement"]:
-                yield Item(word.lower(), "keyword", STATEMENTS[word.lower()])
-        if "SET" in expected and "DRAW" in expected and not stripped:
-            return
-        if "NUMBER" in expected:
-            yield from self.values(expected)
-        elif "NAME" in expected and self.predicate() is not None:
-            yield from self.attributes(self.predicate() or "")
-        if "CLASS" in expected:
-            yield Item("net", "keyword", "the network")
-            yield from self.classes()
-        for word in ("IN", "NOT", "AS", "AND", "OR"):
-            if word in expected and stripped:
-                yield Item(word.lower(), "keyword", STATEMENTS[word.lower()])
 
-    # ---- selectors
+def _items(place: _Place) -> Iterator[Item]:
+    """Yield what the grammar and the surroundings propose for a place."""
+    before = place.before.rstrip(" \t")
+    apart = before != place.before
+    if before.endswith(".") and not apart:
+        yield from _members(place, before[:-1])
+        return
+    if not apart and re.search(r"[\w\])*+]\[$", before):
+        yield from _indices(place, before[:-1])
+    expected = accepted((AROUND if place.outer >= 0 else "") + place.before)
+    if "TIE" in expected:
+        yield from (Item(word, "keyword", description(word)) for word in statement_words())
+    if {"SET", "DRAW"} <= expected and not apart:
+        return
+    head = _with_predicates(place.before)
+    if "NUMBER" in expected:
+        yield from _values(place)
+    elif "NAME" in expected and head:
+        yield from _attributes(place, head)
+    if "CLASS" in expected:
+        yield Item("net", "keyword", description("net"))
+        yield from _classes(place.known)
+    if apart:
+        yield from (Item(word, "keyword", description(word)) for word in words()["word"] if word.upper() in expected)
 
-    def classes(self) -> Iterator[Item]:
-        network = self.known.network
-        if network is not None:
-            for cls, indices in network.by_class.items():
-                count = len(indices)
-                yield Item(cls.name, "class", f"{count} module{'s' * (count != 1)}", cls.qualname)
-            return
-        for name in torch_classes():
-            yield Item(name, "class", "torch.nn")
 
-    def matches(self, head: str) -> list[int]:
-        """The modules a selector's beginning leads to."""
-        if self.known.network is None:
+# ---- selectors
+
+
+def _classes(known: Known) -> Iterator[Item]:
+    """Yield the classes of the network's modules, or torch's."""
+    if known.network is None:
+        yield from (Item(name, "class", "torch.nn") for name in torch_classes())
+        return
+    for cls, indices in known.network.by_class.items():
+        count = len(indices)
+        yield Item(cls.name, "class", f"{count} module{'s' * (count != 1)}", cls.qualname)
+
+
+def _modules(place: _Place, head: str) -> list[int]:
+    """Return the modules that a selector's beginning leads to, by number."""
+    found, outer = place.found, place.outer
+    if place.known.network is None:
+        return []
+    text = f"keep {head}"
+    rule = statement(text, outer >= 0)
+    if not head:
+        if outer < 0:
             return []
-        text = f"keep {head}" if head else "keep .**"
-        rule, _ = rule_of(text, "statement", self.outer >= 0)
-        if not head:
-            heads = self.found.pieces.heads(self.outer)
-            if not heads:
-                return []
-            rule, _ = rule_of(f"keep {heads[-1].text}", "statement", len(heads) > 1)
-            if not isinstance(rule, Keep):
-                return []
-            outer = heads[-1].outer
-            found = self.known.selected(self.found, outer, rule.targets, f"keep {heads[-1].text}", self.number)
-        elif isinstance(rule, Keep):
-            found = self.known.selected(self.found, self.outer, rule.targets, text, self.number)
-        else:
-            return []
-        return list(dict.fromkeys(match.module for match in found or () if match.tensor is None))
-
-    def members(self, before: str) -> Iterator[Item]:
-        head = _path_before(before)
-        network = self.known.network
-        if network is None:
-            for name in USUAL:
-                yield Item(name, "member", "parameter")
-        seen = set()
-        for index in self.matches(head)[:2000]:
-            assert network is not None
-            module = network.modules[index]
-            for name, tensor in (*module.parameters.items(), *module.buffers.items()):
-                if name not in seen:
-                    seen.add(name)
-                    info = network.tensors[tensor]
-                    yield Item(name, "member", f"{info.kind} {list(info.shape)}")
-            for name, child in module.children.items():
-                if name not in seen and not (module.container and name.isdigit()):
-                    seen.add(name)
-                    yield Item(name, "module", network.modules[child].cls.name)
-        yield Item("*", "member", "every parameter directly here")
-        yield Item("**", "member", "every parameter at any depth")
-
-    def indices(self, before: str) -> Iterator[Item]:
-        network = self.known.network
-        if network is None:
-            return
-        seen = set()
-        for index in self.matches(_path_before(before))[:2000]:
-            module = network.modules[index]
-            if not module.container:
-                continue
-            for name, child in module.children.items():
-                label = name if name.isdigit() else f'"{name}"'
-                if label not in seen:
-                    seen.add(label)
-                    yield Item(label, "module", network.modules[child].cls.name)
-        if seen:
-            yield Item("*", "module", "every index")
-
-    def predicate(self) -> str | None:
-        """The selector whose `(...)` is being typed."""
-        openers = _openers(self.before)
-        if not openers or openers[-1][1] is not None:
-            return None
-        return _path_before(self.before[: openers[-1][0]])
-
-    def attributes(self, head: str) -> Iterator[Item]:
-        network = self.known.network
-        if network is None or not head:
-            return
-        seen = set()
-        for index in self.matches(head)[:50]:
-            for name, value in network.modules[index].attributes().items():
-                if name not in seen:
-                    seen.add(name)
-                    yield Item(name, "member", f"{value}")
-
-    # ---- expressions
-
-    def values(self, expected: Iterable[str]) -> Iterator[Item]:
-        call = call_around(self.before)
-        initializer = self.known.registry.get(call.function) if call is not None else None
-        if call is not None and initializer is not None:
-            parameter = initializer.parameter(call.argument) if call.argument else None
-            if parameter is None and call.argument is None and call.position < len(initializer.parameters):
-                parameter = initializer.parameters[call.position]
-            for word in parameter.choices if parameter is not None else ():
-                assert parameter is not None
-                yield Item(word, "enum", parameter.name)
-            if call.argument is None:
-                for one in initializer.parameters:
-                    if one.name not in call.given:
-                        detail = "required" if one.required else f"default {value_text(one.default)}"
-                        yield Item(f"{one.name}=", "parameter", detail)
-        for name, declaration in self.found.visible(self.number).items():
-            yield Item(name, "variable", self.found.pieces.pieces[declaration.piece].text)
-        if call is None or initializer is None:
-            for name in self.known.registry:
-                one_ = self.known.registry[name]
-                yield Item(name, "function", one_.signature, one_.doc)
-        for name in (*FUNCTIONS, *FANS, "len", "load"):
-            yield Item(name, "function", "function")
-        for name in FACT_NAMES:
-            yield Item(name, "variable", "of the parameter")
-        for name, what in VALUES.items():
-            yield Item(name, "value", what)
+        block = found.pieces.pieces[outer]
+        outer, text = block.outer, f"keep {block.text}"
+        rule = statement(text, outer >= 0)
+    if not isinstance(rule, Keep):
+        return []
+    matches = place.known.selected(found, outer, rule.targets, text, place.number)
+    return list(dict.fromkeys(match.module for match in matches or () if match.tensor is None))[:MODULES]
 
 
-STATEMENTS = {
-    "tie": "the same tensor under several names", "copy": "values of the first into the others",
-    "keep": "leave as it is", "default": "PyTorch's own initialization", "let": "a name for a formula",
-    "expect": "what is to hold once all is filled", "use": "another file's statements", "in": "inside of", "not": "the opposite", "as": "through another shape",
-    "and": "both", "or": "either",
-}  # fmt: skip
+def _members(place: _Place, before: str) -> Iterator[Item]:
+    """Yield the parameters, buffers and children of what a path leads to."""
+    network = place.known.network
+    if network is None:
+        yield from (Item(name, "member", "parameter") for name in USUAL)
+    else:
+        yield from _distinct(_members_of(place, path_before(before)))
+    yield Item("*", "member", "every parameter directly here")
+    yield Item("**", "member", "every parameter at any depth")
 
 
-def _path_before(before: str) -> str:
-    """The path that ends where a text ends; `""` for none."""
-    at = len(before)
-    while at > 0:
-        character = before[at - 1]
-        if character in ")]":
-            depth, back = 0, at
-            while back > 0:
-                back -= 1
-                depth += (before[back] in ")]") - (before[back] in "([")
-                if depth == 0:
-                    break
-            if depth:
-                break
-            at = back
-        elif character.isalnum() or character in "_*.+":
-            at -= 1
-        else:
-            break
-    return before[at:]
+def _members_of(place: _Place, head: str) -> Iterator[Item]:
+    network = place.known.network
+    assert network is not None
+    for index in _modules(place, head):
+        module = network.modules[index]
+        for name, tensor in (*module.parameters.items(), *module.buffers.items()):
+            info = network.tensors[tensor]
+            yield Item(name, "member", f"{info.kind} {list(info.shape)}")
+        for name, child in module.children.items():
+            if not (module.container and name.isdigit()):
+                yield Item(name, "module", network.modules[child].cls.name)
 
 
-@dataclass(frozen=True, slots=True)
-class CallAround:
-    """The call a place lies in: its function, the argument being typed by name or by position, those given by name."""
-
-    function: str
-    argument: str | None
-    position: int
-    given: frozenset[str]
-
-
-def _openers(before: str) -> list[tuple[int, str | None, int]]:
-    """The brackets open at the end: where, the function called, and the number of its first token."""
-    colours = coloured(before)
-    found: list[tuple[int, str | None, int]] = []
-    for number, colour in enumerate(colours):
-        if colour.kind != "punctuation":
-            continue
-        for at in range(colour.start, colour.end):
-            if before[at] in "([{":
-                last = colours[number - 1] if number else None
-                called = last is not None and last.kind == "function" and last.end == at
-                found.append((at, before[last.start : last.end] if called and last else None, number + 1))
-            elif before[at] in ")]}" and found:
-                found.pop()
-    return found
+def _distinct(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the first item of each label."""
+    labels: set[str] = set()
+    for item in items:
+        if item.label not in labels:
+            labels.add(item.label)
+            yield item
 
 
-def call_around(before: str) -> CallAround | None:
-    """The innermost call whose parenthesis is open at the end of a statement's beginning."""
-    openers = _openers(before)
-    if not openers or openers[-1][1] is None:
-        return None
-    _, function, first = openers[-1]
-    depth, position, argument, given = 0, 0, None, set()
-    colours: tuple[Colour, ...] = coloured(before)
-    for colour in colours[first:]:
-        shown = before[colour.start : colour.end]
-        if colour.kind == "punctuation":
-            depth += sum(c in "([{" for c in shown) - sum(c in ")]}" for c in shown)
-            if depth == 0 and "," in shown:
-                position, argument = position + 1, None
-        elif colour.kind == "parameter" and depth == 0:
-            argument = shown
-            given.add(shown)
-    assert function is not None
-    return CallAround(function, argument, position, frozenset(given))
+def _indices(place: _Place, before: str) -> Iterator[Item]:
+    """Yield the indices and keys of the containers that a path leads to."""
+    network = place.known.network
+    if network is None:
+        return
+    containers = (network.modules[index] for index in _modules(place, path_before(before)))
+    children = (child for module in containers if module.container for child in module.children.items())
+    items = list(
+        _distinct(
+            Item(name if name.isdigit() else f'"{name}"', "module", network.modules[child].cls.name)
+            for name, child in children
+        )
+    )
+    yield from items
+    if items:
+        yield Item("*", "module", "every index")
+
+
+def _with_predicates(before: str) -> str:
+    """Return the selector whose `(...)` is being typed; `""` for none."""
+    openers = open_brackets(before)
+    return path_before(before[: openers[-1][0]]) if openers and openers[-1][1] is None else ""
+
+
+def _attributes(place: _Place, head: str) -> Iterator[Item]:
+    """Yield the attributes of the modules that a path leads to."""
+    network = place.known.network
+    for index in _modules(place, head)[:50]:
+        assert network is not None
+        yield from (Item(name, "member", str(value)) for name, value in network.modules[index].attributes().items())
+
+
+# ---- expressions
+
+
+def _values(place: _Place) -> Iterator[Item]:
+    """Yield what an expression can begin with: arguments of the call around, names, functions, constants."""
+    registry = place.known.registry
+    call = call_around(place.before)
+    initializer = registry.get(call.function) if call is not None else None
+    yield from _arguments(place)
+    for name, declaration in place.found.visible(place.number).items():
+        yield Item(name, "variable", place.found.pieces.pieces[declaration.piece].text)
+    if initializer is None:
+        for name in registry:
+            yield Item(name, "function", registry[name].signature, registry[name].doc)
+    yield from (Item(name, "function", "function") for name in (*FUNCTIONS, *FANS, "len", "load"))
+    yield from (Item(name, "variable", "of the parameter") for name in FACT_NAMES)
+    yield from (Item(word, "value", description(word)) for kind in ("constant", "pseudo") for word in words()[kind])
+
+
+def _arguments(place: _Place) -> Iterator[Item]:
+    """Yield the words that the argument being typed may be, and the arguments that may be given by name."""
+    call = call_around(place.before)
+    initializer = place.known.registry.get(call.function) if call is not None else None
+    if call is None or initializer is None:
+        return
+    parameter = initializer.parameter(call.argument) if call.argument else None
+    if parameter is None and call.argument is None and call.position < len(initializer.parameters):
+        parameter = initializer.parameters[call.position]
+    if parameter is not None:
+        yield from (Item(word, "enum", parameter.name) for word in parameter.choices)
+    if call.argument is None:
+        for one in initializer.parameters:
+            if one.name not in call.given:
+                yield Item(
+                    f"{one.name}=", "parameter", "required" if one.required else f"default {value_text(one.default)}"
+                )

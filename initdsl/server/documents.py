@@ -15,6 +15,7 @@ from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Span
 
 from .known import Known, known_at
+from .outline import Outline, OutlineCache, outline
 from .text import Text
 
 __all__ = ["Document", "diagnostic_of", "markdown", "path_of", "range_of", "uri_of"]
@@ -39,13 +40,27 @@ class Document:
     task: asyncio.Task[None] | None = None
     reading: asyncio.Task[None] | None = None
     laid_out: LaidOut = field(default_factory=LaidOut)
+    cache: OutlineCache = field(default_factory=OutlineCache)
+    _outline: Outline | None = None
 
     def __post_init__(self) -> None:
         self.text = _without_bom(self.typed)
 
+    @property
+    def outline(self) -> Outline:
+        """The outline of the text, made when it is asked for first."""
+        if self._outline is None:
+            self._outline = outline(self.text.text, self.cache)
+        return self._outline
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the outline of the text is there."""
+        return self._outline is not None
+
     def become(self, typed: Text, version: int | None) -> None:
         """Take over a change."""
-        self.typed, self.text, self.version = typed, _without_bom(typed), version
+        self.typed, self.text, self.version, self._outline = typed, _without_bom(typed), version, None
 
     @property
     def known(self) -> Known:

@@ -9,7 +9,7 @@ import signal
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from initdsl.language.syntax.parse import Memory
+from initdsl.language.syntax.parse import ParseCache
 from initdsl.text.diagnostic import Diagnostic
 
 from .findings import findings
@@ -80,19 +80,19 @@ def _serve(pipe: Connection) -> None:
     """Answer until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
-    memories: dict[str, Memory] = {}
+    caches: dict[str, ParseCache] = {}
     while True:
         try:
             path, text = pipe.recv()
         except (EOFError, OSError):
             return
-        memory = memories.pop(path, None) or Memory()
-        memories[path] = memory
-        if len(memories) > FILES:
-            del memories[next(iter(memories))]
+        cache = caches.pop(path, None) or ParseCache()
+        caches[path] = cache
+        if len(caches) > FILES:
+            del caches[next(iter(caches))]
         answer = None
         try:
-            answer = findings(path, text, known_at(path), memory)
+            answer = findings(path, text, known_at(path), cache)
         except Exception:
             log.exception("no findings for %s", path)
         try:

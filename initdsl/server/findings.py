@@ -8,7 +8,7 @@ from dataclasses import replace
 from initdsl.language.rules.loader import read_rules
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Use
-from initdsl.language.syntax.parse import Memory
+from initdsl.language.syntax.parse import ParseCache
 from initdsl.linter import against, lint_source
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Source
@@ -18,14 +18,14 @@ from .known import Known
 __all__ = ["findings"]
 
 
-def findings(path: str, text: str, known: Known, memory: Memory | None = None) -> list[Diagnostic]:
+def findings(path: str, text: str, known: Known, cache: ParseCache | None = None) -> list[Diagnostic]:
     """Every finding about a text that stands for a file; what is wrong in a file it uses is found at its `use`.
 
-    `memory` makes reading a text anew that changed a little fast.
+    `cache` makes reading a text anew that changed a little fast.
     """
     config = known.config
     root = None if config.root is None else config.folder / config.root
-    rules, problems = read_rules(path, text=text, root=root, memory=memory)
+    rules, problems = read_rules(path, text=text, root=root, cache=cache)
     if path not in rules.sources:
         return problems
     source = rules.source(path)

@@ -4,70 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from initdsl.language.rules.loader import inside_root, packaged_recipes
-from initdsl.language.syntax import nodes
-from initdsl.language.syntax.highlight import WORDS
-from initdsl.language.syntax.nodes import Block, Rule, Selector
+from initdsl.language.syntax.nodes import Rule, Selector, Union_
+from initdsl.language.syntax.walk import selectors_of
 from initdsl.text.source import Span
 
-from .completion import STATEMENTS, VALUES, call_around
+from .calls import call_around
+from .colours import Colour, coloured
 from .known import Known, shape_and_fans
-from .outline import Declaration, outline
-from .pieces import Colour, Piece, coloured, read
+from .outline import Declaration, Outline, outline
+from .pieces import Piece
+from .words import description
 
 __all__ = ["count_ahead", "counts", "definition", "hover"]
 
 
+# so many parameters of a selector are listed
 MOST = 12
 
 
-def hover(text: str, offset: int, known: Known) -> tuple[Span, str] | None:
-    """What is at an offset, as Markdown, and the characters it is about."""
-    found = outline(text)
+def hover(found: Outline, offset: int, known: Known) -> tuple[Span, str] | None:
+    """Return what is at an offset, as Markdown, and the characters it is about."""
     number = found.pieces.at(offset)
     if number < 0:
         return None
     piece = found.pieces.pieces[number]
     colour = _colour(piece, offset)
     if colour is not None:
-        span = Span(piece.start + colour.start, piece.start + colour.end)
-        said = _word(text, piece, colour, known)
-        if said is None and colour.kind in ("name", "definition"):
-            declared = found.name_at(offset)
-            meant = (
-                declared
-                if isinstance(declared, Declaration)
-                else found.declaration(text[span.start : span.end], number)
-            )
-            if meant is not None:
-                said = _code(found.pieces.pieces[meant.piece].text)
-        if said is not None:
-            return span, said
-    rule, shift = read(piece)
-    if rule is None or known.network is None:
-        return None
-    for selector in _selectors(rule):
-        span = Span(selector.span.start + shift, selector.span.end + shift)
-        if span.start <= offset <= span.end:
-            outer = piece.outer
-            matches = known.selected(found, outer, selector, text[span.start : span.end], number)
-            if matches is None:
-                return None
-            tensors = known.tensors(matches, rule)
-            lines = [f"**{_count(len(tensors))}**"]
-            if tensors:
-                lines.append("")
-            for tensor in tensors[:MOST]:
-                lines.append(f"- `{known.network.label(tensor)}` {shape_and_fans(tensor)}")
-            if len(tensors) > MOST:
-                lines.append(f"- and {len(tensors) - MOST:,} more")
-            return span, "\n".join(lines)
-    return None
+        text = _word(piece, colour, known) or _let(found, number, colour, offset)
+        if text is not None:
+            return Span(piece.start + colour.start, piece.start + colour.end), text
+    return _selector(found, number, offset, known)
 
 
 def _colour(piece: Piece, offset: int) -> Colour | None:
+    """Return the token that an offset lies in."""
     for colour in coloured(piece.text):
         if piece.start + colour.start <= offset < piece.start + colour.end:
             return colour
@@ -78,80 +52,100 @@ def _code(text: str) -> str:
     return f"```initdsl\n{text}\n```"
 
 
-def _word(text: str, piece: Piece, colour: Colour, known: Known) -> str | None:
+def _word(piece: Piece, colour: Colour, known: Known) -> str | None:
+    """Return what there is to say of an initializer, an argument or a reserved word."""
     word = piece.text[colour.start : colour.end]
     if colour.kind == "function" and word in known.registry:
-        one = known.registry[word]
-        return f"{_code(one.signature)}\n\n{one.doc}"
+        initializer = known.registry[word]
+        return f"{_code(initializer.signature)}\n\n{initializer.doc}"
     if colour.kind == "parameter":
-        call = call_around(piece.text[: colour.start])
-        initializer = known.registry.get(call.function) if call is not None else None
-        parameter = initializer.parameter(word) if initializer is not None else None
-        if initializer is None or parameter is None:
-            return None
-        allowed = f", one of {', '.join(f'`{c}`' for c in parameter.choices)}" if parameter.choices else ""
-        default = "required" if parameter.required else f"default `{parameter.default}`"
-        return f"`{word}` of `{initializer.name}`: {default}{allowed}"
-    if colour.kind in ("statement", "word") and word.upper() in (*WORDS["statement"], *WORDS["word"]):
-        return f"`{word}`: {STATEMENTS[word]}"
-    if colour.kind == "constant" and word in VALUES:
-        return f"`{word}`: {VALUES[word]}"
+        return _parameter(piece.text[: colour.start], word, known)
+    if colour.kind in ("statement", "word", "constant", "pseudo") and description(word):
+        return f"`{word}`: {description(word)}"
     return None
 
 
-def _targets(rule: Rule) -> Iterator[Selector]:
-    match rule:
-        case nodes.Assign() | nodes.Keep() | nodes.Default() | Block():
-            yield rule.targets
-        case nodes.Tie() | nodes.Copy() | nodes.Expect():
-            yield from rule.operands
+def _parameter(before: str, word: str, known: Known) -> str | None:
+    """Return what there is to say of an argument given by name behind `before`."""
+    call = call_around(before)
+    initializer = known.registry.get(call.function) if call is not None else None
+    parameter = initializer.parameter(word) if initializer is not None else None
+    if initializer is None or parameter is None:
+        return None
+    allowed = f", one of {', '.join(f'`{c}`' for c in parameter.choices)}" if parameter.choices else ""
+    default = "required" if parameter.required else f"default `{parameter.default}`"
+    return f"`{word}` of `{initializer.name}`: {default}{allowed}"
 
 
-def _selectors(rule: Rule) -> Iterator[Selector]:
-    """The selectors a place may be about: the members of a list, then the whole."""
-    for target in _targets(rule):
-        if isinstance(target, nodes.Union_):
+def _let(found: Outline, number: int, colour: Colour, offset: int) -> str | None:
+    """Return the `let` that a name in a piece means."""
+    if colour.kind not in ("name", "definition"):
+        return None
+    declared = found.name_at(offset)
+    if not isinstance(declared, Declaration):
+        declared = found.declaration(found.pieces.pieces[number].text[colour.start : colour.end], number)
+    return None if declared is None else _code(found.pieces.pieces[declared.piece].text)
+
+
+def _selector(found: Outline, number: int, offset: int, known: Known) -> tuple[Span, str] | None:
+    """Return what the selector at an offset selects, and where that selector is."""
+    piece = found.pieces.pieces[number]
+    if piece.rule is None or known.network is None:
+        return None
+    for selector in _nested(piece.rule):
+        span = piece.place(selector.span)
+        if span.start <= offset <= span.end:
+            matches = known.selected(found, piece.outer, selector, found.text[span.start : span.end], number)
+            if matches is None:
+                return None
+            tensors = known.tensors(matches, piece.rule)
+            lines = [f"- `{known.network.label(tensor)}` {shape_and_fans(tensor)}" for tensor in tensors[:MOST]]
+            if len(tensors) > MOST:
+                lines.append(f"- and {len(tensors) - MOST:,} more")
+            return span, "\n".join([f"**{_count(len(tensors))}**", *([""] if lines else []), *lines])
+    return None
+
+
+def _nested(rule: Rule) -> Iterator[Selector]:
+    """Yield the selectors a place may be about: the members of a list, then the whole."""
+    for target in selectors_of(rule):
+        if isinstance(target, Union_):
             yield from target.members
         yield target
 
 
-def counts(text: str, start: int, end: int, known: Known) -> list[tuple[int, str]]:
-    """Behind the selectors between two offsets, how many parameters they select."""
-    return list(_counted(text, start, end, known))
+def counts(found: Outline, start: int, end: int, known: Known) -> list[tuple[int, str]]:
+    """Return where the selectors between two offsets end, and how many parameters they select."""
+    return list(_counted(found, start, end, known))
 
 
-def count_ahead(text: str, known: Known) -> Iterator[None]:
+def count_ahead(found: Outline, known: Known) -> Iterator[None]:
     """Count selector by selector, so that `counts` has little left to do."""
-    for _ in _counted(text, 0, len(text), known):
+    for _ in _counted(found, 0, len(found.text), known):
         yield
 
 
-def _counted(text: str, start: int, end: int, known: Known) -> Iterator[tuple[int, str]]:
+def _counted(found: Outline, start: int, end: int, known: Known) -> Iterator[tuple[int, str]]:
     if known.network is None:
         return
-    found = outline(text)
     for number, piece in enumerate(found.pieces.pieces):
-        if piece.end < start:
+        if piece.end < start or piece.rule is None:
             continue
         if piece.start > end:
             break
-        rule, shift = read(piece)
-        if rule is None:
-            continue
-        for target in _targets(rule):
-            span = Span(target.span.start + shift, target.span.end + shift)
-            matches = known.selected(found, piece.outer, target, text[span.start : span.end], number)
+        for target in selectors_of(piece.rule):
+            span = piece.place(target.span)
+            matches = known.selected(found, piece.outer, target, found.text[span.start : span.end], number)
             if matches is not None:
-                yield span.end, _count(len(known.tensors(matches, rule)))
+                yield span.end, _count(len(known.tensors(matches, piece.rule)))
 
 
 def _count(count: int) -> str:
     return f"{count:,} parameter{'s' * (count != 1)}"
 
 
-def definition(text: str, offset: int, path: str, known: Known) -> tuple[str | None, Span] | None:
-    """Where what stands at an offset comes from: the file (`None`: this one) and the characters there."""
-    found = outline(text)
+def definition(found: Outline, offset: int, path: str, known: Known) -> tuple[str | None, Span] | None:
+    """Return where what stands at an offset comes from: the file (`None`: this one) and the characters there."""
     for used, span in found.uses:
         if span.start <= offset <= span.end:
             place = _used(used, path, known)
@@ -164,18 +158,26 @@ def definition(text: str, offset: int, path: str, known: Known) -> tuple[str | N
         return None, declared.span
     for used, _ in found.uses:  # a `let` of a file this one uses
         place = _used(used, path, known)
-        if place is None:
-            continue
-        try:
-            if os.path.getsize(place) > 1 << 20:
-                continue
-            other = Path(place).read_text("utf-8")
-        except (OSError, ValueError):
-            continue
-        there = [one for one in outline(other).lets.get(at.name, []) if one.scope == -1]
-        if there:
-            return place, there[-1].span
+        there = None if place is None else _lets_of(place).get(at.name)
+        if there is not None:
+            return place, there
     return None
+
+
+def _lets_of(path: str) -> dict[str, Span]:
+    """Return where a file declares each name outside of blocks, the last time it does; none if it can't be read."""
+    try:
+        if os.path.getsize(path) > 1 << 20:
+            return {}
+        return _lets_in(Path(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+@lru_cache(maxsize=8)
+def _lets_in(text: str) -> dict[str, Span]:
+    lets = outline(text).lets
+    return {one.name: one.span for declared in lets.values() for one in declared if one.scope == -1}
 
 
 def _used(used: str, path: str, known: Known) -> str | None:

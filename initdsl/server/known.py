@@ -25,7 +25,7 @@ from initdsl.text.diagnostic import InitDSLError
 from initdsl.text.files import read_whole
 
 from .outline import Outline
-from .pieces import Piece, read
+from .pieces import Piece
 
 __all__ = ["Known", "known_at", "shape_and_fans", "torch_classes"]
 
@@ -79,14 +79,14 @@ class Known:
 
     def _lets(self, found: Outline, heads: list[Piece], selector: Selector, number: int) -> dict[str, Expr]:
         """The formulas that the selectors read, by name."""
-        blocks = (read(head)[0] for head in heads)
+        blocks = (head.rule for head in heads)
         nodes: list[Node] = [selector, *(block.targets for block in blocks if isinstance(block, Block))]
         lets: dict[str, Expr] = {}
         while nodes:
             for node in walk(nodes.pop()):
                 if isinstance(node, Name) and node.name not in lets:
                     declared = found.declaration(node.name, number)
-                    rule = None if declared is None else read(found.pieces.pieces[declared.piece])[0]
+                    rule = None if declared is None else found.pieces.pieces[declared.piece].rule
                     if isinstance(rule, Let):
                         lets[node.name] = rule.value
                         nodes.append(rule.value)
@@ -99,10 +99,9 @@ class Known:
         try:
             frame = None
             for head in heads:
-                block, _ = read(head)
-                if not isinstance(block, Block):
+                if not isinstance(head.rule, Block):
                     return None
-                inside = resolution.matcher.select(block.targets, frame)
+                inside = resolution.matcher.select(head.rule.targets, frame)
                 frame = Frame(self.network, [match for match in inside if match.tensor is None])
             return resolution.matcher.select(selector, frame)
         except (EvalError, InitDSLError, RecursionError):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from initdsl.initializers import default_registry
 from initdsl.language.syntax.grammar import keywords
 from initdsl.language.syntax.nodes import Call, Let, Name, Rule, Use
 from initdsl.language.syntax.state import DEFAULT_LIMITS
+from initdsl.language.syntax.units import ParseCache
 from initdsl.language.syntax.walk import walk
 from initdsl.text.source import Span
 
-from .pieces import Piece, Pieces, coloured, cut, rule_of
+from .colours import coloured
+from .pieces import Piece, Pieces, pieces_of
 
-__all__ = ["Declaration", "Outline", "Refused", "Symbol", "outline", "read_ahead", "renamed", "symbols"]
+__all__ = ["Declaration", "Outline", "OutlineCache", "Refused", "Symbol", "outline", "renamed", "symbols"]
 
 
 class Refused(Exception):
@@ -45,8 +46,9 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Outline:
-    """The names of a text."""
+    """A text, its pieces, and the names in it: where each is declared and used, and the paths that `use` names."""
 
+    text: str
     pieces: Pieces
     lets: dict[str, list[Declaration]] = field(default_factory=dict)
     references: dict[str, list[Reference]] = field(default_factory=dict)
@@ -101,14 +103,27 @@ def _resolved(declared: list[Declaration], scopes: list[int], piece: int) -> Dec
     return next((one for scope in scopes for one in declared if one.scope == scope), None)
 
 
-@lru_cache(maxsize=8)
-def outline(text: str) -> Outline:
-    """The outline of a text; it need not parse."""
-    found = Outline(cut(text))
+class OutlineCache:
+    """What was read of a text, so that the outline of one that differs a little takes little time.
+
+    Not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self.units = ParseCache()
+        self.names: dict[tuple[str, bool], _Names] = {}
+
+
+def outline(text: str, cache: OutlineCache | None = None) -> Outline:
+    """Return the outline of a text, which need not parse."""
+    cache = cache or OutlineCache()
+    found = Outline(text, pieces_of(text, cache.units))
+    remembered, cache.names = cache.names, {}
     for number, piece in enumerate(found.pieces.pieces):
         if piece.kind == "close" or not piece.text:
             continue
-        names = _names(piece.text, piece.kind, piece.outer >= 0)
+        key = piece.text, piece.outer >= 0
+        names = cache.names[key] = remembered.get(key) or cache.names.get(key) or _names(piece)
         for name, start, end in names.lets:
             span = Span(piece.start + start, piece.start + end)
             found.lets.setdefault(name, []).append(Declaration(name, span, number, piece.outer))
@@ -120,45 +135,44 @@ def outline(text: str) -> Outline:
     return found
 
 
-def read_ahead(text: str) -> Iterator[None]:
-    """Read a text piece by piece, so that `outline` has little left to do."""
-    for piece in cut(text).pieces:
-        if piece.kind != "close" and piece.text:
-            _names(piece.text, piece.kind, piece.outer >= 0)
-            yield
-
-
 class _Names(NamedTuple):
+    """The names in a piece, each with where it starts and ends behind the start of the piece."""
+
     lets: list[tuple[str, int, int]]
     references: list[tuple[str, int, int]]
     uses: list[tuple[str, int, int]]
 
 
-@lru_cache(maxsize=1 << 14)
-def _names(text: str, kind: str, inside: bool) -> _Names:
-    found = _Names([], [], [])
-    rule, shift = rule_of(text, kind, inside)
+def _names(piece: Piece) -> _Names:
+    """Return the names in a piece; of one that does not parse those that are coloured as names."""
+    names = _Names([], [], [])
+    rule = piece.rule
     if rule is None:
-        for colour in coloured(text):
-            where = (text[colour.start : colour.end], colour.start, colour.end)
+        for colour in coloured(piece.text):
+            where = (piece.text[colour.start : colour.end], colour.start, colour.end)
             if colour.kind == "definition":
-                found.lets.append(where)
+                names.lets.append(where)
             elif colour.kind == "name":
-                found.references.append(where)
-        return found
+                names.references.append(where)
+        return names
+
+    def behind(span: Span) -> tuple[int, int]:
+        start, end = piece.place(span)
+        return start - piece.start, end - piece.start
+
     if isinstance(rule, Let):
-        found.lets.append((rule.name, rule.name_span.start - shift, rule.name_span.end - shift))
+        names.lets.append((rule.name, *behind(rule.name_span)))
     elif isinstance(rule, Use):
-        found.uses.append((rule.path, rule.path_span.start - shift, rule.path_span.end - shift))
+        names.uses.append((rule.path, *behind(rule.path_span)))
     words = {id(word) for word in _enumerated(rule)}
     for node in walk(rule):
         if isinstance(node, Name) and id(node) not in words and node.name not in ("net", "it"):
-            found.references.append((node.name, node.span.start - shift, node.span.end - shift))
-    return found
+            names.references.append((node.name, *behind(node.span)))
+    return names
 
 
 def _enumerated(rule: Rule) -> Iterator[Name]:
-    """The names that are words of an enumeration: `mode=fan_in`."""
+    """Yield the names that are words of an enumeration: the second one of `mode=fan_in`."""
     registry = default_registry()
     for call in walk(rule):
         if not isinstance(call, Call) or call.function not in registry:
@@ -178,9 +192,8 @@ def _enumerated(rule: Rule) -> Iterator[Name]:
 NAME = re.compile(r"[^\W\d]\w*\Z")
 
 
-def renamed(text: str, offset: int, new: str) -> list[Span]:
-    """The places to write `new` so that the `let` at an offset has that name. Raises Refused."""
-    found = outline(text)
+def renamed(found: Outline, offset: int, new: str) -> list[Span]:
+    """Return the places to write `new` so that the `let` at an offset has that name. Raises Refused."""
     at = found.name_at(offset)
     if at is None:
         raise Refused("there is no name of a `let` here")
@@ -211,54 +224,59 @@ def renamed(text: str, offset: int, new: str) -> list[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A line of the outline: what it shows, what it is, and what is inside."""
+    """A line of an editor's outline: what it shows, what it is, and what is inside."""
 
     name: str
-    kind: str  # "let", "use", "block" or "statement"
+    kind: Literal["let", "use", "block", "statement"]
     span: Span
     name_span: Span
     children: list[Symbol]
 
 
-def symbols(text: str) -> list[Symbol]:
-    """The statements of a text, those of blocks inside them."""
-    pieces = cut(text).pieces
+def symbols(found: Outline) -> list[Symbol]:
+    """Return the statements of a text, those of blocks inside them."""
     top: list[Symbol] = []
-    open_: dict[int, tuple[int, list[Symbol]]] = {}
-    ends: dict[int, int] = {}
-    current = -1
-    for number, piece in enumerate(pieces):
-        if piece.kind == "close":
-            if current >= 0:
-                ends[current] = piece.end
-                current = pieces[current].outer
-        elif piece.kind == "open":
-            current = number
-    for number, piece in enumerate(pieces):
+    inside: dict[int, tuple[int, list[Symbol]]] = {}  # of a head how deep it is, and where what its block holds goes
+    ends = _ends_of_blocks(found)
+    for number, piece in enumerate(found.pieces.pieces):
         if piece.kind == "close" or not piece.text:
             continue
-        name, kind, span = _symbol(piece)
-        end = ends.get(number, len(text.rstrip())) if piece.kind == "open" else piece.end
-        symbol = Symbol(name, kind, Span(piece.start, max(end, piece.end)), span, [])
-        depth, inside = open_.get(piece.outer, (0, top))
-        inside.append(symbol)
+        symbol = _symbol(piece, max(piece.end, ends.get(number, piece.end)))
+        depth, around = inside.get(piece.outer, (0, top))
+        around.append(symbol)
         if piece.kind == "open":
             # deeper than the language goes, what is inside is shown beside it
-            open_[number] = (depth + 1, symbol.children if depth < DEFAULT_LIMITS.nesting else inside)
+            inside[number] = (depth + 1, symbol.children if depth < DEFAULT_LIMITS.nesting else around)
     return top
 
 
-def _symbol(piece: Piece) -> tuple[str, str, Span]:
+def _ends_of_blocks(found: Outline) -> dict[int, int]:
+    """Return where each block ends, by the number of its head; one that is never closed ends with the text."""
+    pieces = found.pieces.pieces
+    last = len(found.text.rstrip())
+    ends = {number: last for number, piece in enumerate(pieces) if piece.kind == "open"}
+    current = -1
+    for number, piece in enumerate(pieces):
+        if piece.kind == "open":
+            current = number
+        elif piece.kind == "close" and current >= 0:
+            ends[current] = piece.end
+            current = pieces[current].outer
+    return ends
+
+
+def _symbol(piece: Piece, end: int) -> Symbol:
+    """Return the symbol of a piece that goes, with its block, to `end`."""
     colours = coloured(piece.text)
     shown = re.sub(r"\s+", " ", piece.text)
-    whole = Span(piece.start, piece.end)
+    whole = Span(piece.start, end)
     if piece.kind == "open":
-        return shown, "block", whole
+        return Symbol(shown, "block", whole, Span(piece.start, piece.end), [])
     if len(colours) > 1 and colours[0].kind == "statement":
         word = piece.text[colours[0].start : colours[0].end]
         named = Span(piece.start + colours[1].start, piece.start + colours[1].end)
         if word == "let":
-            return piece.text[colours[1].start : colours[1].end], "let", named
+            return Symbol(piece.text[colours[1].start : colours[1].end], "let", whole, named, [])
         if word == "use":
-            return shown, "use", named
-    return shown if len(shown) <= 80 else f"{shown[:77]}...", "statement", whole
+            return Symbol(shown, "use", whole, named, [])
+    return Symbol(shown if len(shown) <= 80 else f"{shown[:77]}...", "statement", whole, whole, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Any, TypeVar
@@ -16,14 +16,16 @@ from pygls.exceptions import JsonRpcInvalidParams
 from initdsl.formatter.entries import LaidOut
 from initdsl.formatter.layout import format_range
 from initdsl.language.syntax.parser import parser
+from initdsl.language.syntax.units import lenient_units
 from initdsl.text.diagnostic import InitDSLError
+from initdsl.text.source import Source
 
 from .documents import Document
 from .hover import count_ahead
-from .known import torch_classes
-from .outline import read_ahead
+from .known import Known, torch_classes
 from .requests import REQUESTS
 from .session import REST, Server, log
+from .text import Text
 
 __all__ = ["make_server"]
 
@@ -41,11 +43,11 @@ T = TypeVar("T")
 
 async def _read_ahead(document: Document) -> None:
     """Read what an editor will ask about, a little at a time, so that nothing it asks meanwhile waits for all of it."""
-    text, loop = document.text.text, asyncio.get_running_loop()
+    text, loop = document.text, asyncio.get_running_loop()
     known = await loop.run_in_executor(None, lambda: document.known)
     try:
         began = loop.time()
-        for _ in chain(read_ahead(text), count_ahead(text, known)):
+        for _ in chain(_outlined(document, text), _counted(document, known)):
             if loop.time() - began > SLICE:
                 await asyncio.sleep(SLICE)
                 began = loop.time()
@@ -53,6 +55,18 @@ async def _read_ahead(document: Document) -> None:
         document.laid_out = await loop.run_in_executor(None, _lay_out_ahead, document.text.text)
     except Exception:
         log.exception("could not read %s ahead", document.uri)
+
+
+def _outlined(document: Document, text: Text) -> Iterator[None]:
+    """Read a document unit by unit, so that its outline has little left to do; stop where that was asked for already."""
+    units = lenient_units(Source("", text.text), document.cache.units)
+    while not document.is_read and document.text is text and next(units, None) is not None:
+        yield
+
+
+def _counted(document: Document, known: Known) -> Iterator[None]:
+    """Count what the selectors of a document select."""
+    yield from count_ahead(document.outline, known)
 
 
 def _lay_out_ahead(text: str) -> LaidOut:

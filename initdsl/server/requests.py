@@ -12,11 +12,11 @@ from initdsl.formatter.layout import format_range
 from initdsl.text.diagnostic import Edit, InitDSLError
 from initdsl.text.source import Span
 
+from .colours import Colour, coloured
 from .completion import completions
 from .documents import Document, diagnostic_of, markdown, range_of, uri_of
 from .hover import counts, definition, hover
-from .outline import Declaration, Refused, Symbol, outline, renamed, symbols
-from .pieces import Colour, coloured, cut
+from .outline import Declaration, Refused, Symbol, renamed, symbols
 from .session import Plain, Server
 from .text import Text
 
@@ -60,7 +60,7 @@ def _complete(server: Server, params: lsp.CompletionParams) -> lsp.CompletionLis
     document = server.documents.get(params.text_document.uri)
     if document is None:
         return None
-    span, items = completions(document.text.text, document.offset(params.position), document.known, document.path)
+    span, items = completions(document.outline, document.offset(params.position), document.known, document.path)
     range_ = document.range(span)
     return lsp.CompletionList(
         is_incomplete=False,
@@ -77,7 +77,7 @@ def _complete(server: Server, params: lsp.CompletionParams) -> lsp.CompletionLis
 
 def _hover(server: Server, params: lsp.HoverParams) -> lsp.Hover | None:
     document = server.documents.get(params.text_document.uri)
-    found = document and hover(document.text.text, document.offset(params.position), document.known)
+    found = document and hover(document.outline, document.offset(params.position), document.known)
     if not document or not found:
         return None
     return lsp.Hover(markdown(found[1]), document.range(found[0]))
@@ -87,7 +87,7 @@ def _definition(server: Server, params: lsp.DefinitionParams) -> lsp.Location | 
     document = server.documents.get(params.text_document.uri)
     if document is None:
         return None
-    found = definition(document.text.text, document.offset(params.position), document.path, document.known)
+    found = definition(document.outline, document.offset(params.position), document.path, document.known)
     if found is None:
         return None
     path, span = found
@@ -101,7 +101,7 @@ def _prepare_rename(server: Server, params: lsp.PrepareRenameParams) -> lsp.Rang
     document = server.documents.get(params.text_document.uri)
     if document is None:
         return None
-    found = outline(document.text.text)
+    found = document.outline
     at = found.name_at(document.offset(params.position))
     declared = at is not None and (isinstance(at, Declaration) or found.declaration(at.name, at.piece) is not None)
     return document.range(at.span) if at is not None and declared else None
@@ -112,7 +112,7 @@ def _rename(server: Server, params: lsp.RenameParams) -> lsp.WorkspaceEdit | Non
     if document is None:
         return None
     try:
-        spans = renamed(document.text.text, document.offset(params.position), params.new_name)
+        spans = renamed(document.outline, document.offset(params.position), params.new_name)
     except Refused as refused:
         raise JsonRpcInvalidParams(str(refused)) from None
     return lsp.WorkspaceEdit({document.uri: [lsp.TextEdit(document.range(span), params.new_name) for span in spans]})
@@ -187,7 +187,7 @@ def _symbols(server: Server, params: lsp.DocumentSymbolParams) -> Plain | None:
             found["children"] = [shown(child) for child in symbol.children]
         return found
 
-    return Plain([shown(symbol) for symbol in symbols(document.text.text)])
+    return Plain([shown(symbol) for symbol in symbols(document.outline)])
 
 
 def _tokens(server: Server, params: lsp.SemanticTokensParams) -> Plain | None:
@@ -202,7 +202,7 @@ def _range_tokens(server: Server, params: lsp.SemanticTokensRangeParams) -> Plai
 
 def _coloured(document: Document, asked: Span) -> Plain:
     text = document.text
-    pieces, comments = cut(text.text)
+    pieces, comments = document.outline.pieces
     colours = [Colour(start, end, "comment") for start, end in comments if end >= asked.start and start <= asked.end]
     for piece in pieces:
         if piece.end >= asked.start and piece.start <= asked.end:
@@ -237,7 +237,7 @@ def _hints(server: Server, params: lsp.InlayHintParams) -> list[lsp.InlayHint] |
     asked = document.span(params.range)
     return [
         lsp.InlayHint(lsp.Position(*document.text.place(offset)), label, padding_left=True)
-        for offset, label in counts(document.text.text, *asked, document.known)
+        for offset, label in counts(document.outline, *asked, document.known)
         if asked.start <= offset <= asked.end
     ]
 

@@ -59,24 +59,6 @@ class Source:
         end = self._lines[line] if line < len(self._lines) else len(self.text)
         return self.text[start:end].rstrip("\r\n")
 
-    def utf16_column(self, offset: int) -> int:
-        """The column of an offset in UTF-16 code units from 0, as editors count."""
-        line = bisect_right(self._lines, offset)
-        before = self.text[self._lines[line - 1] : offset]
-        return len(before) + sum(character > "\uffff" for character in before)
-
-    def from_utf16(self, line: int, column: int) -> int:
-        """The offset of a line (from 0) and a UTF-16 column (from 0), kept within the text."""
-        if line >= len(self._lines):
-            return len(self.text)
-        offset, units = self._lines[line], 0
-        for character in self.line(line + 1):
-            if units >= column:
-                break
-            units += 2 if character > "\uffff" else 1
-            offset += 1
-        return offset
-
     def __getitem__(self, span: Span) -> str:
         return self.text[span.start : span.end]
 

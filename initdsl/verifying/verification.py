@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from initdsl.text.diagnostic import printable
+from initdsl.text.tables import aligned
 
 __all__ = ["Check", "Verification"]
 
@@ -133,8 +134,7 @@ class Verification:
                 result = _moved(check)
             shape = "x".join(map(str, check.shape)) or "scalar"
             rows.append((check.label, shape, check.how, result, check.location))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = aligned(rows)
         lines += [f"structure: {message}" for message in self.structure]
         lines += [f"unmet: {message}" for message in self.unmet]
         lines += [f"note: {message}" for message in self.notes]

@@ -15,9 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from initdsl.cli import group
-from initdsl.linter import all_lints
+from initdsl.linter import all_lints, fixing
 from initdsl.linter.formats import FORMATS
-from initdsl.text import files
 
 FOUND = "Linear.weight ~ normal(0, 0.02)\nLinear.bias ~ zeros()\n"
 CLEAN = "Linear.weight ~ normal(0, 0.02)\nLinear.bias = zeros()\n"
@@ -129,7 +128,7 @@ def test_fixing_what_is_not_there_or_changes_meanwhile(folder: Path, monkeypatch
     (folder / "empty.init").write_text("")
     lint("empty.init", "--fix", code=0)
     (folder / "a.init").write_text(FOUND)
-    whole = files.read_whole
+    whole = fixing.read_whole
 
     def another_writes(path: str, most: int) -> bytes:
         """Between the reading and the writing somebody else saves the file."""
@@ -137,7 +136,7 @@ def test_fixing_what_is_not_there_or_changes_meanwhile(folder: Path, monkeypatch
         (folder / "a.init").write_text(FOUND + "# theirs\n")
         return text
 
-    monkeypatch.setattr(files, "read_whole", another_writes)
+    monkeypatch.setattr(fixing, "read_whole", another_writes)
     assert "can't write `a.init`: the file changed meanwhile" in lint("a.init", "--fix", code=2).stderr
     assert (folder / "a.init").read_text() == FOUND + "# theirs\n"
 

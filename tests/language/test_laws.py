@@ -23,7 +23,7 @@ import initdsl
 from initdsl.formatter.layout import format
 from initdsl.linter import against
 from initdsl.linter.config import Config
-from initdsl.linter.run import fixed
+from initdsl.linter.fixing import fixed
 from initdsl.planning.saved import read_plan
 from tests.support.fitting import Case, Fitting, Rule, cases, made, network_shapes
 from tests.support.nets import bits, named, same, snapshot

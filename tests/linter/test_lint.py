@@ -15,9 +15,10 @@ from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.parse_tables import read_tables
 from initdsl.language.syntax.parser import built_parser
 from initdsl.linter import all_lints, lint, lint_file, lint_source
+from initdsl.linter.against_network import Resolved
 from initdsl.linter.config import Config, ConfigError, find_config
 from initdsl.linter.definition import SECTIONS
-from initdsl.linter.run import fixed
+from initdsl.linter.fixing import fixed
 from initdsl.linter.targets import covers, targets_of
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Source
@@ -169,7 +170,7 @@ def test_fixed_text_parses_and_stays_fixed(statements: list[str], between: str, 
     assert parse_source(Source("rules.init", done.text))[1] == []
     again = fixed("rules.init", done.text, Config(), unsafe)
     assert (again.text, again.count) == (done.text, 0)
-    assert done.left == findings(done.text)
+    assert done.findings == findings(done.text)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -259,7 +260,7 @@ def test_a_resolver_adds_its_findings() -> None:
     source = Source("rules.init", "Linear.bias = 0\nConv2d.bias = 0  # initdsl: ignore[unmatched-selector] maybe")
     rules, problems = parse_source(source)
     missing = [Diagnostic("unmatched-selector", "nothing", source, rule.targets.span) for rule in rules]  # type: ignore[union-attr]
-    found = lint_source(source, rules, problems, network=lambda whole, initializers: (None, missing))
+    found = lint_source(source, rules, problems, network=lambda rules, names=(): Resolved(None, tuple(missing)))
     assert [(f.name, f.line) for f in found] == [("unmatched-selector", 1)]
 
 
@@ -382,7 +383,7 @@ def test_wrong_settings_are_refused_with_the_nearest(tmp_path: Path, text: str, 
 
 
 def test_the_stored_tables_are_of_this_grammar() -> None:
-    assert read_tables(grammar_text()) is not None, "write them anew: see initdsl/parse_tables.py"
+    assert read_tables(grammar_text()) is not None, "write them with `python docs/generate.py`"
 
 
 def test_tables_of_another_grammar_are_not_read(tmp_path: Path) -> None:
@@ -394,5 +395,5 @@ def test_the_parser_of_the_tables_is_that_of_the_grammar(monkeypatch: pytest.Mon
     texts = [case.read_text("utf-8") for case in CASES] + ["Linear.weight ~", "a = (1", "net.a = = 1\nnet.b ~ 1"]
     stored = [parse_source(Source("t", text)) for text in texts]
     made = built_parser()
-    monkeypatch.setattr("initdsl.language.syntax.parse.parser", lambda: made)
+    monkeypatch.setattr("initdsl.language.syntax.units.parser", lambda: made)
     assert [parse_source(Source("t", text)) for text in texts] == stored

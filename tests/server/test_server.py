@@ -20,13 +20,15 @@ from torch import nn
 import initdsl
 from initdsl.language.rules.loader import packaged_recipes
 from initdsl.language.syntax.parse import parse_source
-from initdsl.server.completion import call_around, completions
+from initdsl.server.calls import call_around
+from initdsl.server.colours import coloured
+from initdsl.server.completion import completions
 from initdsl.server.finder import Finder
 from initdsl.server.findings import findings
 from initdsl.server.hover import counts, definition, hover
 from initdsl.server.known import Known, known_at
 from initdsl.server.outline import Refused, outline, renamed, symbols
-from initdsl.server.pieces import coloured, cut, read
+from initdsl.server.pieces import pieces_of
 from initdsl.server.text import Text
 from initdsl.text.source import Source
 from tests.support.wire import Wire
@@ -78,7 +80,7 @@ def marked(text: str) -> tuple[str, int]:
 
 def labels(text: str, known: Known | None = None, path: str = "") -> list[str]:
     plain, at = marked(text)
-    return [item.label for item in completions(plain, at, known or known_at("/nowhere/x.init"), path)[1]]
+    return [item.label for item in completions(outline(plain), at, known or known_at("/nowhere/x.init"), path)[1]]
 
 
 # ---- text
@@ -97,14 +99,6 @@ def test_columns_are_counted_in_the_units_agreed_on(unit: str) -> None:
     assert text.offset(0, 99) == 3
 
 
-def test_utf16_agrees_with_source() -> None:
-    text = "let x = 1 # 😀 é\nnet.😀 = 2\n"
-    source, mine = Source("", text), Text(text)
-    for at in range(len(text)):
-        assert mine.place(at).column == source.utf16_column(at)
-        assert mine.offset(*mine.place(at)) == at == source.from_utf16(*mine.place(at))
-
-
 # ---- pieces
 
 
@@ -114,7 +108,7 @@ def test_pieces_are_the_statements(path: Path) -> None:
     rules, problems = parse_source(Source("", text))
     assert not problems
     whole = list(initdsl.RuleSet(rules=tuple(rules)).walk())
-    alone = [read(piece)[0] for piece in cut(text).pieces if piece.kind != "close"]
+    alone = [piece.rule for piece in pieces_of(text).pieces if piece.kind != "close"]
     assert [rule.kind for rule in whole] == [rule and rule.kind for rule in alone]
     assert [rule for rule in whole if rule.kind != "block"] == [rule for rule in alone if rule and rule.kind != "block"]
 
@@ -131,7 +125,7 @@ def test_pieces_are_the_statements(path: Path) -> None:
 def test_pieces(text: str, pieces: list[str]) -> None:
     if text.startswith("/"):
         pieces = [text.partition("\n")[0], "b.w = 1"]
-    assert [piece.text for piece in cut(text).pieces] == pieces
+    assert [piece.text for piece in pieces_of(text).pieces] == pieces
 
 
 # ---- broken text
@@ -139,26 +133,27 @@ def test_pieces(text: str, pieces: list[str]) -> None:
 
 def everything(text: str, at: int, known: Known, path: str = "x.init") -> None:
     """Ask all there is at a place; nothing may raise, and every answer lies in the text."""
-    span, _ = completions(text, at, known)
+    whole = outline(text)
+    span, _ = completions(whole, at, known)
     assert 0 <= span.start <= span.end <= len(text)
-    for found in (hover(text, at, known), definition(text, at, path, known)):
+    for found in (hover(whole, at, known), definition(whole, at, path, known)):
         assert (
             found is None or found[-1 if found[0] is None else 0 if not isinstance(found[0], str) else 1][0] >= 0
             if found
             else True
         )
-    for offset, label in counts(text, 0, len(text), known):
+    for offset, label in counts(whole, 0, len(text), known):
         assert 0 <= offset <= len(text)
         assert label.endswith(("parameter", "parameters"))
     try:
-        for name in renamed(text, at, "qqq"):
+        for name in renamed(whole, at, "qqq"):
             assert text[name.start : name.end].isidentifier()
     except Refused:
         pass
-    for symbol in symbols(text):
+    for symbol in symbols(whole):
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end <= len(text)
     previous = 0
-    for piece in cut(text).pieces:
+    for piece in pieces_of(text).pieces:
         assert previous <= piece.start <= piece.end <= len(text)
         assert text[piece.start : piece.end] == piece.text
         previous = piece.end
@@ -236,9 +231,9 @@ def test_blocks_deeper_than_the_language_goes_are_shown_beside_each_other() -> N
     def depth(symbol: Any) -> int:
         return 1 + max(map(depth, symbol.children), default=0)
 
-    deep = symbols("A {\n" * 3000)
+    deep = symbols(outline("A {\n" * 3000))
     assert [depth(symbol) for symbol in deep] == [65]
-    assert depth(symbols("A {\n" * 10)[0]) == 10
+    assert depth(symbols(outline("A {\n" * 10))[0]) == 10
 
 
 # ---- completion
@@ -303,7 +298,7 @@ def test_the_call_around() -> None:
 
 def test_hover_shows_an_initializers_documentation(known: Known) -> None:
     for name in known.registry:
-        found = hover(f"Linear.weight ~ {name}()", 18, known)
+        found = hover(outline(f"Linear.weight ~ {name}()"), 18, known)
         assert found is not None
         assert known.registry[name].doc in found[1]
         assert known.registry[name].signature in found[1]
@@ -318,7 +313,7 @@ def test_hover_shows_an_initializers_documentation(known: Known) -> None:
 )  # fmt: skip
 def test_hover_shows_lets_constants_and_words(text: str, said: str, known: Known) -> None:
     plain, at = marked(text)
-    found = hover(plain, at, known)
+    found = hover(outline(plain), at, known)
     assert found is not None
     assert said in found[1]
 
@@ -334,7 +329,7 @@ def test_what_can_not_be_read_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.initdsl")
     known = known_at(str(tmp_path / "x.init"))
     assert known.network is None
-    assert counts(text, 0, len(text), known) == []
+    assert counts(outline(text), 0, len(text), known) == []
     assert findings(str(tmp_path / "x.init"), text, known) == []
 
 
@@ -356,7 +351,7 @@ def test_findings_of_used_files_stand_at_their_use(tmp_path: Path) -> None:
 
 def test_hover_shows_what_a_selector_matches_with_torchs_fans(known: Known) -> None:
     model = Model()
-    found = hover("Linear.weight ~ normal()", 3, known)
+    found = hover(outline("Linear.weight ~ normal()"), 3, known)
     assert found is not None
     for name, parameter in model.named_parameters():
         owner = model.get_submodule(name.rpartition(".")[0])
@@ -375,32 +370,39 @@ def test_hover_shows_what_a_selector_matches_with_torchs_fans(known: Known) -> N
 ])  # fmt: skip
 def test_counts_are_those_of_the_module(selector: str, test: Any, known: Known) -> None:
     expected = sum(test(name) for name, _ in Model().named_parameters())
-    assert counts(f"keep {selector}", 0, 99, known) == [(len(f"keep {selector}"), f"{expected} parameters")]
+    assert counts(outline(f"keep {selector}"), 0, 99, known) == [(len(f"keep {selector}"), f"{expected} parameters")]
 
 
 def test_counts_in_blocks(known: Known) -> None:
     text = "let k = 1\nBlock { .up { .weight = 1; .bias = 0 } }\nnet.blocks[k + 1].* = 0\nnet.nothing = 1\n"
-    assert [label.split()[0] for _, label in counts(text, 0, len(text), known)] == ["12", "6", "3", "3", "0", "0"]
+    assert [label.split()[0] for _, label in counts(outline(text), 0, len(text), known)] == [
+        "12",
+        "6",
+        "3",
+        "3",
+        "0",
+        "0",
+    ]
 
 
 def test_definition(known: Known, folder: Path) -> None:
     path = str(folder / "x.init")
     text, at = marked("let a = 1\nBlock {\n  let a = 2\n  .up.weight ~ normal(0, |a)\n}\n")
-    assert definition(text, at, path, known) == (None, (text.index("a = 2"), text.index("a = 2") + 1))
+    assert definition(outline(text), at, path, known) == (None, (text.index("a = 2"), text.index("a = 2") + 1))
     text, at = marked('use "ba|se.init"\nLinear.weight = gain')
-    assert definition(text, at, path, known) == (str(folder / "base.init"), (0, 0))
-    assert definition(text, len(text), path, known) == (str(folder / "base.init"), (4, 8))
+    assert definition(outline(text), at, path, known) == (str(folder / "base.init"), (0, 0))
+    assert definition(outline(text), len(text), path, known) == (str(folder / "base.init"), (4, 8))
     text, at = marked('use "../ba|se.init"')
-    assert definition(text, at, path, known) is None
+    assert definition(outline(text), at, path, known) is None
     text, at = marked('use "initdsl:gp|t2"')
-    assert definition(text, at, path, known) == (str(packaged_recipes()["gpt2"]), (0, 0))
+    assert definition(outline(text), at, path, known) == (str(packaged_recipes()["gpt2"]), (0, 0))
     text, at = marked('use "initdsl:gp|t9"')
-    assert definition(text, at, path, known) is None
+    assert definition(outline(text), at, path, known) is None
     (folder / "binary.init").write_bytes(b"let gain = \xff\n")
     text = 'use "base.init"\nuse "absent.init"\nuse "binary.init"\nLinear.weight = gain'
-    assert definition(text, len(text), path, known) == (str(folder / "base.init"), (4, 8))
+    assert definition(outline(text), len(text), path, known) == (str(folder / "base.init"), (4, 8))
     text = 'use "base.init"\nLinear.weight = other'
-    assert definition(text, len(text), path, known) is None
+    assert definition(outline(text), len(text), path, known) is None
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -413,7 +415,7 @@ def test_definition(known: Known, folder: Path) -> None:
 ])  # fmt: skip
 def test_rename(text: str, expected: str) -> None:
     plain, at = marked(text)
-    for span in reversed(renamed(plain, at, "Z")):
+    for span in reversed(renamed(outline(plain), at, "Z")):
         plain = f"{plain[: span.start]}Z{plain[span.end :]}"
     assert plain == expected
 
@@ -422,7 +424,7 @@ def test_rename_leaves_the_plan_as_it_was() -> None:
     net = Model()
     text = "let a = 2\nlet y = a * 3\nBlock {\n  let a = 5\n  .up.weight = y + a\n}\nnet.head.weight = y\n"
     plain, at = marked(text.replace("let a = 2", "let |a = 2"))
-    for span in reversed(renamed(plain, at, "Z")):
+    for span in reversed(renamed(outline(plain), at, "Z")):
         plain = f"{plain[: span.start]}Z{plain[span.end :]}"
     values = []
     for rules in (text, plain):
@@ -435,7 +437,7 @@ def test_rename_leaves_the_plan_as_it_was() -> None:
 @pytest.mark.parametrize("new", ["in", "b", "1x", "a b", "", "net"])
 def test_rename_refuses(new: str) -> None:
     with pytest.raises(Refused):
-        renamed("let a = b\nA.w = a", 4, new)
+        renamed(outline("let a = b\nA.w = a"), 4, new)
 
 
 def test_outline_sees_lets_of_its_blocks_only() -> None:
@@ -676,7 +678,7 @@ async def test_changes_by_part_add_up_whatever_they_hold(editor: Any, client: An
         file.type(first, last, new)
         text = text.changed(start, end, new)
     found = await client.text_document_document_symbol_async(lsp.DocumentSymbolParams(file.id))
-    assert [symbol.name for symbol in found or ()] == [symbol.name for symbol in symbols(text.text)]
+    assert [symbol.name for symbol in found or ()] == [symbol.name for symbol in symbols(outline(text.text))]
 
 
 @pytest.mark.asyncio(loop_scope="module")

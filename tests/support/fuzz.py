@@ -27,14 +27,14 @@ with atheris.instrument_imports(include=["initdsl"]):
     import initdsl
     from initdsl.formatter.layout import format as formatted
     from initdsl.language.syntax.grammar import keywords
-    from initdsl.language.syntax.parse import Memory, parse_source
+    from initdsl.language.syntax.parse import ParseCache, parse_source
     from initdsl.migrating.converting.convert import convert
     from initdsl.network.description import Network
     from initdsl.planning.resolve import resolve
     from initdsl.server.completion import completions
     from initdsl.server.hover import counts, definition, hover
     from initdsl.server.known import known_at
-    from initdsl.server.outline import Refused, renamed, symbols
+    from initdsl.server.outline import Refused, outline, renamed, symbols
     from initdsl.server.text import Text
     from initdsl.text.source import Source
 
@@ -73,11 +73,11 @@ def layout(text: str) -> None:
 
 def typed(text: str) -> None:
     """Texts after one another, cut at form feeds: each read with what is remembered of those before is as read alone."""
-    memory = Memory()
+    cache = ParseCache()
     for one in text.split("\f"):
         source = Source("x.init", one)
         # as text, since spans take no part in comparison
-        assert repr(parse_source(source, memory=memory)) == repr(parse_source(source))
+        assert repr(parse_source(source, cache=cache)) == repr(parse_source(source))
 
 
 def asked(text: str) -> None:
@@ -85,17 +85,18 @@ def asked(text: str) -> None:
     at = max(0, text.find("\f"))
     text = text.replace("\f", "", 1)
     known = known_at(str(ROOT / "x.init"))
-    span, _ = completions(text, at, known)
+    whole = outline(text)
+    span, _ = completions(whole, at, known)
     assert 0 <= span.start <= span.end <= len(text)
-    found = hover(text, at, known)
+    found = hover(whole, at, known)
     assert found is None or 0 <= found[0].start <= found[0].end <= len(text)
-    definition(text, at, str(ROOT / "x.init"), known)
-    counts(text, 0, len(text), known)
+    definition(whole, at, str(ROOT / "x.init"), known)
+    counts(whole, 0, len(text), known)
     try:
-        assert all(text[name.start : name.end].isidentifier() for name in renamed(text, at, "qqq"))
+        assert all(text[name.start : name.end].isidentifier() for name in renamed(whole, at, "qqq"))
     except Refused:
         pass
-    for symbol in symbols(text):
+    for symbol in symbols(whole):
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end <= len(text)
 
 

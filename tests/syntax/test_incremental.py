@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from initdsl.language.syntax.parse import Memory, parse_source, read_units
+from initdsl.language.syntax.parse import ParseCache, parse_source, read_units
 from initdsl.language.syntax.state import Limits
 from initdsl.text.source import Source
 from tests.support.strategies import rule_files
@@ -24,9 +24,9 @@ PARTS = [
 ]  # fmt: skip
 
 
-def same(text: str, memory: Memory, limits: Limits = Limits()) -> None:  # noqa: B008
+def same(text: str, cache: ParseCache, limits: Limits = Limits()) -> None:  # noqa: B008
     source = Source("x.init", text)
-    again, problems = parse_source(source, limits, memory)
+    again, problems = parse_source(source, limits, cache)
     rules, expected = parse_source(source, limits)
     # as text, since spans and sources take no part in comparison
     assert repr(again) == repr(rules)
@@ -51,11 +51,11 @@ def edited(text: str, dice: random.Random, parts: list[str]) -> str:
 def test_after_random_edits_it_is_the_full_parse(path: Path) -> None:
     whole = path.read_text("utf-8")
     dice = random.Random(path.name)
-    memory, text = Memory(), whole
-    same(text, memory)
+    cache, text = ParseCache(), whole
+    same(text, cache)
     for step in range(60):
         text = edited(text, dice, PARTS)
-        same(text, memory)
+        same(text, cache)
         if step % 15 == 14:
             text = whole
 
@@ -63,26 +63,26 @@ def test_after_random_edits_it_is_the_full_parse(path: Path) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rule_files(), st.randoms(use_true_random=False))
 def test_after_random_edits_of_generated_files_too(text: str, dice: random.Random) -> None:
-    memory = Memory()
+    cache = ParseCache()
     for _ in range(8):
-        same(text, memory)
+        same(text, cache)
         text = edited(text, dice, PARTS)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(PARTS), max_size=8).map("".join), min_size=2, max_size=5))
 def test_any_text_after_any_other(texts: list[str]) -> None:
-    memory = Memory()
+    cache = ParseCache()
     for text in texts:
-        same(text, memory)
+        same(text, cache)
 
 
 @pytest.mark.parametrize("text", FILES, ids=lambda path: path.stem)
 def test_every_prefix_typed(text: Path) -> None:
     whole = text.read_text("utf-8")[:600]
-    memory = Memory()
+    cache = ParseCache()
     for end in range(0, len(whole), 2):
-        same(whole[:end], memory)
+        same(whole[:end], cache)
 
 
 @pytest.mark.parametrize(("before", "after"), [
@@ -98,25 +98,25 @@ def test_every_prefix_typed(text: Path) -> None:
 ])  # fmt: skip
 def test_what_stands_behind_a_statement_is_looked_at_again(before: str, after: str) -> None:
     for first, second in ((before, after), (after, before)):
-        memory, limits = Memory(), Limits(nesting=4)
-        same(first, memory, limits)
-        same(second, memory, limits)
+        cache, limits = ParseCache(), Limits(nesting=4)
+        same(first, cache, limits)
+        same(second, cache, limits)
 
 
 def test_limits_hold_with_a_memory() -> None:
-    limits, memory = Limits(nesting=4, errors=3), Memory()
+    limits, cache = Limits(nesting=4, errors=3), ParseCache()
     for text in ("A{B{C{.w = [1]}}}", "A{B{C{.w = [[1]]}}}", "x y\n" * 5, "x y\n" * 2, "A{B{C{.w = [1]}}}\nx y\n" * 3):
-        same(text, memory, limits)
-    same("A { .w = [[1]] }", memory, limits)
-    same("A{B{C{ .w = [[1]] }}}", memory, limits)
+        same(text, cache, limits)
+    same("A { .w = [[1]] }", cache, limits)
+    same("A{B{C{ .w = [[1]] }}}", cache, limits)
 
 
 def test_a_keystroke_reads_one_statement() -> None:
     text = "".join(f"net[{i}] {{\n  .w = {i}\n  Linear.bias = 0\n}}\n" for i in range(50))
-    memory = Memory()
-    before, _ = read_units(Source("", text), memory=memory)
+    cache = ParseCache()
+    before, _ = read_units(Source("", text), cache=cache)
     at = text.index(".w = 25") + 7
-    after, _ = read_units(Source("", f"{text[:at]}0{text[at:]}"), memory=memory)
+    after, _ = read_units(Source("", f"{text[:at]}0{text[at:]}"), cache=cache)
     old = {id(token) for unit in before for token in unit.tokens}
     anew = [unit for unit in after if any(id(token) not in old for token in unit.tokens)]
     assert [unit.text for unit in anew] == [".w = 250\n  Linear.bias = 0\n"]

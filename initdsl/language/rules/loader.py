@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
-from initdsl.language.syntax.parse import Memory, parse_source
+from initdsl.language.syntax.parse import ParseCache, parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS, Limits
 from initdsl.text.diagnostic import Diagnostic, ParseError, RuleError, in_order
 from initdsl.text.source import Source, read_source
@@ -73,11 +73,11 @@ def followed(rules: RuleSet, root: str | os.PathLike[str] | None = None, limits:
 
 def read_rules(
     path: str | os.PathLike[str], *, text: str | None = None, root: str | os.PathLike[str] | None = None,
-    limits: Limits = DEFAULT_LIMITS, memory: Memory | None = None,
+    limits: Limits = DEFAULT_LIMITS, cache: ParseCache | None = None,
 ) -> tuple[RuleSet, list[Diagnostic]]:  # fmt: skip
     """The rules of a file as far as they can be read, and everything wrong with their syntax and their `use`.
 
-    `text` stands for the file's contents where an editor has newer ones, and `memory` makes reading it again fast. Never raises on any file.
+    `text` stands for the file's contents where an editor has newer ones, and `cache` makes reading it again fast. Never raises on any file.
     """
     name = os.fspath(path)
     folder = FilePath(name).parent
@@ -87,7 +87,7 @@ def read_rules(
         loader.problems.append(Diagnostic(*source))
         return RuleSet.model_construct(rules=()), loader.problems
     loader.outermost = 1
-    statements = loader.statements(source, folder, (os.path.realpath(name),), memory)
+    statements = loader.statements(source, folder, (os.path.realpath(name),), cache)
     sources = {key: value.text for key, value in loader.sources.items()}
     # made by the parser, so there is nothing to validate
     return RuleSet.model_construct(rules=statements, sources=sources, root=str(loader.root)), in_order(loader.problems)
@@ -115,10 +115,10 @@ class _Loader:
         self.outermost = 0  # files at the head of a chain that no `use` led to
 
     def statements(
-        self, source: Source, folder: FilePath, chain: tuple[str, ...], memory: Memory | None = None
+        self, source: Source, folder: FilePath, chain: tuple[str, ...], cache: ParseCache | None = None
     ) -> tuple[Rule, ...]:
         self.sources[source.name] = source
-        rules, problems = parse_source(source, self.limits, memory)
+        rules, problems = parse_source(source, self.limits, cache)
         self.problems += problems
         return self.follow(tuple(rules), folder, chain)
 

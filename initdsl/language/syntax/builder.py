@@ -133,14 +133,14 @@ class Builder(Transformer[Token, Any]):
     def expect_between(self, c: list[Any]) -> Expect:
         if c[2] == "shape":
             where = spanned(c[2], c[-1])
-            reading.session.report("bad-expectation", "a shape lies in no range", where, "as in `shape = (4, 3)`")
+            reading.state.report("bad-expectation", "a shape lies in no range", where, "as in `shape = (4, 3)`")
         return Expect(str(c[2]), (c[1],), "in", (c[5], c[7]), spanned(c[0], c[-1]), spanned(c[2], c[2]))  # type: ignore[arg-type]
 
     def expect_compared(self, c: list[Any]) -> Expect:
         operator = "=" if c[3] == "==" else str(c[3])
         if c[2] == "shape" and operator not in ("=", "!="):
             where = spanned(c[3], c[3])
-            reading.session.report(
+            reading.state.report(
                 "bad-expectation", "a shape is equal to another or not", where, "as in `shape = (4, 3)`"
             )
         return Expect(str(c[2]), (c[1],), operator, (c[4],), spanned(c[0], c[4]), spanned(c[2], c[2]))  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ class Builder(Transformer[Token, Any]):
         for member in members:
             inner = member.selector if isinstance(member, Maybe) else member
             if isinstance(inner, Within):
-                reading.session.report(
+                reading.state.report(
                     "ambiguous-in",
                     "beside a `,` it is unclear what `in` belongs to",
                     member.span,
@@ -251,9 +251,7 @@ class Builder(Transformer[Token, Any]):
                 subclasses = True
         name = ".".join(names[: ends + 1])
         if "**" in name:
-            reading.session.report(
-                "bad-class-glob", f"`{name}` is not a class", spanned(head, last), "any class is `*`"
-            )
+            reading.state.report("bad-class-glob", f"`{name}` is not a class", spanned(head, last), "any class is `*`")
         pattern = ClassPattern(name, subclasses, cast(Any, predicates), spanned(head, last))
         return Path(pattern, _steps([], rest), None, span)
 
@@ -299,7 +297,7 @@ class Builder(Transformer[Token, Any]):
             hint = f"the name alone will do: `{c[2]}`" if alone else (
                 f"an attribute of the target's module is its name alone, `{c[2]}`; of another, a path from `net`"
             )  # fmt: skip
-            reading.session.report(
+            reading.state.report(
                 "no-attributes",
                 f"`.{c[2]}`: an expression has no attributes, only paths from `net`",
                 spanned(c[1], c[2]),
@@ -325,12 +323,12 @@ class Builder(Transformer[Token, Any]):
         if INTEGER.match(text):
             value = int(text.replace("_", "")) if len(text) < 40 else LARGEST_INT + 1
             if value > LARGEST_INT:
-                reading.session.report("number-too-large", "this integer needs more than 64 bits", span)
+                reading.state.report("number-too-large", "this integer needs more than 64 bits", span)
                 value = 0
         elif FLOAT.match(text) and re.search(r"[.eE]", text) and re.search(r"\d", text):
             value = float(text.replace("_", ""))
             if value == float("inf"):
-                reading.session.report(
+                reading.state.report(
                     "number-too-large",
                     f"`{shortened(text)}` is too large for a float",
                     span,
@@ -343,7 +341,7 @@ class Builder(Transformer[Token, Any]):
                 if text[:1] == "0" and text.isdigit()
                 else "numbers are decimal, as `1`, `0.5`, `1e-3` or `1_000`"
             )
-            reading.session.report("bad-number", f"`{shortened(text)}` is not a number", span, hint)
+            reading.state.report("bad-number", f"`{shortened(text)}` is not a number", span, hint)
         return Number(value, span)
 
     def string(self, c: list[Any]) -> String:
@@ -363,21 +361,19 @@ class Builder(Transformer[Token, Any]):
 
     def list(self, c: Children) -> ListNode:
         literal = ListNode(tuple(_values(c)), spanned(c[0], c[-1]))
-        limit = reading.session.limits.literal_elements
+        limit = reading.state.limits.literal_elements
         if elements(literal, limit) > limit:
             self.too_large(literal.span)
             return ListNode((), literal.span)
         return literal
 
     def too_large(self, span: Span) -> None:
-        limit = reading.session.limits.literal_elements
-        reading.session.report(
-            "literal-too-large", f"a literal has at most {limit:,} elements", span, "use `load(...)`"
-        )
+        limit = reading.state.limits.literal_elements
+        reading.state.report("literal-too-large", f"a literal has at most {limit:,} elements", span, "use `load(...)`")
 
     def mapping(self, c: Children) -> Mapping:
         pairs = [child for child in c if not isinstance(child, Token)]
-        if len(pairs) > reading.session.limits.literal_elements:
+        if len(pairs) > reading.state.limits.literal_elements:
             self.too_large(spanned(c[0], c[-1]))
             pairs = []
         return Mapping(tuple(k for k, _ in pairs), tuple(v for _, v in pairs), spanned(c[0], c[-1]))
@@ -401,11 +397,11 @@ def _steps(first: list[Any], suffixes: list[Any]) -> tuple[Any, ...]:
     for suffix in suffixes:
         if isinstance(suffix, TupleNode):
             if not steps:
-                reading.session.report("bad-predicate", "`net` takes no predicate", suffix.span)
+                reading.state.report("bad-predicate", "`net` takes no predicate", suffix.span)
             else:
                 steps[-1] = replace(steps[-1], predicates=(*steps[-1].predicates, *suffix.items))
         elif isinstance(suffix, Token):
-            reading.session.report("bad-plus", "`+` stands after a class name only", spanned(suffix, suffix))
+            reading.state.report("bad-plus", "`+` stands after a class name only", spanned(suffix, suffix))
         else:
             steps.append(suffix)
     return tuple(steps)

@@ -47,7 +47,7 @@ def unescape(token: Token) -> str:
             return chr(int(escape[1:], 16))
         if escape in '"\\nt':
             return {"n": "\n", "t": "\t"}.get(escape, escape)
-        reading.session.report(
+        reading.state.report(
             "bad-escape",
             f"`\\{escape}` is not an escape",
             Span(start + 1 + match.start(), start + 1 + match.end()),

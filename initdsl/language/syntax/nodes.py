@@ -309,6 +309,11 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Tie:
+    """The same tensor under several names.
+
+    `tie A B C`: every parameter of `B` and `C` becomes `A`'s.
+    """
+
     operands: tuple[Selector, ...]
     span: Span = _span()
     source: str = _source()
@@ -317,7 +322,10 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """`copy A B C`: the values of the first operand into the others."""
+    """Values of the first into the others.
+
+    `copy A B C`: those of `A`, by relative name, into `B` and `C`.
+    """
 
     operands: tuple[Selector, ...]
     span: Span = _span()
@@ -327,6 +335,11 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
+    """Leave as it is.
+
+    `keep S` cancels every earlier rule for `S`.
+    """
+
     targets: Selector
     span: Span = _span()
     source: str = _source()
@@ -335,6 +348,11 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Default:
+    """PyTorch's own initialization.
+
+    `default S` calls `reset_parameters()` of the modules that own `S`.
+    """
+
     targets: Selector
     span: Span = _span()
     source: str = _source()
@@ -343,6 +361,11 @@ class Default:
 
 @dataclass(frozen=True, slots=True)
 class Let:
+    """A name for a formula.
+
+    `let std = 0.02`; the formula is evaluated where the name is used.
+    """
+
     name: str
     value: Expr
     span: Span = _span()
@@ -353,7 +376,10 @@ class Let:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """`use "base.init"`; once followed, `rules` are the statements of that file."""
+    """Another file's statements.
+
+    `use "base.init"`; once followed, `rules` are the statements of that file.
+    """
 
     path: str
     rules: tuple[Rule, ...] | None = None
@@ -376,8 +402,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """`expect S std in [a, b]`, `expect S max < x`, `expect S covered`, `expect tied A B`.
+    """What is to hold once all is filled.
 
+    `expect S std in [a, b]`, `expect S max < x`, `expect S covered`, `expect tied A B`.
     `operands` has one selector, or those that are to be tied; `bounds` both ends of a range, or what is compared with.
     """
 

@@ -1,8 +1,7 @@
 """The parser's tables, kept as JSON: making them from the grammar takes four times as long as reading them.
 
 They are a copy, never the source: tables of another grammar or another lark are ignored, and the parser is made from
-the grammar as if they were not there. Written anew by
-`PYTHONHASHSEED=0 python -c "from initdsl.language.syntax.parse_tables import write_tables; write_tables()"`.
+the grammar as if they were not there. `docs/generate.py` writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import lark
 from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
-__all__ = ["PLACE", "read_tables", "tables_of", "write_tables"]
+__all__ = ["PLACE", "read_tables", "tables_of"]
 
 
 PLACE = Path(__file__).with_suffix(".json")
@@ -54,11 +53,3 @@ def _made_for(grammar: str) -> list[str]:
 def _numbered(table: dict[str, Any]) -> dict[int, Any]:
     """JSON knows only strings as keys; those of the tables are numbers."""
     return {int(key): value for key, value in table.items()}
-
-
-def write_tables() -> None:
-    """Make the tables from the grammar and store them."""
-    from .grammar import grammar_text
-    from .parser import built_parser
-
-    PLACE.write_text(tables_of(built_parser(), grammar_text()), "utf-8")

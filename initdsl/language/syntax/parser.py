@@ -10,52 +10,21 @@ from lark import Lark, Token, lexer
 from lark.exceptions import UnexpectedInput
 from lark.parsers.lalr_analysis import Shift
 
-from initdsl.text.source import Span
-
 from .builder import Builder
 from .grammar import grammar_text
 from .parse_tables import read_tables
-from .state import CLOSERS, DEFAULT_LIMITS, OPENERS, Limits, Session, TooDeep, reading
+from .state import DEFAULT_LIMITS, Limits, ParseState, TooDeep, reading
 
 __all__ = ["accepted", "built_parser", "feed", "parse_table", "parser", "stacks", "tokenize"]
 
 
-# after these a statement goes on in the next line
-CONTINUING = frozenset(
-    ["COMMA", "IN", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR_DIVIDE", "PERCENT", "POWER", "COMPARE", "AND", "OR", "NOT"]
-)  # fmt: skip
-
-
 class NewlineFilter:
-    """Drops newlines that don't end a statement, keeps count of brackets, caps their nesting."""
+    """Drop newlines that end no statement."""
 
     always_accept = ("NL",)
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        session = reading.session
-        brackets = session.brackets
-        for token in stream:
-            kind = token.type
-            if kind == "NL":
-                if (brackets and brackets[-1].type != "LBRACE") or session.previous in CONTINUING:
-                    continue
-                if any(b.type != "LBRACE" for b in brackets):  # a mapping inside a call
-                    continue
-                if session.brace_follows(token.end_pos or 0):
-                    continue
-            elif kind in OPENERS:
-                brackets.append(token)
-                session.deepest = max(session.deepest, len(brackets))
-                if len(brackets) > session.limits.nesting:
-                    span = Span(token.start_pos or 0, token.end_pos or 0)
-                    session.report(
-                        "too-deep", f"blocks and brackets are nested more than {session.limits.nesting} deep", span
-                    )
-                    raise TooDeep(session.problems)
-            elif kind in CLOSERS and brackets and OPENERS[brackets[-1].type] == CLOSERS[kind]:
-                brackets.pop()
-            session.previous = kind
-            yield token
+        return filter(reading.state.follow, stream)
 
 
 # ---- the parser
@@ -90,7 +59,7 @@ def built_parser() -> Lark:
 def stacks(made: Lark, inside: bool) -> tuple[list[int], list[Any]]:
     """A parser's stacks where a statement may begin: in no block, or inside of one."""
     state = made.parse_interactive("").parser_state
-    reading.session = Session(DEFAULT_LIMITS)
+    reading.state = ParseState(DEFAULT_LIMITS)
     for kind, text in (("CLASS", "*"), ("LBRACE", "{")) if inside else ():
         state.feed_token(Token(kind, text, 0, end_pos=1))
     state.feed_token(Token("NL", "\n", 0, end_pos=1))
@@ -139,7 +108,7 @@ def tokenize(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Token]:
 
     Raises ValueError on a text with a syntax error.
     """
-    reading.session = Session(limits, text)
+    reading.state = ParseState(limits, text)
     try:
         cursor = parser().parse_interactive(text)
         return list(cursor.iter_parse())
@@ -149,7 +118,7 @@ def tokenize(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Token]:
 
 def accepted(text: str, limits: Limits = DEFAULT_LIMITS) -> frozenset[str]:
     """The terminals that may come behind a text; none where it is wrong already."""
-    reading.session = Session(limits, text)
+    reading.state = ParseState(limits, text)
     try:
         cursor = parser().parse_interactive(text)
         for _ in cursor.iter_parse():

@@ -7,9 +7,12 @@ from dataclasses import fields
 
 from initdsl.text.source import Span
 
-from .nodes import Node
+from .nodes import Maybe, Node, Path, Regex, Rule, Selector, Union_, Within
 
 NOT_CHILDREN = frozenset(("span", "kind", "name_span", "operator_span", "path_span", "source", "grouped"))
+
+
+SELECTORS = (Path, Regex, Union_, Within, Maybe)
 
 
 # of a class of nodes the fields that may hold nodes; `None` for any other class
@@ -36,6 +39,11 @@ def children(value: Node) -> list[Node]:
             if (_CHILDREN[kind] if kind in _CHILDREN else _fields(kind)) is not None:
                 found.append(item)
     return found
+
+
+def selectors_of(rule: Rule) -> list[Selector]:
+    """Return the selectors that a statement is about: its targets or operands."""
+    return [child for child in children(rule) if isinstance(child, SELECTORS)]
 
 
 def walk(value: Node) -> Iterator[Node]:

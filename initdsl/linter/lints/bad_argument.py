@@ -27,13 +27,12 @@ from collections.abc import Iterator
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound_calls
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        if one.error is not None and one.error.name == "bad-argument":
-            place = one.given.get(one.error.argument or "", one.call)
-            yield file.finding(place, str(one.error), one.error.hint)
+    for _, call in file.bound_calls:
+        if call.error is not None and call.error.name == "bad-argument":
+            place = call.written.get(call.error.argument or "", call.call)
+            yield file.finding(place, str(call.error), call.error.hint)

@@ -26,10 +26,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
-from initdsl.language.syntax.nodes import Assign, ClassPattern, Default, Keep, Path, Regex, Step
+from initdsl.language.syntax.nodes import Assign, ClassPattern, Default, Keep, Regex, Step
 from initdsl.linter.definition import lint
-from initdsl.linter.file import File, Placed
+from initdsl.linter.file import File
+from initdsl.linter.statements import Placed
 from initdsl.linter.targets import Target
 from initdsl.text.diagnostic import Diagnostic
 
@@ -49,21 +51,20 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Assign) or rule.operator != "~" or not placed.sets_base:
             continue
-        taken = {_takes_all(target) for target in placed.targets or ()} - {None}
-        if not taken:
+        globs = {_glob_of_all(target) for target in placed.targets or ()} - {None}
+        if not globs:
             continue
-        norms = not _spoken_of(file, NORMS, placed.order)
-        biases = "*" in taken and not _spoken_of(file, BIASES, placed.order)
+        spoken_of = [p for p in file.everything if p.order > placed.order]
+        norms = not any(_speaks_of(later, NORMS) for later in spoken_of)
+        biases = "*" in globs and not any(_speaks_of(later, BIASES) for later in spoken_of)
         if norms or biases:
-            what = " and ".join(w for w, on in (("the weights of norms", norms), ("biases", biases)) if on)
-            below = ", ".join(w for w, on in (("`*Norm*.weight = 1`", norms), ("`*.bias = 0`", biases)) if on)
+            drawn = " and ".join(["the weights of norms"] * norms + ["biases"] * biases)
+            rules = ", ".join(["`*Norm*.weight = 1`"] * norms + ["`*.bias = 0`"] * biases)
             yield file.finding(
-                rule.targets, f"this draws {what} as it draws matrices", f"set those below it, as in {below}, or select `*.*(ndim>=2)`"
-            )  # fmt: skip
-
-
-def _spoken_of(file: File, words: str, after: int) -> bool:
-    return any(placed.order > after and _speaks_of(placed, words) for placed in file.everything)
+                rule.targets,
+                f"this draws {drawn} as it draws matrices",
+                f"set those below it, as in {rules}, or select `*.*(ndim>=2)`",
+            )
 
 
 def _speaks_of(placed: Placed, words: str) -> bool:
@@ -73,25 +74,22 @@ def _speaks_of(placed: Placed, words: str) -> bool:
     return any(re.search(words, placed.source[selector.span]) for selector in selectors)
 
 
-def _takes_all(target: Target) -> str | None:
-    """`weight` or `*`: what a target takes of every module, if it does."""
+def _glob_of_all(target: Target) -> Literal["weight", "*"] | None:
+    """Return what a target takes of every module, weights or any parameter; `None` where it takes less."""
     base = target.base
     if target.within:
         return None
     if isinstance(base, Regex):
         rest = base.pattern.removeprefix("^").removeprefix(".*").removesuffix("$").removesuffix(".*")
         return "*" if rest in ANY else "weight" if rest in WEIGHTS else None
-    if not isinstance(base, Path) or not base.steps or base.view is not None:
-        return None
-    last = base.steps[-1]
+    last = base.steps[-1] if base.steps and base.view is None else None
     if not isinstance(last, Step) or last.predicates or last.name not in ("weight", "*", "**"):
         return None
     if isinstance(base.root, ClassPattern):
         everywhere = base.root.name == "*" and not base.root.predicates and len(base.steps) == 1
     else:
-        everywhere = (
-            base.root == "net"
-            and all(isinstance(s, Step) and s.name == "**" and not s.predicates for s in base.steps[:-1])
-            and (len(base.steps) > 1 or last.name == "**")
-        )
-    return (last.name if last.name == "weight" else "*") if everywhere else None
+        any_path = all(isinstance(s, Step) and s.name == "**" and not s.predicates for s in base.steps[:-1])
+        everywhere = base.root == "net" and any_path and (len(base.steps) > 1 or last.name == "**")
+    if not everywhere:
+        return None
+    return "weight" if last.name == "weight" else "*"

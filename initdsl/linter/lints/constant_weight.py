@@ -27,27 +27,28 @@ from collections.abc import Iterator
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.targets import MATRICES
-from initdsl.linter.values import set_to
+from initdsl.linter.targets import MATRICES, Target
+from initdsl.linter.values import number_set
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    edited = {t.name for p in file.everything if p.on_top for t in p.targets or ()}
+    edited = {target.name for placed in file.everything if placed.on_top for target in placed.targets or ()}
+    if edited & {"weight", None}:
+        return
     for placed in file.statements:
-        targets = placed.targets
-        if not targets or not placed.sets_base or edited & {"weight", None}:
+        if not placed.sets_base or not any(_is_matrix(target) for target in placed.targets or ()):
             continue
-        matrices = [t for t in targets if t.name == "weight" and t.class_name in MATRICES and _direct(t)]
-        value = set_to(placed) if matrices else None
+        value = number_set(placed)
         if value:
             yield file.finding(
-                placed.rule, f"every element of a weight matrix is {value:g}, so its units never differ",
+                placed.rule,
+                f"every element of a weight matrix is {value:g}, so its units never differ",
                 "draw it, as in `~ xavier_uniform()`",
-            )  # fmt: skip
+            )
 
 
-def _direct(target: object) -> bool:
-    """Whether the weight is the class's own, not that of something inside it."""
-    return len(getattr(getattr(target, "base", None), "steps", ())) == 1
+def _is_matrix(target: Target) -> bool:
+    """Tell whether a target is the own weight of a linear, convolutional or embedding layer."""
+    return target.name == "weight" and target.class_name in MATRICES and len(target.steps) == 1

@@ -27,17 +27,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.linter.cascade import replaced
 from initdsl.linter.definition import lint
-from initdsl.linter.file import File, label
+from initdsl.linter.file import File
+from initdsl.linter.statements import label
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for earlier, later, same in replaced(file):
-        if earlier.on_top and not same:
+    for replaced in file.replaced:
+        if replaced.earlier.on_top and not replaced.same:
             yield file.finding(
-                earlier.rule, "a later rule discards this edit", "edits stand below the rule they change",
-                labels=(label(later, "this sets the whole tensor"),),
-            )  # fmt: skip
+                replaced.earlier.rule,
+                "a later rule discards this edit",
+                "edits stand below the rule they change",
+                labels=(label(replaced.later, "this sets the whole tensor"),),
+            )

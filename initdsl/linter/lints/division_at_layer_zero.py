@@ -25,10 +25,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Assign, Binary, Index, Name
+from initdsl.language.syntax.nodes import Assign, Binary, Expr, Index, Name
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
-from initdsl.linter.file import File, Placed
+from initdsl.linter.file import File
+from initdsl.linter.statements import Placed, selectors_around
 from initdsl.linter.values import constant
 from initdsl.text.diagnostic import Diagnostic
 
@@ -36,33 +37,28 @@ from initdsl.text.diagnostic import Diagnostic
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.statements:
-        rule = placed.rule
-        if not isinstance(rule, Assign):
+        indices = _bound_indices(placed)
+        if not indices or not isinstance(placed.rule, Assign):
             continue
-        bound = _indices(placed)
-        for node in walk(rule.value) if bound else ():
+        for node in walk(placed.rule.value):
             if not isinstance(node, Binary) or node.operator not in ("/", "//", "%"):
                 continue
-            for name in sorted(bound & {n.name for n in walk(node.right) if isinstance(n, Name)}):
-                if _is_zero(node, placed, name):
+            for name in sorted(indices & {n.name for n in walk(node.right) if isinstance(n, Name)}):
+                if _is_zero(node.right, placed, name):
                     yield file.finding(
                         node.right, f"this is 0 where `{name}` is 0", f"`{name}` counts from 0: write `({name} + 1)`"
                     )
 
 
-def _indices(placed: Placed) -> set[str]:
-    """The names the selector binds, from 0 on."""
-    selectors = [*(block.targets for block in placed.blocks), getattr(placed.rule, "targets", None)]
-    steps = [n for s in selectors if s is not None for n in walk(s) if isinstance(n, Index)]
-    return {
-        step.items[0].name
-        for step in steps
-        if len(step.items) == 1 and isinstance(step.items[0], Name) and placed.lookup(step.items[0].name) is None
-    }
+def _bound_indices(placed: Placed) -> set[str]:
+    """Return the names that the selector binds to an index, which counts from 0."""
+    items = [n.items for s in selectors_around(placed) for n in walk(s) if isinstance(n, Index) and len(n.items) == 1]
+    names = {item.name for (item,) in items if isinstance(item, Name)}
+    return {name for name in names if placed.lookup(name) is None}
 
 
-def _is_zero(node: Binary, placed: Placed, name: str) -> bool:
+def _is_zero(divisor: Expr, placed: Placed, index: str) -> bool:
     try:
-        return bool(constant(node.right, placed, **{name: 0}) == 0)
+        return constant(divisor, placed, **{index: 0}) == 0
     except EvalError:
         return False

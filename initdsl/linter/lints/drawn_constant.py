@@ -27,7 +27,8 @@ from collections.abc import Iterator
 from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound, set_to
+from initdsl.linter.fixes import replacement
+from initdsl.linter.values import bind, number_set
 from initdsl.text.diagnostic import Diagnostic
 
 
@@ -37,10 +38,10 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
             continue
-        one = bound(rule.value, placed)
-        constant = one is not None and one.initializer.elementwise and not one.initializer.draws
-        if constant or set_to(placed) is not None:
-            fix = file.replacement(rule.operator_span, "=", "write `=`", safe=True)
+        call = bind(rule.value, placed)
+        is_constant = call is not None and call.initializer.elementwise and not call.initializer.draws
+        if is_constant or number_set(placed) is not None:
+            fix = replacement(rule.operator_span, "=", "write `=`", safe=True)
             yield file.finding(
                 rule.operator_span, f"`{rule.value.function}` is a constant and draws nothing", "set it with `=`", fix
             )

@@ -27,7 +27,8 @@ from collections.abc import Iterator
 from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound
+from initdsl.linter.fixes import replacement
+from initdsl.linter.values import bind
 from initdsl.text.diagnostic import Diagnostic
 
 
@@ -37,7 +38,7 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
             continue
-        one = bound(rule.value, placed)
-        if one is not None and not one.initializer.elementwise and not one.initializer.draws:
-            fix = file.replacement(rule.operator_span, "=", "write `=`", safe=True)
+        call = bind(rule.value, placed)
+        if call is not None and not call.initializer.elementwise and not call.initializer.draws:
+            fix = replacement(rule.operator_span, "=", "write `=`", safe=True)
             yield file.finding(rule.operator_span, f"`{rule.value.function}` draws nothing", "set it with `=`", fix)

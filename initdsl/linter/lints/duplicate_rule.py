@@ -28,22 +28,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.language.syntax.nodes import Assign
-from initdsl.linter.cascade import replaced
 from initdsl.linter.definition import lint
-from initdsl.linter.edits import removal
-from initdsl.linter.file import File, label
+from initdsl.linter.file import File
+from initdsl.linter.fixes import removal
+from initdsl.linter.statements import label
 from initdsl.text.diagnostic import Diagnostic, Fix
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for earlier, later, same in replaced(file):
-        if same:
-            # a piece is drawn each time, also where the next one replaces it: without it torch draws other values
-            drawn = earlier.on_top and isinstance(earlier.rule, Assign) and earlier.rule.operator == "~"
-            edits = (removal(file.source, earlier.rule.span),)
-            fix = Fix("delete the first", edits, safe=not drawn) if later.here else None
-            yield file.finding(
-                earlier.rule, "this rule stands here twice", "delete one, or change what it selects", fix,
-                labels=(label(later, "again"),),
-            )  # fmt: skip
+    for replaced in file.replaced:
+        if not replaced.same:
+            continue
+        earlier, later = replaced.earlier, replaced.later
+        # a piece is drawn each time, also where the next one replaces it: without it torch draws other values
+        is_drawn = earlier.on_top and isinstance(earlier.rule, Assign) and earlier.rule.operator == "~"
+        deletion = Fix("delete the first", (removal(file.source, earlier.rule.span),), safe=not is_drawn)
+        yield file.finding(
+            earlier.rule,
+            "this rule stands here twice",
+            "delete one, or change what it selects",
+            deletion if later.here else None,
+            labels=(label(later, "again"),),
+        )

@@ -26,18 +26,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.syntax.nodes import Block
 from initdsl.linter.definition import lint
-from initdsl.linter.edits import removal
 from initdsl.linter.file import File
+from initdsl.linter.fixes import removal
 from initdsl.text.diagnostic import Diagnostic, Fix
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for placed in file.blocks:
-        rule = placed.rule
-        if isinstance(rule, Block) and not rule.rules:
-            commented = "#" in file.text(rule)
-            fix = None if commented else Fix("delete it", (removal(file.source, rule.span),), safe=False)
-            yield file.finding(rule.targets, "this block is empty", "write its rules, or delete it", fix)
+    for _, block in file.blocks:
+        if not block.rules:
+            is_commented = "#" in file.text(block)
+            fix = None if is_commented else Fix("delete it", (removal(file.source, block.span),), safe=False)
+            yield file.finding(block.targets, "this block is empty", "write its rules, or delete it", fix)

@@ -27,24 +27,25 @@ from collections.abc import Iterator
 from initdsl.language.syntax.nodes import Binary, Index, Slice, Subscript
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.text.diagnostic import Diagnostic
+from initdsl.linter.fixes import replacement
+from initdsl.text.diagnostic import Diagnostic, Fix
+from initdsl.text.source import Span
 
 
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
     for node in file.nodes:
-        if not isinstance(node, Index | Subscript):
-            continue
-        for item in node.items:
-            parts = (item.start, item.stop, item.step) if isinstance(item, Slice) else (item,)
-            for part in parts:
-                if isinstance(part, Binary) and part.operator == "/":
-                    between = file.source.text[part.left.span.end : part.right.span.start]
-                    at = part.left.span.end + between.find("/")
-                    span = type(part.span)(at, at + 1)
-                    fix = (
-                        file.replacement(span, "//", "write `//`", safe=True)
-                        if "/" in between and "#" not in between
-                        else None
-                    )
-                    yield file.finding(part, "`/` gives a float, and an index is an integer", "divide with `//`", fix)
+        for item in node.items if isinstance(node, Index | Subscript) else ():
+            for bound in (item.start, item.stop, item.step) if isinstance(item, Slice) else (item,):
+                if isinstance(bound, Binary) and bound.operator == "/":
+                    fix = _floor_division(file.source.text, bound)
+                    yield file.finding(bound, "`/` gives a float, and an index is an integer", "divide with `//`", fix)
+
+
+def _floor_division(text: str, division: Binary) -> Fix | None:
+    start = division.left.span.end
+    between = text[start : division.right.span.start]
+    if "/" not in between or "#" in between:
+        return None
+    slash = start + between.find("/")
+    return replacement(Span(slash, slash + 1), "//", "write `//`", safe=True)

@@ -27,24 +27,24 @@ from collections.abc import Iterator
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound_calls
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        if one.initializer.name not in ("kaiming_normal", "kaiming_uniform") or one.error is not None:
+    for _, call in file.bound_calls:
+        if call.initializer.name not in ("kaiming_normal", "kaiming_uniform") or call.error is not None:
             continue
-        word = one.get("nonlinearity")
-        given = one.given.get("nonlinearity")
-        if word in ("sigmoid", "tanh"):
-            better = one.initializer.name.replace("kaiming", "xavier")
-            gain = "gain=5/3" if word == "tanh" else ""
-            yield file.finding(given or one.call, f"kaiming's rule is not for `{word}`", f"use `{better}({gain})`")
-        elif isinstance(word, str) and word != "leaky_relu" and "a" in one.given and one.get("a") != 0:
-            yield file.finding(
-                one.given["a"],
-                f"`{word}` has no slope: `a` is ignored",
-                "write `nonlinearity=leaky_relu`, or leave `a` out",
-            )
+        nonlinearity = call.get("nonlinearity")
+        if nonlinearity in ("sigmoid", "tanh"):
+            better = call.initializer.name.replace("kaiming", "xavier")
+            gain = "gain=5/3" if nonlinearity == "tanh" else ""
+            place = call.written.get("nonlinearity") or call.call
+            yield file.finding(place, f"kaiming's rule is not for `{nonlinearity}`", f"use `{better}({gain})`")
+        elif isinstance(nonlinearity, str) and nonlinearity != "leaky_relu":
+            if "a" in call.written and call.get("a") != 0:
+                yield file.finding(
+                    call.written["a"],
+                    f"`{nonlinearity}` has no slope: `a` is ignored",
+                    "write `nonlinearity=leaky_relu`, or leave `a` out",
+                )

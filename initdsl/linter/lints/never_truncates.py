@@ -27,35 +27,37 @@ from collections.abc import Iterator
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import UNKNOWN, bound_calls
-from initdsl.text.diagnostic import Diagnostic
+from initdsl.linter.fixes import insertion
+from initdsl.linter.values import BoundCall
+from initdsl.text.diagnostic import Diagnostic, Fix
 
+# standard deviations beyond which nothing is drawn
 FAR = 6
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        if one.initializer.name not in ("trunc_normal", "trunc_normal_sd") or one.error is not None:
+    for _, call in file.bound_calls:
+        in_deviations = call.initializer.name == "trunc_normal_sd"  # its bounds are multiples of the deviation
+        if (call.initializer.name != "trunc_normal" and not in_deviations) or call.error is not None:
             continue
-        mean, std, a, b = (one.get(name) for name in ("mean", "std", "a", "b"))
-        if one.initializer.name == "trunc_normal_sd":
-            mean, std = 0.0, 1.0
-        if any(value is UNKNOWN or not isinstance(value, int | float) for value in (mean, std, a, b)) or not std:
+        mean, std = (0.0, 1.0) if in_deviations else (call.number("mean"), call.number("std"))
+        low, high = call.number("a"), call.number("b")
+        if mean is None or not std or low is None or high is None:
             continue
-        nearest = min(abs(a - mean), abs(b - mean)) / std
-        if a < mean < b and nearest > FAR and nearest != float("inf"):
-            low, high = mean - 2 * std, mean + 2 * std
-            hint = f"bounds are absolute values: two standard deviations are `a={low:g}, b={high:g}`"
-            if one.initializer.name == "trunc_normal_sd":
-                hint = "bounds are counted in standard deviations"
-            fix = None
-            if one.initializer.name == "trunc_normal" and not {"a", "b"} & set(one.given):
-                end = one.call.span.end - 1
-                text = f", a={low:g}, b={high:g}" if one.given else f"a={low:g}, b={high:g}"
-                fix = file.replacement(
-                    type(one.call.span)(end, end), text, "cut at two standard deviations", safe=False
-                )
-            yield file.finding(
-                one.call, f"the bounds lie {nearest:g} standard deviations away and never cut", hint, fix
-            )
+        distance = min(abs(low - mean), abs(high - mean)) / std
+        if low < mean < high and FAR < distance != float("inf"):
+            message = f"the bounds lie {distance:g} standard deviations away and never cut"
+            if in_deviations:
+                yield file.finding(call.call, message, "bounds are counted in standard deviations")
+            else:
+                bounds = f"a={mean - 2 * std:g}, b={mean + 2 * std:g}"
+                hint = f"bounds are absolute values: two standard deviations are `{bounds}`"
+                yield file.finding(call.call, message, hint, _cut(call, bounds))
+
+
+def _cut(call: BoundCall, bounds: str) -> Fix | None:
+    if {"a", "b"} & set(call.written):
+        return None
+    edit = insertion(call.call.span.end - 1, f", {bounds}" if call.written else bounds)
+    return Fix("cut at two standard deviations", (edit,), safe=False)

@@ -34,9 +34,8 @@ from initdsl.text.diagnostic import Diagnostic
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
     for node in file.nodes:
-        if isinstance(node, Index):
-            for item in node.items:
-                if isinstance(item, Word) and item.word == "none":
-                    yield file.finding(
-                        item, "an index that is `none` selects nothing", "name the row, as in `[padding_idx]`"
-                    )
+        for item in node.items if isinstance(node, Index) else ():
+            if isinstance(item, Word) and item.word == "none":
+                yield file.finding(
+                    item, "an index that is `none` selects nothing", "name the row, as in `[padding_idx]`"
+                )

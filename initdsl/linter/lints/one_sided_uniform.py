@@ -26,11 +26,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers import Uniform
-from initdsl.language.syntax.nodes import Assign
+from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.targets import MATRICES
-from initdsl.linter.values import bound, drawn
+from initdsl.linter.values import bind, distribution_of
 from initdsl.text.diagnostic import Diagnostic
 
 
@@ -38,15 +38,16 @@ from initdsl.text.diagnostic import Diagnostic
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.statements:
         rule = placed.rule
-        if not isinstance(rule, Assign) or rule.operator != "~" or rule.value.kind != "call":
+        if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
             continue
-        one = bound(rule.value, placed)
-        made = drawn(one) if one is not None else None
-        if not isinstance(made, Uniform) or made.low < 0 or made.low == made.high:
+        call = bind(rule.value, placed)
+        uniform = None if call is None else distribution_of(call)
+        if not isinstance(uniform, Uniform) or uniform.low < 0 or uniform.low == uniform.high:
             continue
         if any(t.name == "weight" and (t.class_name in MATRICES or t.class_name == "*") for t in placed.targets or ()):
-            top = made.low or made.high
+            scale = uniform.low or uniform.high
             yield file.finding(
-                rule.value, f"this draws between {made.low:g} and {made.high:g}, so no weight is negative",
-                f"write `uniform(-{top:g}, {top:g})`",
-            )  # fmt: skip
+                rule.value,
+                f"this draws between {uniform.low:g} and {uniform.high:g}, so no weight is negative",
+                f"write `uniform(-{scale:g}, {scale:g})`",
+            )

@@ -24,11 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.syntax.nodes import Assign, Call
+from initdsl.language.syntax.nodes import Assign, Name
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import is_function
+from initdsl.linter.fixes import replacement
+from initdsl.linter.values import calls_of
 from initdsl.text.diagnostic import Diagnostic
 
 
@@ -36,13 +37,11 @@ from initdsl.text.diagnostic import Diagnostic
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.statements:
         rule = placed.rule
-        if not isinstance(rule, Assign) or rule.operator != "~":
+        if not isinstance(rule, Assign) or rule.operator != "~" or calls_of(rule.value):
             continue
-        nodes = list(walk(rule.value))
-        names = [node.name for node in nodes if node.kind == "name"]
-        calls = [node for node in nodes if isinstance(node, Call) and not is_function(node.function)]
-        if not calls and not any(placed.lookup(name) for name in names):
-            fix = file.replacement(rule.operator_span, "=", "write `=`", safe=True)
+        names = [node.name for node in walk(rule.value) if isinstance(node, Name)]
+        if not any(placed.lookup(name) for name in names):  # a `let` may hold a draw
+            fix = replacement(rule.operator_span, "=", "write `=`", safe=True)
             yield file.finding(
                 rule.operator_span, "`~` draws at random, and this does not draw", "a value is set with `=`", fix
             )

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from initdsl.language.syntax.nodes import Index, Let, Name
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.fixes import replacement
 from initdsl.text.diagnostic import Diagnostic
 
 WORDS = {"True": "true", "False": "false", "None": "none"}
@@ -40,5 +41,5 @@ def check(file: File) -> Iterator[Diagnostic]:
     for node in file.nodes:
         if isinstance(node, Name) and node.name in WORDS and node.name not in declared:
             word = WORDS[node.name]
-            fix = file.replacement(node, word, f"write `{word}`", safe=node.name not in bound)
+            fix = replacement(node, word, f"write `{word}`", safe=node.name not in bound)
             yield file.finding(node, f"`{node.name}` is no constant", f"write `{word}`", fix)

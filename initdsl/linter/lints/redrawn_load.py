@@ -26,9 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Path
+from initdsl.language.syntax.nodes import Assign, Call, ClassPattern
 from initdsl.linter.definition import lint
-from initdsl.linter.file import File, Placed, label
+from initdsl.linter.file import File
+from initdsl.linter.statements import Placed, label
+from initdsl.linter.targets import Target
 from initdsl.text.diagnostic import Diagnostic
 
 
@@ -39,24 +41,21 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Assign):
             continue
+        targets = placed.targets or ()
         if isinstance(rule.value, Call) and rule.value.function == "load":
-            loads += [placed] if placed.here and _of_the_root(placed) else []
-        elif rule.operator == "~" and placed.sets_base and any(_of_any_module(t) for t in placed.targets or ()):
+            if placed.here and all(t.root == "net" and t.name not in ("weight", "bias") for t in targets):
+                loads.append(placed)
+        elif rule.operator == "~" and placed.sets_base and any(_is_of_any_module(target) for target in targets):
             for load in loads:
                 yield file.finding(
-                    load.rule, "a later rule draws over some of what is loaded here",
-                    "load below it, or keep it out with `not in`", labels=(label(placed, "this one"),),
-                )  # fmt: skip
+                    load.rule,
+                    "a later rule draws over some of what is loaded here",
+                    "load below it, or keep it out with `not in`",
+                    labels=(label(placed, "this one"),),
+                )
             loads.clear()
 
 
-def _of_the_root(placed: Placed) -> bool:
-    return all(
-        isinstance(t.base, Path) and t.base.root == "net" and t.name not in ("weight", "bias")
-        for t in placed.targets or ()
-    )
-
-
-def _of_any_module(target: object) -> bool:
-    base, within = getattr(target, "base", None), getattr(target, "within", None)
-    return isinstance(base, Path) and isinstance(base.root, ClassPattern) and not within and not base.root.predicates
+def _is_of_any_module(target: Target) -> bool:
+    """Tell whether a target takes all modules of a class, wherever they are."""
+    return isinstance(target.root, ClassPattern) and not target.within and not target.root.predicates

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from initdsl.language.syntax.nodes import Regex
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.fixes import replacement
 from initdsl.text.diagnostic import Diagnostic
 
 LITERAL = r"\^(\w+(?:\\\.\w+)*)\$\Z"
@@ -40,8 +41,8 @@ def check(file: File) -> Iterator[Diagnostic]:
         match = re.match(LITERAL, node.pattern) if isinstance(node, Regex) else None
         if match is not None:
             steps = match[1].split("\\.")
-            path = "net" + "".join(f'["{s}"]' if s[0].isdigit() else f".{s}" for s in steps)
-            fix = file.replacement(node, path, f"write `{path}`", safe=False)
+            path = "net" + "".join(f'["{step}"]' if step[0].isdigit() else f".{step}" for step in steps)
+            fix = replacement(node, path, f"write `{path}`", safe=False)
             yield file.finding(
                 node, "this regular expression matches one name, which a path selects", f"write `{path}`", fix
             )

@@ -40,10 +40,12 @@ from initdsl.text.diagnostic import Diagnostic, Label
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.statements:
         rule = placed.rule
-        before = placed.lookup(rule.name) if isinstance(rule, Let) else None
-        if isinstance(rule, Let) and before is not None:
-            source = file.sources.get(before.source, file.source)
+        above = placed.lookup(rule.name) if isinstance(rule, Let) else None
+        if isinstance(rule, Let) and above is not None:
+            source = file.sources.get(above.source, file.source)
             yield file.finding(
-                rule.name_span, f"`{rule.name}` is declared already", "take another name",
-                labels=(Label(source, before.name_span, "here"),),
-            )  # fmt: skip
+                rule.name_span,
+                f"`{rule.name}` is declared already",
+                "take another name",
+                labels=(Label(source, above.name_span, "here"),),
+            )

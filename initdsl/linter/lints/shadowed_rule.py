@@ -32,19 +32,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.linter.cascade import replaced
 from initdsl.linter.definition import lint
-from initdsl.linter.file import File, label
+from initdsl.linter.file import File
+from initdsl.linter.statements import label
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for earlier, later, same in replaced(file):
-        if earlier.sets_base and not same:
+    for replaced in file.replaced:
+        if replaced.earlier.sets_base and not replaced.same:
             yield file.finding(
-                earlier.rule,
+                replaced.earlier.rule,
                 "a later rule sets everything this one does",
                 "if it is the exception, move it below the other; else delete it",
-                labels=(label(later, "this one wins"),),
+                labels=(label(replaced.later, "this one wins"),),
             )

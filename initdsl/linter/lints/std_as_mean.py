@@ -26,20 +26,20 @@ from collections.abc import Iterator
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound_calls
+from initdsl.linter.fixes import replacement
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        if one.initializer.name not in ("normal", "trunc_normal", "trunc_normal_sd") or len(one.call.arguments) != 1:
+    for _, call in file.bound_calls:
+        arguments = call.call.arguments
+        if call.initializer.name not in ("normal", "trunc_normal", "trunc_normal_sd") or len(arguments) != 1:
             continue
-        argument = one.call.arguments[0]
-        mean = one.get("mean")
-        if argument.name is None and isinstance(mean, int | float) and 0 < abs(mean) < 1:
-            shown = file.text(argument)
-            fix = file.replacement(argument, f"std={shown}", f"write `std={shown}`", safe=False)
+        mean = call.number("mean")
+        if arguments[0].name is None and mean is not None and 0 < abs(mean) < 1:
+            std = f"std={file.text(arguments[0])}"
+            fix = replacement(arguments[0], std, f"write `{std}`", safe=False)
             yield file.finding(
-                argument, f"{mean:g} is the mean here, and the standard deviation is 1", f"write `std={shown}`", fix
+                arguments[0], f"{mean:g} is the mean here, and the standard deviation is 1", f"write `{std}`", fix
             )

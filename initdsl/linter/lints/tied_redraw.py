@@ -28,59 +28,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.syntax.nodes import Assign, Path, Tie
+from initdsl.language.syntax.nodes import Assign, Index, Path, Step, Tie
 from initdsl.linter.definition import lint
-from initdsl.linter.file import File, Placed, label
+from initdsl.linter.file import File
+from initdsl.linter.statements import Placed, label
 from initdsl.linter.targets import Target, targets_of
 from initdsl.text.diagnostic import Diagnostic
+
+Steps = tuple[Step | Index, ...]
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    ties = [p for p in file.everything if isinstance(p.rule, Tie)]
-    rules = [p for p in file.everything if ties and p.sets_base and isinstance(p.rule, Assign) and _one(p) is not None]
-    for tie in ties:
-        assert isinstance(tie.rule, Tie)
-        groups = [targets_of(operand, tie.outer if tie.blocks else None) for operand in tie.rule.operands]
-        operands = [group[0] for group in groups if group and len(group) == 1]
-        last: Placed | None = None
-        for placed in rules:
-            if not any(_inside(_one(placed), operand) for operand in operands):
+    bases = [p for p in file.everything if p.sets_base and isinstance(p.rule, Assign)]
+    rules = [(placed, path) for placed in bases if (path := _one_path(placed.targets)) is not None]
+    for tie in file.everything:
+        if not isinstance(tie.rule, Tie):
+            continue
+        paths = [_one_path(targets_of(operand, tie.outer)) for operand in tie.rule.operands]
+        operands = [path.steps for path in paths if path is not None]
+        last: tuple[Placed, Target, Steps] | None = None
+        for placed, path in rules:
+            tied = [path.steps[len(steps) :] for steps in operands if path.steps[: len(steps)] == steps]
+            if not tied:
                 continue
-            if (
-                last is not None
-                and last.here
-                and _one(last) != _one(placed)
-                and _name(last, operands) == _name(placed, operands)
-            ):
+            if last is not None and last[0].here and last[1] != path and last[2] == tied[0]:
                 yield file.finding(
-                    last.rule, "this parameter is tied to one that a later rule fills", "keep one of the two rules",
+                    last[0].rule,
+                    "this parameter is tied to one that a later rule fills",
+                    "keep one of the two rules",
                     labels=(label(placed, "this one wins"), label(tie, "tied here")),
-                )  # fmt: skip
-            last = placed
+                )
+            last = placed, path, tied[0]
 
 
-def _one(placed: Placed) -> Target | None:
-    targets = placed.targets
-    return targets[0] if targets and len(targets) == 1 and _plain(targets[0]) else None
-
-
-def _plain(target: Target) -> bool:
-    base = target.base
-    return isinstance(base, Path) and base.root == "net" and not target.within and base.view is None
-
-
-def _inside(target: Target | None, operand: Target) -> bool:
-    if target is None or not _plain(operand):
-        return False
-    steps = getattr(operand.base, "steps", ())
-    return bool(getattr(target.base, "steps", ())[: len(steps)] == steps)
-
-
-def _name(placed: Placed, operands: list[Target]) -> object:
-    """The steps below the operand: which of its parameters a rule fills."""
-    target = _one(placed)
-    for operand in operands:
-        if target is not None and _inside(target, operand):
-            return getattr(target.base, "steps", ())[len(getattr(operand.base, "steps", ())) :]
-    return placed
+def _one_path(targets: tuple[Target, ...] | None) -> Target | None:
+    """Return the one path from the root that targets are."""
+    if targets is None or len(targets) != 1:
+        return None
+    target = targets[0]
+    is_plain = isinstance(target.base, Path) and target.base.view is None and not target.within
+    return target if is_plain and target.root == "net" else None

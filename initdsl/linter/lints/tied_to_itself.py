@@ -36,9 +36,11 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Tie | Copy):
             continue
-        seen: list[object] = []
+        paths: list[Path] = []
         for operand in rule.operands:
-            bare = operand.selector if isinstance(operand, Maybe) else operand
-            if isinstance(bare, Path) and bare in seen:
+            path = operand.selector if isinstance(operand, Maybe) else operand
+            if not isinstance(path, Path):
+                continue
+            if path in paths:
                 yield file.finding(operand, f"this stands in the `{rule.kind}` already", "name the other one")
-            seen.append(bare)
+            paths.append(path)

@@ -28,22 +28,24 @@ from collections.abc import Iterator
 from initdsl.initializers import TruncatedNormal
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound_calls, drawn
+from initdsl.linter.values import distribution_of
 from initdsl.text.diagnostic import Diagnostic
 
+# the share of the distribution that bounds should leave
 LEAST = 0.01
 
 
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        if one.error is not None:
-            if one.error.name == "truncates-away":
-                yield file.finding(one.call, str(one.error), one.error.hint)
+    for _, call in file.bound_calls:
+        if call.error is not None:
+            if call.error.name == "truncates-away":
+                yield file.finding(call.call, str(call.error), call.error.hint)
             continue
-        made = drawn(one)
-        if isinstance(made, TruncatedNormal) and made.mass < LEAST:
+        distribution = distribution_of(call)
+        if isinstance(distribution, TruncatedNormal) and distribution.mass < LEAST:
             yield file.finding(
-                one.call, f"the bounds leave {100 * made.mass:.2g} % of the distribution",
+                call.call,
+                f"the bounds leave {100 * distribution.mass:.2g} % of the distribution",
                 "the bounds of `trunc_normal` are absolute values; `trunc_normal_sd` takes them in standard deviations",
-            )  # fmt: skip
+            )

@@ -41,13 +41,11 @@ def check(file: File) -> Iterator[Diagnostic]:
     for node in file.nodes:
         if not isinstance(node, Regex):
             continue
-        text = file.text(node)
-        places = [node.span.start + m.start() for m in re.finditer(PART, text) if m[0] == "."]
-        if places:
-            edits = tuple(Edit(Span(at, at + 1), "\\.") for at in places)
-            first = Span(places[0], places[0] + 1)
+        offsets = [node.span.start + m.start() for m in re.finditer(PART, file.text(node)) if m[0] == "."]
+        if offsets:
+            edits = tuple(Edit(Span(offset, offset + 1), "\\.") for offset in offsets)
             yield file.finding(
-                first,
+                edits[0].span,
                 "this dot matches any character",
                 "a dot of a name is written `\\.`",
                 Fix("escape it", edits, safe=False),

@@ -25,11 +25,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers import default_registry
-from initdsl.language.syntax.nodes import Assign, Call
-from initdsl.language.syntax.walk import walk
+from initdsl.language.syntax.nodes import Assign
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import is_function
+from initdsl.linter.fixes import replacement
+from initdsl.linter.values import calls_of
 from initdsl.text.diagnostic import Diagnostic
 
 
@@ -40,9 +40,8 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Assign) or rule.operator != "=":
             continue
-        calls = [node for node in walk(rule.value) if isinstance(node, Call) and not is_function(node.function)]
-        if any(call.function in registry and registry[call.function].draws for call in calls):
-            fix = file.replacement(rule.operator_span, "~", "write `~`", safe=True)
+        if any(call.function in registry and registry[call.function].draws for call in calls_of(rule.value)):
+            fix = replacement(rule.operator_span, "~", "write `~`", safe=True)
             yield file.finding(
                 rule.operator_span, "`=` sets a value, and this draws at random", "a draw is written `~`", fix
             )

@@ -29,6 +29,7 @@ from initdsl.initializers import default_registry
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
+from initdsl.linter.fixes import replacement
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import nearest
 
@@ -37,16 +38,22 @@ SPECIAL = ("len", "load")
 
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
-    known = {*default_registry(), *FUNCTIONS, *FANS, *SPECIAL, *file.initializers}
-    for _, call in file.calls:
-        name = call.function
-        if name in known:
+    names = {*default_registry(), *FUNCTIONS, *FANS, *SPECIAL, *file.initializers}
+    for call in file.calls:
+        if call.function in names:
             continue
-        bare = name.rstrip("_")
-        longer = sorted(other for other in known if len(name) > 3 and other.startswith(name))
-        near = bare if bare in known else next(iter(longer), None) or nearest(name, sorted(known))
         hint, fix = "`[tool.initdsl] initializers` names those that Python code registers", None
-        if near:
+        near = _near(call.function, names)
+        if near is not None:
+            # with torch's underscore at the end it is surely that one
+            is_same = near == call.function.rstrip("_")
             hint = f"did you mean `{near}`?"
-            fix = file.replacement(call.name_span, near, f"write `{near}`", safe=bare in known)
-        yield file.finding(call.name_span, f"no initializer is named `{name}`", hint, fix)
+            fix = replacement(call.name_span, near, f"write `{near}`", safe=is_same)
+        yield file.finding(call.name_span, f"no initializer is named `{call.function}`", hint, fix)
+
+
+def _near(name: str, names: set[str]) -> str | None:
+    """Return the name that is meant: without torch's underscore, one that begins like it, or the most alike."""
+    bare = name.rstrip("_")
+    longer = sorted(other for other in names if len(name) > 3 and other.startswith(name))
+    return bare if bare in names else next(iter(longer), None) or nearest(name, sorted(names))

@@ -37,17 +37,14 @@ if TYPE_CHECKING:
 @lint(needs="suppressions")
 def check(file: File, suppressions: Suppressions) -> Iterator[Diagnostic]:
     for suppression in suppressions.all:
-        if not suppression.known_form:
-            yield file.finding(
-                suppression.span,
-                "this is no suppression",
-                "write `# initdsl: ignore[name]` or `# initdsl: ignore-file[name]`",
-            )
-        elif suppression.blanket:
-            yield file.finding(
-                suppression.span, "a suppression names the lints it silences", "as in `ignore[shadowed-rule]`"
-            )
-        for named in suppression.names if suppression.known_form else ():
-            if named.name not in suppressions.known:
-                hint = did_you_mean(named.name, suppressions.known) or "`initdsl list lints` shows them"
+        if suppression.form is None:
+            hint = "write `# initdsl: ignore[name]` or `# initdsl: ignore-file[name]`"
+            yield file.finding(suppression.span, "this is no suppression", hint)
+            continue
+        if not suppression.names:
+            message = "a suppression names the lints it silences"
+            yield file.finding(suppression.span, message, "as in `ignore[shadowed-rule]`")
+        for named in suppression.names:
+            if named.name not in suppressions.lints:
+                hint = did_you_mean(named.name, suppressions.lints) or "`initdsl list lints` shows them"
                 yield file.finding(named.span, f"no lint is named `{named.name}`", hint)

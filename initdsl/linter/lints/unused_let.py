@@ -27,9 +27,9 @@ from collections.abc import Iterator
 
 from initdsl.language.syntax.nodes import Let
 from initdsl.linter.definition import lint
-from initdsl.linter.edits import removal
 from initdsl.linter.file import File
-from initdsl.linter.lets import reads
+from initdsl.linter.fixes import removal
+from initdsl.linter.lets import unread_lets
 from initdsl.text.diagnostic import Diagnostic, Fix
 
 
@@ -37,8 +37,7 @@ from initdsl.text.diagnostic import Diagnostic, Fix
 def check(file: File) -> Iterator[Diagnostic]:
     if all(isinstance(placed.rule, Let) for placed in file.everything):
         return
-    for placed in file.statements:
-        rule = placed.rule
-        if isinstance(rule, Let) and placed not in reads(file) and not rule.name.startswith("_"):
-            fix = Fix("delete it", (removal(file.source, rule.span),), safe=False)
-            yield file.finding(rule.name_span, f"nothing reads `{rule.name}`", "delete it, or use it", fix)
+    for _, let in unread_lets(file):
+        if not let.name.startswith("_"):
+            fix = Fix("delete it", (removal(file.source, let.span),), safe=False)
+            yield file.finding(let.name_span, f"nothing reads `{let.name}`", "delete it, or use it", fix)

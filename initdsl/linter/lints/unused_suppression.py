@@ -36,17 +36,19 @@ if TYPE_CHECKING:
 
 @lint(needs="suppressions")
 def check(file: File, suppressions: Suppressions) -> Iterator[Diagnostic]:
-    for suppression in (one for one in suppressions.all if one.known_form):
-        unused = [named for named in suppression.names if not named.used and named.name in suppressions.enabled]
-        unused = [named for named in unused if named.name not in ("unused-suppression", "unknown-lint")]
-        alone = len(unused) == len(suppression.names)
+    looked_for = suppressions.enabled - {"unused-suppression", "unknown-lint"}
+    for suppression in suppressions.all:
+        if suppression.form is None:
+            continue
+        unused = [n for n in suppression.names if n.name in looked_for and n not in suppressions.used]
+        is_idle = len(unused) == len(suppression.names)
         for named in unused:
-            fix = Fix("delete the comment", (_without(file.source.text, suppression.span),)) if alone else None
+            fix = Fix("delete the comment", (_without(file.source.text, suppression.span),)) if is_idle else None
             yield file.finding(named.span, f"no `{named.name}` is found here", "delete it", fix)
 
 
 def _without(text: str, span: Span) -> Edit:
-    """The edit that deletes a comment, with the line it has for itself."""
+    """Return the edit that deletes a comment, with the line it has for itself."""
     start, end = span.start, text.find("\n", span.start)
     end = len(text) if end < 0 else end - text[:end].endswith("\r")
     while start and text[start - 1] in " \t":

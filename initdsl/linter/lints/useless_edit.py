@@ -27,8 +27,8 @@ from collections.abc import Iterator
 
 from initdsl.language.syntax.nodes import Assign, Number
 from initdsl.linter.definition import lint
-from initdsl.linter.edits import removal
 from initdsl.linter.file import File
+from initdsl.linter.fixes import removal
 from initdsl.text.diagnostic import Diagnostic, Fix
 
 NEUTRAL = {"+=": 0, "-=": 0, "*=": 1, "/=": 1}
@@ -38,10 +38,7 @@ NEUTRAL = {"+=": 0, "-=": 0, "*=": 1, "/=": 1}
 def check(file: File) -> Iterator[Diagnostic]:
     for placed in file.statements:
         rule = placed.rule
-        if (
-            isinstance(rule, Assign)
-            and isinstance(rule.value, Number)
-            and rule.value.value == NEUTRAL.get(rule.operator)
-        ):
-            fix = Fix("delete it", (removal(file.source, rule.span),), safe=False)
-            yield file.finding(rule, f"`{rule.operator} {file.text(rule.value)}` changes nothing", "delete it", fix)
+        if isinstance(rule, Assign) and isinstance(rule.value, Number):
+            if rule.value.value == NEUTRAL.get(rule.operator):
+                fix = Fix("delete it", (removal(file.source, rule.span),), safe=False)
+                yield file.finding(rule, f"`{rule.operator} {file.text(rule.value)}` changes nothing", "delete it", fix)

@@ -28,33 +28,36 @@ from collections.abc import Iterator
 from initdsl.language.syntax.nodes import Binary, Expr, Name, Number
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound_calls
-from initdsl.text.diagnostic import Diagnostic, Edit, Fix
-from initdsl.text.source import Span
+from initdsl.linter.fixes import insertion
+from initdsl.text.diagnostic import Diagnostic, Fix
 
 FANS = ("fan_in", "fan_out")
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        argument = one.given.get("std")
+    for _, call in file.bound_calls:
+        argument = call.written.get("std")
         if argument is not None and _is_variance(argument.value):
             span = argument.value.span
-            edits = (Edit(Span(span.start, span.start), "sqrt("), Edit(Span(span.end, span.end), ")"))
+            edits = (insertion(span.start, "sqrt("), insertion(span.end, ")"))
             yield file.finding(
-                argument.value, "this is a variance, and `std` is its root", f"write `sqrt({file.text(argument.value)})`",
+                argument.value,
+                "this is a variance, and `std` is its root",
+                f"write `sqrt({file.text(argument.value)})`",
                 Fix("take the root", edits, safe=False),
-            )  # fmt: skip
+            )
 
 
 def _is_variance(value: Expr) -> bool:
-    """2 (or 4, Kaiming's for a mean of fans) over a fan or a sum of fans. 1 / fan is left alone: muP's readout has it."""
+    """Tell whether this is 2 or 3 over a fan, or 2 or 6 over the sum of both. 1 / fan is left alone: muP's readout has it."""
     if not isinstance(value, Binary) or value.operator != "/" or not isinstance(value.left, Number):
         return False
-    below = value.right
-    if isinstance(below, Binary) and below.operator == "+":
-        return value.left.value in (2, 6) and all(
-            isinstance(s, Name) and s.name in FANS for s in (below.left, below.right)
-        )
-    return value.left.value in (2, 3) and isinstance(below, Name) and below.name in FANS
+    numerator, divisor = value.left.value, value.right
+    if isinstance(divisor, Binary) and divisor.operator == "+":
+        return numerator in (2, 6) and _is_fan(divisor.left) and _is_fan(divisor.right)
+    return numerator in (2, 3) and _is_fan(divisor)
+
+
+def _is_fan(expr: Expr) -> bool:
+    return isinstance(expr, Name) and expr.name in FANS

@@ -25,20 +25,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from initdsl.initializers import Uniform
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.values import bound_calls, drawn
+from initdsl.linter.values import distribution_of
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for _, one in bound_calls(file):
-        if one.error is not None or not one.initializer.draws:
+    for _, call in file.bound_calls:
+        if call.error is not None or not call.initializer.draws:
             continue
-        made = drawn(one)
-        if (made is not None and made.std == 0) or one.get("gain") == 0:
-            what = "gain" if made is None else "width" if made.kind == "uniform" else "standard deviation"
+        distribution = distribution_of(call)
+        if (distribution is not None and distribution.std == 0) or call.get("gain") == 0:
+            width = "width" if isinstance(distribution, Uniform) else "standard deviation"
             yield file.finding(
-                one.call, f"this draws with {what} 0: all elements are equal", "a constant is set with `=`"
+                call.call,
+                f"this draws with {'gain' if distribution is None else width} 0: all elements are equal",
+                "a constant is set with `=`",
             )

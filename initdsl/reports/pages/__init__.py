@@ -1,8 +1,6 @@
-"""Plans, reports and diagnoses as pages: one self-contained HTML file each, which loads nothing and sends nothing."""
+"""Plans and reports as pages: one self-contained HTML file each, which loads nothing and sends nothing."""
 
-from initdsl.diagnosis.page import diagnosis_page
-
-from .plan import plan_page
+from .plan import plan_page, report_page
 from .shell import page
 
-__all__ = ["diagnosis_page", "page", "plan_page"]
+__all__ = ["page", "plan_page", "report_page"]

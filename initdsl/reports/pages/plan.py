@@ -9,6 +9,7 @@ from typing import Any
 
 from initdsl.planning.actions import Clause
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.reports.measure import measures_of
 from initdsl.reports.table import grouped, resolved, summary
 from initdsl.statistics.moments import Measure
 from initdsl.statistics.predicted import expected
@@ -17,7 +18,7 @@ from initdsl.text.wording import relative_location
 from .shell import page
 from .tree import Leaf, Node, further_names, tree
 
-__all__ = ["plan_page"]
+__all__ = ["plan_page", "report_page"]
 
 
 # groups of parameters named at the top of the page; the tree has them all
@@ -42,6 +43,11 @@ def plan_page(plan: Plan, measures: Mapping[int, Measure] | None = None, engine:
         ]
     )  # fmt: skip
     return page(title, body, "plan.js", data)
+
+
+def report_page(plan: Plan, engine: str) -> str:
+    """Return the page of what was done, with what the network's tensors hold now; `engine` says what drew."""
+    return plan_page(plan, measures_of(plan), engine)
 
 
 TREE = """<section aria-labelledby="h-tree"><h2 id="h-tree">Parameters</h2>

@@ -1,50 +1,58 @@
-"""Plans and reports to files, in the form that the file's suffix names."""
+"""What can be shown, written to a file in the form that the file's suffix names."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from initdsl.api.report import Report
-from initdsl.planning.plan import Plan
-from initdsl.reports.pages import plan_page
 from initdsl.text.files import write_whole
 
-__all__ = ["html", "save", "suffix", "written"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["save", "suffix_of"]
 
 
-SUFFIXES = (".html", ".json", ".txt")
+TEXTS = (".html", ".json", ".txt")
 
 
-def html(made: Plan | Report) -> str:
-    """The page of a plan, or of a report with what the network's tensors hold now."""
-    if isinstance(made, Plan):
-        return plan_page(made)
-    from initdsl.reports.measure import measures
-
-    return plan_page(made.plan, measures(made.plan), made.engine)
+# what matplotlib writes
+PLOTS = (".png", ".svg", ".pdf")
 
 
-def save(made: Plan | Report, path: str | os.PathLike[str]) -> None:
-    """Write a plan or a report as a page, as JSON or as text. Raises ValueError for another suffix, and OSError."""
-    match suffix(path):
+def save(
+    path: str | os.PathLike[str],
+    *,
+    html: Callable[[], str],
+    data: Callable[[], Mapping[str, Any]],
+    text: Callable[[], str],
+    plots: Callable[[], Figure] | None = None,
+) -> None:
+    """Write a page (`.html`), values (`.json`), text (`.txt`) or plots, whichever the suffix asks for; only that is made.
+
+    Raises ValueError for another suffix, OSError where the file can't be written; then what was there before still is.
+    """
+    match suffix_of(path, plots=plots is not None):
         case ".html":
-            text = html(made)
+            _write(path, html())
         case ".json":
-            text = json.dumps(made.to_dict(), indent=2) + "\n"
-        case _:
-            text = f"{made}\n"
-    written(text, path)
+            _write(path, json.dumps(data(), indent=2) + "\n")
+        case ".txt":
+            _write(path, f"{text()}\n")
+        case _ if plots is not None:
+            plots().savefig(path)
 
 
-def suffix(path: str | os.PathLike[str]) -> str:
-    """The suffix of a file, one of those there are. Raises ValueError for another one."""
-    found = os.path.splitext(os.fspath(path))[1].lower()
-    if found not in SUFFIXES:
-        raise ValueError(f"`{os.fspath(path)}` ends in none of {', '.join(SUFFIXES)}")
-    return found
+def suffix_of(path: str | os.PathLike[str], plots: bool = False) -> str:
+    """Return a file's suffix, one of those that can be written. Raises ValueError for another one."""
+    allowed = TEXTS + PLOTS if plots else TEXTS
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix not in allowed:
+        raise ValueError(f"`{os.fspath(path)}` ends in none of {', '.join(allowed)}")
+    return suffix
 
 
-def written(text: str, path: str | os.PathLike[str]) -> None:
-    """Write a text to a file, whole or not at all. Raises OSError."""
+def _write(path: str | os.PathLike[str], text: str) -> None:
     write_whole(path, text.encode("utf-8", "backslashreplace"))

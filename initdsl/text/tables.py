@@ -1,0 +1,42 @@
+"""Tables: columns of text side by side, and the HTML that notebooks show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import NamedTuple
+
+__all__ = ["Cell", "aligned", "html_table"]
+
+
+class Cell(NamedTuple):
+    """What a cell says, and whether that needs a look: `Cell("- uncovered", True)`."""
+
+    text: str
+    marked: bool = False
+
+
+def aligned(rows: Sequence[Sequence[str]], widest: int | None = None) -> list[str]:
+    """Return rows as lines whose columns stand below one another; cells beyond `widest` characters push theirs aside."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if widest is not None:
+        widths = [min(widest, width) for width in widths]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def html_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, more: int = 0, style: str = "") -> str:
+    """Return an HTML table in the notebook's own colours; what needs a look is bold, `more` rows are said to follow.
+
+    `style` is the CSS of every cell. All text is escaped.
+    """
+    attribute = f' style="{escape(style)}"' if style else ""
+    head = "".join(f"<th scope=col{attribute}>{escape(heading)}</th>" for heading in headings)
+    body = ["".join(f"<td{attribute}>{_cell_html(cell)}</td>" for cell in row) for row in rows]
+    if more:
+        body.append(f"<td colspan={len(headings)}>and {more:,} more rows</td>")
+    lines = "".join(f"<tr>{cells}</tr>" for cells in body)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _cell_html(cell: Cell) -> str:
+    return f"<b>{escape(cell.text)}</b>" if cell.marked else escape(cell.text)
