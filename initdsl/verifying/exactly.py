@@ -1,15 +1,78 @@
-"""Two tensors compared piece by piece."""
+"""Tensors whose values are known, made again and compared piece by piece."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
+from initdsl.planning.actions import Reset
+from initdsl.planning.plan import PlanEntry
 from initdsl.statistics.moments import Moments, joined, moments
 
-__all__ = ["Difference"]
+from .subject import Subject
+from .verification import Check, differing, unchecked
+
+__all__ = ["NEEDS_CODE", "Difference", "compared", "computed", "exact", "needs_code"]
+
+
+NEEDS_CODE = "torch's default needs the network's code: `--model`"
+
+
+def exact(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Check:
+    """Return the check of an entry against the values that its rules make, under the plan's seed if they draw."""
+    if needs_code(subject, entry):
+        return unchecked(check, NEEDS_CODE)
+    source, pieces = subject.source, subject.store.pieces(name)
+    difference = Difference()
+    if source.parts(entry) == entry.shape:
+        filler = source.filler()
+        for extents, values in pieces:
+            wanted = torch.empty(values.shape, dtype=getattr(torch, entry.dtype))
+            filler.fill(entry, entry.shape, extents, wanted)
+            difference.add(values, wanted)
+    else:
+        whole = source.whole(entry.name)
+        for extents, values in pieces:
+            difference.add(values, whole[tuple(slice(extent.start, extent.stop) for extent in extents)])
+    check = replace(check, measured=difference.measured, expected=difference.expected)
+    return compared(subject, check, difference, entry.numel)
+
+
+def computed(subject: Subject, entry: PlanEntry, check: Check) -> Check:
+    """Return the check of a parametrized weight, by what it is computed from, where a seed says what that is."""
+    tensors, live, source = subject.plan.network.tensors, subject.live.tensors, subject.source
+    group = sorted(source.groups.get(entry.tensor.index, ()))
+    originals = {i: tensor for i in group if (tensor := live[i]) is not None and tensors[i].kind == "parameter"}
+    if subject.plan.seed is None or not originals:
+        return unchecked(check, "it is computed, and can be compared under its seed only")
+    names = {}
+    for i, tensor in originals.items():
+        name = subject.stored(subject.plan.network.names(tensors[i]))
+        if name is None or subject.store.tensors[name].shape != tensors[i].shape:
+            return unchecked(check, f"`{tensors[i].name}` is missing or of another shape", how="values")
+        names[i] = name
+        source.add(tensors[i].name, i, tensor)
+    difference = Difference()
+    for i, name in names.items():
+        difference.add(subject.store.whole(name), source.whole(tensors[i].name))
+    return compared(subject, check, difference, difference.elements)
+
+
+def compared(subject: Subject, check: Check, difference: Difference, numel: int) -> Check:
+    """Return the check of a tensor of `numel` elements whose values were compared one by one."""
+    check = replace(check, how="values")
+    if subject.after_training:
+        return replace(check, moved=difference.moved)
+    return differing(check, difference.message(numel)) if difference.count else check
+
+
+def needs_code(subject: Subject, entry: PlanEntry) -> bool:
+    """Return whether a module resets the entry of which only the name is known, as a file of tensors has it."""
+    resets = [action.payload.module for action in entry.actions if isinstance(action.payload, Reset)]
+    return any(type(subject.live.modules[module]) is nn.Module for module in resets)
 
 
 @dataclass

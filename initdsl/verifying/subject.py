@@ -1,13 +1,15 @@
-"""What is verified: a network, a state dict or a checkpoint, and the network its rules are laid on."""
+"""What is verified: a network, a state dict or a checkpoint, and the plan of its rules on a network without memory."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from initdsl import streams
@@ -20,16 +22,84 @@ from initdsl.language.syntax.walk import walk
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
 from initdsl.network.wrappers import unwrap
+from initdsl.planning.actions import read_by
+from initdsl.planning.plan import Plan, leaves_alone
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
-__all__ = ["seed_of", "store_of", "structure", "vars_of"]
+from .source import RuleValues
+
+__all__ = ["Subject", "network_of", "seed_of", "store_of", "subject_of", "vars_of"]
 
 
-# ---- what is verified, against which network
+@dataclass(frozen=True)
+class Subject:
+    """What is verified: a store of tensors and a plan, whose network `live` has no memory.
+
+    `names` has the name under which the store has a tensor of the plan, by the tensor's index, or None; `source` makes
+    the values of the rules. With `after_training`, a difference is how far a tensor has moved and no drift.
+    """
+
+    plan: Plan
+    live: Live
+    store: Store
+    names: Mapping[int, str | None]
+    source: RuleValues
+    after_training: bool
+
+    def stored(self, names: Iterable[str]) -> str | None:
+        """Return the first of a tensor's names under which the store has it, further names of a shared tensor last."""
+        return _stored(self.store, names)
+
+
+def subject_of(plan: Plan, store: Store, after_training: bool) -> Subject:
+    """Return the subject of a plan; what rules read and none of them sets is taken as it is in the store."""
+    live = plan.live
+    assert live is not None
+    names = {entry.tensor.index: _stored(store, entry.names) for entry in plan.entries}
+    taken = frozenset(index for index, name in _to_take(plan, store, names) if _take(plan, live, store, index, name))
+    state = {
+        entry.name: tensor
+        for entry in plan.entries
+        if (tensor := live.tensors[entry.tensor.index]) is not None and not leaves_alone(entry)
+    }
+    source = RuleValues(plan if plan.seed is not None else replace(plan, seed=0), state, taken)
+    return Subject(plan, live, store, names, source, after_training)
+
+
+def _stored(store: Store, names: Iterable[str]) -> str | None:
+    names = tuple(names)
+    return next((n for n in (*names, *(store.others.get(n, n) for n in names)) if n in store.tensors), None)
+
+
+def _to_take(plan: Plan, store: Store, names: Mapping[int, str | None]) -> list[tuple[int, str | None]]:
+    """Return the tensors that rules read and whose values the plan does not make again, and their names in the store."""
+    read = {index for entry in plan.entries for action in entry.actions for index in read_by(action)}
+    network, entries = plan.network, {entry.tensor.index: entry for entry in plan.entries}
+    kept = [i for i, entry in entries.items() if i in read and (leaves_alone(entry) or plan.seed is None)]
+    others = [(i, _stored(store, network.names(network.tensors[i]))) for i in sorted(read - set(entries))]
+    return [*((i, names[i]) for i in kept), *others]
+
+
+def _take(plan: Plan, live: Live, store: Store, index: int, name: str | None) -> bool:
+    """Put what is stored in place of a tensor without memory; return whether it was there, in the right shape."""
+    info, old = plan.network.tensors[index], live.tensors[index]
+    if name is None or old is None or store.tensors[name].shape != info.shape:
+        return False
+    values = store.whole(name).to(old.dtype)
+    new: torch.Tensor = nn.Parameter(values, False) if isinstance(old, nn.Parameter) else values
+    live.tensors[index] = new
+    for owner, local in info.owners:
+        module = live.modules[owner]
+        (module._buffers if local in module._buffers else module._parameters)[local] = new  # type: ignore[assignment]
+    return True
+
+
+# ---- what was given
 
 
 def store_of(net: Any) -> Store:
+    """Return the tensors of a network, a state dict, or a file or folder of tensors."""
     if isinstance(net, nn.Module):
         return of_module(unwrap(net))
     if isinstance(net, Mapping):
@@ -40,7 +110,7 @@ def store_of(net: Any) -> Store:
 
 
 def seed_of(store: Store, seed: int | None, notes: list[str]) -> int | None:
-    """The seed that was given, or the one the file tells, if its stream is known."""
+    """Return the seed that was given, or the one the file tells, if its stream is known."""
     told = store.metadata.get("initdsl.seed")
     stream = store.metadata.get("initdsl.stream")
     if seed is not None:
@@ -57,10 +127,8 @@ def seed_of(store: Store, seed: int | None, notes: list[str]) -> int | None:
     return int(told)
 
 
-def vars_of(
-    store: Store, vars: Mapping[str, Any] | None, rules: RuleSet, notes: list[str]
-) -> Mapping[str, Any] | None:  # fmt: skip
-    """The overridden `let`s that were given, or those the file tells, where the rules still have them."""
+def vars_of(store: Store, vars: Mapping[str, Any] | None, rules: RuleSet, notes: list[str]) -> Mapping[str, Any] | None:
+    """Return the overridden `let`s that were given, or those the file tells, where the rules still have them."""
     try:
         told = json.loads(store.metadata.get("initdsl.vars", "{}"))
     except (ValueError, RecursionError):
@@ -72,11 +140,10 @@ def vars_of(
         if told and dict(vars) != told:
             notes.append(f"it says that it was made with {_settings(told)}, not {_settings(vars) or 'none set'}")
         return vars
-    known = {rule.name for rule in rules.walk() if isinstance(rule, nodes.Let)}
-    if gone := [name for name in told if name not in known]:
+    declared = {rule.name for rule in rules.walk() if isinstance(rule, nodes.Let)}
+    if gone := [name for name in told if name not in declared]:
         notes.append(f"it says that it was made with {_settings(told)}, and no `let` declares {listed(gone)}")
-    found = {name: value for name, value in told.items() if name in known}
-    return found or None
+    return {name: value for name, value in told.items() if name in declared} or None
 
 
 def _settings(vars: Mapping[str, Any]) -> str:
@@ -87,8 +154,8 @@ def _seed_text(text: str) -> bool:
     return re.fullmatch("[0-9]{1,20}", text) is not None and int(text) < 2**64
 
 
-def structure(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Network, Live]:
-    """The network rules are laid on, and one without memory to make its values in."""
+def network_of(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Network, Live]:
+    """Return the network that rules are laid on, and one without memory to make its values in."""
     if isinstance(net, nn.Module):
         if model is not None:
             raise TypeError("`model` goes with a state dict or a file; a network is one already")
@@ -107,6 +174,7 @@ def structure(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Netwo
     return network, live
 
 
+# what checkpoints of wrapped networks put before a name
 WRAPPERS = ("model.", "module.", "state_dict.", "_orig_mod.", "model.module.", "app.model.")
 
 
@@ -129,10 +197,6 @@ def _refuse_classes(rules: RuleSet) -> None:
     for rule in rules.walk():
         for node in walk(rule):
             if isinstance(node, nodes.ClassPattern) and (set(node.name) != {"*"} or node.predicates):
-                raise ResolveError(
-                    Diagnostic(
-                        "needs-classes", "the rules speak of classes, and a file of tensors knows names only",
-                        rules.source(rule.source), node.span,
-                        "say which network it is: `--model package.module:attribute`, `--manifest net.json` or `model=`",
-                    )
-                )  # fmt: skip
+                message = "the rules speak of classes, and a file of tensors knows names only"
+                hint = "say which network it is: `--model package.module:attribute`, `--manifest net.json` or `model=`"
+                raise ResolveError(Diagnostic("needs-classes", message, rules.source(rule.source), node.span, hint))

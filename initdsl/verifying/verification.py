@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from initdsl.text.diagnostic import printable
 from initdsl.text.tables import aligned
 
-__all__ = ["Check", "Verification"]
+__all__ = ["Check", "Verification", "differing", "unchecked"]
 
 
 VERIFICATION_FORMAT = "initdsl-verification"
@@ -19,49 +19,75 @@ VERIFICATION_FORMAT = "initdsl-verification"
 VERIFICATION_VERSION = 1
 
 
-@dataclass
-class Check:
-    """What was found of one tensor.
+Status = Literal["match", "drift", "unchecked"]
 
-    `status` is `match`, `drift` or `unchecked`; `how` says what was compared: `values`, `distribution`, `property`,
-    `nothing` (kept, or reached by no rule). `p_values` are those of the statistical tests, `moved` how far training
-    has moved it (see `Verification.after_training`).
+
+How = Literal["values", "distribution", "property", "nothing"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What holds of one tensor: `Check("0.bias", ("0.bias",), "net[0].bias", (8,), "= 0", "mlp.init:2", how="values")`.
+
+    `how` says what was compared: `values`, `distribution`, `property`, or `nothing` (kept, or reached by no rule).
+    `measured` are mean, std, min and max of what is there, `expected` what the rule says of them, `p_values` those of
+    the statistical tests by name, and `moved` how far training has moved it: `moved` (0 or 1), the `share` of elements,
+    the `largest` difference, the `distance` in parts of the norm, and the difference's `rms`.
     """
 
     name: str
-    names: list[str]
+    names: tuple[str, ...]
     label: str
     shape: tuple[int, ...]
     rule: str
     location: str
-    status: str = "match"
-    how: str = "nothing"
+    status: Status = "match"
+    how: How = "nothing"
     message: str = ""
-    measured: dict[str, float] = field(default_factory=dict)
-    expected: dict[str, float] = field(default_factory=dict)
-    p_values: dict[str, float] = field(default_factory=dict)
-    moved: dict[str, float] | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    expected: Mapping[str, float] = field(default_factory=dict)
+    p_values: Mapping[str, float] = field(default_factory=dict)
+    moved: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
         return f"{self.status} {self.label} {list(self.shape)}: {self.message or self.how}"
 
-    def drift(self, message: str) -> None:
-        self.status, self.message = "drift", message
-
     def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "name": self.name, "label": self.label, "names": self.names, "shape": list(self.shape), "status": self.status,
-            "how": self.how, "message": self.message, "rule": self.rule, "location": self.location,
-            "measured": _plain(self.measured), "expected": _plain(self.expected), "p_values": _plain(self.p_values),
-        }  # fmt: skip
-        return found if self.moved is None else {**found, "moved": _plain(self.moved)}
+        """Return the check, JSON-ready; numbers that JSON has no word for as text."""
+        values: dict[str, Any] = {
+            "name": self.name,
+            "label": self.label,
+            "names": list(self.names),
+            "shape": list(self.shape),
+            "status": self.status,
+            "how": self.how,
+            "message": self.message,
+            "rule": self.rule,
+            "location": self.location,
+            "measured": _plain(self.measured),
+            "expected": _plain(self.expected),
+            "p_values": _plain(self.p_values),
+        }
+        return values if self.moved is None else {**values, "moved": _plain(self.moved)}
 
 
-def _plain(numbers: Mapping[str, float]) -> dict[str, Any]:
+def differing(check: Check, message: str) -> Check:
+    """Return the check of a tensor that is not what its rule makes: after training it has moved, before it has drifted."""
+    if check.moved is not None:
+        return replace(check, moved={**check.moved, "moved": 1.0}, message=message)
+    return replace(check, status="drift", message=message)
+
+
+def unchecked(check: Check, message: str, how: How = "nothing") -> Check:
+    """Return the check of a tensor whose values could not be compared, and why."""
+    return replace(check, status="unchecked", how=how, message=message)
+
+
+def _plain(numbers: Mapping[str, float]) -> dict[str, float | str]:
     return {k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verification:
     """What `verify` found: iterable over its checks, one a tensor; true if nothing drifted.
 
@@ -73,7 +99,7 @@ class Verification:
     checks: list[Check]
     structure: list[str]
     notes: list[str]
-    provenance: dict[str, str]
+    provenance: Mapping[str, str]
     seed: int | None
     after_training: bool = False
     unmet: list[str] = field(default_factory=list)
@@ -85,7 +111,7 @@ class Verification:
         return len(self.checks)
 
     def __getitem__(self, name: str) -> Check:
-        """The check of a tensor, by any of its names."""
+        """Return the check of a tensor, by any of its names."""
         for check in self.checks:
             if name in check.names or name == check.label:
                 return check
@@ -105,7 +131,7 @@ class Verification:
         return [c for c in self.checks if c.status == "unchecked"]
 
     def summary(self) -> str:
-        """One line."""
+        """Return how many tensors match and how many do not, in one line."""
         parts = [f"{sum(c.status == 'match' for c in self.checks)} match"]
         parts += [f"{len(self.drifted)} drifted"] if self.drifted else []
         parts += [f"{len(self.unchecked)} unchecked"] if self.unchecked else []
@@ -121,19 +147,24 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, versioned."""
         return {
-            "format": VERIFICATION_FORMAT, "version": VERIFICATION_VERSION, "where": self.where, "match": bool(self),
-            "seed": self.seed, "after_training": self.after_training, "structure": self.structure, "unmet": self.unmet, "notes": self.notes,
-            "provenance": self.provenance, "checks": [check.to_dict() for check in self.checks],
-        }  # fmt: skip
+            "format": VERIFICATION_FORMAT,
+            "version": VERIFICATION_VERSION,
+            "where": self.where,
+            "match": bool(self),
+            "seed": self.seed,
+            "after_training": self.after_training,
+            "structure": self.structure,
+            "unmet": self.unmet,
+            "notes": self.notes,
+            "provenance": dict(self.provenance),
+            "checks": [check.to_dict() for check in self.checks],
+        }
 
     def __str__(self) -> str:
         rows = [("parameter", "shape", "compared", "result", "rule")]
         for check in self.checks:
-            result = check.status if not check.message else f"{check.status}: {check.message}"
-            if check.moved is not None:
-                result = _moved(check)
             shape = "x".join(map(str, check.shape)) or "scalar"
-            rows.append((check.label, shape, check.how, result, check.location))
+            rows.append((check.label, shape, check.how, _result(check), check.location))
         lines = aligned(rows)
         lines += [f"structure: {message}" for message in self.structure]
         lines += [f"unmet: {message}" for message in self.unmet]
@@ -144,17 +175,23 @@ class Verification:
         return f"<Verification: {self.summary()}>"
 
 
-def _moved(check: Check) -> str:
-    assert check.moved is not None
-    if "moved" not in check.moved:
+def _result(check: Check) -> str:
+    if check.moved is not None and check.status != "unchecked":
+        return _movement(check, check.moved)
+    return f"{check.status}: {check.message}" if check.message else check.status
+
+
+def _movement(check: Check, moved: Mapping[str, float]) -> str:
+    """Return how far training has moved a tensor, in words."""
+    if "moved" not in moved:
         return check.message or check.status
-    if not check.moved["moved"]:
-        return "where it started" if "share" in check.moved else "as it is drawn"
-    if "distance" not in check.moved:
+    if not moved["moved"]:
+        return "where it started" if "share" in moved else "as it is drawn"
+    if "distance" not in moved:
         return f"moved: {check.message}"
-    distance, rms = check.moved["distance"], check.moved["rms"]
+    distance, rms = moved["distance"], moved["rms"]
     far = f"{distance:.3g} of its norm" if math.isfinite(distance) else f"{rms:.3g} from where it was (rms)"
-    parts = [f"{check.moved['share']:.1%} of elements, {far}"]
+    parts = [f"{moved['share']:.1%} of elements, {far}"]
     if "std" in check.measured and "std" in check.expected:
         parts.append(f"std {check.expected['std']:.4g} to {check.measured['std']:.4g}")
     return "moved: " + ", ".join(parts)

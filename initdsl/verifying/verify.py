@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +20,9 @@ from initdsl.filling.to_disk.provenance import rules_sha256
 from initdsl.language.rules.loader import coerce
 from initdsl.network.description import Network
 
-from .run import Run
-from .subject import seed_of, store_of, structure, vars_of
+from .run import checks_of, unmet
+from .structure import structure_of
+from .subject import network_of, seed_of, store_of, subject_of, vars_of
 from .verification import Verification
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def verify(
     initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
     after_training: bool = False, alpha: float = ALPHA,
 ) -> Verification:  # fmt: skip
-    """Whether a network still is what its rules say. Changes nothing.
+    """Return whether a network still is what its rules say, tensor by tensor. Changes nothing.
 
     `net` is a network, a state dict, or the path of a safetensors file, a folder of shards or a DCP directory. Of the
     latter two `model` is the network they belong to (a module, which may be on the meta device, or a described one);
@@ -66,9 +68,8 @@ def verify(
     notes: list[str] = []
     seed = seed_of(store, seed, notes)
     vars = vars_of(store, vars, compiled, notes)
-    network, live = structure(net, model, store, compiled)
-    made = plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root)
-    made.live = live
+    network, live = network_of(net, model, store, compiled)
+    made = replace(plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root), live=live)
     told = store.metadata.get("initdsl.rules_sha256")
     if told is not None and told != rules_sha256(made):
         notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(made)[:12]}...)")
@@ -77,8 +78,9 @@ def verify(
         notes.append("it was made for a network of other names, classes, shapes or ties")
     notes += [f"{finding.message} ({finding.location})" for finding in made.warnings]
     provenance = {k: v for k, v in store.metadata.items() if k.startswith("initdsl.") or k == "torch.version"}
-    run = Run(made, store, after_training, alpha)
-    checks = run.checks()
+    subject = subject_of(made, store, after_training)
+    problems, dtype_notes = structure_of(subject)
+    checks = checks_of(subject, alpha)
     return Verification(
-        store.where, checks, run.structure, notes + run.notes, provenance, seed, after_training, run.unmet()
+        store.where, checks, problems, notes + dtype_notes, provenance, seed, after_training, unmet(subject)
     )
