@@ -318,11 +318,10 @@ def text_mate() -> str:
 def parse_tables() -> str:
     """The parser's tables, which take longer to make from the grammar than to read."""
     from initdsl.language.syntax.grammar import grammar_text
-    from initdsl.language.syntax.parse_tables import PLACE, read_tables, tables_of
-    from initdsl.language.syntax.parser import built_parser
+    from initdsl.language.syntax.parser import TABLES, built_parser, read_tables, tables_of
 
-    if read_tables(grammar_text()) is not None:  # they are numbered anew each time they are made
-        return PLACE.read_text("utf-8")
+    if read_tables(grammar_text()) is not None:  # their states are numbered anew each time they are made
+        return TABLES.read_text("utf-8")
     return tables_of(built_parser(), grammar_text())
 
 

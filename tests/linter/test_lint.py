@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import initdsl
-from initdsl.language.syntax.grammar import grammar_text
 from initdsl.language.syntax.parse import parse_source
-from initdsl.language.syntax.parse_tables import read_tables
-from initdsl.language.syntax.parser import built_parser
 from initdsl.linter import all_lints, lint, lint_file, lint_source
 from initdsl.linter.against_network import Resolved
 from initdsl.linter.config import Config, ConfigError, find_config
@@ -377,23 +374,3 @@ def test_wrong_settings_are_refused_with_the_nearest(tmp_path: Path, text: str, 
     assert message in found.message
     assert hint is None or found.hint == hint
     assert found.line == 2
-
-
-# ---- the parser's stored tables
-
-
-def test_the_stored_tables_are_of_this_grammar() -> None:
-    assert read_tables(grammar_text()) is not None, "write them with `python docs/generate.py`"
-
-
-def test_tables_of_another_grammar_are_not_read(tmp_path: Path) -> None:
-    assert read_tables(grammar_text() + "\n") is None
-    assert read_tables(grammar_text(), tmp_path / "missing.json") is None
-
-
-def test_the_parser_of_the_tables_is_that_of_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [case.read_text("utf-8") for case in CASES] + ["Linear.weight ~", "a = (1", "net.a = = 1\nnet.b ~ 1"]
-    stored = [parse_source(Source("t", text)) for text in texts]
-    made = built_parser()
-    monkeypatch.setattr("initdsl.language.syntax.units.parser", lambda: made)
-    assert [parse_source(Source("t", text)) for text in texts] == stored

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from .builder import Statements, spanned
+from .builder import spanned
 from .explanations import Mistake, explain
 from .grammar import OPENERS, continuing, terminals
+from .parser import AnyCursor
 from .state import ENCLOSING, ParseState
 
 __all__ = ["recover"]
@@ -28,18 +29,17 @@ OPERATORS = frozenset(("DRAW", "SET", "EDIT", "COMPARE"))
 ENDS_SELECTORS = frozenset(("STAR", "POWER", "PLUS", "SLASH", "FLOOR_DIVIDE"))
 
 
-def recover(error: UnexpectedInput, text: str, state: ParseState, depth: int) -> int:
-    """Report a syntax error inside `depth` blocks, and take the parser back to where its statement began.
+def recover(error: UnexpectedInput, cursor: AnyCursor, text: str, state: ParseState, depth: int) -> int:
+    """Report a syntax error inside `depth` blocks, and take the cursor to where reading goes on.
 
-    Returns the offset where that statement ends.
+    Returns the offset where the statement with the error ends.
     """
-    cursor: Any = cast(Any, error).interactive_parser
-    parsed, thread = cursor.parser_state, cursor.lexer_thread.state
     at, token = _place(error)
-    state.reach = max(state.reach, at, thread.line_ctr.char_pos)
+    state.reach = max(state.reach, at, cursor.reach())
     own = state.brackets[depth:]
     openers = [b for b in own if b.type != "LBRACE" and (b.start_pos or 0) < at]
-    in_expression = any(isinstance(value, Token) and value.type in OPERATORS for value in parsed.value_stack)
+    values = cursor.values()
+    in_expression = any(isinstance(value, Token) and value.type in OPERATORS for value in values)
     end, unclosed = _statement_end(text, at, openers, in_expression, state)
     if unclosed is None and token is not None and at >= len(text):
         unclosed = next((b for b in reversed(own) if b.type == "LBRACE"), None)
@@ -48,17 +48,12 @@ def recover(error: UnexpectedInput, text: str, state: ParseState, depth: int) ->
         hint = f"close it with `{CLOSER_OF[opener]}`"
         state.report("unclosed-bracket", f"`{opener}` is never closed", spanned(unclosed, unclosed), hint)
     else:
-        values = tuple(parsed.value_stack)
-        state.report(*explain(Mistake(at, token, text, frozenset(cursor.accepts()), values, state)))
-    while not isinstance(parsed.value_stack[-1], Statements):
-        parsed.value_stack.pop()
-        parsed.state_stack.pop()
+        state.report(*explain(Mistake(at, token, text, cursor.accepts(), values, state)))
     state.brackets[:] = [ENCLOSING] * depth
     state.previous = ""
     if token is not None and token.type == "RBRACE" and not depth:
         end = at + 1
-    thread.line_ctr.char_pos = end
-    thread.last_token = None
+    cursor.restart(end)
     return end
 
 

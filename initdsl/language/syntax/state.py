@@ -56,7 +56,8 @@ class ParseState:
 
     It begins at the offset `start`; the text was looked at up to `reach`. `brackets` holds the tokens that opened a
     bracket not yet closed, a block around the statement as `ENCLOSING`; `deepest` is the most there were. `previous`
-    is the type of the token read last, `gap` the end of a gap that was looked through and whether a `{` stands there.
+    is the type of the token read last, `gap` the end of a gap that was looked through and whether a `{` stands there;
+    `shift` what to add to the offsets of tokens where a part of the text is lexed alone.
     """
 
     limits: Limits
@@ -68,6 +69,7 @@ class ParseState:
     brackets: list[Token] = field(default_factory=list)
     previous: str = ""
     gap: tuple[int, bool] = (-1, False)
+    shift: int = 0
 
     def report(self, name: str, message: str, span: Span, hint: str | None = None) -> None:
         """Add a mistake, its span cut to the text."""

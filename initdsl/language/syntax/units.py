@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lark import Token
 from lark.exceptions import UnexpectedInput
 
 from initdsl.text.source import Source, Span
 
-from .builder import Statements, spanned
+from .builder import spanned
 from .checks import well_formed
 from .mistakes import recover
 from .nodes import Block, Rule
-from .parser import feed, parse_table, parser, stacks
+from .parser import AnyCursor, cursor_of
 from .state import DEFAULT_LIMITS, ENCLOSING, Limits, ParseState, Problem, TooDeep, reading
 from .walk import moved
 
@@ -122,7 +121,7 @@ def units(source: Source, limits: Limits, cache: ParseCache | None, start: int =
     They keep their tokens with a `cache` only.
     """
     text, at = source.text, start
-    cursor = parser().parse_interactive(text)
+    cursor = cursor_of(text)
     while True:
         gap = SEPARATORS.match(text, at)
         at = gap.end() if gap else at
@@ -180,47 +179,40 @@ def _failed_line(text: str, at: int) -> Unit:
     return Unit(start, end, text[start:end], False, None, 0, True, 0, [], ())
 
 
-def _read(cursor: Any, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
+def _read(cursor: AnyCursor, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
     """Read the unit that begins at `start`, inside `depth` blocks. Raises TooDeep."""
-    parsed, place = cursor.parser_state, cursor.lexer_thread.state
-    table = parse_table(parser())
-    states, values = stacks(parser(), depth > 0)
-    parsed.state_stack[:] = states
-    parsed.value_stack[:] = [Statements() if isinstance(value, Statements) else value for value in values]
-    place.line_ctr.char_pos, place.last_token = start, None
+    cursor.begin(start, depth > 0)
     state = reading.state = ParseState(limits, text, start, start, brackets=[ENCLOSING] * depth)
     tokens: list[Token] = []
-    rule: Any = None
+    rule: Rule | None = None
     end, step, failed = len(text), 0, False
     while True:
         try:
-            for token in cursor.lexer_thread.lex(parsed):
+            for token in cursor.tokens():
                 kind = token.type
-                feed(table, parsed, token)
+                cursor.feed(token)
                 if kind == "NL" or kind == "SEMICOLON" or (kind == "RBRACE" and len(state.brackets) < depth):
-                    rule, end = parsed.value_stack[-2], tokens[-1].end_pos or 0
                     break
-                if kind == "LBRACE" and isinstance(parsed.value_stack[-3], Statements):
-                    targets = parsed.value_stack[-2]
+                if kind == "LBRACE" and (targets := cursor.targets()) is not None:
                     rule, end, step = Block(targets, (), spanned(targets, token)), token.end_pos or 0, 1
                     break
                 tokens.append(token)
             else:
-                feed(table, parsed, Token("NL", "\n", end, end_pos=end))
-                rule, end = parsed.value_stack[-2], tokens[-1].end_pos or 0
+                cursor.feed(Token("NL", "\n", end, end_pos=end))
+            if not step:
+                rule, end = cursor.statement(), tokens[-1].end_pos or 0
             break
         except UnexpectedInput as error:
             failed, rule = True, None
-            error.interactive_parser = cursor
-            end = recover(error, text, state, depth)
+            end = recover(error, cursor, text, state, depth)
             if end >= len(text) or text[end] != "{":
                 break
             # the block's body can still be read
-            cursor.feed_token(Token("CLASS", "*", end, end_pos=end))
+            cursor.feed(Token("CLASS", "*", end, end_pos=end))
     end = max(end, start + 1)
     if rule is not None and not well_formed(rule, depth > 0, state) and not step:
         rule = None
-    reach = max(state.reach, place.line_ctr.char_pos, end)
+    reach = max(state.reach, cursor.reach(), end)
     line = text.find("\n", reach)
     reach = line + 1 if line >= 0 else len(text) + 1
     return Unit(
