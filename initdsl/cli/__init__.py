@@ -31,7 +31,7 @@ INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 
 
 class Commands(click.Group):
-    """Commands by name, loaded when needed: `initdsl lint` never pays for torch."""
+    """The group of all commands: each is imported when it is called, so that `initdsl lint` never pays for torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

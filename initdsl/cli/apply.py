@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .model import load_model, reported, rule_options, variables
+from .console import fail, progress, reported
+from .model import checked_factory, find_model, load_model, read_sample
+from .options import RuleOptions, format_option, rule_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from initdsl.planning.plan import Plan
+    from initdsl.api.report import Report
     from initdsl.planning.saved import SavedPlan
+
+
+DEFAULT_SHARD_SIZE = "5GB"
 
 
 @click.command("apply")
 @click.argument("rules", type=click.Path())
-@rule_options
+@rule_options()
 @click.option(
     "-o",
     "--output",
@@ -27,97 +32,66 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sample",
-    "sample_file",
     metavar="FILE.safetensors",
     type=click.Path(),
     help="What rules that look at data run the network on.",
 )
 @click.option("--max-shard-size", metavar="SIZE", help="How much goes to one file of a folder; 5GB by default.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 @click.option("--report", "page", type=click.Path(), help="Save the report to this .html, .json or .txt file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def command(
-    rules: str, model: str | None, settings: tuple[str, ...], seed: int | None, strict: bool, root: str | None,
-    output: str | None, sample_file: str | None, max_shard_size: str | None, form: str, page: str | None, quiet: bool,
-) -> None:  # fmt: skip
+    rules: str,
+    options: RuleOptions,
+    output: str | None,
+    sample: str | None,
+    max_shard_size: str | None,
+    output_format: str,
+    page: str | None,
+    quiet: bool,
+) -> None:
     """Fill a network by the rule file RULES, print what was done, and save it with -o.
 
     RULES may be a plan that `initdsl plan -o plan.json` saved: it is carried out if rules and network are still those
     it was made of, with its own seed and settings. `-o out/` writes a network that may be larger than memory, as
     safetensors shards that transformers reads.
     """
-    from pathlib import Path
-
-    from initdsl.api.apply import apply
+    from initdsl.reports.pages.save import suffix_of
     from initdsl.reports.table import plan_text
 
-    from .console import fail
-
-    if model is None:
-        fail("`--model` says which network", "as in `--model package.module:attribute`")
-        return
-    saved = _saved(rules, seed, settings, root)
+    model = options.required_model()
+    saved = _saved_plan(rules, options) if rules.endswith(".json") else None
     if page is not None:
-        from initdsl.reports.pages.save import suffix_of
-
         reported(lambda: suffix_of(page))  # before anything is filled
-    common: dict[str, Any] = (
-        {"seed": seed, "vars": variables(settings), "root": root} if saved is None else saved.options
-    )
+    arguments = options.arguments() if saved is None else saved.options
     if output is not None and _is_folder(output, max_shard_size):
-        if common["seed"] is None:
-            fail(
-                "a network is streamed to a folder from a seed",
-                "add `--seed 0`, or save to one file: `-o out.safetensors`",
-            )
-        if sample_file is not None:
+        if arguments["seed"] is None:
+            hint = "add `--seed 0`, or save to one file: `-o out.safetensors`"
+            fail("a network is streamed to a folder from a seed", hint)
+        if sample is not None:
             fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
-        made = _stream(model, Path(rules), saved, output, max_shard_size or "5GB", {**common, "strict": strict})
+        arguments = {**arguments, "strict": options.strict, "max_shard_size": max_shard_size or DEFAULT_SHARD_SIZE}
+        report = _stream(model, Path(rules), saved, output, arguments)
     else:
-        sample = None if sample_file is None else _sample(sample_file)
-        net = load_model(model, meta=False)
-
-        def fill() -> Report:
-            if saved is not None:
-                return saved.again(net, strict=strict).apply(sample=sample)
-            return apply(net, Path(rules), sample=sample, strict=strict, **common)
-
-        made = reported(fill).plan
-        if output is not None:
-            from initdsl.checkpoints.safetensors import save
-            from initdsl.filling.to_disk.provenance import provenance
-
-            reported(lambda: save(net, output, provenance(made)))
+        report = _fill(model, Path(rules), saved, sample, output, {**arguments, "strict": options.strict})
     if page is not None:
-        from initdsl.api.report import Report
-
-        reported(lambda: Report(made).save(page))
-    if quiet:
-        return
-    click.echo(json.dumps(_report(made), indent=2) if form == "json" else plan_text(made))
+        reported(lambda: report.save(page))
+    if not quiet:
+        click.echo(json.dumps(report.to_dict(), indent=2) if output_format == "json" else plan_text(report.plan))
 
 
-def _saved(rules: str, seed: int | None, settings: tuple[str, ...], root: str | None) -> SavedPlan | None:
-    """The plan that a `.json` file holds; None for a rule file."""
-    from .console import fail
-
-    if not rules.endswith(".json"):
-        return None
-    for option, said in (("--seed", seed is not None), ("--set", settings), ("--root", root is not None)):
-        if said:
-            fail(f"the plan `{rules}` says itself what `{option}` would", f"leave out `{option}`, or make another plan")
+def _saved_plan(path: str, options: RuleOptions) -> SavedPlan:
+    """Return the plan that a file holds; exit with 2 where options say what it says itself."""
     from initdsl.planning.saved import read_plan
 
-    found: SavedPlan = reported(lambda: read_plan(rules))
-    return found
+    given = {"--seed": options.seed is not None, "--set": options.settings, "--root": options.root is not None}
+    for option in (option for option, is_given in given.items() if is_given):
+        fail(f"the plan `{path}` says itself what `{option}` would", f"leave out `{option}`, or make another plan")
+    return reported(lambda: read_plan(path))
 
 
 def _is_folder(output: str, max_shard_size: str | None) -> bool:
-    """Whether the output is a folder of shards; a file of another kind than safetensors ends the program."""
-    import os
-
-    from .console import fail
-
+    """Tell whether the output is a folder of shards; exit with 2 for a file of another kind than safetensors."""
     if output.endswith(".safetensors") and not os.path.isdir(output):
         if max_shard_size is not None:
             fail(f"`{output}` is one file; --max-shard-size is for a folder", "write `-o out/`")
@@ -125,60 +99,63 @@ def _is_folder(output: str, max_shard_size: str | None) -> bool:
     if output.endswith(os.sep) or os.path.isdir(output):
         return True
     if os.path.splitext(output)[1] or os.path.exists(output):
-        fail(
-            f"`{output}` is not a .safetensors file", "write `-o out.safetensors`, or `-o out/` for a folder of shards"
-        )
+        hint = "write `-o out.safetensors`, or `-o out/` for a folder of shards"
+        fail(f"`{output}` is not a .safetensors file", hint)
     return True
 
 
-def _sample(path: str) -> Any:
-    """The arguments of a forward pass: one tensor; several named 0, 1, ..., in that order; else by their names."""
-    from .console import fail
-    from .model import read_sample
+def _fill(
+    model: str, rules: Path, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
+) -> Report:
+    """Fill a network in memory, and save it to a file."""
+    from initdsl.api.apply import apply
+    from initdsl.checkpoints.safetensors import save
+    from initdsl.filling.to_disk.provenance import provenance
 
-    found = read_sample(path)
-    if not found:
+    inputs = None if sample is None else _inputs(sample)
+    net = load_model(model, meta=False)
+
+    def fill() -> Report:
+        if saved is not None:
+            return saved.again(net, strict=arguments["strict"]).apply(sample=inputs)
+        return apply(net, rules, sample=inputs, **arguments)
+
+    report = reported(fill)
+    if output is not None:
+        reported(lambda: save(net, output, provenance(report.plan)))
+    return report
+
+
+def _inputs(path: str) -> Any:
+    """Return the arguments of a forward pass: one tensor; several named 0, 1, ..., in that order; else by their names."""
+    tensors = read_sample(path)
+    if not tensors:
         fail(f"the sample `{path}` holds no tensor")
-    if len(found) == 1:
-        return next(iter(found.values()))
-    places = [str(n) for n in range(len(found))]
-    return tuple(found[place] for place in places) if set(found) == set(places) else found
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    places = [str(place) for place in range(len(tensors))]
+    return tuple(tensors[place] for place in places) if set(tensors) == set(places) else tensors
 
 
-def _stream(
-    model: str, rules: Path, saved: SavedPlan | None, folder: str, max_shard_size: str, common: dict[str, Any]
-) -> Plan:
-    import torch
+def _stream(model: str, rules: Path, saved: SavedPlan | None, folder: str, arguments: dict[str, Any]) -> Report:
+    """Write a network to a folder without having it in memory."""
+    from torch import nn
 
     from initdsl.filling.to_disk.stream import size_in_bytes, stream
 
-    from .console import progress
-    from .model import called, find_model
-
-    most = reported(lambda: size_in_bytes(max_shard_size))
-    found = find_model(model)
-    network = found if isinstance(found, torch.nn.Module) else called(model, found)
+    size = reported(lambda: size_in_bytes(arguments["max_shard_size"]))
+    build = find_model(model)
+    network = build if isinstance(build, nn.Module) else checked_factory(model, build)
     if saved is not None:
         described = load_model(model, meta=True)
-        reported(lambda: saved.again(described, strict=common["strict"]))
+        reported(lambda: saved.again(described, strict=arguments["strict"]))
     with progress("writing") as tell:
-        report = reported(
+        return reported(
             lambda: stream(
                 network,
                 rules if saved is None else saved.rules,
                 folder,
-                max_shard_size=most,
                 on_progress=tell,
-                **common,
+                **{**arguments, "max_shard_size": size},
             )
         )
-    plan: Plan = report.plan
-    return plan
-
-
-def _report(made: object) -> dict[str, object]:
-    from initdsl.api.report import Report
-    from initdsl.planning.plan import Plan
-
-    assert isinstance(made, Plan)
-    return Report(made).to_dict()

@@ -1,22 +1,28 @@
-"""What the commands share: colour, diagnostics on a stream, a progress bar."""
+"""What the commands say, and where: colour, findings on a stream, errors as exit codes, files written, a progress bar."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TypeVar
 
 import click
 
-from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.diagnostic import Diagnostic, InitDSLError, UncoveredParameterWarning, UnmatchedRuleWarning
+from initdsl.text.failures import reason
+from initdsl.text.files import write_whole
 
-__all__ = ["coloured", "fail", "progress", "show"]
+__all__ = ["coloured", "fail", "progress", "refuse_unless_rule_file", "reported", "show", "write_or_print"]
+
+
+T = TypeVar("T")
 
 
 def coloured(file: IO[str]) -> bool:
-    """Colour only on a terminal, and never under `NO_COLOR`."""
+    """Tell whether to write colours: only on a terminal, and never under `NO_COLOR`."""
     return "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb" and file.isatty()
 
 
@@ -27,21 +33,62 @@ def show(diagnostics: Iterable[Diagnostic], file: IO[str] | None = None) -> None
 
 
 def fail(message: str, hint: str | None = None) -> NoReturn:
-    """Could not run: say why on standard error, exit 2."""
+    """Say on standard error why the command could not run, and exit with 2."""
     show([Diagnostic("usage", message, hint=hint)], file=sys.stderr)
     raise SystemExit(2)
 
 
+def reported(work: Callable[[], T]) -> T:
+    """Return what `work` returns; its errors and warnings become findings on standard error, and errors exit code 2."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = work()
+        except InitDSLError as error:
+            show(error.diagnostics, file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyError as error:
+            fail(str(error.args[0]))
+        except OSError as error:
+            fail(f"can't read `{error.filename}`: {reason(error)}" if error.strerror and error.filename else str(error))
+        except (ValueError, TypeError) as error:
+            fail(str(error))
+        except RecursionError:
+            fail("the network is nested too deeply")
+    for warning in caught:
+        # these two are in the table that the command prints
+        if not issubclass(warning.category, UnmatchedRuleWarning | UncoveredParameterWarning):
+            show([Diagnostic("warning", str(warning.message), severity="warning")], file=sys.stderr)
+    return result
+
+
+def refuse_unless_rule_file(output: str | None) -> None:
+    """Exit with 2 where what is to hold rules is another kind of file."""
+    if output is not None and not output.endswith(".init"):
+        fail(f"`{output}` is not an .init file", "write `-o model.init`")
+
+
+def write_or_print(text: str, output: str | None) -> None:
+    """Write a text to a file, or to standard output where there is none."""
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        reported(lambda: write_whole(output, text.encode()))
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left on standard error, where that is a terminal; yields `tell(bytes done, in all)`."""
+def progress(activity: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rate and time left on standard error, where that is a terminal.
+
+    Yields the function that moves it, which takes the bytes done and those in all.
+    """
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (TextColumn(activity), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(activity, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

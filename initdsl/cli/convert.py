@@ -6,45 +6,45 @@ import sys
 
 import click
 
-from initdsl.text.files import write_whole
+from initdsl.text.failures import reason
+from initdsl.text.files import read_whole
 
-from .console import fail
-from .model import reported
+from .console import fail, refuse_unless_rule_file, reported, write_or_print
+from .options import output_option
 
 
 @click.command("convert")
 @click.argument("settings", type=click.Path())
 @click.option(
     "--from",
-    "kind",
+    "library",
     type=click.Choice(["mmengine", "allennlp", "regexes"]),
     help="What they are.  [default: what they look like]",
 )
 @click.option(
     "--last-wins", is_flag=True, help="Of several regular expressions that fit, the last counts, not the first."
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to this file instead of standard output.")
-def command(settings: str, kind: str | None, last_wins: bool, output: str | None) -> None:
+@output_option()
+def command(settings: str, library: str | None, last_wins: bool, output: str | None) -> None:
     """Turn the file SETTINGS (JSON, jsonnet without code, YAML or Python literals; `-` is standard input) into rules.
 
     It holds mmengine's `init_cfg`, AllenNLP's `initializer`, or a list of regular expressions with initializers.
     """
     from initdsl.migrating.converting.convert import convert
-    from initdsl.migrating.converting.read import LARGEST
-    from initdsl.text.files import read_whole
 
-    if output is not None and not output.endswith(".init"):
-        fail(f"`{output}` is not an .init file", "write `-o model.init`")
+    refuse_unless_rule_file(output)
+    text = _read(settings)
+    write_or_print(reported(lambda: convert(text, library, first_wins=not last_wins)), output)
+
+
+def _read(path: str) -> str:
+    from initdsl.migrating.converting.read import LARGEST
+
+    if path == "-":
+        return sys.stdin.read(LARGEST + 1)
     try:
-        if settings == "-":
-            text = sys.stdin.read(LARGEST + 1)
-        else:
-            text = read_whole(settings, 4 * LARGEST).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8"
-        fail(f"can't read `{settings}`: {reason.lower()}")
-    made = reported(lambda: convert(text, kind, first_wins=not last_wins))
-    if output is None:
-        click.echo(made, nl=False)
-    else:
-        reported(lambda: write_whole(output, made.encode()))
+        return read_whole(path, 4 * LARGEST).decode("utf-8-sig")
+    except OSError as error:
+        fail(f"can't read `{path}`: {reason(error)}")
+    except UnicodeDecodeError:
+        fail(f"can't read `{path}`: it is not utf-8")

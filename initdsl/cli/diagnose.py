@@ -4,92 +4,105 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .console import coloured, fail
-from .model import load_model, read_sample, reported, rule_options, variables
+from .console import coloured, fail, reported
+from .model import load_model, read_sample
+from .options import RuleOptions, format_option, rule_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from initdsl.diagnosis import Comparison, Diagnosis
 
 
-F = TypeVar("F", bound="Callable[..., Any]")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _limit(name: str, what: str) -> Callable[[F], F]:
-    return click.option(f"--max-{name}", type=float, help=f"Exit 1 where {what}.")
+def _limit(name: str, excess: str) -> Callable[[Command], Command]:
+    return click.option(f"--max-{name}", type=float, help=f"Exit 1 where {excess}.")
 
 
 @click.command("diagnose")
 @click.argument("rules", type=click.Path())
-@rule_options
+@rule_options()
 @click.option("--sample", type=click.Path(), help="Real input, as tensors of a .safetensors file.")
 @click.option("--input-shape", metavar="N,N,...", help="The shape of random input, as in 8,3,224,224.")
 @click.option("--against", type=click.Path(), metavar="RULES", help="Other rules, side by side on the same input.")
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
-@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
+@format_option("text", "json", "html")
 @click.option(
-    "-o", "--output", "outputs", type=click.Path(), multiple=True,
+    "-o",
+    "--output",
+    "outputs",
+    type=click.Path(),
+    multiple=True,
     help="Also save to this file: .html, .json, .txt, or plots as .png, .svg, .pdf. May be given again.",
-)  # fmt: skip
-@click.option("--all", "every", is_flag=True, help="One line a layer, repeated layers not grouped.")
+)
+@click.option("--all", "ungrouped", is_flag=True, help="One line a layer, repeated layers not grouped.")
 @_limit("growth", "activations or gradients change by more than this factor over the whole depth")
 @_limit("dead", "more than this share of a layer's units is dead")
 @_limit("saturated", "more than this share of a layer's values is saturated")
 @_limit("similarity", "the mean cosine between samples is above this in a layer")
 @_limit("update-ratio", "the first update of a weight is more than this share of it")
 def command(
-    rules: str, model: str | None, settings: tuple[str, ...], seed: int | None, strict: bool, root: str | None,
-    sample: str | None, input_shape: str | None, against: str | None, optimizer: str, learning_rate: float, form: str,
-    outputs: tuple[str, ...], every: bool, max_growth: float | None, max_dead: float | None,
-    max_saturated: float | None, max_similarity: float | None, max_update_ratio: float | None,
-) -> None:  # fmt: skip
+    rules: str,
+    options: RuleOptions,
+    sample: str | None,
+    input_shape: str | None,
+    against: str | None,
+    optimizer: str,
+    learning_rate: float,
+    output_format: str,
+    outputs: tuple[str, ...],
+    ungrouped: bool,
+    max_growth: float | None,
+    max_dead: float | None,
+    max_saturated: float | None,
+    max_similarity: float | None,
+    max_update_ratio: float | None,
+) -> None:
     """Fill a network by the rule file RULES, run it forward and backward once, and show what happens on the way.
 
     Without --sample, random input that fits the network goes in. With a limit, exit code 1 says that it is exceeded.
     """
-    from pathlib import Path
-
     from initdsl.diagnosis import Limits, diagnose
     from initdsl.reports.pages.save import suffix_of
 
-    if model is None:
-        fail("`--model` says which network", "as in `--model package.module:attribute`")
+    model = options.required_model()
     limits = reported(lambda: Limits(max_growth, max_dead, max_saturated, max_similarity, max_update_ratio))
-    for output in outputs:
-        reported(lambda output=output: suffix_of(output, plots=True))  # type: ignore[misc]
+    reported(lambda: [suffix_of(output, plots=True) for output in outputs])  # before anything runs
     shape = _shape(input_shape) if input_shape is not None else None
     if sample is not None and shape is not None:
         fail("a sample has a shape of its own", "leave out `--input-shape` or `--sample`")
     net = load_model(model, meta=False)
-    given = read_sample(sample) if sample is not None else None
-    options: dict[str, Any] = {
-        "sample": given, "input_shape": shape, "seed": seed, "vars": variables(settings), "root": root,
-        "strict": strict, "optimizer": optimizer, "learning_rate": learning_rate,
-    }  # fmt: skip
-    one = reported(lambda: diagnose(net, Path(rules), **options))
-    made = one if against is None else one.compare(reported(lambda: diagnose(net, Path(against), **options)))
+    arguments: dict[str, Any] = {
+        **options.arguments(),
+        "strict": options.strict,
+        "sample": read_sample(sample) if sample is not None else None,
+        "input_shape": shape,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+    }
+    diagnosis = reported(lambda: diagnose(net, Path(rules), **arguments))
+    other = None if against is None else reported(lambda: diagnose(net, Path(against), **arguments))
+    result = diagnosis if other is None else diagnosis.compare(other)
     for output in outputs:
-        _save(made, output)
-    beyond = one.exceeded(limits)
-    if form == "json":
-        said = made.to_dict() if limits == Limits() else {**made.to_dict(), "exceeded": beyond}
-        click.echo(json.dumps(said, indent=2))
-    elif form == "html":
-        from initdsl.diagnosis.page import diagnosis_page
-
-        both = [one.to_dict()] if against is None else [one.to_dict(), made.second.to_dict()]
-        click.echo(diagnosis_page(both), nl=False)
+        _save(result, output)
+    exceeded = diagnosis.exceeded(limits)
+    if output_format == "json":
+        values = result.to_dict() if limits == Limits() else {**result.to_dict(), "exceeded": exceeded}
+        click.echo(json.dumps(values, indent=2))
+    elif output_format == "html":
+        _print_page(diagnosis, other)
     else:
-        _show(made, every)
-    for sentence in beyond:
+        _print_table(result, ungrouped)
+    for sentence in exceeded:
         click.echo(f"exceeded: {sentence}", err=True)
-    if beyond:
+    if exceeded:
         raise SystemExit(1)
 
 
@@ -103,26 +116,32 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _save(made: Diagnosis | Comparison, path: str) -> None:
+def _save(result: Diagnosis | Comparison, path: str) -> None:
     try:
-        reported(lambda: made.save(path))
-    except ImportError as error:
+        reported(lambda: result.save(path))
+    except ImportError as error:  # matplotlib, for plots
         fail(str(error))
 
 
-def _show(made: Diagnosis | Comparison, every: bool) -> None:
-    """The table in the terminal's width and colours; plain and as wide as it needs where there is none."""
+def _print_page(diagnosis: Diagnosis, other: Diagnosis | None) -> None:
+    from initdsl.diagnosis.page import diagnosis_page
+
+    click.echo(diagnosis_page([d.to_dict() for d in (diagnosis, other) if d is not None]), nl=False)
+
+
+def _print_table(result: Diagnosis | Comparison, ungrouped: bool) -> None:
+    """Print the table in the terminal's width and colours; plain and as wide as it needs where there is none."""
     if not coloured(sys.stdout):
-        click.echo(made.table(every))
+        click.echo(result.table(ungrouped))
         return
     from rich.console import Console
 
     from initdsl.diagnosis.diagnosis import Diagnosis
     from initdsl.diagnosis.tables import about, rich_table, sentences
 
-    both = [made] if isinstance(made, Diagnosis) else [made.first, made.second]
+    diagnoses = [result] if isinstance(result, Diagnosis) else [result.first, result.second]
     console = Console()
-    console.print("\n".join(about(both)), markup=False, highlight=False)
-    console.print(rich_table(both, every))
-    for text, bad in sentences(both):
-        console.print(text, style="yellow" if bad else "green", markup=False, highlight=False)
+    console.print("\n".join(about(diagnoses)), markup=False, highlight=False)
+    console.print(rich_table(diagnoses, ungrouped))
+    for text, is_bad in sentences(diagnoses):
+        console.print(text, style="yellow" if is_bad else "green", markup=False, highlight=False)

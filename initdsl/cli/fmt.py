@@ -6,17 +6,18 @@ import difflib
 import os
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from initdsl.formatter.layout import format_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
-from initdsl.linter.config import LARGEST
+from initdsl.linter.config import LARGEST, matches
 from initdsl.text.diagnostic import Diagnostic, ParseError, printable
 from initdsl.text.failures import reason
 from initdsl.text.files import read_whole, write_whole
@@ -27,20 +28,16 @@ from .console import coloured, show
 BOM = b"\xef\xbb\xbf"
 
 
-@dataclass
+COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+@dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of the files."""
+    """What became of a file, or of a folder that can't be read: `changed` (or it would be), `unchanged`, `excluded`,
+    or what is wrong with it."""
 
-    changed: int = 0
-    unchanged: int = 0
-    excluded: int = 0
-    problems: list[Diagnostic] = field(default_factory=list)
-
-    def summary(self, written: bool) -> str:
-        done = "reformatted" if written else "would be reformatted"
-        parts = [(self.changed, done), (self.unchanged, "already formatted"), (self.excluded, "excluded")]
-        said = [f"{count} {'file' if count == 1 else 'files'} {what}" for count, what in parts if count]
-        return ", ".join(said) or ("" if self.problems else "no rule files")
+    status: Literal["changed", "unchanged", "excluded", "failed"]
+    problems: tuple[Diagnostic, ...] = ()
 
 
 @click.command("fmt", help="Lay out rule files in the one canonical way; comments stay.")
@@ -48,7 +45,7 @@ class _Outcome:
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change.")
 def command(paths: tuple[str, ...], check: bool, diff: bool) -> None:
-    """Files, folders (their `*.init`), or `-` for standard input to standard output; by default the working folder.
+    """Format files, folders (their `*.init`), or `-` for standard input to standard output; by default the working folder.
 
     Exit code 1 tells of a difference under `--check` or `--diff`, 2 of a file that could not be formatted; the
     other files still are.
@@ -57,44 +54,68 @@ def command(paths: tuple[str, ...], check: bool, diff: bool) -> None:
         if len(paths) > 1:
             raise click.UsageError("`-` stands alone")
         sys.exit(_standard_input(check, diff))
-    outcome = _Outcome()
-    for path in _files(paths or (".",), outcome):
-        _one(path, check, diff, outcome)
-    if outcome.problems:
-        show(outcome.problems, file=sys.stderr)
-    if summary := outcome.summary(not (check or diff)):
-        click.echo(summary, err=True)
-    sys.exit(2 if outcome.problems else int(outcome.changed > 0 and (check or diff)))
+    outcomes = list(_outcomes(paths or (".",), check, diff))
+    problems = list(dict.fromkeys(problem for outcome in outcomes for problem in outcome.problems))
+    counts = Counter(outcome.status for outcome in outcomes)
+    if problems:
+        show(problems, file=sys.stderr)
+    done = "would be reformatted" if check or diff else "reformatted"
+    said = [(counts["changed"], done), (counts["unchanged"], "already formatted"), (counts["excluded"], "excluded")]
+    summary = ", ".join(f"{count} {'file' if count == 1 else 'files'} {text}" for count, text in said if count)
+    if summary or not problems:
+        click.echo(summary or "no rule files", err=True)
+    sys.exit(2 if problems else int(counts["changed"] > 0 and (check or diff)))
 
 
-def _one(path: str, check: bool, diff: bool, outcome: _Outcome) -> None:
+def _outcomes(paths: tuple[str, ...], check: bool, diff: bool) -> Iterator[_Outcome]:
+    """Format the rule files that paths name, each once, without those that `exclude` in pyproject.toml names."""
+    seen: set[str] = set()
+    for path in paths:
+        files, problems = _files_in(path) if os.path.isdir(path) else ([path], [])
+        for file in files:
+            real = os.path.realpath(file)
+            if real in seen:
+                continue
+            seen.add(real)
+            project = _project(Path(os.path.abspath(file)).parent)
+            if project.problem is not None:
+                yield _Outcome("failed", (project.problem,))
+            if project.excludes(file):
+                yield _Outcome("excluded")
+            else:
+                yield _format(file, check, diff)
+        if problems:
+            yield _Outcome("failed", tuple(problems))
+
+
+# ---- one file
+
+
+def _format(path: str, check: bool, diff: bool) -> _Outcome:
     """Format a file in place, or tell what that would change. A file that is formatted is not touched."""
     source = read_source(path, DEFAULT_LIMITS.file_bytes)
     if isinstance(source, tuple):
-        outcome.problems.append(Diagnostic(*source))
-        return
+        return _Outcome("failed", (Diagnostic(*source),))
     formatted = _formatted(source)
     if isinstance(formatted, list):
-        outcome.problems += formatted
-        return
+        return _Outcome("failed", tuple(formatted))
     try:
         mark = BOM if _begins_with_bom(path) else b""
         if formatted == source.text and not mark:
-            outcome.unchanged += 1
-            return
+            return _Outcome("unchanged")
         if not (check or diff):
             write_whole(path, formatted.encode(), was=mark + source.text.encode())
     except OSError as error:
-        outcome.problems.append(Diagnostic("unwritable-file", str(error)))
-        return
-    outcome.changed += 1
+        return _Outcome("failed", (Diagnostic("unwritable-file", str(error)),))
     if diff:
         _print_diff(path, source.text, formatted)
     elif check:
         click.echo(f"would reformat {printable(path)}")
+    return _Outcome("changed")
 
 
 def _formatted(source: Source) -> str | list[Diagnostic]:
+    """Return the text in its canonical layout, or why there is none."""
     try:
         return format_source(source)
     except ParseError as error:
@@ -109,11 +130,15 @@ def _begins_with_bom(path: str) -> bool:
 
 
 def _standard_input(check: bool, diff: bool) -> int:
+    """Format standard input to standard output, or tell what that would change; return the exit code."""
     data = sys.stdin.buffer.read(DEFAULT_LIMITS.file_bytes + len(BOM) + 1)
     source = decode("<stdin>", data)
-    formatted = [Diagnostic(*source)] if isinstance(source, tuple) else _formatted(source)
-    if isinstance(source, tuple) or isinstance(formatted, list):
-        show(formatted if isinstance(formatted, list) else (), file=sys.stderr)
+    if isinstance(source, tuple):
+        show([Diagnostic(*source)], file=sys.stderr)
+        return 2
+    formatted = _formatted(source)
+    if isinstance(formatted, list):
+        show(formatted, file=sys.stderr)
         return 2
     if not (check or diff):
         sys.stdout.buffer.write(formatted.encode())
@@ -124,14 +149,12 @@ def _standard_input(check: bool, diff: bool) -> int:
     return int(formatted.encode() != data)
 
 
-def _print_diff(name: str, before: str, after: str) -> None:
-    name = printable(name)
-    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, name)
-    colour = coloured(sys.stdout)
-    paint = {"+": "green", "-": "red", "@": "cyan"} if colour else {}
-    for line in lines:
-        text = line.rstrip("\r\n")
-        click.echo(click.style(text, fg=paint[text[0]]) if text[:1] in paint else text, color=colour)
+def _print_diff(path: str, text: str, formatted: str) -> None:
+    name, colour = printable(path), coloured(sys.stdout)
+    for line in difflib.unified_diff(text.splitlines(True), formatted.splitlines(True), name, name):
+        shown = line.rstrip("\r\n")
+        paint = COLOURS.get(shown[:1]) if colour else None
+        click.echo(click.style(shown, fg=paint) if paint else shown, color=colour)
         if not line.endswith("\n"):
             click.echo("\\ No newline at end of file")
 
@@ -139,50 +162,39 @@ def _print_diff(name: str, before: str, after: str) -> None:
 # ---- which files
 
 
-def _files(paths: tuple[str, ...], outcome: _Outcome) -> Iterator[str]:
-    """The rule files that paths name, each once, without those that `exclude` in pyproject.toml names."""
-    seen: set[str] = set()
-    for path in paths:
-        for file in _inside(path, outcome) if os.path.isdir(path) else (path,):
-            real = os.path.realpath(file)
-            if real in seen:
-                continue
-            seen.add(real)
-            if _excluded(file, outcome):
-                outcome.excluded += 1
-            else:
-                yield file
+def _files_in(folder: str) -> tuple[list[str], list[Diagnostic]]:
+    """Return the `*.init` of a folder and those below, and which of these folders can't be read."""
+    problems: list[Diagnostic] = []
 
-
-def _inside(folder: str, outcome: _Outcome) -> Iterator[str]:
     def unreadable(error: OSError) -> None:
-        outcome.problems.append(Diagnostic("unreadable-file", f"can't read `{error.filename}`: {reason(error)}"))
+        problems.append(Diagnostic("unreadable-file", f"can't read `{error.filename}`: {reason(error)}"))
 
-    for at, folders, names in os.walk(folder, onerror=unreadable):
+    files = []
+    for inside, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(".init"):
-                yield os.path.normpath(os.path.join(at, name))
+        files += [os.path.normpath(os.path.join(inside, name)) for name in sorted(names) if name.endswith(".init")]
+    return files, problems
 
 
-def _excluded(path: str, outcome: _Outcome) -> bool:
-    project, patterns, problem = _project(Path(os.path.abspath(path)).parent)
-    if problem is not None and problem not in outcome.problems:
-        outcome.problems.append(problem)
-    if project is None:
-        return False
-    relative = Path(os.path.abspath(path)).relative_to(project)
-    places = [relative, *relative.parents][:-1]
-    return any(
-        fnmatchcase(place.as_posix(), pattern.rstrip("/")) or fnmatchcase(place.name, pattern.rstrip("/"))
-        for place in places
-        for pattern in patterns
-    )
+@dataclass(frozen=True, slots=True)
+class _Project:
+    """What the nearest pyproject.toml with a `[tool.initdsl]` excludes, as in `third_party`, or what is wrong with it."""
+
+    folder: Path | None = None
+    patterns: tuple[str, ...] = ()
+    problem: Diagnostic | None = None
+
+    def excludes(self, path: str) -> bool:
+        """Whether a file is not to be formatted."""
+        if self.folder is None:
+            return False
+        relative = Path(os.path.abspath(path)).relative_to(self.folder).as_posix()
+        return any(matches(relative, pattern) for pattern in self.patterns)
 
 
 @cache
-def _project(folder: Path) -> tuple[Path | None, tuple[str, ...], Diagnostic | None]:
-    """The nearest folder whose pyproject.toml has a `[tool.initdsl]`, what that excludes, and what is wrong with it."""
+def _project(folder: Path) -> _Project:
+    # `linter.config` has all settings, and refuses a file with a wrong one: that is no reason not to format
     for place in (folder, *folder.parents):
         file = place / "pyproject.toml"
         try:
@@ -190,14 +202,14 @@ def _project(folder: Path) -> tuple[Path | None, tuple[str, ...], Diagnostic | N
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError, RecursionError) as error:
-            return None, (), Diagnostic("bad-configuration", f"can't read `{file}`: {str(error).lower()}")
-        options = table.get("tool", {})
-        options = options.get("initdsl") if isinstance(options, dict) else None
-        if options is None:
+            return _Project(problem=Diagnostic("bad-configuration", f"can't read `{file}`: {str(error).lower()}"))
+        tool = table.get("tool", {})
+        settings = tool.get("initdsl") if isinstance(tool, dict) else None
+        if settings is None:
             continue
-        patterns = options.get("exclude", []) if isinstance(options, dict) else None
+        patterns = settings.get("exclude", []) if isinstance(settings, dict) else None
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-            message = f"`exclude` in `{file}` is not a list of strings"
-            return None, (), Diagnostic("bad-configuration", message, hint='as in `exclude = ["third_party"]`')
-        return place, tuple(patterns), None
-    return None, (), None
+            message, hint = f"`exclude` in `{file}` is not a list of strings", 'as in `exclude = ["third_party"]`'
+            return _Project(problem=Diagnostic("bad-configuration", message, hint=hint))
+        return _Project(place, tuple(patterns))
+    return _Project()

@@ -8,14 +8,16 @@ import click
 
 from initdsl.text.tables import aligned
 
+from .options import format_option
+
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(["initializers", "recipes", "lints"]))
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(kind: str, form: str) -> None:
+@format_option("text", "json")
+def command(kind: str, output_format: str) -> None:
     """List what rule files can name: initializers with their arguments, packaged recipes, or the linter's lints."""
     rows = {"initializers": _initializers, "recipes": _recipes, "lints": _lints}[kind]()
-    if form == "json":
+    if output_format == "json":
         click.echo(json.dumps({"format": f"initdsl-{kind}", "version": 1, kind: rows}, indent=2))
         return
     for line in aligned([(str(row.get("signature", row["name"])), str(row["summary"])) for row in rows]):
@@ -25,18 +27,22 @@ def command(kind: str, form: str) -> None:
 def _initializers() -> list[dict[str, object]]:
     from initdsl.initializers import default_registry
 
-    registry = default_registry()
-    return [
-        {
-            "name": name, "signature": item.signature if name == item.name else name,
-            "summary": item.summary if name == item.name else f"another name of {item.name}", "draws": item.draws,
-            "arguments": [
-                {"name": p.name, "default": p.default, "required": p.required, "choices": list(p.choices)}
-                for p in item.parameters
-            ],
-        }
-        for name, item in registry.items()
-    ]  # fmt: skip
+    rows: list[dict[str, object]] = []
+    for name, initializer in default_registry().items():
+        is_alias = name != initializer.name
+        rows.append(
+            {
+                "name": name,
+                "signature": name if is_alias else initializer.signature,
+                "summary": f"another name of {initializer.name}" if is_alias else initializer.summary,
+                "draws": initializer.draws,
+                "arguments": [
+                    {"name": p.name, "default": p.default, "required": p.required, "choices": list(p.choices)}
+                    for p in initializer.parameters
+                ],
+            }
+        )
+    return rows
 
 
 def _recipes() -> list[dict[str, object]]:
@@ -44,8 +50,8 @@ def _recipes() -> list[dict[str, object]]:
 
     rows: list[dict[str, object]] = []
     for name, path in packaged_recipes().items():
-        first = path.read_text("utf-8").partition("\n")[0]
-        rows.append({"name": f"initdsl:{name}", "summary": first.removeprefix("#").strip()})
+        first_line = path.read_text("utf-8").partition("\n")[0]
+        rows.append({"name": f"initdsl:{name}", "summary": first_line.removeprefix("#").strip()})
     return rows
 
 

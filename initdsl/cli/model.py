@@ -1,41 +1,33 @@
-"""`--model`: the one option that runs Python; and the other options that commands on a network share."""
+"""The network a command is about: that of `--model`, the one option that runs Python, or of `--manifest`."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
-import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import click
+from initdsl.linter.config import find_config
+from initdsl.text.failures import reason
+from initdsl.text.files import read_whole
+from initdsl.text.wording import did_you_mean
 
-from initdsl.text.diagnostic import Diagnostic, InitDSLError, UncoveredParameterWarning, UnmatchedRuleWarning
-
-from .console import fail, show
+from .console import fail, reported
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from initdsl.network.description import Network
 
-__all__ = [
-    "called",
-    "configured",
-    "find_model",
-    "load_model",
-    "network_of",
-    "read_manifest",
-    "read_sample",
-    "reported",
-    "rule_options",
-    "variables",
-]
+__all__ = ["checked_factory", "find_model", "load_model", "named_network", "network_of", "read_manifest", "read_sample"]
 
 
 def load_model(spec: str, meta: bool) -> nn.Module:
-    """The network a `package.module:attribute` or `path/to/file.py:attribute` names: a module, or what a callable returns.
+    """Return the network a `package.module:attribute` or `path/to/file.py:attribute` names, or its callable returns.
 
     A callable is called on the meta device with `meta`. Anything that goes wrong ends the program with exit code 2.
     """
@@ -43,71 +35,70 @@ def load_model(spec: str, meta: bool) -> nn.Module:
 
     from initdsl.filling.meta.construct import Undrawn
 
-    device = "meta" if meta else "cpu"
-    found = find_model(spec)
+    model = find_model(spec)
+    if isinstance(model, torch.nn.Module):
+        return model
 
     def build() -> Any:
-        with torch.device(device), Undrawn():
-            return found()
+        with torch.device("meta" if meta else "cpu"), Undrawn():
+            return model()
 
-    return called(spec, build)() if not isinstance(found, torch.nn.Module) else found
+    return checked_factory(spec, build)()
 
 
-def called(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Module]:
-    """A function that calls `build` and returns its network; what goes wrong in it ends the program with exit code 2."""
+def checked_factory(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Module]:
+    """Return a function that calls `build` and returns its network; what goes wrong in it exits with 2."""
     from torch import nn
 
-    def checked() -> nn.Module:
+    def factory() -> nn.Module:
         try:
-            made = build()
+            net = build()
         except Exception as error:
             fail(f"`{spec}` raised {type(error).__name__}: {error}")
-        if not isinstance(made, nn.Module):
-            fail(f"`{spec}` returned {type(made).__name__}, not an nn.Module")
-        return made
+        if not isinstance(net, nn.Module):
+            fail(f"`{spec}` returned {type(net).__name__}, not an nn.Module")
+        return net
 
-    return checked
+    return factory
 
 
 def find_model(spec: str) -> nn.Module | Callable[[], Any]:
-    """The network or the callable that a `package.module:attribute` or `path/to/file.py:attribute` names."""
+    """Return the network or the callable that a `package.module:attribute` or `path/to/file.py:attribute` names."""
     from torch import nn
 
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place or not attribute:
         fail(f"`{spec}` names no network", "write `package.module:attribute` or `path/to/file.py:attribute`")
-    module = _import(place)
-    found: Any = module
+    value: Any = _import(place)
     for part in attribute.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError:
-            from initdsl.text.wording import did_you_mean
+            public = [name for name in dir(value) if not name.startswith("_")]
+            fail(f"`{place}` has no `{part}`", did_you_mean(part, public))
+    if not isinstance(value, nn.Module) and not callable(value):
+        fail(f"`{spec}` is {type(value).__name__}, neither an nn.Module nor a callable that returns one")
+    model: nn.Module | Callable[[], Any] = value
+    return model
 
-            fail(f"`{place}` has no `{part}`", did_you_mean(part, [n for n in dir(found) if not n.startswith("_")]))
-    if not isinstance(found, nn.Module) and not callable(found):
-        fail(f"`{spec}` is {type(found).__name__}, neither an nn.Module nor a callable that returns one")
-    result: nn.Module | Callable[[], Any] = found
-    return result
 
-
-def _import(place: str) -> Any:
+def _import(place: str) -> ModuleType:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    path = place.endswith(".py") or os.sep in place
-    if path and not os.path.isfile(place):
+    is_path = place.endswith(".py") or os.sep in place
+    if is_path and not os.path.isfile(place):
         fail(f"there is no file `{place}`")
-    if path and not place.endswith(".py"):
+    if is_path and not place.endswith(".py"):
         fail(f"`{place}` is not a Python file")
     try:
-        return _run_file(place) if path else importlib.import_module(place)
+        return _run_file(place) if is_path else importlib.import_module(place)
     except ModuleNotFoundError as error:
         fail(f"no module is named `{error.name}`", "the working directory is searched too")
     except (Exception, SystemExit) as error:
         fail(f"importing `{place}` raised {type(error).__name__}: {error}")
 
 
-def _run_file(path: str) -> Any:
+def _run_file(path: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -120,42 +111,37 @@ def _run_file(path: str) -> Any:
 
 
 def network_of(model: str | None, manifest: str | None, rules: str) -> nn.Module | Network:
-    """The network of `--model` (on the meta device) or `--manifest`, or what the settings say that a rule file is for."""
-    if model is None and manifest is None:
-        model, manifest = configured(rules)
-    if (model is None) == (manifest is None):
+    """Return the network that options, or settings, name for a rule file; exit with 2 where it is none, or two."""
+    network = None if model is not None and manifest is not None else named_network(model, manifest, rules)
+    if network is None:
         fail("one of `--model` and `--manifest` says which network", "as in `--model package.module:attribute`")
+    return network
+
+
+def named_network(model: str | None, manifest: str | None, rules: str) -> nn.Module | Network | None:
+    """Return the network of `--model` (on the meta device) or `--manifest`, else the one that settings name, if they do."""
+    if model is None and manifest is None:
+        config = reported(lambda: find_config(os.getcwd()))
+        model = config.model
+        manifest = config.manifest_of(rules) if model is None else None
     if model is not None:
         return load_model(model, meta=True)
-    assert manifest is not None
-    return read_manifest(manifest)
-
-
-def configured(rules: str) -> tuple[str | None, str | None]:
-    """The model, else the manifest, that the settings name for a rule file."""
-    from initdsl.linter.config import find_config
-
-    config = reported(lambda: find_config(os.getcwd()))
-    return (config.model, None) if config.model is not None else (None, config.manifest_of(rules))
+    return None if manifest is None else read_manifest(manifest)
 
 
 def read_manifest(path: str) -> Network:
-    """The network a manifest file describes; exit code 2 where it is none."""
-    import json
-
+    """Return the network a manifest file describes; exit with 2 where it is none."""
     from initdsl.network.description import Network
     from initdsl.network.manifest import LARGEST
-    from initdsl.text.files import read_whole
 
     try:
         return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        fail(f"can't read the manifest `{path}`: {reason.lower()}")
+        fail(f"can't read the manifest `{path}`: {_fault(error)}")
 
 
-def read_sample(path: str) -> dict[str, Any]:
-    """The tensors of a safetensors file, by name; exit code 2 where it can't be read."""
+def read_sample(path: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file, by name; exit with 2 where it can't be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -164,69 +150,8 @@ def read_sample(path: str) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:  # the last two: a dtype it lacks
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        fail(f"the sample `{path}` can't be read as safetensors: {reason.lower()}", "a sample is a .safetensors file")
+        fail(f"the sample `{path}` can't be read as safetensors: {_fault(error)}", "a sample is a .safetensors file")
 
 
-def variables(settings: tuple[str, ...]) -> dict[str, Any]:
-    """`--set name=value` options: numbers, `true`, `false`, `none`, or text."""
-    found: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or not name.strip().isidentifier():
-            fail(f"`--set {setting}` is not `name=value`")
-        found[name.strip()] = _value(text.strip())
-    return found
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text in words:
-        return words[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip('"')
-
-
-def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that lays rules on a network."""
-    for option in reversed(
-        [
-            click.option("--model", metavar="M:F", help="The network: package.module:attribute or file.py:attribute."),
-            click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Override a `let`."),
-            click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Give every parameter a stream of its own."),
-            click.option("--strict", is_flag=True, help="A parameter that no rule reaches is an error."),
-            click.option(
-                "--root", type=click.Path(file_okay=False), help="The folder that `use` and `load` may not leave."
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def reported(work: Callable[[], Any]) -> Any:
-    """Run `work`; its errors and warnings become findings on standard error, and errors exit code 2."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            result = work()
-        except InitDSLError as error:
-            show(error.diagnostics, file=sys.stderr)
-            raise SystemExit(2) from None
-        except KeyError as error:
-            fail(str(error.args[0]))
-        except OSError as error:
-            reason = error.strerror
-            fail(f"can't read `{error.filename}`: {reason.lower()}" if reason and error.filename else str(error))
-        except (ValueError, TypeError) as error:
-            fail(str(error))
-        except RecursionError:
-            fail("the network is nested too deeply")
-    for warning in caught:
-        if not issubclass(warning.category, UnmatchedRuleWarning | UncoveredParameterWarning):
-            show([Diagnostic("warning", str(warning.message), severity="warning")], file=sys.stderr)
-    return result
+def _fault(error: Exception) -> str:
+    return reason(error) if isinstance(error, OSError) else str(error).lower()

@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from initdsl.cli import fmt
-from initdsl.formatter import format
 from initdsl.text.source import Source
 
 UGLY = "Linear{.weight~normal(0,1);.bias=0} # c\n"
@@ -161,13 +160,13 @@ def test_a_missing_file_is_reported_and_the_others_are_formatted(folder: Path) -
 
 def test_what_another_writes_meanwhile_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(folder / "a.init", UGLY)
-    formatted = format.format_source
+    formatted = fmt.format_source
 
     def while_somebody_saves(source: Source) -> str:
         write(file, UGLY + "net.bias = 2\n")
         return formatted(source)
 
-    monkeypatch.setattr(format, "format_source", while_somebody_saves)
+    monkeypatch.setattr(fmt, "format_source", while_somebody_saves)
     result = run(file)
     assert result.exit_code == 2
     assert "error[unwritable-file]: can't write" in result.stderr

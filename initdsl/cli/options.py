@@ -1,0 +1,127 @@
+"""The options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from .console import fail
+
+__all__ = ["RuleOptions", "format_option", "manifest_option", "model_option", "output_option", "rule_options"]
+
+
+LARGEST_SEED = 2**64 - 1
+
+
+CONSTANTS = {"true": True, "false": False, "none": None}
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """What the options of `rule_options` say: `--model m:f --set std=0.01 --seed 7`.
+
+    `settings` are those of `--set`, as written.
+    """
+
+    model: str | None
+    settings: tuple[str, ...]
+    seed: int | None
+    root: str | None
+    strict: bool = False
+
+    def required_model(self) -> str:
+        """Return the `--model`; exit with 2 where none is given."""
+        if self.model is None:
+            fail("`--model` says which network", "as in `--model package.module:attribute`")
+        return self.model
+
+    def variables(self) -> dict[str, int | float | bool | str | None]:
+        """Return the values of `--set`: numbers, `true`, `false`, `none`, or text. Exit with 2 where one is none."""
+        values: dict[str, int | float | bool | str | None] = {}
+        for setting in self.settings:
+            name, equals, text = (part.strip() for part in setting.partition("="))
+            if not equals or not name.isidentifier():
+                fail(f"`--set {setting}` is not `name=value`")
+            values[name] = _value(text)
+        return values
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `initdsl.plan` and `initdsl.apply` that all but `strict` are."""
+        return {"seed": self.seed, "vars": self.variables(), "root": self.root}
+
+
+def _value(text: str) -> int | float | bool | str | None:
+    if text in CONSTANTS:
+        return CONSTANTS[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text.strip('"')
+
+
+def rule_options(
+    strict: bool = True, seed_help: str = "Give every parameter a stream of its own."
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of those that lay rules on a network; it gets them as `options`, a RuleOptions."""
+    declared = [
+        model_option(),
+        click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Override a `let`."),
+        click.option("--seed", type=click.IntRange(0, LARGEST_SEED), help=seed_help),
+        click.option(
+            "--root", type=click.Path(file_okay=False), help="The folder that `use` and `load` may not leave."
+        ),
+    ]
+    if strict:
+        declared.insert(3, click.option("--strict", is_flag=True, help="A parameter that no rule reaches is an error."))
+
+    def declare(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def gathered(
+            *,
+            model: str | None,
+            settings: tuple[str, ...],
+            seed: int | None,
+            root: str | None,
+            strict: bool = False,
+            **others: Any,
+        ) -> Any:
+            return command(options=RuleOptions(model, settings, seed, root, strict), **others)
+
+        for option in reversed(declared):
+            gathered = option(gathered)
+        return gathered
+
+    return declare
+
+
+def model_option(
+    text: str = "The network: package.module:attribute or file.py:attribute.", required: bool = False
+) -> Callable[[Command], Command]:
+    """Declare `--model`, the one option that runs Python."""
+    return click.option("--model", metavar="M:F", required=required, help=text)
+
+
+def manifest_option() -> Callable[[Command], Command]:
+    """Declare `--manifest`, which stands in for `--model`."""
+    return click.option("--manifest", type=click.Path(), help="A network description in place of `--model`.")
+
+
+def format_option(*formats: str) -> Callable[[Command], Command]:
+    """Declare `--format`, passed on as `output_format`; the first of the formats is the default."""
+    choice = click.Choice(list(formats))
+    return click.option("--format", "output_format", type=choice, default=formats[0], show_default=True)
+
+
+def output_option() -> Callable[[Command], Command]:
+    """Declare `-o`, a file instead of standard output."""
+    text = "Write to this file instead of standard output."
+    return click.option("-o", "--output", type=click.Path(dir_okay=False), help=text)
