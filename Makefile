@@ -26,7 +26,7 @@ coverage: $(STAMP)-dev
 	$(BIN)/coverage report
 
 mutants: $(STAMP)-dev
-	$(BIN)/python -m tests.support.mutants selectors resolver executor expressions streams
+	$(BIN)/python -m tests.support.mutants language.expressions network.selectors planning filling streams
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Makes small mistakes in a module, one at a time, and counts how many the tests notice: a score of the tests.
 
-    python -m tests.support.mutants selectors resolver --sample 150
+    python -m tests.support.mutants planning network.selectors --sample 150
 
 All tests are collected once. Each file of them runs once in a forked process, which tells which tests reach which lines.
 Then every mutant gets a process of its own, forked from here: the functions it changes are given their new code, and the
@@ -127,6 +127,15 @@ class Mutant:
 
 def file_of(module: str) -> Path:
     return ROOT / "initdsl" / f"{module.replace('.', '/')}.py"
+
+
+def modules_of(name: str) -> list[str]:
+    """The module of this name, or all of a folder: `planning` is `planning.actions` and its like."""
+    if file_of(name).exists():
+        return [name]
+    folder = ROOT / "initdsl" / name.replace(".", "/")
+    files = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
+    return [".".join(path.relative_to(ROOT / "initdsl").with_suffix("").parts) for path in files]
 
 
 def parsed(module: str) -> ast.Module:
@@ -442,7 +451,7 @@ class Harness:
         def tests_of(mutant: Mutant) -> list[pytest.Item]:
             lines = [line for m, line in known.reaching if m == module] if mutant.outside else [mutant.line]
             names = {name for line in lines for name in known.reaching[module, line] if name in known.seconds}
-            home = f"test_{module}"
+            home = f"tests/{module.partition('.')[0]}/"
             return [items[n] for n in sorted(names, key=lambda n: (home not in n, known.seconds[n], n)) if n in items]
 
         def job(mutant: Mutant) -> Job:
@@ -502,7 +511,7 @@ def trial(
     else:
         names = [item.nodeid for item in chosen]
         for name in list(sys.modules):
-            if name.partition(".")[0] == "initdsl" or name.startswith("test_"):
+            if name.partition(".")[0] == "initdsl" or name.partition(".")[0] == "tests":
                 del sys.modules[name]
         sys.meta_path.insert(0, Mutated(mutant))
         if pytest.main(
@@ -516,7 +525,7 @@ def trial(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("modules", nargs="+", help="modules of the package")
+    parser.add_argument("modules", nargs="+", help="modules of the package, or folders")
     parser.add_argument("--sample", type=int, default=150, help="how many mutants of a module; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
@@ -527,6 +536,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="add a line of JSON for each mutant to this file")
     parser.add_argument("--again", type=Path, help="only what survived in this file of results")
     options = parser.parse_args()
+    options.modules = [module for name in options.modules for module in modules_of(name)]
 
     import hypothesis
     import torch
