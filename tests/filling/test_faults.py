@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import initdsl
-from initdsl.filling import execute as executor
 from tests.filling.test_atomicity import RULES, Net
+from tests.support.code import PACKAGE
 from tests.support.nets import same, snapshot
 
-FOLDER = Path(executor.__file__).parent
 # the code that runs while tensors are written; what is undone with (`Backup`) runs only once a fault is there
-WRITES = {str(FOLDER / name) for name in ("executor.py", "seeded.py", "adjusting.py", "initializers/filling.py")}
+UNDOING = {"transaction.py", "random_state.py"}
+WRITES = {str(path) for path in (PACKAGE / "filling").glob("*.py") if path.name not in UNDOING}
+WRITES |= {str(PACKAGE / "initializers" / "filling.py")}
 
 Place = tuple[str, int]
 
@@ -66,6 +67,7 @@ def made() -> Net:
 
 
 def lines(**options: Any) -> list[Place]:
+    initdsl.apply(made(), RULES, **options)  # what is imported or kept by the first run is no line of the others
     traced = Lines()
     traced.run(made(), **options)
     return list(traced.seen)
