@@ -74,10 +74,11 @@ def of_sample(net: nn.Module, sample: Any) -> Inputs:
 
             raise DiagnoseError(
                 Diagnostic(
-                    "unknown-input", f"the network takes no {listed(unknown)}",
+                    "unknown-input",
+                    f"the network takes no {listed(unknown)}",
                     hint=f"it takes {listed(list(known.names))}" if known.names else None,
                 )
-            )  # fmt: skip
+            )
         return Inputs((), dict(sample), given=True, random=False)
     if isinstance(sample, tuple | list):
         return Inputs(tuple(sample), given=True, random=False)

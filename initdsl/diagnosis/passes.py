@@ -23,9 +23,11 @@ __all__ = ["failed", "passes"]
 
 
 def passes(
-    net: nn.Module, inputs: Inputs, loss: Callable[[Any], torch.Tensor] | None,
+    net: nn.Module,
+    inputs: Inputs,
+    loss: Callable[[Any], torch.Tensor] | None,
     optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-) -> list[Layer]:  # fmt: skip
+) -> list[Layer]:
     """One forward and one backward pass and one step of the optimizer; changes the network.
 
     Without a loss, and where the output has none of its own, the gradient of every output element is a standard normal
@@ -83,10 +85,13 @@ def failed(which: str, error: BaseException, running: list[tuple[str, nn.Module]
     said = f"{said[:300]} ..." if len(said) > 300 else said
     return DiagnoseError(
         Diagnostic(
-            f"{which}-failed", f"the {which} pass failed{where} on {inputs}: {type(error).__name__}: {said}",
-            hint=None if inputs.given else "give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
+            f"{which}-failed",
+            f"the {which} pass failed{where} on {inputs}: {type(error).__name__}: {said}",
+            hint=None
+            if inputs.given
+            else "give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
         )
-    )  # fmt: skip
+    )
 
 
 def _past_zeros(recorder: Recorder) -> None:
@@ -123,10 +128,11 @@ def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: boo
     if not ends:
         raise DiagnoseError(
             Diagnostic(
-                "no-gradient", "no output of the network has a gradient",
+                "no-gradient",
+                "no output of the network has a gradient",
                 hint="a network without parameters, or one that cuts its gradients, can't be diagnosed; a `loss=` may find one",
             )
-        )  # fmt: skip
+        )
     torch.autograd.backward(
         ends, [torch.randn_like(t) / max(1, t.shape[0] if t.ndim else 1) for t in ends], retain_graph=keep
     )
@@ -136,9 +142,11 @@ def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: boo
 
 
 def _weights(
-    net: nn.Module, layers: list[Layer], optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    net: nn.Module,
+    layers: list[Layer],
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
     frozen: set[int],
-) -> None:  # fmt: skip
+) -> None:
     """What one step of the optimizer does to each weight, and which of its units it keeps alike."""
     modules = dict(net.named_modules())
     found: dict[str, tuple[nn.Module, nn.Parameter]] = {}

@@ -30,12 +30,20 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 def diagnose(
-    net: nn.Module, rules: Rules | None = None, sample: Any = None, *, input_shape: Sequence[int] | None = None,
-    seed: int | None = None, vars: Mapping[str, Any] | None = None,
-    strict: bool = False, initializers: Mapping[str, Callable[..., Any]] | None = None,
-    root: str | os.PathLike[str] | None = None, loss: Callable[[Any], torch.Tensor] | None = None,
-    optimizer: str = "adam", learning_rate: float = 1e-3,
-) -> Diagnosis:  # fmt: skip
+    net: nn.Module,
+    rules: Rules | None = None,
+    sample: Any = None,
+    *,
+    input_shape: Sequence[int] | None = None,
+    seed: int | None = None,
+    vars: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    initializers: Mapping[str, Callable[..., Any]] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    loss: Callable[[Any], torch.Tensor] | None = None,
+    optimizer: str = "adam",
+    learning_rate: float = 1e-3,
+) -> Diagnosis:
     """Fill a copy of a network by its rules, run it forward and backward once, and say what happens on the way.
 
     The network itself, its hooks and all random states are left as they are. Without `rules` it is diagnosed as it is.
@@ -88,9 +96,14 @@ def _copy(net: nn.Module) -> nn.Module:
             if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
                 what = "has no memory" if tensor.is_meta else "has no shape yet"
                 raise DiagnoseError(
-                    Diagnostic("no-values", f"a tensor of `{type(module).__name__}` {what}; a network is diagnosed with its values",
-                               hint="build it on a real device" if tensor.is_meta else "run it once, so that lazy modules know their shapes")
-                )  # fmt: skip
+                    Diagnostic(
+                        "no-values",
+                        f"a tensor of `{type(module).__name__}` {what}; a network is diagnosed with its values",
+                        hint="build it on a real device"
+                        if tensor.is_meta
+                        else "run it once, so that lazy modules know their shapes",
+                    )
+                )
         # what hooks computed, as the old `weight_norm` does: `deepcopy` refuses tensors with a history
         for value in vars(module).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
@@ -137,10 +150,11 @@ def _inputs(net: nn.Module, sample: Any, shape: Sequence[int] | None) -> Inputs:
     if problem is None or last is None:
         raise DiagnoseError(
             Diagnostic(
-                "unknown-input", f"can't tell what `{type(net).__name__}` takes",
+                "unknown-input",
+                f"can't tell what `{type(net).__name__}` takes",
                 hint="give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
             )
-        )  # fmt: skip
+        )
     raise failed("forward", problem, running, last) from problem
 
 

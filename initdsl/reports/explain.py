@@ -38,14 +38,19 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "format": EXPLAIN_FORMAT, "version": 1, "name": self.entry.name, "names": self.entry.names,
-            "shape": list(self.entry.shape), "dtype": self.entry.dtype, "status": self.entry.status,
+            "format": EXPLAIN_FORMAT,
+            "version": 1,
+            "name": self.entry.name,
+            "names": self.entry.names,
+            "shape": list(self.entry.shape),
+            "dtype": self.entry.dtype,
+            "status": self.entry.status,
             "rules": [
                 {"text": t.text, "location": t.location, "role": t.role, "reason": t.reason, "resolved": t.resolved}
                 for t in self.touches
             ],
             "ties": list(self.ties),
-        }  # fmt: skip
+        }
 
     def __str__(self) -> str:
         entry = self.entry

@@ -29,8 +29,11 @@ FEWEST = 30
 
 # what a dtype's own generator or rounding may add to a distance between distributions
 RESOLUTION = {
-    torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7, torch.float8_e4m3fn: 2.0**-3, torch.float8_e5m2: 2.0**-2,
-}  # fmt: skip
+    torch.float16: 2.0**-10,
+    torch.bfloat16: 2.0**-7,
+    torch.float8_e4m3fn: 2.0**-3,
+    torch.float8_e5m2: 2.0**-2,
+}
 
 
 # bits of a dtype's mantissa

@@ -130,9 +130,14 @@ class Diagnostic:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: name, severity, message, hint, file, start and end as line and column from 1."""
         entry: dict[str, Any] = {
-            "name": self.name, "severity": self.severity, "message": self.message, "hint": self.hint,
-            "file": self.file, "start": None, "end": None,
-        }  # fmt: skip
+            "name": self.name,
+            "severity": self.severity,
+            "message": self.message,
+            "hint": self.hint,
+            "file": self.file,
+            "start": None,
+            "end": None,
+        }
         if self.source is not None and self.span is not None:
             for key, offset in (("start", self.span.start), ("end", self.span.end)):
                 line, column = self.source.position(offset)

@@ -36,11 +36,17 @@ ALPHA = 1e-3
 
 
 def verify(
-    net: nn.Module | Mapping[str, torch.Tensor] | str | os.PathLike[str], rules: Rules, seed: int | None = None, *,
-    model: nn.Module | Network | None = None, vars: Mapping[str, Any] | None = None,
-    initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
-    after_training: bool = False, alpha: float = ALPHA,
-) -> Verification:  # fmt: skip
+    net: nn.Module | Mapping[str, torch.Tensor] | str | os.PathLike[str],
+    rules: Rules,
+    seed: int | None = None,
+    *,
+    model: nn.Module | Network | None = None,
+    vars: Mapping[str, Any] | None = None,
+    initializers: Mapping[str, Callable[..., Any]] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    after_training: bool = False,
+    alpha: float = ALPHA,
+) -> Verification:
     """Return whether a network still is what its rules say, tensor by tensor. Changes nothing.
 
     `net` is a network, a state dict, or the path of a safetensors file, a folder of shards or a DCP directory. Of the

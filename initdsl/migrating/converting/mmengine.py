@@ -131,8 +131,9 @@ def _pretrained(config: Mapping[str, Any], place: str) -> str:
         raise refusal("bad-argument", "`Pretrained` needs `checkpoint`")
     if "://" in path or not path.endswith(LOADED):
         raise refusal(
-            "bad-settings", f"`{path}` is no file that a rule file can load: {', '.join(LOADED)}",
+            "bad-settings",
+            f"`{path}` is no file that a rule file can load: {', '.join(LOADED)}",
             "save the checkpoint beside the rule file, and name that",
-        )  # fmt: skip
+        )
     prefix = "" if not prefix else f", prefix={quoted_name(prefix if str(prefix).endswith('.') else f'{prefix}.')}"
     return f"{place} = load({quoted_name(path)}{prefix}, missing=skip)"

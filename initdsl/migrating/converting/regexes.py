@@ -31,8 +31,11 @@ NAMED: dict[str, Callable[[Arguments], str]] = {
         a.number("mean", 0), a.number("std", 1), a.number("a", -2), a.number("b", 2)
     ),
     "constant": lambda a: f"= {a.number('val')}",
-    "zero": lambda a: "= 0", "zeros": lambda a: "= 0", "ones": lambda a: "= 1",
-    "eye": lambda a: "= eye()", "dirac": lambda a: "= dirac()",
+    "zero": lambda a: "= 0",
+    "zeros": lambda a: "= 0",
+    "ones": lambda a: "= 1",
+    "eye": lambda a: "= eye()",
+    "dirac": lambda a: "= dirac()",
     "orthogonal": lambda a: f"~ orthogonal({'' if (g := a.number('gain', 1)) == '1' else g})",
     "xavier_uniform": lambda a: f"~ xavier_uniform({'' if (g := a.number('gain', 1)) == '1' else g})",
     "xavier_normal": lambda a: f"~ xavier_normal({'' if (g := a.number('gain', 1)) == '1' else g})",
@@ -41,7 +44,7 @@ NAMED: dict[str, Callable[[Arguments], str]] = {
     "sparse": lambda a: f"~ sparse({a.number('sparsity')}, {a.number('std', 0.01)})",
     "uniform_unit_scaling": _scaled,
     "lstm_hidden_bias": lambda a: "= where(index(0) >= shape[0] // 4 and index(0) < 2 * (shape[0] // 4), 1, 0)",
-}  # fmt: skip
+}
 
 
 def is_pattern(value: Mapping[str, Any]) -> str | None:
@@ -83,9 +86,10 @@ def _selector(regex: Any) -> str:
         linear_regex(regex)
     except ValueError as error:
         raise refusal(
-            "bad-settings", f"`{regex:.200}` is no regular expression that a rule file can hold: {error}",
+            "bad-settings",
+            f"`{regex:.200}` is no regular expression that a rule file can hold: {error}",
             "theirs are RE2's: no look-around, no back-references; write it without, or as a path",
-        ) from None  # fmt: skip
+        ) from None
     text = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", regex)
     return f"/{'(?:)' if text[0] in ' =*' else ''}{text}/?"
 

@@ -85,9 +85,15 @@ def _in_parts(tensors: Sequence[Tensor], count: int) -> Fit | None:
             after.append(f"{view}[{j}] {said[j]}")
     worst = max(fits, key=lambda one: (("sure", "likely", "guess").index(one.sure), one.error))
     return replace(
-        common, view=f"{view}[*]" if common.operator == "~" else "", after=(*after, *opposites), count=count,
-        error=worst.error, sure=worst.sure, rivals=worst.rivals, needs_layer=any(one.needs_layer for one in fits),
-    )  # fmt: skip
+        common,
+        view=f"{view}[*]" if common.operator == "~" else "",
+        after=(*after, *opposites),
+        count=count,
+        error=worst.error,
+        sure=worst.sure,
+        rivals=worst.rivals,
+        needs_layer=any(one.needs_layer for one in fits),
+    )
 
 
 def _opposite(part: Sequence[Tensor], other: Sequence[Tensor]) -> bool:

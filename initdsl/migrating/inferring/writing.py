@@ -246,9 +246,7 @@ def _ties(network: Network, sampled: Sequence[Sampled]) -> list[str]:
 # ---- checking
 
 
-def _repaired(
-    network: Network, live: Live, ties: list[str], rules: list[_Rule], tensors: list[Tensor]
-) -> list[_Rule]:  # fmt: skip
+def _repaired(network: Network, live: Live, ties: list[str], rules: list[_Rule], tensors: list[Tensor]) -> list[_Rule]:
     """The rules, and more by path for tensors that other rules than their own would start."""
     for _ in range(3):
         winners = _winners(live.modules[0], ties, rules)

@@ -39,9 +39,13 @@ def plan_page(plan: Plan, measures: Mapping[int, Measure] | None = None, engine:
     body = "\n".join(
         [
             f"<header><h1>{escape(title)}</h1><p>{escape(summary(plan))}. Drawn by {escape(made)}.</p></header>",
-            "<main>", *_attention(plan, lines), TREE, *lines.html(), "</main>",
+            "<main>",
+            *_attention(plan, lines),
+            TREE,
+            *lines.html(),
+            "</main>",
         ]
-    )  # fmt: skip
+    )
     return page(title, body, "plan.js", data)
 
 
@@ -137,13 +141,14 @@ def _attention(plan: Plan, lines: _Lines) -> list[str]:
     shadowed = _shadowed(plan)
     count = len(shadowed)
     section(
-        "shadowed", f"shadowed: {count} rule{'s' * (count != 1)} whose every parameter a later rule sets anew",
+        "shadowed",
+        f"shadowed: {count} rule{'s' * (count != 1)} whose every parameter a later rule sets anew",
         [
             f'<li><a href="#{lines.anchor(c.rule.source, lines.of(c).start)}">{escape(relative_location(plan.clause_place(c)))}</a> '
             f"<code>{escape(plan.clause_text(c))}</code> selects {c.selected:,}</li>"
             for c in shadowed
         ],
-    )  # fmt: skip
+    )
     for severity, findings in (("warning", plan.warnings), ("note", plan.notes)):
         items = []
         for finding in findings:
@@ -189,9 +194,14 @@ class _Contents:
         """Name, kind, tensors, expected, measured, histogram, further names; trailing nothings left out."""
         entry = leaf.entries[0]
         row: list[Any] = [
-            leaf.name, self.kind(entry), len(leaf.entries), _promise(leaf.entries), _found(leaf.measure),
-            _bars(leaf.measure), self.others.get(entry.tensor.index, []) if len(leaf.entries) == 1 else [],
-        ]  # fmt: skip
+            leaf.name,
+            self.kind(entry),
+            len(leaf.entries),
+            _promise(leaf.entries),
+            _found(leaf.measure),
+            _bars(leaf.measure),
+            self.others.get(entry.tensor.index, []) if len(leaf.entries) == 1 else [],
+        ]
         while row and row[-1] in (0, [], 1) and len(row) > 2:
             row.pop()
         return row

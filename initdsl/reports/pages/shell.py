@@ -33,9 +33,14 @@ def page(title: str, body: str, script: str, data: Any) -> str:
     """A whole HTML page: `body` is HTML, `script` a file of this folder, `data` the JSON it reads."""
     style, code = _file("style.css"), f"{_file('common.js')}\n{_file(script)}"
     values = {
-        "title": escape(title), "body": body, "style": style, "script": code, "data": _json(data),
-        "style_hash": _hash(style), "script_hash": _hash(code),
-    }  # fmt: skip
+        "title": escape(title),
+        "body": body,
+        "style": style,
+        "script": code,
+        "data": _json(data),
+        "style_hash": _hash(style),
+        "script_hash": _hash(code),
+    }
     return PLACE.sub(lambda found: values[found[1]], _file("shell.html")) + "\n"
 
 
