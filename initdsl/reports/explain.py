@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from initdsl.initializers import Distribution
 from initdsl.language.syntax.nodes import Tie
-from initdsl.planning.actions import Clause, Kept, Reset
+from initdsl.planning.actions import Action, Clause, Draw, Kept, Payload, Reset, Value
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import printable
 from initdsl.text.wording import did_you_mean, relative_location
@@ -19,7 +20,10 @@ EXPLAIN_FORMAT = "initdsl-explanation"
 
 @dataclass(frozen=True)
 class Touch:
-    """One rule that selects the tensor, and what became of it: `base`, `edit`, `slice` or `superseded`."""
+    """One rule that selects the tensor: `Touch("Linear.weight ~ normal(0, 1)", "mlp.init:2", "base", "the last rule ...", "")`.
+
+    `role` is what became of it: `base`, `edit`, `slice` or `superseded`; `resolved` what its right-hand side came to.
+    """
 
     text: str
     location: str
@@ -37,6 +41,7 @@ class Explanation:
     ties: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the explanation as JSON-ready values, versioned."""
         return {
             "format": EXPLAIN_FORMAT,
             "version": 1,
@@ -72,14 +77,14 @@ class Explanation:
 
 
 def explain(plan: Plan, name: str) -> Explanation:
-    """Every rule that touches the tensor of this name (`layers.0.weight` or `net.layers[0].weight`).
+    """Return every rule that touches the tensor of this name (`layers.0.weight` or `net.layers[0].weight`).
 
     Raises KeyError, with the nearest names, where there is none.
     """
     entry = plan.by_name.get(name)
     if entry is None:
-        hint = did_you_mean(name, plan.by_name) or ""
-        raise KeyError(f"no parameter is named `{name}`{'; ' + hint if hint else ''}")
+        hint = did_you_mean(name, plan.by_name)
+        raise KeyError(f"no parameter is named `{name}`{f'; {hint}' if hint else ''}")
     index = entry.tensor.index
     actions = {a.clause.number: a for a in entry.actions}
     touches = []
@@ -98,25 +103,30 @@ def explain(plan: Plan, name: str) -> Explanation:
     return Explanation(entry, tuple(touches), tuple(dict.fromkeys(ties)))
 
 
-def _touch(plan: Plan, entry: PlanEntry, clause: Clause, action: Any) -> Touch:
+def _touch(plan: Plan, entry: PlanEntry, clause: Clause, action: Action | None) -> Touch:
     text, place = plan.clause_text(clause), plan.clause_place(clause)
     if action is None:
         base = entry.base
         if base is not None and clause.number < base.clause.number:
-            reason = f"superseded by {relative_location(plan.clause_place(base.clause))}, a later rule for the whole tensor; it draws nothing"
+            later = relative_location(plan.clause_place(base.clause))
+            reason = f"superseded by {later}, a later rule for the whole tensor; it draws nothing"
         else:
             reason = "selects nothing of it"
         return Touch(text, place, "superseded", reason, "")
     payload = action.payload
-    shown = (
-        str(payload) if hasattr(payload, "kind") or hasattr(payload, "initializer") or hasattr(payload, "value") else ""
-    )
+    resolved = str(payload) if isinstance(payload, Distribution | Draw | Value) else ""
     if action is entry.base:
-        if isinstance(payload, Kept):
-            return Touch(text, place, "base", "the last rule for the whole tensor: it stays as it is", "")
-        if isinstance(payload, Reset):
-            return Touch(text, place, "base", "the last rule for the whole tensor: its module's own default", "")
-        return Touch(text, place, "base", "the last rule for the whole tensor", shown)
+        return Touch(text, place, "base", f"the last rule for the whole tensor{_without_values(payload)}", resolved)
     if action.index is not None or action.view is not None:
-        return Touch(text, place, "slice", f"on top, on a piece of shape {list(action.shape)}", shown)
-    return Touch(text, place, "edit", "on top, in file order", shown)
+        return Touch(text, place, "slice", f"on top, on a piece of shape {list(action.shape)}", resolved)
+    return Touch(text, place, "edit", "on top, in file order", resolved)
+
+
+def _without_values(payload: Payload) -> str:
+    """Return what a rule does that says no values itself."""
+    match payload:
+        case Kept():
+            return ": it stays as it is"
+        case Reset():
+            return ": its module's own default"
+    return ""

@@ -20,15 +20,14 @@ MOST_HISTOGRAMS = 4000
 
 
 def measures_of(plan: Plan) -> dict[int, Measure]:
-    """What every tensor of a carried out plan holds now, by index; those without memory are left out."""
-    found = {}
-    bars = len(plan.entries) <= MOST_HISTOGRAMS
+    """Return what every tensor of a carried out plan holds now, by index; those without memory are left out."""
+    measures = {}
+    # of very many tensors, some have a histogram, so that what is folded is drawn from those
+    step = max(1, len(plan.entries) // MOST_HISTOGRAMS)
     with torch.no_grad():
         for number, entry in enumerate(plan.entries):
             tensor = tensor_of(plan, entry)
             if tensor is None or tensor.is_meta or tensor.layout != torch.strided or tensor.is_complex():
                 continue
-            # of very many tensors, some have a histogram, so that what is folded is drawn from those
-            step = max(1, len(plan.entries) // MOST_HISTOGRAMS)
-            found[entry.tensor.index] = measure(tensor, histogram=bars or number % step == 0)
-    return found
+            measures[entry.tensor.index] = measure(tensor, histogram=number % step == 0)
+    return measures

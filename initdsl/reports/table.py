@@ -1,4 +1,4 @@
-"""What was done, or would be: the Report, and plans and reports as tables."""
+"""Plans, and reports of what was done, as tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from initdsl.initializers import Distribution
 from initdsl.language.syntax.nodes import Assign, Number, Unary, Word
 from initdsl.language.syntax.walk import walk
 from initdsl.planning.actions import Value
@@ -30,11 +31,15 @@ UNCOVERED = "- uncovered"
 WIDEST = 60
 
 
+# values of one tensor's rules that a row names
+MOST_VALUES = 3
+
+
 HEADINGS = ("parameter", "shape", "how", "values", "rule")
 
 
 def summary(plan: Plan) -> str:
-    """One line: how many tensors and elements are set, kept, left."""
+    """Return how many tensors and elements are set, kept and left, in one line."""
     count = totals(e for e in plan.entries if e.tensor.kind != "buffer")
     words = {
         "set": "set",
@@ -59,20 +64,18 @@ LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^. ])")
 
 
 def grouped(entries: Iterable[PlanEntry]) -> list[tuple[str, list[PlanEntry]]]:
-    """Entries that differ only in layer numbers, together: `layers.{0..11}.attn.qkv.weight`."""
-    groups: dict[Any, list[PlanEntry]] = {}
+    """Return entries that differ only in layer numbers together, by a name such as `layers.{0..11}.attn.qkv.weight`."""
+    groups: dict[tuple[Any, ...], list[PlanEntry]] = {}
     for entry in entries:
         pattern = LAYER_NUMBER.sub("{}", entry.name)
         clauses = tuple(a.clause.number for a in entry.actions)
         key = (pattern, entry.shape, entry.dtype, clauses, entry.status, len(entry.names))
         groups.setdefault(key, []).append(entry)
-    named: list[tuple[str, list[PlanEntry]]] = []
-    for key, members in groups.items():
-        named.append((range_name(key[0], [m.name for m in members]), members))
-    return named
+    return [(range_name(key[0], [m.name for m in members]), members) for key, members in groups.items()]
 
 
 def range_name(pattern: str, names: list[str]) -> str:
+    """Return one name for several that fit a pattern, in which each `{}` is a number: `layers.{}.weight`."""
     if len(names) == 1:
         return names[0]
     numbers = [[int(n) for n in LAYER_NUMBER.findall(name)] for name in names]
@@ -92,40 +95,41 @@ def range_name(pattern: str, names: list[str]) -> str:
 
 
 def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
-    rows = []
     groups = grouped(plan.entries) if group else [(entry.label, [entry]) for entry in plan.entries]
+    rows = []
     for name, members in groups:
         entry = members[0]
-        shown = name if len(members) == 1 else f"{name} x{len(members)}"
-        others = len(entry.names) - 1
-        if others:
-            shown += f" (= {entry.names[1]}{f' and {others - 1} more' if others > 1 else ''})"
-        effect = entry.effect
-        effect = effect or ("kept as it is" if entry.status == "kept" else UNCOVERED)
-        place = ", ".join(dict.fromkeys(relative_location(p) for _, p in entry.statements))
+        effect = entry.effect or ("kept as it is" if entry.status == "kept" else UNCOVERED)
         values = list(dict.fromkeys(resolved(member) for member in members))
-        shown_values = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
-        size = "x".join(map(str, entry.shape)) or "scalar"
-        if entry.tensor.part:
-            size += f", here {entry.tensor.part}"
-        rows.append((shown, size, effect, shown_values, place))
+        value_range = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
+        locations = ", ".join(dict.fromkeys(relative_location(location) for _, location in entry.statements))
+        rows.append((_row_name(name, members), _row_shape(entry), effect, value_range, locations))
     return rows
 
 
+def _row_name(name: str, members: list[PlanEntry]) -> str:
+    """Return the name of a row: how many tensors it stands for, and the further names they have."""
+    count = f" x{len(members)}" if len(members) > 1 else ""
+    others = members[0].names[1:]
+    if not others:
+        return f"{name}{count}"
+    return f"{name}{count} (= {others[0]}{f' and {len(others) - 1} more' if len(others) > 1 else ''})"
+
+
+def _row_shape(entry: PlanEntry) -> str:
+    shape = "x".join(map(str, entry.shape)) or "scalar"
+    return f"{shape}, here {entry.tensor.part}" if entry.tensor.part else shape
+
+
 def resolved(entry: PlanEntry) -> str:
-    """What the numbers came to, where the rule itself doesn't say it."""
-    shown = []
-    for action in entry.actions:
-        payload = action.payload
-        if hasattr(payload, "kind") or isinstance(payload, Value):
-            text = str(payload)
-            if text not in shown and not _said(entry, action, text):
-                shown.append(text)
-    return "; ".join(shown[:3])
+    """Return what the numbers of an entry's rules came to, where the rules themselves don't say it."""
+    payloads = [(a, str(a.payload)) for a in entry.actions if isinstance(a.payload, Distribution | Value)]
+    texts = dict.fromkeys(text for action, text in payloads if not _says(entry, action, text))
+    return "; ".join(list(texts)[:MOST_VALUES])
 
 
-def _said(entry: PlanEntry, action: Action, text: str) -> bool:
-    """Whether a rule says itself what it comes to: a number outright, or the very call."""
+def _says(entry: PlanEntry, action: Action, text: str) -> bool:
+    """Return whether a rule says itself what it comes to: a number outright, or the very call."""
     rule = action.clause.rule
     if isinstance(action.payload, Value) and isinstance(rule, Assign):
         return all(isinstance(node, Number | Unary | Word) for node in walk(rule.value))
@@ -133,7 +137,7 @@ def _said(entry: PlanEntry, action: Action, text: str) -> bool:
 
 
 def plan_text(plan: Plan, group: bool = True) -> str:
-    """A plan or report as an aligned table, notes, warnings and totals last."""
+    """Return a plan or report as an aligned table, notes, warnings and totals last."""
     rows = [HEADINGS, *(tuple(map(printable, row)) for row in _rows(plan, group))]
     if all(not row[3] for row in rows[1:]):
         rows = [row[:3] + row[4:] for row in rows]
@@ -156,17 +160,17 @@ MOST_ROWS = 200
 
 
 def table(plan: Plan) -> str:
-    """A plan as an HTML table for notebooks, repeated layers in one row; of very many rows the first are shown.
+    """Return a plan as an HTML table for notebooks, repeated layers in one row; of very many rows the first are shown.
 
     Its colours are the notebook's own, dark or light.
     """
     rows = _rows(plan, group=True)
     cells = [[Cell(text, text == UNCOVERED) for text in row] for row in rows[:MOST_ROWS]]
-    found = "".join(
+    findings = "".join(
         f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
         for finding in (*plan.warnings, *plan.notes)[:20]
     )
     return (
         f"{html_table(HEADINGS, cells, more=max(0, len(rows) - MOST_ROWS), style=LEFT)}"
-        f"{f'<ul>{found}</ul>' if found else ''}<p>{escape(summary(plan))}</p>"
+        f"{f'<ul>{findings}</ul>' if findings else ''}<p>{escape(summary(plan))}</p>"
     )

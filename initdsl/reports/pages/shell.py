@@ -13,7 +13,6 @@ import re
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import Any
 
 __all__ = ["page"]
 
@@ -29,8 +28,8 @@ def _file(name: str) -> str:
     return (FOLDER / name).read_text("utf-8").strip()
 
 
-def page(title: str, body: str, script: str, data: Any) -> str:
-    """A whole HTML page: `body` is HTML, `script` a file of this folder, `data` the JSON it reads."""
+def page(title: str, body: str, script: str, data: object) -> str:
+    """Return a whole HTML page: `body` is HTML, `script` a file of this folder, `data` the JSON it reads."""
     style, code = _file("style.css"), f"{_file('common.js')}\n{_file(script)}"
     values = {
         "title": escape(title),
@@ -41,15 +40,15 @@ def page(title: str, body: str, script: str, data: Any) -> str:
         "style_hash": _hash(style),
         "script_hash": _hash(code),
     }
-    return PLACE.sub(lambda found: values[found[1]], _file("shell.html")) + "\n"
+    return PLACE.sub(lambda match: values[match[1]], _file("shell.html")) + "\n"
 
 
 def _hash(text: str) -> str:
-    """A text as a content security policy names it."""
+    """Return what a content security policy calls a text: its SHA-256."""
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _json(data: Any) -> str:
-    """JSON that is safe inside a script element: neither a tag nor a comment can begin in it."""
+def _json(data: object) -> str:
+    """Return JSON that is safe inside a script element: neither a tag nor a comment can begin in it."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

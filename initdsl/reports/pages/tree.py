@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.statistics.moments import Measure, pooled
@@ -42,19 +41,19 @@ class Node:
 
 
 def tree(plan: Plan, measures: Mapping[int, Measure] | None = None) -> Node:
-    """The modules of a plan's network that have tensors in the plan, from the root down.
+    """Return the modules of a plan's network that have tensors in the plan, from the root down.
 
     A tensor stands under the module that `named_parameters()` finds it in; `measures` go by the index of a tensor.
     Layers that are next to each other in a list are folded where they have the same classes, shapes and rules.
     """
     network = plan.network
-    others = further_names(plan)
+    further = further_names(plan)
     owned: dict[int, list[tuple[str, PlanEntry]]] = {}
     for entry in plan.entries:
         owner, local = plan.first(entry.tensor).owners[0]
         owned.setdefault(owner, []).append((local, entry))
-    keys: dict[Any, int] = {}
-    made: dict[int, Node | None] = {}
+    keys: dict[Hashable, int] = {}
+    nodes: dict[int, Node | None] = {}
     # children first, so that no recursion is as deep as the network
     for index in [*network.apply_order, *([0] if network.modules and 0 not in network.apply_order else [])]:
         module = network.modules[index]
@@ -64,41 +63,42 @@ def tree(plan: Plan, measures: Mapping[int, Measure] | None = None) -> Node:
             node.leaves.append(Leaf(local, [entry], measure))
         inside = []
         for name, child in module.children.items():
-            below = made.pop(child, None)
+            below = nodes.pop(child, None)
             if below is not None:  # a shared module stands where it is met first
                 below.name = f"[{name}]" if name.isdigit() else f".{name}"
                 inside.append(below)
         key = (
             node.cls,
-            tuple((leaf.name, *_kind(leaf.entries[0], others)) for leaf in node.leaves),
+            tuple((leaf.name, *_likeness(leaf.entries[0], further)) for leaf in node.leaves),
             tuple((child.name, child.key) for child in inside),
         )
         node.key = keys.setdefault(key, len(keys))
         node.children = _folded(inside)
-        made[index] = node if node.leaves or node.children else None
-    return made.get(0) or Node("net", network.modules[0].cls.name if network.modules else "Module")
+        nodes[index] = node if node.leaves or node.children else None
+    return nodes.get(0) or Node("net", network.modules[0].cls.name if network.modules else "Module")
 
 
-def _kind(entry: PlanEntry, others: Mapping[int, Sequence[str]]) -> tuple[Any, ...]:
-    numbers = tuple(a.clause.number for a in entry.actions)
-    return (entry.shape, entry.dtype, entry.status, numbers, entry.tensor.index in others)
+def _likeness(entry: PlanEntry, further: Mapping[int, Sequence[str]]) -> tuple[Hashable, ...]:
+    """Return what tensors of layers that are folded have in common."""
+    clauses = tuple(action.clause.number for action in entry.actions)
+    return (entry.shape, entry.dtype, entry.status, clauses, entry.tensor.index in further)
 
 
 def further_names(plan: Plan) -> dict[int, list[str]]:
-    """The names but the first of every tensor that has several, by the tensor's index."""
+    """Return the names but the first of every tensor that has several, by the tensor's index."""
     shared = any(len(module.parents) > 1 for module in plan.network.modules)
     joined = {i for pair in plan.canonical.items() if pair[0] != pair[1] for i in pair}
-    found = {}
+    further = {}
     for entry in plan.entries:
         if shared or len(entry.tensor.owners) > 1 or entry.tensor.index in joined:
             names = entry.names
             if len(names) > 1:
-                found[entry.tensor.index] = names[1:]
-    return found
+                further[entry.tensor.index] = names[1:]
+    return further
 
 
 def _folded(nodes: list[Node]) -> list[Node]:
-    """Numbered neighbours that are alike as one node each."""
+    """Return the nodes with numbered neighbours that are alike as one each."""
     done: list[Node] = []
     run: list[Node] = []
     for node in nodes:
@@ -118,7 +118,7 @@ def _fold(run: list[Node]) -> Node:
 
 
 def _merged(alike: Sequence[Node]) -> Node:
-    """One node for several of the same shape; what is folded within them is not opened here."""
+    """Return one node for several of the same shape; what is folded within them is not opened here."""
     first = alike[0]
     leaves = [
         Leaf(leaf.name, [e for n in alike for e in n.leaves[i].entries], pooled([n.leaves[i].measure for n in alike]))
