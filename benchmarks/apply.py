@@ -130,11 +130,14 @@ def resolver() -> list[Row]:
     by_class = initdsl.parse("\n".join(f"Linear.weight ~ normal(0, {i + 1})" for i in range(1000)))
     mixed = "\n".join(
         (
-            f"net[{i}].weight = {i}", f"net[{i}:{i + 50}].bias = {i}", f"Linear(in_features={i}).weight? ~ normal(0, {i})",
-            f"Linear.bias in net[{i}] ~ normal(0, 1)", f"net[{i}].weight[{i % 4}] = {i}",
+            f"net[{i}].weight = {i}",
+            f"net[{i}:{i + 50}].bias = {i}",
+            f"Linear(in_features={i}).weight? ~ normal(0, {i})",
+            f"Linear.bias in net[{i}] ~ normal(0, 1)",
+            f"net[{i}].weight[{i % 4}] = {i}",
         )[i % 5]
         for i in range(1, 1001)
-    )  # fmt: skip
+    )
     rows = []
     for name, rules in (("by class", by_class), ("mixed selectors", initdsl.parse(mixed))):
         took = min(seconds(lambda rules=rules: initdsl.plan(net, rules)) for _ in range(3))

@@ -39,13 +39,18 @@ def llama(parameters: int) -> nn.Module:
     net = nn.Module()
     net.embed = nn.Embedding(VOCABULARY, WIDTH)
     net.layers = nn.ModuleList(
-        nn.ModuleDict({
-            **{name: nn.Linear(WIDTH, WIDTH, bias=False) for name in ("q", "k", "v", "o")},
-            "gate": nn.Linear(WIDTH, HIDDEN, bias=False), "up": nn.Linear(WIDTH, HIDDEN, bias=False),
-            "down": nn.Linear(HIDDEN, WIDTH, bias=False), "norm": nn.RMSNorm(WIDTH), "norm2": nn.RMSNorm(WIDTH),
-        })
+        nn.ModuleDict(
+            {
+                **{name: nn.Linear(WIDTH, WIDTH, bias=False) for name in ("q", "k", "v", "o")},
+                "gate": nn.Linear(WIDTH, HIDDEN, bias=False),
+                "up": nn.Linear(WIDTH, HIDDEN, bias=False),
+                "down": nn.Linear(HIDDEN, WIDTH, bias=False),
+                "norm": nn.RMSNorm(WIDTH),
+                "norm2": nn.RMSNorm(WIDTH),
+            }
+        )
         for _ in range(blocks)
-    )  # fmt: skip
+    )
     net.norm, net.head = nn.RMSNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY, bias=False)
     return net
 

@@ -337,8 +337,11 @@ def test_a_timm_model_at_another_resolution(torchvision_shim: None) -> None:
         timm.create_model("vit_tiny_patch16_224", img_size=size, depth=1, num_classes=3) for size in (32, 64)
     )
     save_file(small.state_dict(), "small.safetensors")
-    initdsl.apply(large, 'net = load("small.safetensors", map={"pos_embed": "old_pos_embed"}, missing=skip)\n'
-                  'net.pos_embed = resize_grid(load("small.safetensors", key="pos_embed"), prefix=1)')  # fmt: skip
+    initdsl.apply(
+        large,
+        'net = load("small.safetensors", map={"pos_embed": "old_pos_embed"}, missing=skip)\n'
+        'net.pos_embed = resize_grid(load("small.safetensors", key="pos_embed"), prefix=1)',
+    )
     expected = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, num_classes=3)
     from timm.models.vision_transformer import checkpoint_filter_fn
 

@@ -93,8 +93,10 @@ def test_a_residual_stack(scale: str, total: float) -> None:
     width, depth = 400, 24
     made = initdsl.diagnose(
         nn.Sequential(*[Branch(width) for _ in range(depth)]),
-        f"Linear.weight ~ xavier_normal(gain={scale}); Linear.bias = 0; default LayerNorm", torch.randn(64, width), seed=0,
-    )  # fmt: skip
+        f"Linear.weight ~ xavier_normal(gain={scale}); Linear.bias = 0; default LayerNorm",
+        torch.randn(64, width),
+        seed=0,
+    )
     assert made.trunk is not None
     assert (made.trunk.cls, len(made.trunk.layers)) == ("Branch", depth)
     assert made.trunk.layers[-1].rms == pytest.approx(math.sqrt(total), rel=0.04)
@@ -147,8 +149,9 @@ def test_numbers_are_those_of_plain_hooks() -> None:
 def test_dead_units() -> None:
     made = initdsl.diagnose(
         nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 2)),
-        "Linear.weight ~ normal(0, 0.1); Linear.bias = 0; net[0].bias[0:3] = -9", seed=0,
-    )  # fmt: skip
+        "Linear.weight ~ normal(0, 0.1); Linear.bias = 0; net[0].bias[0:3] = -9",
+        seed=0,
+    )
     assert made["1"].dead == made["2"].dead == pytest.approx(0.3)
     assert any("30% of the units of `1` are 0 for every sample" in str(r) for r in made.verdict)
 

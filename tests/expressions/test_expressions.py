@@ -25,8 +25,9 @@ def value(text: str, **tensors: torch.Tensor) -> torch.Tensor:
 # ---- numbers: every tree is printed with and without the brackets Python needs, and must give what Python gives
 
 leaves = st.one_of(
-    st.integers(0, 9).map(str), st.sampled_from(["0.5", "1e-3", "2.5", "1_0", "pi", "true", "false"]),
-)  # fmt: skip
+    st.integers(0, 9).map(str),
+    st.sampled_from(["0.5", "1e-3", "2.5", "1_0", "pi", "true", "false"]),
+)
 BINARY = ["+", "-", "*", "/", "//", "%", "**", "<", "<=", ">", ">=", "==", "!=", "and", "or"]
 
 
@@ -34,10 +35,15 @@ def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.one_of(
         st.tuples(inner, st.sampled_from(BINARY), inner).map(lambda t: f"{t[0]} {t[1]} {t[2]}"),
         st.tuples(inner, st.sampled_from(["+", "-", "*"]), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
-        inner.map(lambda x: f"-{x}"), inner.map(lambda x: f"+{x}"), inner.map(lambda x: f"({x})"), inner.map(lambda x: f"not {x}"),
-        st.tuples(st.sampled_from(["abs", "floor", "ceil", "round", "exp", "tanh", "sign"]), inner).map(lambda t: f"{t[0]}({t[1]})"),
+        inner.map(lambda x: f"-{x}"),
+        inner.map(lambda x: f"+{x}"),
+        inner.map(lambda x: f"({x})"),
+        inner.map(lambda x: f"not {x}"),
+        st.tuples(st.sampled_from(["abs", "floor", "ceil", "round", "exp", "tanh", "sign"]), inner).map(
+            lambda t: f"{t[0]}({t[1]})"
+        ),
         st.tuples(inner, inner).map(lambda t: f"min({t[0]}, {t[1]})"),
-    )  # fmt: skip
+    )
 
 
 def python(text: str) -> object:

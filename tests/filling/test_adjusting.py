@@ -32,8 +32,9 @@ def outputs(
     found: dict[str, torch.Tensor] = {}
     hooks = [
         m.register_forward_hook(lambda m, args, out, name=name: found.update({name: out.detach().clone()}))
-        for name, m in net.named_modules() if isinstance(m, of)
-    ]  # fmt: skip
+        for name, m in net.named_modules()
+        if isinstance(m, of)
+    ]
     training = net.training
     net.eval()
     with torch.no_grad():

@@ -287,7 +287,10 @@ def test_fsdp_calls_it_on_modules_without_memory(mode: str, tmp_path: Path) -> N
         "CUDA_VISIBLE_DEVICES": "",
     }
     done = subprocess.run(
-        [sys.executable, "-m", FSDP, mode, str(tmp_path / "store")], capture_output=True, text=True, env=environment,
+        [sys.executable, "-m", FSDP, mode, str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        env=environment,
         timeout=120,
-    )  # fmt: skip
+    )
     assert "as one network: 24 parameters" in done.stdout, done.stderr[-3000:]

@@ -79,9 +79,12 @@ def test_options_are_those_of_apply() -> None:
 
     seen: list[str] = []
     net = initdsl.materialize(
-        mlp, "let s = 1; Linear.weight = s; Linear.bias = twos()", vars={"s": 3}, initializers={"twos": twos},
+        mlp,
+        "let s = 1; Linear.weight = s; Linear.bias = twos()",
+        vars={"s": 3},
+        initializers={"twos": twos},
         on_init=lambda entry: seen.append(entry.name),
-    )  # fmt: skip
+    )
     assert float(net[0].weight.detach().mean()) == 3
     assert float(net[3].bias.detach().mean()) == 2
     assert "0.weight" in seen
@@ -696,9 +699,17 @@ def test_frozen_norms_copied_from_a_backbone_are_refused(torchvision_shim: None)
     pytest.importorskip("timm")
     transformers = pytest.importorskip("transformers")
     config = transformers.DetrConfig(
-        use_timm_backbone=True, use_pretrained_backbone=False, backbone="resnet10t", d_model=32, encoder_layers=1, decoder_layers=1,
-        encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32,
-    )  # fmt: skip
+        use_timm_backbone=True,
+        use_pretrained_backbone=False,
+        backbone="resnet10t",
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+    )
     with pytest.raises(initdsl.ResolveError, match=r"constructor of `DetrConvEncoder` needs the values"):
         initdsl.materialize(lambda: transformers.DetrModel(config), EVERYTHING, seed=0)
 

@@ -170,9 +170,12 @@ def test_a_slice_is_that_slice_of_the_whole(call: Call, index: str) -> None:
     # fans are the piece's: fix what a slice would change by drawing the same distribution on both
     plan = initdsl.plan(one(41, 33), f"net.w {call.rule}")
     what = plan["w"].base.payload
-    written = {"uniform": "uniform({low!r}, {high!r})", "normal": "normal({mean!r}, {std!r})",
-               "truncated_normal": "trunc_normal({loc!r}, {scale!r}, {low!r}, {high!r})",
-               "bernoulli": call.text}[what.kind]  # fmt: skip
+    written = {
+        "uniform": "uniform({low!r}, {high!r})",
+        "normal": "normal({mean!r}, {std!r})",
+        "truncated_normal": "trunc_normal({loc!r}, {scale!r}, {low!r}, {high!r})",
+        "bernoulli": call.text,
+    }[what.kind]
     text = written.format(**{name: float(getattr(what, name)) for name in type(what).__slots__})
     whole = filled(f"net.w ~ {text}", 41, 33)
     part = filled(f"net.w = 99; net.w[{index}] ~ {text}", 41, 33)

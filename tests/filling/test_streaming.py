@@ -180,7 +180,7 @@ class Computed(nn.Module):
 @pytest.mark.parametrize("count", [1, 4])
 def test_what_is_computed_by_element_is_computed_in_parts(
     chunk: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads
-) -> None:  # fmt: skip
+) -> None:
     threads(count)
     monkeypatch.setattr(write, "CHUNK", chunk)
     report = initdsl.stream(Computed, COMPUTED, tmp_path, seed=5, max_shard_size=9000)
@@ -286,10 +286,15 @@ def test_global_generators_stay(tmp_path: Path) -> None:
 def test_what_no_rule_reaches_is_the_default_of_materialize(tmp_path: Path) -> None:
     def build() -> nn.Module:
         return nn.Sequential(
-            nn.Linear(6, 8), nn.LSTM(8, 8), nn.MultiheadAttention(8, 2), nn.GroupNorm(2, 8),
-            nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)), nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
-            nn.utils.spectral_norm(nn.Linear(8, 8)), nn.Transformer(8, 2, 1, 1, 8),
-        )  # fmt: skip
+            nn.Linear(6, 8),
+            nn.LSTM(8, 8),
+            nn.MultiheadAttention(8, 2),
+            nn.GroupNorm(2, 8),
+            nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)),
+            nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
+            nn.utils.spectral_norm(nn.Linear(8, 8)),
+            nn.Transformer(8, 2, 1, 1, 8),
+        )
 
     rules = "net[4].weight ~ orthogonal(); net[5].weight ~ normal(); net[0].weight[2] = 0"
     made = initdsl.materialize(build, rules, seed=2)
@@ -690,9 +695,12 @@ def test_a_terminal_sees_a_bar(project: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
     words = ["apply", "rules.init", "--model", "net.py:make", "--seed", "1", "-o", "out/"]
     program = subprocess.Popen(
-        [sys.executable, "-c", "from initdsl.cli import main; main()", *words], cwd=project, env=environment,
-        stdout=subprocess.PIPE, stderr=theirs,
-    )  # fmt: skip
+        [sys.executable, "-c", "from initdsl.cli import main; main()", *words],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
     os.close(theirs)
     shown = b""
     try:

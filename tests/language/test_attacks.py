@@ -37,9 +37,13 @@ class Victim:
     def attack(self, case: dict[str, Any]) -> dict[str, Any]:
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.attacked"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                text=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                [sys.executable, "-m", "tests.support.attacked"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps(case), file=self.process.stdin, flush=True)

@@ -19,9 +19,10 @@ from tests.support.wire import Wire
 # settings that can't be right refuse the whole run, and have tests of their own
 HOW = ("files", "links", "pipes", "bytes")
 USUAL = {
-    name: case for name, case in CASES.items()
+    name: case
+    for name, case in CASES.items()
     if not case.get("slow") and not any("pyproject.toml" in case.get(how, {}) for how in HOW)
-}  # fmt: skip
+}
 SECONDS = 300
 
 
@@ -39,8 +40,12 @@ def files(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Path]:
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", "from initdsl.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=SECONDS,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=SECONDS,
+    )
     assert "Traceback" not in done.stderr + done.stdout
     return done
 

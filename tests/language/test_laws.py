@@ -39,8 +39,11 @@ SEEDS = st.sampled_from([None, 0, 7])
 
 def law(examples: int) -> Callable[[Any], Any]:
     return settings(
-        max_examples=max(1, int(examples * TIMES)), deadline=None, derandomize=TIMES == 1, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-    )  # fmt: skip
+        max_examples=max(1, int(examples * TIMES)),
+        deadline=None,
+        derandomize=TIMES == 1,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 def values(net: nn.Module) -> dict[str, Any]:

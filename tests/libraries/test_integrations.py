@@ -76,9 +76,15 @@ def lightning(torchvision_shim: None) -> Any:
 
 def fitted(lightning: Any, module: Any, callback: Any, folder: Path, steps: int = 1, **more: Any) -> Any:
     trainer = lightning.Trainer(
-        max_steps=steps, accelerator="cpu", callbacks=[callback], logger=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder, enable_checkpointing=False,
-    )  # fmt: skip
+        max_steps=steps,
+        accelerator="cpu",
+        callbacks=[callback],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+    )
     trainer.fit(module, **more)
     return trainer
 
@@ -127,9 +133,15 @@ def test_two_callbacks_fill_two_parts(lightning: Any, tmp_path: Path) -> None:
     module = example("lightning_callback").Regression()
     both = [ApplyRules("Linear.* = 3", attribute="model.0"), ApplyRules("Linear.* = 5", attribute="model.2")]
     trainer = lightning.Trainer(
-        max_steps=1, accelerator="cpu", callbacks=both, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False,
-    )  # fmt: skip
+        max_steps=1,
+        accelerator="cpu",
+        callbacks=both,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+    )
     trainer.fit(module)
     assert (module.model[0].weight == 3).all()
     assert (module.model[2].weight == 5).all()

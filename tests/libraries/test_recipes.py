@@ -101,11 +101,14 @@ def titan(depth: int = 4, fuse: bool = True, tied: bool = False) -> nn.Module:
     )
     embedding = llama3._EMBEDDING_SKIP_INIT if tied else llama3._EMBEDDING_INIT
     net = llama3.Llama3Model.Config(
-        dim=64, vocab_size=211, layers=layers, enable_weight_tying=tied,
+        dim=64,
+        vocab_size=211,
+        layers=layers,
+        enable_weight_tying=tied,
         tok_embeddings=llama3.Embedding.Config(num_embeddings=211, embedding_dim=64, param_init=embedding),
         norm=llama3.RMSNorm.Config(normalized_shape=64, param_init=llama3._NORM_INIT),
         lm_head=llama3.Linear.Config(in_features=64, out_features=211, param_init=llama3._output_linear_init(64)),
-    ).build()  # fmt: skip
+    ).build()
     net.init_states()
     return net
 
@@ -142,9 +145,13 @@ def megatron(**changes: Any) -> Callable[[], nn.Module]:
                 num_layers=3, hidden_size=64, num_attention_heads=4, use_cpu_initialization=True, **changes
             )
             return GPTModel(
-                config=config, transformer_layer_spec=get_gpt_layer_local_spec(), vocab_size=211, max_sequence_length=40,
-                position_embedding_type="learned_absolute", share_embeddings_and_output_weights=False,
-            )  # fmt: skip
+                config=config,
+                transformer_layer_spec=get_gpt_layer_local_spec(),
+                vocab_size=211,
+                max_sequence_length=40,
+                position_embedding_type="learned_absolute",
+                share_embeddings_and_output_weights=False,
+            )
         finally:
             parallel_state.destroy_model_parallel()
             distributed.destroy_process_group()
@@ -498,7 +505,9 @@ def small_vit(stem: tuple[int, ...] = (), **arguments: Any) -> nn.Module:
 
     if stem:
         arguments["conv_stem_configs"] = [ConvStemConfig(width, 3, 2) for width in stem]
-    return VisionTransformer(image_size=32, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=20, **arguments)  # fmt: skip
+    return VisionTransformer(
+        image_size=32, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=20, **arguments
+    )
 
 
 # What people call a family of models, and the cases (`recipe-label`) that its row on the page rests on.
@@ -831,7 +840,11 @@ def decoder(kind: str) -> nn.Module:
         block = f"{'layers' if titan else 'blocks'}:ModuleList.{i}"
         made |= {f"{block}.attention.{q}{x}": linear(d, d) for x in "qkv"}
         made |= {f"{block}.attention.{o}": linear(d, d), f"{block}.attention_norm": RMSNorm(d)}
-        made |= {f"{block}.feed_forward.w1": linear(d, 100), f"{block}.feed_forward.w2": linear(100, d), f"{block}.feed_forward.w3": linear(d, 100)}  # fmt: skip
+        made |= {
+            f"{block}.feed_forward.w1": linear(d, 100),
+            f"{block}.feed_forward.w2": linear(100, d),
+            f"{block}.feed_forward.w3": linear(d, 100),
+        }
     if titan:
         return tree({**made, "norm": RMSNorm(d), "output": linear(d, 200)})
     return tree({**made, "lm_head.norm": nn.LayerNorm(d), "lm_head.w_out": linear(d, 200)})
@@ -877,9 +890,15 @@ def fixup(kind: str = "FixupBasicBlock") -> nn.Module:
 
 def dcgan() -> nn.Module:
     return nn.Sequential(
-        nn.ConvTranspose2d(20, 64, 4, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.ConvTranspose2d(64, 32, 4, bias=False),
-        nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 4, bias=False), nn.BatchNorm2d(64),
-    )  # fmt: skip
+        nn.ConvTranspose2d(20, 64, 4, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 32, 4, bias=False),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 4, bias=False),
+        nn.BatchNorm2d(64),
+    )
 
 
 def encoder() -> nn.Module:
@@ -888,13 +907,28 @@ def encoder() -> nn.Module:
 
 def cnn() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 64, 1), nn.GroupNorm(4, 64),
-        nn.ConvTranspose2d(64, 32, 2), nn.Flatten(), nn.Linear(32, 10),
-    )  # fmt: skip
+        nn.Conv2d(3, 32, 3),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, groups=32),
+        nn.Conv2d(32, 64, 1),
+        nn.GroupNorm(4, 64),
+        nn.ConvTranspose2d(64, 32, 2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
 
 
 def wide(width: int = 256) -> nn.Module:
-    return tree({"embed": nn.Embedding(200, width), "up": nn.Linear(width, 4 * width), "down": nn.Linear(4 * width, width), "norm": nn.LayerNorm(width), "head": MuReadout(width, 30)})  # fmt: skip
+    return tree(
+        {
+            "embed": nn.Embedding(200, width),
+            "up": nn.Linear(width, 4 * width),
+            "down": nn.Linear(4 * width, width),
+            "norm": nn.LayerNorm(width),
+            "head": MuReadout(width, 30),
+        }
+    )
 
 
 def modern() -> nn.Module:

@@ -218,9 +218,15 @@ def test_a_models_own_subclass(saved: tuple[Path, nn.Module]) -> None:
 def test_a_weight_that_is_computed_from_what_was_loaded_stays(tmp_path: Path) -> None:
     """wav2vec's convolution of positions is under weight_norm: a checkpoint has what its weight is computed from."""
     config = transformers.Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8] * 7, vocab_size=9,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=[8] * 7,
+        vocab_size=9,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
 
     base = transformers.Wav2Vec2Model(config)
     base.save_pretrained(tmp_path)

@@ -206,7 +206,7 @@ def test_the_resolver_reads_selectors_as_the_reference_does(shape: object, selec
     kept = {entry.name for entry in plan if entry.status == "kept"}
     below = {
         tensors[id(p)] for _, thing in select(net, reading) if isinstance(thing, nn.Module) for p in thing.parameters()
-    }  # fmt: skip
+    }
     assert kept == expected | below, text
 
 

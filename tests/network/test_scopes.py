@@ -37,8 +37,11 @@ def test_any_other_container_is_looked_for_in_the_whole_network() -> None:
 def test_indices_of_a_container_in_a_block_are_bound() -> None:
     plan = initdsl.plan(net(), "net[i] { Linear.weight in .rest[j] = 10 * i + j }")
     assert {e.name: e.base.payload.value for e in plan if e.base} == {
-        "0.rest.0.weight": 0, "0.rest.1.weight": 1, "1.rest.0.weight": 10, "1.rest.1.weight": 11,
-    }  # fmt: skip
+        "0.rest.0.weight": 0,
+        "0.rest.1.weight": 1,
+        "1.rest.0.weight": 10,
+        "1.rest.1.weight": 11,
+    }
 
 
 def test_a_container_that_is_not_in_the_block_is_named() -> None:

@@ -688,17 +688,17 @@ def test_blocks() -> None:
 
 def test_a_block_of_a_list_continues_by_index() -> None:
     assert written(Tower(), "net.layers { [0].proj.bias = 0; [1:] { .norm.bias = 1 } }") == {
-        "layers.0.proj.bias", "layers.1.norm.bias", "layers.2.norm.bias"
-    }  # fmt: skip
+        "layers.0.proj.bias",
+        "layers.1.norm.bias",
+        "layers.2.norm.bias",
+    }
 
 
 def test_class_then_path() -> None:
-    assert written(Tower(), "Block.attn.out_proj.weight = 0") == {
-        f"layers.{i}.attn.out_proj.weight" for i in range(3)
-    }  # fmt: skip
+    assert written(Tower(), "Block.attn.out_proj.weight = 0") == {f"layers.{i}.attn.out_proj.weight" for i in range(3)}
     assert written(Tower(), "Block(number>=1).norm.* = 0") == {
         f"layers.{i}.norm.{p}" for i in (1, 2) for p in ("weight", "bias")
-    }  # fmt: skip
+    }
 
 
 def test_a_selection_survives_deepcopy_of_the_net() -> None:

@@ -53,9 +53,11 @@ def test_a_registered_function_that_announces() -> None:
     net = mlp()
     torch.manual_seed(1)
     initdsl.apply(
-        net, "Linear.weight ~ my_init(); net[2].weight ~ my_init(-1, 1, cut=0.5)", initializers={"my_init": my_init},
+        net,
+        "Linear.weight ~ my_init(); net[2].weight ~ my_init(-1, 1, cut=0.5)",
+        initializers={"my_init": my_init},
         on_init=lambda entry: said.append(str(entry).split(" ~")[0]),
-    )  # fmt: skip
+    )
     other = mlp()
     torch.manual_seed(1)
     with torch.no_grad():
@@ -251,9 +253,10 @@ def test_registered_initializers() -> None:
 def test_a_function_may_return_a_tensor() -> None:
     net = mlp()
     initdsl.apply(
-        net, "Linear.weight = made(); net[2].weight[1:3] = made(); net[4].weight as (2, -1)[0] = made()",
+        net,
+        "Linear.weight = made(); net[2].weight[1:3] = made(); net[4].weight as (2, -1)[0] = made()",
         initializers={"made": lambda tensor: torch.full_like(tensor, float(tensor.numel()))},
-    )  # fmt: skip
+    )
     assert (net[0].weight == 16).all()
     assert (net[2].weight[1:3] == 8).all()
     assert (net[4].weight.reshape(2, 8)[0] == 8).all()

@@ -54,7 +54,9 @@ def run(*words: str, model: str = "build") -> tuple[int, str]:
 
 
 def test_a_saved_plan_makes_what_its_rules_do(folder: Path) -> None:
-    assert run("apply", "plan.json", "-o", "planned.safetensors") == run("apply", "rules.init", "--seed", "7", "--set", "std=0.5", "-o", "made.safetensors")  # fmt: skip
+    assert run("apply", "plan.json", "-o", "planned.safetensors") == run(
+        "apply", "rules.init", "--seed", "7", "--set", "std=0.5", "-o", "made.safetensors"
+    )
     planned, made = load_file("planned.safetensors"), load_file("made.safetensors")
     assert planned.keys() == made.keys() == {f"{n}.{p}" for n in (0, 2, 3) for p in ("weight", "bias")}
     assert all(torch.equal(planned[name], made[name]) for name in made)

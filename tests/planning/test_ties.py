@@ -85,9 +85,10 @@ def test_filled_once_by_the_last_rule_for_any_name() -> None:
         assert (net.head.weight == value).all()
     draws = []
     initdsl.apply(
-        Tower(), "tie net.embed.weight net.head.weight; Linear.weight, Embedding.weight = seen()",
+        Tower(),
+        "tie net.embed.weight net.head.weight; Linear.weight, Embedding.weight = seen()",
         initializers={"seen": lambda tensor: draws.append(tuple(tensor.shape))},
-    )  # fmt: skip
+    )
     assert draws.count((6, 4)) == 1
 
 

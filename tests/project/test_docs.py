@@ -167,8 +167,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_generated_pages_are_current(name: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs" / "generate.py", "--print", name],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"}, encoding="utf-8",
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
+    )
     there = (ROOT / "docs" / name).read_text("utf-8")
     if name.endswith(".json"):
         assert json.loads(done.stdout) == json.loads(there), "run `python docs/generate.py`"

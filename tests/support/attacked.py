@@ -321,10 +321,16 @@ def odd() -> nn.Module:
     """Tensors that are strange to fill."""
     base = torch.zeros(10)
     return Tensors(
-        empty=torch.zeros(0, 4), scalar=torch.zeros(()), many=torch.zeros([1] * 30), expanded=torch.zeros(1).expand(8),
-        left=base[:6], right=base[4:], sparse=torch.zeros(4, 4).to_sparse(), complex=torch.zeros(4, dtype=torch.complex64),
+        empty=torch.zeros(0, 4),
+        scalar=torch.zeros(()),
+        many=torch.zeros([1] * 30),
+        expanded=torch.zeros(1).expand(8),
+        left=base[:6],
+        right=base[4:],
+        sparse=torch.zeros(4, 4).to_sparse(),
+        complex=torch.zeros(4, dtype=torch.complex64),
         boolean=torch.zeros(4, dtype=torch.bool),
-    )  # fmt: skip
+    )
 
 
 NETS = {

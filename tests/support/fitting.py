@@ -86,9 +86,12 @@ class Fitting:
 
     def of_class(self, cls: type[nn.Module], last: str, inside: str = "") -> frozenset[str]:
         return frozenset(
-            n for n in self.tensors
-            if type(self.owner(n)) is cls and n.rpartition(".")[2] == last and (not inside or n.startswith(inside + "."))
-        )  # fmt: skip
+            n
+            for n in self.tensors
+            if type(self.owner(n)) is cls
+            and n.rpartition(".")[2] == last
+            and (not inside or n.startswith(inside + "."))
+        )
 
     def named(self, last: str) -> frozenset[str]:
         return frozenset(n for n in self.tensors if n.rpartition(".")[2] == last)

@@ -91,22 +91,26 @@ def expressions(depth: int = 3) -> st.SearchStrategy[Text]:
         st.tuples(parenthesised | atoms, st.sampled_from(symbols), parenthesised | atoms).map(
             lambda p: join(p[0], MAY, p[1], GO_ON, p[2])
         ),
-        st.tuples(parenthesised | atoms, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), parenthesised | atoms).map(
-            lambda p: join(p[0], MAY, p[1], GO_ON, p[2])
-        ),
+        st.tuples(
+            parenthesised | atoms, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), parenthesised | atoms
+        ).map(lambda p: join(p[0], MAY, p[1], GO_ON, p[2])),
         st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(
             lambda p: join("(", GO_ON, p[0], MUST, p[1], Gap.MUST_GO_ON, p[2], GO_ON, ")")
         ),
         parenthesised,
-        st.tuples(words(FUNCTIONS), lists(argument), st.booleans()).map(lambda p: join(p[0], GLUE, bracketed("(", p[1], ")", p[2]))),
+        st.tuples(words(FUNCTIONS), lists(argument), st.booleans()).map(
+            lambda p: join(p[0], GLUE, bracketed("(", p[1], ")", p[2]))
+        ),
         st.tuples(lists(inner, 2), st.booleans()).map(lambda p: bracketed("(", p[0], ")", p[1])),
         inner.map(lambda e: bracketed("(", [e], ")", True)),
         st.tuples(lists(inner), st.booleans()).map(lambda p: bracketed("[", p[0], "]", p[1])),
-        st.tuples(lists(pair), st.booleans()).map(lambda p: join("f", GLUE, bracketed("(", [bracketed("{", p[0], "}", p[1])], ")"))),
+        st.tuples(lists(pair), st.booleans()).map(
+            lambda p: join("f", GLUE, bracketed("(", [bracketed("{", p[0], "}", p[1])], ")"))
+        ),
         st.tuples(words(NAMES), _indices(depth - 1)).map(lambda p: join(p[0], GLUE, p[1])),
         st.deferred(lambda: selectors(0)).map(lambda s: join("len", GLUE, bracketed("(", [s], ")"))),
         st.lists(words(["1", "-1", "0.25"]), min_size=20, max_size=60).map(lambda items: bracketed("[", items, "]")),
-    )  # fmt: skip
+    )
 
 
 @cache
@@ -129,9 +133,11 @@ def _predicates() -> st.SearchStrategy[Text]:
         words(NAMES),
         words(NAMES).map(lambda n: join("!", MAY, n)),
         st.tuples(
-            words(NAMES), st.sampled_from(["=", "==", "!=", "<", "<=", ">", ">="]), words(["1", "-1", "(1, 1)", "in_features // 2"])
+            words(NAMES),
+            st.sampled_from(["=", "==", "!=", "<", "<=", ">", ">="]),
+            words(["1", "-1", "(1, 1)", "in_features // 2"]),
         ).map(lambda p: join(p[0], GO_ON, p[1], GO_ON, p[2])),
-    )  # fmt: skip
+    )
     return st.tuples(lists(predicate, 1), st.booleans()).map(lambda p: bracketed("(", p[0], ")", p[1]))
 
 

@@ -27,9 +27,12 @@ def work(rank: int, mode: str, store: str) -> None:
             own(module.to_empty(device="cpu", recurse=False))
 
     sharded = FSDP(
-        net, auto_wrap_policy=ModuleWrapPolicy({Block}), param_init_fn=fill, device_id=torch.device("cpu"),
+        net,
+        auto_wrap_policy=ModuleWrapPolicy({Block}),
+        param_init_fn=fill,
+        device_id=torch.device("cpu"),
         use_orig_params=True,
-    )  # fmt: skip
+    )
     whole = Net()
     initdsl.apply(whole, RULES, seed=3)
     with FSDP.summon_full_params(sharded):
