@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Any
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
 from initdsl.language.syntax.parse import ParseCache, parse_source
@@ -30,7 +29,7 @@ LONGEST_PATH = 4096
 
 
 def parse(text: str, *, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
-    """The rule set of a text; `use` is recorded, not followed.
+    """Return the rule set of a text; `use` is recorded, not followed.
 
     Raises ParseError with every syntax error of the text.
 
@@ -49,7 +48,7 @@ def parse(text: str, *, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
 def load(
     path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> RuleSet:
-    """The rule set of a file, with every `use` followed.
+    """Return the rule set of a file, with every `use` followed.
 
     `use` and `load` may not leave `root`, by default the folder of the file.
     Raises ParseError (syntax, of any of the files) or RuleError (a file that can't be used).
@@ -60,37 +59,39 @@ def load(
 
 
 def followed(rules: RuleSet, root: str | os.PathLike[str] | None = None, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
-    """A rule set parsed from text with its `use` statements followed, from `root` (the working directory)."""
+    """Return a rule set parsed from text with its `use` statements followed, from `root` (the working directory)."""
     if not any(isinstance(rule, Use) and rule.rules is None for rule in rules.walk()):
         return rules if root is None else rules.model_copy(update={"root": os.fspath(root)})
     base = FilePath(os.fspath(root) if root is not None else rules.root or os.getcwd())
-    loader = _Loader(base, limits)
-    loader.sources.update({name: Source(name, text) for name, text in rules.sources.items()})
-    statements = loader.follow(rules.rules, base, ())
-    _raise(in_order(loader.problems))
-    return RuleSet(rules=statements, sources={n: s.text for n, s in loader.sources.items()}, root=str(base))
+    loading = _Loading(base, limits, {name: Source(name, text) for name, text in rules.sources.items()})
+    statements = _follow(rules.rules, _Place(base), loading)
+    _raise(in_order(loading.problems))
+    return RuleSet(rules=statements, sources=_texts(loading), root=str(base))
 
 
 def read_rules(
-    path: str | os.PathLike[str], *, text: str | None = None, root: str | os.PathLike[str] | None = None,
-    limits: Limits = DEFAULT_LIMITS, cache: ParseCache | None = None,
-) -> tuple[RuleSet, list[Diagnostic]]:  # fmt: skip
-    """The rules of a file as far as they can be read, and everything wrong with their syntax and their `use`.
+    path: str | os.PathLike[str],
+    *,
+    text: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    cache: ParseCache | None = None,
+) -> tuple[RuleSet, list[Diagnostic]]:
+    """Return the rules of a file as far as they can be read, and everything wrong with their syntax and their `use`.
 
-    `text` stands for the file's contents where an editor has newer ones, and `cache` makes reading it again fast. Never raises on any file.
+    `text` stands for the file's contents where an editor has newer ones, and `cache` makes reading it again fast.
+    Never raises on any file.
     """
     name = os.fspath(path)
     folder = FilePath(name).parent
-    loader = _Loader(FilePath(os.fspath(root)) if root is not None else folder, limits)
+    loading = _Loading(FilePath(os.fspath(root)) if root is not None else folder, limits)
     source = read_source(name, limits.file_bytes) if text is None else Source(name, text.removeprefix("\ufeff"))
     if isinstance(source, tuple):
-        loader.problems.append(Diagnostic(*source))
-        return RuleSet.model_construct(rules=()), loader.problems
-    loader.outermost = 1
-    statements = loader.statements(source, folder, (os.path.realpath(name),), cache)
-    sources = {key: value.text for key, value in loader.sources.items()}
+        return RuleSet.model_construct(rules=()), [Diagnostic(*source)]
+    statements = _statements(source, _Place(folder, (os.path.realpath(name),)), loading, cache)
     # made by the parser, so there is nothing to validate
-    return RuleSet.model_construct(rules=statements, sources=sources, root=str(loader.root)), in_order(loader.problems)
+    rules = RuleSet.model_construct(rules=statements, sources=_texts(loading), root=str(loading.root))
+    return rules, in_order(loading.problems)
 
 
 def _raise(problems: list[Diagnostic]) -> None:
@@ -99,107 +100,138 @@ def _raise(problems: list[Diagnostic]) -> None:
         raise (RuleError if all(problem.name in uses for problem in problems) else ParseError)(problems)
 
 
-class _Loader:
-    """Follows `use`: reads each file once, never outside the root, never in a circle."""
+# ---- following `use`: each file is read once, never outside the root, never in a circle
 
-    def __init__(self, root: FilePath, limits: Limits):
-        self.root = root
-        self.limits = limits
-        self.sources: dict[str, Source] = {}
-        self.problems: list[Diagnostic] = []
-        self.parsed: dict[str, tuple[Rule, ...]] = {}
-        self.count = 0
-        self.total = 0  # statements, were every `use` written out
-        self.weights: dict[str, int] = {}
-        self.refused = False
-        self.outermost = 0  # files at the head of a chain that no `use` led to
 
-    def statements(
-        self, source: Source, folder: FilePath, chain: tuple[str, ...], cache: ParseCache | None = None
-    ) -> tuple[Rule, ...]:
-        self.sources[source.name] = source
-        rules, problems = parse_source(source, self.limits, cache)
-        self.problems += problems
-        return self.follow(tuple(rules), folder, chain)
+@dataclass(frozen=True)
+class _Place:
+    """Where statements stand: the folder their paths begin at, and the files that led here, outermost first.
 
-    def follow(self, rules: tuple[Rule, ...], folder: FilePath, chain: tuple[str, ...]) -> tuple[Rule, ...]:
-        done: list[Rule] = []
-        for rule in rules:
-            if isinstance(rule, Block):
-                done.append(replace(rule, rules=self.follow(rule.rules, folder, chain)))
-            elif isinstance(rule, Use) and rule.rules is None:
-                done.append(replace(rule, rules=self.used(rule, folder, chain)))
-            else:
-                done.append(rule)
-        return tuple(done)
+    `uses` counts the `use` statements among what led here: a file that was loaded by its path is led to by none.
+    """
 
-    def report(self, rule: Use, name: str, message: str, hint: str | None = None) -> tuple[Rule, ...]:
-        self.problems.append(Diagnostic(name, message, self.sources[rule.source], rule.path_span, hint))
+    folder: FilePath
+    chain: tuple[str, ...] = ()
+    uses: int = 0
+
+    def used(self, file: str, folder: FilePath) -> _Place:
+        """Return the place of a file in `folder` that is used here."""
+        return _Place(folder, (*self.chain, file), self.uses + 1)
+
+
+@dataclass
+class _Loading:
+    """What is read so far: sources by name, the statements of used files, and what is wrong.
+
+    `weights` says of a used file how many statements it has with every `use` written out, `total` how many that are
+    together; `count` is the number of `use` statements followed. Once too much is used, `refused` is set.
+    """
+
+    root: FilePath
+    limits: Limits
+    sources: dict[str, Source] = field(default_factory=dict)
+    problems: list[Diagnostic] = field(default_factory=list)
+    parsed: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+    count: int = 0
+    total: int = 0
+    refused: bool = False
+
+    def report(self, use: Use, name: str, message: str, hint: str | None = None) -> tuple[Rule, ...]:
+        """Add what is wrong with a `use`, and return the statements it stands for: none."""
+        self.problems.append(Diagnostic(name, message, self.sources[use.source], use.path_span, hint))
         return ()
 
-    def refuse(self, rule: Use, message: str) -> tuple[Rule, ...]:
+    def refuse(self, use: Use, message: str) -> tuple[Rule, ...]:
         """Report that files use too much, once: what follows has the same cause."""
         if not self.refused:
-            self.report(rule, "too-many-uses", message)
+            self.report(use, "too-many-uses", message)
         self.refused = True
         return ()
 
-    def used(self, rule: Use, folder: FilePath, chain: tuple[str, ...]) -> tuple[Rule, ...]:
-        if self.refused:
-            return ()
-        if len(chain) - self.outermost >= self.limits.uses:
-            return self.report(rule, "too-many-uses", f"files use each other more than {self.limits.uses} deep")
-        self.count += 1
-        if self.count > 64 * self.limits.uses:
-            return self.refuse(rule, f"more than {64 * self.limits.uses} files are used")
-        if rule.path.startswith("initdsl:"):
-            return self.recipe(rule, chain)
-        place = inside_root(rule.path, folder, self.root)
-        if place is None:
-            return self.report(
-                rule, "outside-root", f"`{rule.path[:100]}` lies outside the root folder",
-                "paths are relative to this file and stay inside the root; `root=` names another one",
-            )  # fmt: skip
-        if os.path.realpath(place) in chain:
-            return self.report(rule, "circular-use", f"`{rule.path}` is used by itself")
-        return self.read(rule, str(place), place.parent, (*chain, os.path.realpath(place)))
 
-    def recipe(self, rule: Use, chain: tuple[str, ...]) -> tuple[Rule, ...]:
-        recipes = packaged_recipes()
-        name = rule.path.removeprefix("initdsl:")
-        if name not in recipes:
-            near = nearest(name, recipes)
-            hint = f'did you mean `"initdsl:{near}"`?' if near else "`initdsl list recipes` shows what there is"
-            return self.report(rule, "unknown-recipe", f"no recipe is named `{name}`", hint)
-        if rule.path in chain:
-            return self.report(rule, "circular-use", f"`{rule.path}` is used by itself")
-        place = recipes[name]
-        return self.read(rule, str(place), place.parent, (*chain, rule.path), shown=rule.path)
+def _texts(loading: _Loading) -> dict[str, str]:
+    return {name: source.text for name, source in loading.sources.items()}
 
-    def read(
-        self, rule: Use, place: str, folder: FilePath, chain: tuple[str, ...], shown: str | None = None
-    ) -> tuple[Rule, ...]:
-        name = shown or place
-        if name in self.sources and name in self.parsed:
-            self.total += self.weights[name]
-            if self.total > self.limits.statements:
-                return self.refuse(
-                    rule, f"written out, these files have more than {self.limits.statements:,} statements"
-                )
-            return self.parsed[name]
-        source = read_source(place, self.limits.file_bytes)
-        if isinstance(source, tuple):
-            problem, message = source
-            return self.report(rule, problem, message)
-        before = self.total
-        self.parsed[name] = self.statements(Source(name, source.text), folder, chain)
-        self.total += len(self.parsed[name])
-        self.weights[name] = self.total - before
-        return self.parsed[name]
+
+def _statements(source: Source, place: _Place, loading: _Loading, cache: ParseCache | None = None) -> tuple[Rule, ...]:
+    """Return the statements of a source with its `use` statements followed."""
+    loading.sources[source.name] = source
+    rules, problems = parse_source(source, loading.limits, cache)
+    loading.problems += problems
+    return _follow(tuple(rules), place, loading)
+
+
+def _follow(rules: tuple[Rule, ...], place: _Place, loading: _Loading) -> tuple[Rule, ...]:
+    """Return statements with the `use` among them, and inside their blocks, followed."""
+    return tuple([_with_uses(rule, place, loading) for rule in rules])
+
+
+def _with_uses(rule: Rule, place: _Place, loading: _Loading) -> Rule:
+    if isinstance(rule, Block):
+        return replace(rule, rules=_follow(rule.rules, place, loading))
+    if isinstance(rule, Use) and rule.rules is None:
+        return replace(rule, rules=_used(rule, place, loading))
+    return rule
+
+
+def _used(use: Use, place: _Place, loading: _Loading) -> tuple[Rule, ...]:
+    """Return the statements that a `use` stands for."""
+    limits = loading.limits
+    if loading.refused:
+        return ()
+    if place.uses >= limits.uses:
+        return loading.report(use, "too-many-uses", f"files use each other more than {limits.uses} deep")
+    loading.count += 1
+    if loading.count > 64 * limits.uses:
+        return loading.refuse(use, f"more than {64 * limits.uses} files are used")
+    if use.path.startswith("initdsl:"):
+        return _recipe(use, place, loading)
+    path = inside_root(use.path, place.folder, loading.root)
+    if path is None:
+        hint = "paths are relative to this file and stay inside the root; `root=` names another one"
+        return loading.report(use, "outside-root", f"`{use.path[:100]}` lies outside the root folder", hint)
+    real = os.path.realpath(path)
+    if real in place.chain:
+        return loading.report(use, "circular-use", f"`{use.path}` is used by itself")
+    return _read(use, str(path), str(path), place.used(real, path.parent), loading)
+
+
+def _recipe(use: Use, place: _Place, loading: _Loading) -> tuple[Rule, ...]:
+    """Return the statements of a packaged recipe."""
+    recipes = packaged_recipes()
+    name = use.path.removeprefix("initdsl:")
+    if name not in recipes:
+        near = nearest(name, recipes)
+        hint = f'did you mean `"initdsl:{near}"`?' if near else "`initdsl list recipes` shows what there is"
+        return loading.report(use, "unknown-recipe", f"no recipe is named `{name}`", hint)
+    if use.path in place.chain:
+        return loading.report(use, "circular-use", f"`{use.path}` is used by itself")
+    path = recipes[name]
+    return _read(use, str(path), use.path, place.used(use.path, path.parent), loading)
+
+
+def _read(use: Use, path: str, name: str, place: _Place, loading: _Loading) -> tuple[Rule, ...]:
+    """Return the statements of the file at `path`, which goes by a `name`; they stand at `place`."""
+    if name in loading.sources and name in loading.parsed:
+        loading.total += loading.weights[name]
+        if loading.total > loading.limits.statements:
+            most = loading.limits.statements
+            return loading.refuse(use, f"written out, these files have more than {most:,} statements")
+        return loading.parsed[name]
+    source = read_source(path, loading.limits.file_bytes)
+    if isinstance(source, tuple):
+        problem, message = source
+        return loading.report(use, problem, message)
+    outside = loading.total
+    loading.parsed[name] = _statements(Source(name, source.text), place, loading)
+    loading.total += len(loading.parsed[name])
+    loading.weights[name] = loading.total - outside
+    return loading.parsed[name]
 
 
 def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
-    """`path` relative to `folder`, or `None` where it (or what its links lead to) lies outside `root`."""
+    """Return `path` relative to `folder`, or `None` where it (or what its links lead to) lies outside `root`."""
     if (
         not path
         or len(path) > LONGEST_PATH
@@ -218,13 +250,13 @@ def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
 
 
 def packaged_recipes() -> Mapping[str, FilePath]:
-    """The rule files of the package, by recipe name."""
+    """Return the rule files of the package, by recipe name."""
     folder = FilePath(__file__).parents[2] / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.init"))}
 
 
-def coerce(rules: Any, root: str | os.PathLike[str] | None = None) -> RuleSet:
-    """What `apply` takes: a RuleSet, a Path, a string that ends in `.init`, or the text of rules."""
+def coerce(rules: object, root: str | os.PathLike[str] | None = None) -> RuleSet:
+    """Return the rule set of what `apply` takes: a RuleSet, a Path, a string that ends in `.init`, or the text of rules."""
     if isinstance(rules, RuleSet):
         return followed(rules, root)
     if isinstance(rules, os.PathLike) or (isinstance(rules, str) and rules.endswith(".init") and "\n" not in rules):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,10 +18,11 @@ __all__ = ["RuleSet"]
 
 
 class RuleSet(BaseModel):
-    """Parsed rules, and the texts they came from.
+    """Parsed rules, and the texts they came from: what `parse("Linear.bias = 0")` returns.
 
     `rules` are the statements in order, blocks nested; `sources` maps each file's name to its text; `root` is the
-    folder that `use` and `load` may not leave. Two rule sets are equal if their statements are, wherever they stand.
+    folder that `use` and `load` may not leave. Two rule sets are equal if their statements are, wherever they stand,
+    and equal ones have the same hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -40,19 +42,15 @@ class RuleSet(BaseModel):
         return len(self.rules)
 
     def source(self, name: str) -> Source:
-        """The source a statement names; empty where its text was not kept."""
-        cache = self.__dict__.setdefault("_sources", {})
-        if name not in cache:
-            cache[name] = Source(name, self.sources.get(name, ""))
-        found: Source = cache[name]
-        return found
+        """Return the source a statement names; empty where its text was not kept."""
+        return _source(name, self.sources.get(name, ""))
 
     def text(self, source: str, span: Span) -> str:
-        """The characters of a span."""
+        """Return the characters of a span."""
         return self.source(source)[span]
 
     def location(self, source: str, span: Span) -> str:
-        """`file:line` of a span."""
+        """Return `file:line` of a span."""
         return f"{source}:{self.source(source).position(span.start).line}"
 
     def as_init_fn(self, net: Any, **options: Any) -> InitFn:
@@ -74,14 +72,15 @@ class RuleSet(BaseModel):
 
         return as_init_fn(net, self, **options)
 
-    def __getstate__(self) -> dict[Any, Any]:
-        state = super().__getstate__()
-        fields = {key: value for key, value in state["__dict__"].items() if not key.startswith("_")}
-        return {**state, "__dict__": fields}
-
     def walk(self) -> Iterator[Rule]:
-        """Every statement, those inside blocks and used files included, in file order."""
+        """Yield every statement, those inside blocks and used files included, in file order."""
         yield from _walk(self.rules)
+
+
+# a source knows where its lines begin, which takes a while to find out
+@lru_cache(maxsize=256)
+def _source(name: str, text: str) -> Source:
+    return Source(name, text)
 
 
 def _walk(rules: tuple[Rule, ...]) -> Iterator[Rule]:
