@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -20,12 +20,13 @@ from initdsl.language.rules.loader import Rules, coerce
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
 from initdsl.planning.make import warn_of
-from initdsl.planning.plan import Plan
+from initdsl.planning.plan import Plan, PlannedTie
 from initdsl.planning.resolve import resolve
 
 __all__ = ["RulesMixin", "with_rules"]
 
 
+# transformers sets it on what a checkpoint holds, and on modules that have started
 FLAG = "_is_hf_initialized"
 
 
@@ -33,7 +34,7 @@ Model = TypeVar("Model", bound=type)
 
 
 class RulesMixin:
-    """Starts a transformers model by a rule file; stands before the model's class.
+    """Start a transformers model by a rule file; stands before the model's class.
 
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> class Model(RulesMixin, GPT2LMHeadModel):
@@ -60,7 +61,7 @@ class RulesMixin:
         net = _module(self)
         if not any(parameter.is_meta for parameter in net.parameters()):
             given = {m for value in (*args, *kwargs.values()) if isinstance(value, nn.Module) for m in value.modules()}
-            self._fill_by_rules(_plan(self, *describe(net)), given)
+            execute(_what_is_missing(_plan(self, *describe(net)), given))
 
     @torch.no_grad()
     def initialize_weights(self) -> None:
@@ -73,7 +74,7 @@ class RulesMixin:
         plan = _plan(self, *describe(net))
         with _busy(self), _flagged(_set_whole(plan)):
             super().initialize_weights()  # type: ignore[misc]
-        self._fill_by_rules(plan, started)
+        execute(_what_is_missing(plan, started))
 
     def _init_weights(self, module: nn.Module) -> None:
         """Start one module: a part of the model, or the new embedding or head of `resize_token_embeddings`."""
@@ -81,75 +82,31 @@ class RulesMixin:
             super()._init_weights(module)  # type: ignore[misc]
             return
         network, live = describe(_module(self))
-        index = next((i for i, m in enumerate(live.modules) if m is module), None)
+        index = next((i for i, part in enumerate(live.modules) if part is module), None)
         if index is None:
-            index = self._in_place_of(module, network, live)
-        plan = None if index is None else _plan(self, network, live)
-        own = set() if plan is None or index is None else _own(plan, index)
-        with _busy(self), _flagged(_set_whole(plan, own) if plan is not None else []):
+            index = _index_of_resized(self, module, live)
+            if index is not None:
+                network, live = _with_resized(network, live, index, module)
+        if index is None:  # nothing the rules know of
+            with _busy(self):
+                super()._init_weights(module)  # type: ignore[misc]
+            return
+        plan = _plan(self, network, live)
+        own = _own(plan, index)
+        with _busy(self), _flagged(_set_whole(plan, own)):
             super()._init_weights(module)  # type: ignore[misc]
-        if plan is not None:
-            plan.ties = []
-            self._fill_by_rules(plan, set(), own)
-
-    def _in_place_of(self, module: nn.Module, network: Network, live: Live) -> int | None:
-        """The module of the described network that a new one with another number of tokens will replace, described anew."""
-        for old in (self.get_input_embeddings(), self.get_output_embeddings()):  # type: ignore[attr-defined]
-            kind = next((k for k in (nn.Embedding, nn.Linear) if isinstance(old, k) and isinstance(module, k)), None)
-            width = {nn.Embedding: "embedding_dim", nn.Linear: "in_features"}.get(kind, "")  # type: ignore[arg-type]
-            if kind is None or getattr(old, width) != getattr(module, width):
-                continue
-            index = next(i for i, m in enumerate(live.modules) if m is old)
-            info = network.modules[index]
-            tokens = {nn.Embedding: "num_embeddings", nn.Linear: "out_features"}[kind]
-            info.values = {**info.attributes(), tokens: getattr(module, tokens)}
-            live.modules[index] = module
-            for local, tensor in info.parameters.items():
-                new = module._parameters[local]
-                assert new is not None
-                live.tensors[tensor] = new
-                network.tensors[tensor] = replace(
-                    network.tensors[tensor], shape=tuple(new.shape), device=new.device.type
-                )
-            return index
-        return None
-
-    def _fill_by_rules(self, plan: Plan, started: set[nn.Module], only: set[int] | None = None) -> None:
-        """Carry out what of a plan is for parameters without a flag, outside of modules that have started."""
-        assert plan.live is not None
-        network, live = plan.network, plan.live
-
-        def loaded(tensor: int) -> bool:
-            if network.tensors[tensor].kind == "parametrized":
-                return all(map(loaded, network.originals(network.tensors[tensor])))
-            values = live.tensors[tensor]
-            owners = network.tensors[tensor].owners
-            held = all(live.modules[owner] in started for owner, _ in owners)
-            return held or (values is not None and not values.is_meta and getattr(values, FLAG, False))
-
-        wanted: set[int] = set()
-        for entry in plan.order:
-            index = entry.tensor.index
-            group = [index, *(i for i, canonical in plan.canonical.items() if canonical == index and i != index)]
-            flagged = all(getattr(live.tensors[i], FLAG, False) for i in group)  # tied later, by transformers
-            if not flagged and not any(map(loaded, group)) and (only is None or index in only):
-                wanted.add(index)
-        for number, tie in enumerate(plan.ties):
-            there = [i for i in tie.others if loaded(i)]
-            if there and not loaded(tie.source):  # the other way round: what was loaded stays
-                others = (tie.source, *(i for i in tie.others if i != there[0]))
-                plan.ties[number] = replace(tie, source=there[0], others=others)
-        plan.order = [entry for entry in plan.order if entry.tensor.index in wanted]
-        resets = [(module, tuple(t for t in tensors if t in wanted)) for module, tensors in plan.resets]
-        plan.resets = [(module, tensors) for module, tensors in resets if tensors]
-        execute(plan)
+        execute(_what_is_missing(replace(plan, ties=[]), set(), own))
 
 
 def with_rules(
-    model: Model, rules: Rules, *, seed: int | None = None, vars: Mapping[str, Any] | None = None,
+    model: Model,
+    rules: Rules,
+    *,
+    seed: int | None = None,
+    vars: Mapping[str, Any] | None = None,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
-) -> Model:  # fmt: skip
-    """A transformers model class like `model` that starts by a rule file; see `RulesMixin`.
+) -> Model:
+    """Return a transformers model class like `model` that starts by a rule file; see `RulesMixin`.
 
     It has the same name, so `config.architectures` of what it saves is the library's own. To pickle its models, write
     the class out with `RulesMixin` instead.
@@ -160,20 +117,28 @@ def with_rules(
     >>> bool((Classifier(small).classifier.weight == 0).all())
     True
     """
-    if not (isinstance(model, type) and hasattr(model, "_init_weights")):
+    if not (isinstance(model, type) and callable(getattr(model, "_init_weights", None))):
         raise TypeError(f"a transformers model class is wanted, not {model!r}")
     attributes: dict[str, Any] = {
-        "init_rules": rules, "init_seed": seed, "init_vars": vars, "init_initializers": initializers,
-        "__module__": model.__module__, "__qualname__": model.__qualname__, "__doc__": model.__doc__,
-    }  # fmt: skip
-    made: Any = type(model.__name__, (RulesMixin, model), attributes)
-    return made  # type: ignore[no-any-return]
+        "init_rules": rules,
+        "init_seed": seed,
+        "init_vars": vars,
+        "init_initializers": initializers,
+        "__module__": model.__module__,
+        "__qualname__": model.__qualname__,
+        "__doc__": model.__doc__,
+    }
+    ruled: Any = type(model.__name__, (RulesMixin, model), attributes)
+    return ruled  # type: ignore[no-any-return]
 
 
 def _module(model: RulesMixin) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError("RulesMixin stands before a transformers model: `class Model(RulesMixin, GPT2LMHeadModel)`")
     return model
+
+
+# ---- plans, and what of them is carried out
 
 
 def _plan(model: RulesMixin, network: Network, live: Live) -> Plan:
@@ -197,34 +162,133 @@ def _plan(model: RulesMixin, network: Network, live: Live) -> Plan:
 
 
 def _own(plan: Plan, module: int) -> set[int]:
+    """Return the tensors of a module, each by the index of the one it is tied to."""
     info = plan.network.modules[module]
     return {plan.canonical.get(t, t) for t in (*info.parameters.values(), *info.buffers.values())}
 
 
 def _set_whole(plan: Plan, only: set[int] | None = None) -> list[torch.Tensor]:
-    """The tensors that rules set whole: the model's own code need not draw them first."""
+    """Return the tensors that rules set whole: the model's own code need not draw them first."""
     assert plan.live is not None
-    found = (plan.live.tensors[e.tensor.index] for e in plan.order if e.base is not None and e.status != "kept")
-    indices = {id(plan.live.tensors[i]) for i in only} if only is not None else None
-    return [t for t in found if t is not None and (indices is None or id(t) in indices)]
+    tensors = (plan.live.tensors[e.tensor.index] for e in plan.order if e.base is not None and e.status != "kept")
+    chosen = {id(plan.live.tensors[index]) for index in only} if only is not None else None
+    return [tensor for tensor in tensors if tensor is not None and (chosen is None or id(tensor) in chosen)]
+
+
+def _what_is_missing(plan: Plan, started: set[nn.Module], only: set[int] | None = None) -> Plan:
+    """Return what of a plan is for tensors without a flag, outside of modules that have started, and among `only`."""
+    assert plan.live is not None
+    live = plan.live
+    missing: set[int] = set()
+    for entry in plan.order:
+        index = entry.tensor.index
+        tied = [index, *(i for i, tied_to in plan.canonical.items() if tied_to == index and i != index)]
+        is_flagged = all(getattr(live.tensors[i], FLAG, False) for i in tied)  # tied later, by transformers
+        is_loaded = any(_is_loaded(plan.network, live, started, i) for i in tied)
+        if not is_flagged and not is_loaded and (only is None or index in only):
+            missing.add(index)
+    resets = [(module, tuple(t for t in tensors if t in missing)) for module, tensors in plan.resets]
+    return replace(
+        plan,
+        ties=[_from_the_loaded(tie, plan.network, live, started) for tie in plan.ties],
+        order=[entry for entry in plan.order if entry.tensor.index in missing],
+        resets=[(module, tensors) for module, tensors in resets if tensors],
+    )
+
+
+def _is_loaded(network: Network, live: Live, started: set[nn.Module], tensor: int) -> bool:
+    """Tell whether a tensor has values that stay: of a checkpoint, or of modules that have started."""
+    info = network.tensors[tensor]
+    if info.kind == "parametrized":
+        return all(_is_loaded(network, live, started, original) for original in network.originals(info))
+    if all(live.modules[owner] in started for owner, _ in info.owners):
+        return True
+    values = live.tensors[tensor]
+    return values is not None and not values.is_meta and bool(getattr(values, FLAG, False))
+
+
+def _from_the_loaded(tie: PlannedTie, network: Network, live: Live, started: set[nn.Module]) -> PlannedTie:
+    """Return the tie the other way round where its source was not loaded and another of its tensors was."""
+    loaded = [i for i in tie.others if _is_loaded(network, live, started, i)]
+    if not loaded or _is_loaded(network, live, started, tie.source):
+        return tie
+    others = (tie.source, *(i for i in tie.others if i != loaded[0]))
+    return replace(tie, source=loaded[0], others=others)
+
+
+# ---- another number of tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Resizable:
+    """A class of which `resize_token_embeddings` makes a new module: its attributes for the tokens and for the width."""
+
+    cls: type[nn.Module]
+    tokens: str
+    width: str
+
+
+RESIZABLE = (
+    _Resizable(nn.Embedding, "num_embeddings", "embedding_dim"),
+    _Resizable(nn.Linear, "out_features", "in_features"),
+)
+
+
+def _resizable(module: object) -> _Resizable | None:
+    return next((resizable for resizable in RESIZABLE if isinstance(module, resizable.cls)), None)
+
+
+def _index_of_resized(model: Any, module: nn.Module, live: Live) -> int | None:
+    """Return which module of the model a new one with another number of tokens will replace."""
+    resizable = _resizable(module)
+    for old in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if resizable is None or not isinstance(old, resizable.cls):
+            continue
+        if getattr(old, resizable.width) == getattr(module, resizable.width):
+            return next(i for i, part in enumerate(live.modules) if part is old)
+    return None
+
+
+def _with_resized(network: Network, live: Live, index: int, module: nn.Module) -> tuple[Network, Live]:
+    """Return the description with a new module in place of the one at `index`."""
+    resizable = _resizable(module)
+    assert resizable is not None
+    info = network.modules[index]
+    values = {**info.attributes(), resizable.tokens: getattr(module, resizable.tokens)}
+    new = {tensor: module._parameters[local] for local, tensor in info.parameters.items()}
+    modules = [replace(info, values=values) if m.index == index else m for m in network.modules]
+    tensors = [
+        t if (tensor := new.get(t.index)) is None else replace(t, shape=tuple(tensor.shape), device=tensor.device.type)
+        for t in network.tensors
+    ]
+    return (
+        replace(network, modules=modules, tensors=tensors),
+        Live(
+            [module if i == index else part for i, part in enumerate(live.modules)],
+            [new.get(i, tensor) for i, tensor in enumerate(live.tensors)],
+        ),
+    )
+
+
+# ---- what transformers' own code is told
 
 
 @contextmanager
 def _flagged(tensors: list[torch.Tensor]) -> Iterator[None]:
-    """Tensors flagged as initialized in this block, those that are not so already."""
-    mine = [t for t in tensors if not getattr(t, FLAG, False)]
-    for tensor in mine:
+    """Flag tensors as initialized in this block, those that are not so already."""
+    unflagged = [tensor for tensor in tensors if not getattr(tensor, FLAG, False)]
+    for tensor in unflagged:
         setattr(tensor, FLAG, True)
     try:
         yield
     finally:
-        for tensor in mine:
+        for tensor in unflagged:
             delattr(tensor, FLAG)
 
 
 @contextmanager
 def _busy(model: Any) -> Iterator[None]:
-    """Leaves initialization to the model's own code in this block."""
+    """Leave initialization to the model's own code in this block."""
     object.__setattr__(model, "_initdsl_busy", True)
     try:
         yield
