@@ -15,7 +15,7 @@ from initdsl.text.files import read_whole
 from initdsl.text.source import Source, Span
 from initdsl.text.wording import did_you_mean, listed
 
-__all__ = ["LARGEST", "Config", "ConfigError", "find_config"]
+__all__ = ["LARGEST", "Config", "ConfigError", "find_config", "matches"]
 
 
 LARGEST = 16 << 20
@@ -36,7 +36,7 @@ class ConfigError(InitDSLError):
 
 @dataclass(frozen=True)
 class Config:
-    """Settings for the files under `folder`.
+    """Settings for the files under `folder`: of `[tool.initdsl]` with `ignore = ["zero-std"]` an `ignore` of one name.
 
     `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
     `exclude` are globs of files not to look for, `initializers` names that Python code registers. `model` is the
@@ -55,32 +55,32 @@ class Config:
     root: str | None = None
 
     def relative(self, path: str | os.PathLike[str]) -> str:
-        """A path as the globs see it: relative to `folder`, with `/`."""
+        """Return a path as the globs see it: relative to `folder`, with `/`."""
         return os.path.relpath(os.path.abspath(path), self.folder.absolute()).replace(os.sep, "/")
 
     def ignored_in(self, path: str | os.PathLike[str]) -> frozenset[str]:
-        """The lints `per-file-ignores` switches off for a file."""
-        shown = self.relative(path)
-        return frozenset(name for glob, names in self.per_file_ignores if matches(shown, glob) for name in names)
+        """Return the lints that `per-file-ignores` switches off for a file."""
+        relative = self.relative(path)
+        return frozenset(name for glob, names in self.per_file_ignores if matches(relative, glob) for name in names)
 
     def excludes(self, path: str | os.PathLike[str]) -> bool:
-        """Whether a file or folder is not to be looked at."""
-        shown = self.relative(path)
-        return any(matches(shown, glob) for glob in self.exclude)
+        """Tell whether a file or folder is not to be looked at."""
+        relative = self.relative(path)
+        return any(matches(relative, glob) for glob in self.exclude)
 
     def manifest_of(self, path: str | os.PathLike[str]) -> str | None:
-        """The description of the network that a rule file is for: that of the last glob that takes the file in."""
-        shown = self.relative(path)
-        found = [manifest for glob, manifest in self.manifests if matches(shown, glob)]
-        return str(self.folder / found[-1]) if found else None
+        """Return the description of the network that a rule file is for: that of the last glob that takes the file in."""
+        relative = self.relative(path)
+        manifests = [manifest for glob, manifest in self.manifests if matches(relative, glob)]
+        return str(self.folder / manifests[-1]) if manifests else None
 
     def names(self) -> frozenset[str]:
-        """Every lint the settings name."""
+        """Return every lint that the settings name."""
         return frozenset((*self.select, *self.ignore, *(n for _, names in self.per_file_ignores for n in names)))
 
 
 def matches(path: str, glob: str) -> bool:
-    """Whether a glob takes in a relative path, its last part, or a folder it lies in."""
+    """Tell whether a glob takes in a relative path, its last part, or a folder it lies in."""
     glob = glob.removeprefix("./").rstrip("/")
     parts = path.split("/")
     folders = ("/".join(parts[:i]) for i in range(1, len(parts) + 1))
@@ -90,7 +90,7 @@ def matches(path: str, glob: str) -> bool:
 
 
 def find_config(start: str | os.PathLike[str]) -> Config:
-    """The settings that hold in a folder: of the nearest pyproject.toml above it that has `[tool.initdsl]`.
+    """Return the settings that hold in a folder: of the nearest pyproject.toml above it that has `[tool.initdsl]`.
 
     Raises ConfigError where they can't be right.
     """
@@ -99,11 +99,11 @@ def find_config(start: str | os.PathLike[str]) -> Config:
         path = os.path.join(folder, "pyproject.toml")
         try:
             state = os.stat(path)
-            found = _read(path, state.st_mtime_ns, state.st_size)
+            config = _read(path, state.st_mtime_ns, state.st_size)
         except (OSError, ValueError):
-            found = None
-        if found is not None:
-            return found
+            config = None
+        if config is not None:
+            return config
         above = os.path.dirname(folder)
         if above == folder:
             return Config(Path(folder))
@@ -112,35 +112,32 @@ def find_config(start: str | os.PathLike[str]) -> Config:
 
 @lru_cache(maxsize=256)
 def _read(path: str, changed: int, size: int) -> Config | None:
-    """The settings of a file; when it changed, and its size, tell a cached answer from a stale one."""
-    import tomllib
-
+    """Return the settings of a file; when it changed, and its size, tell a cached answer from a stale one."""
     try:
         data = read_whole(path, LARGEST)
         if b"initdsl" not in data:
             return None
+        import tomllib  # late: most files end above
+
         text = data.decode("utf-8")
-        table = tomllib.loads(text).get("tool", {}).get("initdsl")
+        tool = tomllib.loads(text).get("tool", {})
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(Diagnostic("bad-configuration", f"can't read `{path}`: {str(error).lower()}")) from None
-    except AttributeError:
-        table = "tool"
-        text = ""
+    source = Source(path, text)
+    table = tool.get("initdsl") if isinstance(tool, dict) else tool
     if table is None:
         return None
-    source = Source(path, text)
     if not isinstance(table, dict):
         raise ConfigError(Diagnostic("bad-configuration", "`tool.initdsl` is not a table", source))
     problems = [problem for key, value in table.items() if (problem := _problem(source, key, value)) is not None]
     if problems:
         raise ConfigError(problems)
-    values: dict[str, Any] = {key: tuple(table[key]) for key in LISTS if key in table}
-    values |= {key: table[key] for key in STRINGS if key in table}
-    per_file = table.get("per-file-ignores", {})
-    values["per_file_ignores"] = tuple((glob, tuple(names)) for glob, names in per_file.items())
+    lists: dict[str, Any] = {key: tuple(table[key]) for key in LISTS if key in table}
+    strings = {key: table[key] for key in STRINGS if key in table}
+    ignores = tuple((glob, tuple(names)) for glob, names in table.get("per-file-ignores", {}).items())
     manifest = table.get("manifest", {})
-    values["manifests"] = tuple(({"*": manifest} if isinstance(manifest, str) else manifest).items())
-    return Config(Path(os.path.dirname(path)), **values)
+    manifests = tuple(({"*": manifest} if isinstance(manifest, str) else manifest).items())
+    return Config(Path(os.path.dirname(path)), per_file_ignores=ignores, manifests=manifests, **lists, **strings)
 
 
 def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
@@ -150,15 +147,14 @@ def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
     if key not in KEYS:
         hint = did_you_mean(key, KEYS) or f"the settings are {listed(list(KEYS), len(KEYS))}"
         return problem(f"`tool.initdsl` has no setting `{key}`", hint)
-    if key in LISTS and not _strings(value):
+    if key in LISTS and not _are_strings(value):
         return problem(f"`{key}` is a list of strings", f'as in `{key} = ["..."]`')
     if key in STRINGS and not isinstance(value, str):
         return problem(f"`{key}` is a string", f'as in `{key} = "..."`')
-    if key == "per-file-ignores" and not (isinstance(value, dict) and all(_strings(v) for v in value.values())):
+    if key == "per-file-ignores" and not (isinstance(value, dict) and all(_are_strings(v) for v in value.values())):
         return problem("`per-file-ignores` maps globs to lists of lints", 'as in `"examples/*.init" = ["catch-all"]`')
-    if key == "manifest" and not (
-        isinstance(value, str) or (isinstance(value, dict) and all(isinstance(v, str) for v in value.values()))
-    ):
+    paths = list(value.values()) if isinstance(value, dict) else [value]
+    if key == "manifest" and not _are_strings(paths):
         return problem(
             "`manifest` is the path of a network description, or maps globs of rule files to such paths",
             'as in `manifest = "model.json"`, or `"gpt*.init" = "gpt.json"` below `[tool.initdsl.manifest]`',
@@ -166,11 +162,12 @@ def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
     return None
 
 
-def _strings(value: Any) -> bool:
+def _are_strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _place(source: Source, key: str) -> Span | None:
+    """Return where a setting stands: as a key, or as the name of a table of its own."""
     table = source.text.find("[tool.initdsl")
     match = re.compile(
         rf"^\s*(\"?{re.escape(key)}\"?)\s*=|^\[tool\.initdsl\.\"?({re.escape(key)})\"?\]", re.MULTILINE

@@ -9,33 +9,45 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from initdsl.language.rules.loader import Rules
     from initdsl.verifying.verification import Verification
 
 __all__ = ["assert_initialized"]
 
 
-def assert_initialized(net: Any, rules: Any, seed: int | None = None, **options: Any) -> None:
+def assert_initialized(
+    net: nn.Module | Mapping[str, torch.Tensor] | str | os.PathLike[str],
+    rules: Rules,
+    seed: int | None = None,
+    *,
+    strict: bool = True,
+    **options: Any,
+) -> None:
     """Assert that a network (a state dict, a checkpoint's path) is what its rules say, their `expect` statements included.
 
     Parameters that no rule reaches fail too, unless `strict=False`. The other arguments are those of `initdsl.verify`.
     Raises AssertionError that lists what drifted; ParseError, RuleError or ResolveError for rules that don't fit.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = True  # pytest shows the test's own line
     from initdsl.verifying.verify import verify
 
-    strict = options.pop("strict", True)
-    found = verify(net, rules, seed, **options)
-    lines = _wrong(found, strict)
+    verification = verify(net, rules, seed, **options)
+    lines = _differences(verification, strict)
     if lines:
-        raise AssertionError("\n".join(["the network is not what its rules say:", *lines, found.summary()]))
+        raise AssertionError("\n".join(["the network is not what its rules say:", *lines, verification.summary()]))
 
 
-def _wrong(found: Verification, strict: bool) -> list[str]:
-    lines = [f"  {check} ({check.location})" for check in found.drifted]
-    lines += [f"  {message}" for message in (*found.structure, *found.unmet)]
+def _differences(verification: Verification, strict: bool) -> list[str]:
+    lines = [f"  {check} ({check.location})" for check in verification.drifted]
+    lines += [f"  {message}" for message in (*verification.structure, *verification.unmet)]
     if strict:
-        lines += [f"  uncovered {check.label}: no rule reaches it" for check in found if not check.rule]
+        lines += [f"  uncovered {check.label}: no rule reaches it" for check in verification if not check.rule]
     return lines

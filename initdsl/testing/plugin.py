@@ -15,7 +15,7 @@ __all__ = ["assert_initialized", "pytest_configure"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Declare the marker, so that pytest does not warn of it."""
     config.addinivalue_line(
         "markers",
         "initdsl(rules, **options): what `assert_initialized(net)` takes: a rule file beside the test, or text",
@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def assert_initialized(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """`assert_initialized(net, rules)`; with `@pytest.mark.initdsl("net.init")`, `assert_initialized(net)`.
+    """Give a test `assert_initialized(net, rules)`; with `@pytest.mark.initdsl("net.init")`, `assert_initialized(net)`.
 
     A marker's path is relative to the file of the test.
     """
