@@ -13,7 +13,7 @@ from lark import Token
 from initdsl.text.source import Span
 from initdsl.text.wording import did_you_mean, listed, shortened
 
-from .builder import Statements
+from .building.children import Statements
 from .grammar import keywords, statement_words, terminals_in, words_of
 from .state import ParseState, Problem
 

@@ -8,7 +8,7 @@ from typing import Any
 from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
-from .builder import Statements
+from .building.children import Statements
 from .nodes import Block, Rule, Selector
 from .state import reading
 

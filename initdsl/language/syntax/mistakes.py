@@ -9,7 +9,7 @@ from typing import cast
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from .builder import spanned
+from .building.children import spanned
 from .explanations import Mistake, explain
 from .grammar import OPENERS, continuing, terminals
 from .parser import AnyCursor

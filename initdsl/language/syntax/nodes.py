@@ -138,10 +138,12 @@ class Mapping:
     kind: Literal["mapping"] = "mapping"
 
 
-Expr = Annotated[
-    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping,
-    Field(discriminator="kind"),
-]  # fmt: skip
+AnyExpr = (
+    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping
+)
+
+
+Expr = Annotated[AnyExpr, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +171,7 @@ class Ellipsis:
     kind: Literal["ellipsis"] = "ellipsis"
 
 
-Item = Annotated[
-    Number | String | Word | Name | Member | Subscript | Unary | Binary | Call | Length | TupleNode | ListNode | Mapping | Slice | Every | Ellipsis,
-    Field(discriminator="kind"),
-]  # fmt: skip
+Item = Annotated[AnyExpr | Slice | Every | Ellipsis, Field(discriminator="kind")]
 
 
 # ---- selectors

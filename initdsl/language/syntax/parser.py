@@ -18,7 +18,8 @@ from lark.grammar import Rule as LarkRule
 from lark.lexer import TerminalDef
 from lark.parsers.lalr_analysis import Shift
 
-from .builder import Builder, Statements
+from .builder import builder
+from .building.children import Statements
 from .fallback import PublicCursor, ShiftingFilter
 from .grammar import grammar_text
 from .nodes import Rule, Selector
@@ -63,7 +64,7 @@ def parser() -> Lark:
     if tables is not None:
         try:
             empty = cast(Any, Lark.__new__(Lark))
-            return cast(Lark, empty._load(tables, postlex=NewlineFilter(), transformer=Builder()))
+            return cast(Lark, empty._load(tables, postlex=NewlineFilter(), transformer=builder()))
         except Exception:  # another lark may fail in any way
             pass
     return built_parser()
@@ -82,7 +83,7 @@ def built_parser(newlines: NewlineFilter | ShiftingFilter | None = None) -> Lark
             parser="lalr",
             lexer="contextual",
             postlex=newlines or NewlineFilter(),
-            transformer=Builder(),
+            transformer=builder(),
             keep_all_tokens=True,
             maybe_placeholders=False,
             propagate_positions=False,

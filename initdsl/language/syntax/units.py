@@ -11,7 +11,7 @@ from lark.exceptions import UnexpectedInput
 
 from initdsl.text.source import Source, Span
 
-from .builder import spanned
+from .building.children import spanned
 from .checks import well_formed
 from .mistakes import recover
 from .nodes import Block, Rule

@@ -1,0 +1,1 @@
+"""What the parser makes of each rule of the grammar, a function for every rule."""
