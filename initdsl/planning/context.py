@@ -13,8 +13,8 @@ from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Expect, Selector, Tie
 from initdsl.network.description import Network, child_label
+from initdsl.network.selectors.matcher import Matcher
 from initdsl.network.selectors.matches import Frame, Match, continued
-from initdsl.network.selectors.select import Matcher
 from initdsl.text.diagnostic import Diagnostic
 
 from .actions import Clause

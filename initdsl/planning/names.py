@@ -14,8 +14,8 @@ from initdsl.language.expressions.shapes import EvalError, Shape, describe_value
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Call, Index, Length, Name, Path, Step
 from initdsl.network.description import MISSING, Network
+from initdsl.network.selectors.matcher import Matcher
 from initdsl.network.selectors.matches import Match
-from initdsl.network.selectors.select import Matcher
 from initdsl.text.wording import did_you_mean
 
 from .calls import bind_call, check_shape

@@ -1,63 +1,61 @@
-"""What a selector selects: modules and tensors with the indices they bind."""
+"""What a selector selects: modules and tensors, with the indices it binds, as plain values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 from initdsl.language.syntax.nodes import Index, Maybe, Path, Selector, View
 from initdsl.network.description import Network
 from initdsl.text.source import Span
 
-__all__ = ["FACTS", "Frame", "Match", "State", "Unmatched", "continued", "merge"]
+__all__ = ["Bindings", "Frame", "Match", "Scope", "Unmatched", "continued", "merge"]
 
 
-@dataclass(slots=True, eq=False)
-class Match:
-    """One thing a selector selects: a module, or (with `tensor`) a tensor as one of its owner's.
+# bound indices by name, sorted: `(("i", 3), ("j", 0))`
+Bindings = tuple[tuple[str, int], ...]
 
-    `bindings` are the bound indices; `scope` the modules whose attributes an expression may read after the owner's,
-    inner first; `frame` the match of the enclosing block it belongs to. `index` and `view` lead to a piece.
+
+# modules, by index, whose attributes an expression may read after the owner's; inner ones first
+Scope = tuple[int, ...]
+
+
+class Match(NamedTuple):
+    """A module, or (with `tensor`) a tensor of it: `Match(3, tensor=5, bindings=(("i", 0),))`.
+
+    `module` and `tensor` are indices in the network. `frame` is the match of the enclosing block that this one lies
+    in. `index` and `view` lead to a piece of the tensor.
     """
 
     module: int
     tensor: int | None = None
-    bindings: tuple[tuple[str, int], ...] = ()
-    scope: tuple[int, ...] = ()
+    bindings: Bindings = ()
+    scope: Scope = ()
     frame: Match | None = None
-    index: Index | None = None
+    index: Index | None = None  # type: ignore[assignment]  # not tuple.index
     view: View | None = None
 
 
+@dataclass(frozen=True, init=False)
 class Frame:
-    """The modules a block's selector selected, and which of them a module lies in."""
+    """The modules that a block stands for: `Frame(network, [Match(1), Match(4)])` for `Linear { ... }`.
 
-    def __init__(self, network: Network, matches: list[Match]):
-        self.network = network
-        self.matches = matches
-        self._places: dict[int, list[int]] = {}
-        self._inside: dict[int, list[Match]] = {}
-        for place, match in enumerate(matches):
-            self._places.setdefault(match.module, []).append(place)
+    The network is not kept: matches are of the network that they are used with.
+    """
 
-    @cached_property
-    def below(self) -> list[int]:
-        """The modules that lie in one of the block's matches."""
-        return self.network.reachable(*self._places)
+    matches: tuple[Match, ...]
 
-    def inside(self, module: int) -> list[Match]:
-        """The block's matches that a module lies in, in their order."""
-        found = self._inside.get(module)
-        if found is None:
-            above = self.network.ancestors(module)
-            places = sorted(place for index in above for place in self._places.get(index, ()))
-            found = self._inside[module] = [self.matches[place] for place in places]
-        return found
+    def __init__(self, network: Network, matches: Iterable[Match]):
+        object.__setattr__(self, "matches", tuple(matches))
 
 
 @dataclass(frozen=True)
 class Unmatched:
-    """Why a selector selects nothing; a warning where the class is simply not in this network."""
+    """Why a selector selects nothing: ``Unmatched("there is no `q` in `net`", span, "did you mean `k`?")``.
+
+    A warning where the class is simply not in this network.
+    """
 
     message: str
     span: Span
@@ -66,20 +64,8 @@ class Unmatched:
     warning: bool = False
 
 
-@dataclass(slots=True)
-class State:
-    """A place a path has reached."""
-
-    module: int
-    tensor: int | None
-    bindings: tuple[tuple[str, int], ...]
-    root: int | None
-    frame: Match | None
-    index: Index | None = None
-
-
-def merge(a: tuple[tuple[str, int], ...], b: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...] | None:
-    """Both bindings together, or `None` where they contradict each other."""
+def merge(a: Bindings, b: Bindings) -> Bindings | None:
+    """Return both bindings together, or None where one name is bound to two indices."""
     if not a or not b or a == b:
         return a or b
     joined = dict(a)
@@ -89,11 +75,8 @@ def merge(a: tuple[tuple[str, int], ...], b: tuple[tuple[str, int], ...]) -> tup
     return tuple(sorted(joined.items()))
 
 
-FACTS = ("ndim", "numel", "shape", "dtype", "requires_grad")
-
-
 def continued(container: Selector, frame: Frame | None) -> Frame | None:
-    """The block that a selector behind `in` belongs to: only what starts with a dot continues one."""
+    """Return the block that a selector behind `in` continues: `frame` if it starts with a dot, else None."""
     if isinstance(container, Maybe):
         container = container.selector
     return frame if isinstance(container, Path) and container.root is None else None

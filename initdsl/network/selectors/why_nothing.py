@@ -1,0 +1,155 @@
+"""Why a selector selects nothing, and what is nearest to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from initdsl.language.syntax.nodes import (
+    ClassPattern,
+    Index,
+    Maybe,
+    Path,
+    PathStep,
+    Regex,
+    Selector,
+    Step,
+    Union_,
+    Within,
+)
+from initdsl.network.description import ModuleInfo
+from initdsl.text.wording import did_you_mean, listed
+
+from .classes import of_class, of_class_name
+from .context import SelectorContext, State
+from .matches import Frame, Unmatched, continued
+from .paths import integer_keys, select_path, starts, take_step
+from .select import container_of, select
+
+__all__ = ["explain"]
+
+
+# how many modules are looked at for names to propose
+MOST_MODULES = 1000
+
+
+def explain(
+    context: SelectorContext, selector: Selector, frame: Frame | None = None, modules: bool = False
+) -> Iterator[Unmatched]:
+    """Yield, for each part of a selector that selects nothing and must, what is missing and the nearest there is."""
+    match selector:
+        case Maybe():
+            return
+        case Union_():
+            for member in selector.members:
+                if not select(context, member, frame, modules):
+                    yield from explain(context, member, frame, modules)
+        case Within():
+            yield from _explain_within(context, selector, frame, modules)
+        case Regex():
+            noun = "module" if modules else "parameter"
+            yield Unmatched(f"no {noun} name contains a match of this regular expression", selector.span, None)
+        case Path():
+            if frame is not None and selector.root is not None and select_path(context, selector, None):
+                yield Unmatched("nothing of this lies inside the block's selector", selector.span, None)
+            else:
+                yield _explain_path(context, selector, frame)
+
+
+def _explain_within(context: SelectorContext, node: Within, frame: Frame | None, modules: bool) -> Iterator[Unmatched]:
+    if not container_of(context, node.container, frame):
+        for part in node.container.members if isinstance(node.container, Union_) else (node.container,):
+            if not container_of(context, part, frame):
+                yield from explain(context, part, continued(part, frame), True)
+    elif not select(context, node.selector, frame, modules):
+        yield from explain(context, node.selector, frame, modules)
+    else:
+        word = "outside" if node.negated else "inside"
+        yield Unmatched(f"nothing of the first lies {word} the second", node.span, None)
+
+
+def _explain_path(context: SelectorContext, path: Path, frame: Frame | None) -> Unmatched:
+    if isinstance(path.root, ClassPattern) and not of_class(context, path.root):
+        return _explain_class(context, path.root)
+    states = starts(context, path, frame)
+    for number, step in enumerate(path.steps, 1):
+        reached = take_step(context, states, step, number == len(path.steps))
+        if not reached:
+            return _explain_step(context, path, states, step)
+        states = reached
+    return Unmatched("this selects nothing", path.span, None)
+
+
+# ---- a step that leads nowhere
+
+
+def _explain_step(context: SelectorContext, path: Path, states: list[State], step: PathStep) -> Unmatched:
+    modules = [context.network.modules[state.module] for state in states if state.tensor is None]
+    if not modules:
+        return Unmatched("a parameter has nothing inside it but elements", step.span, None)
+    where = _where(path, modules)
+    if isinstance(step, Index):
+        return Unmatched(f"there is no such index {where}", step.span, _which_indices(context, modules))
+    return _explain_name(step, modules, where)
+
+
+def _where(path: Path, modules: list[ModuleInfo]) -> str:
+    if not isinstance(path.root, ClassPattern):
+        return f"in `{modules[0].label}`" + ("" if len(modules) == 1 else f" and {len(modules) - 1} more")
+    return f"in `{path.root.name}`" if len(modules) == 1 else f"in any of {len(modules)} `{path.root.name}`"
+
+
+def _explain_name(step: Step, modules: list[ModuleInfo], where: str) -> Unmatched:
+    name = step.name
+    if step.predicates:
+        return Unmatched(f"nothing named `{name}` {where} meets this condition", step.span, None)
+    if "*" not in name and any(name in module.absent for module in modules):
+        hint = "a selector that may match nothing ends in `?`"
+        return Unmatched(f"`{name}` is none {where}", step.span, hint, warning=True)
+    names = list(
+        dict.fromkeys(
+            key for m in modules[:MOST_MODULES] for key in (*m.parameters, *m.buffers, *m.children, *m.absent)
+        )
+    )
+    if not names and "*" in name:
+        return Unmatched(f"there are no parameters {where}", step.span, None)
+    hints = f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None
+    noun = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
+    return Unmatched(f"there is {noun} {where}", step.span, did_you_mean(name, names) or hints)
+
+
+def _which_indices(context: SelectorContext, modules: list[ModuleInfo]) -> str | None:
+    """Return a hint that says which indices there are, where all the modules have the same ones."""
+    first = modules[0]
+    keys = integer_keys(context, first)
+    for module in modules[1:MOST_MODULES]:
+        if module.container != first.container or integer_keys(context, module) != keys:
+            return None
+    if first.container == "list":
+        return f"it has {len(keys)} {'child' if len(keys) == 1 else 'children'} by index"
+    if keys:
+        return f"its integer {'key is' if len(keys) == 1 else 'keys are'} {listed([key for _, key in keys])}"
+    names = [*first.children, *first.parameters]
+    if first.container == "dict" and names:
+        return f'its keys are no integers: `[*]` is every one, `["{names[0]}"]` that one'
+    return "it has no children by index"
+
+
+# ---- a class that is not there
+
+
+def _explain_class(context: SelectorContext, pattern: ClassPattern) -> Unmatched:
+    network, name, span = context.network, pattern.name, pattern.span
+    exact = of_class_name(context, name, False)
+    if exact and pattern.predicates:
+        return Unmatched(f"none of {len(exact)} `{name}` meets this condition", span, None)
+    derived = of_class_name(context, name, True)
+    if derived and not pattern.subclasses:
+        noun = "subclass" if len(derived) == 1 else "subclasses"
+        classes = listed(list(dict.fromkeys(network.modules[index].cls.name for index in derived)))
+        message = f"`{name}` selects 0 of {len(derived)} {noun} of {name} ({classes})"
+        return Unmatched(message, span, f"`{name}+` would", "subclass-left-out")
+    hint = did_you_mean(name.rpartition(".")[2], [cls.name for cls in network.by_class])
+    root = network.modules[0]
+    if hint is None and name in (*root.children, *root.parameters):
+        hint = f"a path starts with `net`: `net.{name}`"
+    return Unmatched(f"there is no `{name}` in this network", span, hint, warning=True)
