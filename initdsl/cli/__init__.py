@@ -12,6 +12,12 @@ from typing import Any
 
 import click
 
+from initdsl.text.diagnostic import Diagnostic, InitDSLError
+from initdsl.text.failures import out_of_memory
+from initdsl.text.wording import did_you_mean
+
+from .console import show
+
 COMMANDS = {
     "apply": "fill a network by its rules, and save it",
     "convert": "other libraries' initialization settings, as a rule file",
@@ -47,8 +53,6 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from initdsl.text.wording import did_you_mean
-
             hint = did_you_mean(args[0], COMMANDS)
             if hint is not None:
                 raise click.UsageError(f"no command is named `{args[0]}`; {hint}", ctx) from None
@@ -56,11 +60,6 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what ends it ends it with a sentence and an exit code, never with a traceback."""
-        from initdsl.text.diagnostic import Diagnostic, InitDSLError
-        from initdsl.text.failures import out_of_memory
-
-        from .console import show
-
         try:
             return super().invoke(ctx)
         except InitDSLError as error:

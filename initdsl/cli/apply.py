@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+
+from initdsl.api.apply import apply
+from initdsl.api.report import Report
+from initdsl.planning.saved import SavedPlan, read_plan
+from initdsl.reports.table import plan_text
 
 from .console import fail, progress, reported
 from .model import checked_factory, find_model, load_model, read_sample
 from .options import RuleOptions, format_option, rule_options
-
-if TYPE_CHECKING:
-    from initdsl.api.report import Report
-    from initdsl.planning.saved import SavedPlan
-
 
 DEFAULT_SHARD_SIZE = "5GB"
 
@@ -57,7 +57,6 @@ def command(
     safetensors shards that transformers reads.
     """
     from initdsl.reports.pages.save import suffix_of
-    from initdsl.reports.table import plan_text
 
     model = options.required_model()
     saved = _saved_plan(rules, options) if rules.endswith(".json") else None
@@ -82,8 +81,6 @@ def command(
 
 def _saved_plan(path: str, options: RuleOptions) -> SavedPlan:
     """Return the plan that a file holds; exit with 2 where options say what it says itself."""
-    from initdsl.planning.saved import read_plan
-
     given = {"--seed": options.seed is not None, "--set": options.settings, "--root": options.root is not None}
     for option in (option for option, is_given in given.items() if is_given):
         fail(f"the plan `{path}` says itself what `{option}` would", f"leave out `{option}`, or make another plan")
@@ -108,7 +105,6 @@ def _fill(
     model: str, rules: Path, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
 ) -> Report:
     """Fill a network in memory, and save it to a file."""
-    from initdsl.api.apply import apply
     from initdsl.checkpoints.safetensors import save
     from initdsl.filling.to_disk.provenance import provenance
 

@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from initdsl.migrating.converting.convert import convert
+from initdsl.migrating.converting.read import LARGEST
 from initdsl.text.failures import reason
 from initdsl.text.files import read_whole
 
@@ -30,16 +32,12 @@ def command(settings: str, library: str | None, last_wins: bool, output: str | N
 
     It holds mmengine's `init_cfg`, AllenNLP's `initializer`, or a list of regular expressions with initializers.
     """
-    from initdsl.migrating.converting.convert import convert
-
     refuse_unless_rule_file(output)
     text = _read(settings)
     write_or_print(reported(lambda: convert(text, library, first_wins=not last_wins)), output)
 
 
 def _read(path: str) -> str:
-    from initdsl.migrating.converting.read import LARGEST
-
     if path == "-":
         return sys.stdin.read(LARGEST + 1)
     try:

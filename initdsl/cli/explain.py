@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from initdsl.planning.make import plan
+
 from .console import reported
 from .model import network_of
 from .options import RuleOptions, format_option, manifest_option, rule_options
@@ -23,8 +25,6 @@ def command(name: str, rules: str, options: RuleOptions, manifest: str | None, o
 
     NAME is as in `named_parameters()` (`layers.0.weight`) or as in a rule file (`net.layers[0].weight`).
     """
-    from initdsl.planning.make import plan
-
     net = network_of(options.model, manifest, rules)
     arguments = options.arguments()
     explanation = reported(lambda: plan(net, Path(rules), strict=options.strict, **arguments).explain(name))

@@ -14,7 +14,7 @@ import click
 
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.linter import all_lints, lint_file
-from initdsl.linter.against_network import Resolve
+from initdsl.linter.against_network import Resolve, against
 from initdsl.linter.baseline import BaselineError, baseline_text, read_baseline, unrecorded
 from initdsl.linter.config import Config, ConfigError, find_config
 from initdsl.linter.files import find_files
@@ -28,6 +28,7 @@ from initdsl.text.source import decode
 from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
+from .model import load_model, read_manifest
 
 # below this much text the start of further processes costs more than they save
 WORTH_PROCESSES = 200_000
@@ -184,10 +185,6 @@ def _network(job: Job) -> Resolve | None:
 
 @lru_cache(maxsize=8)
 def _loaded(model: str | None, manifest: str | None) -> Resolve:
-    from initdsl.linter.against_network import against
-
-    from .model import load_model, read_manifest
-
     return against(load_model(model, meta=True) if model is not None else read_manifest(str(manifest)))
 
 

@@ -6,6 +6,9 @@ import json
 
 import click
 
+from initdsl.initializers import default_registry
+from initdsl.language.rules.loader import packaged_recipes
+from initdsl.linter import all_lints
 from initdsl.text.tables import aligned
 
 from .options import format_option
@@ -25,8 +28,6 @@ def command(kind: str, output_format: str) -> None:
 
 
 def _initializers() -> list[dict[str, object]]:
-    from initdsl.initializers import default_registry
-
     rows: list[dict[str, object]] = []
     for name, initializer in default_registry().items():
         is_alias = name != initializer.name
@@ -46,8 +47,6 @@ def _initializers() -> list[dict[str, object]]:
 
 
 def _recipes() -> list[dict[str, object]]:
-    from initdsl.language.rules.loader import packaged_recipes
-
     rows: list[dict[str, object]] = []
     for name, path in packaged_recipes().items():
         first_line = path.read_text("utf-8").partition("\n")[0]
@@ -56,6 +55,4 @@ def _recipes() -> list[dict[str, object]]:
 
 
 def _lints() -> list[dict[str, object]]:
-    from initdsl.linter import all_lints
-
     return [{"name": lint.name, "summary": lint.summary} for lint in all_lints().values()]

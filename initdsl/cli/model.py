@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from initdsl.linter.config import find_config
+from initdsl.network.description import Network
+from initdsl.network.manifest import LARGEST
 from initdsl.text.failures import reason
 from initdsl.text.files import read_whole
 from initdsl.text.wording import did_you_mean
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from initdsl.network.description import Network
 
 __all__ = ["checked_factory", "find_model", "load_model", "named_network", "network_of", "read_manifest", "read_sample"]
 
@@ -131,9 +132,6 @@ def named_network(model: str | None, manifest: str | None, rules: str) -> nn.Mod
 
 def read_manifest(path: str) -> Network:
     """Return the network a manifest file describes; exit with 2 where it is none."""
-    from initdsl.network.description import Network
-    from initdsl.network.manifest import LARGEST
-
     try:
         return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
     except (OSError, ValueError, RecursionError) as error:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+from initdsl.planning.make import plan
+from initdsl.reports.table import plan_text
+
 from .console import coloured, reported
 from .model import network_of
 from .options import RuleOptions, format_option, manifest_option, rule_options
@@ -33,9 +36,6 @@ def command(
     detailed_exitcode: bool,
 ) -> None:
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
-    from initdsl.planning.make import plan
-    from initdsl.reports.table import plan_text
-
     net = network_of(options.model, manifest, rules)
     arguments = options.arguments()
     planned = reported(lambda: plan(net, Path(rules), strict=options.strict, **arguments))

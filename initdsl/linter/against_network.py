@@ -6,13 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from initdsl.initializers import default_registry
 from initdsl.language.rules.ruleset import RuleSet
+from initdsl.network.describe import describe
+from initdsl.network.description import Network
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from initdsl.network.description import Network
     from initdsl.planning.plan import Plan
 
 __all__ = ["Resolve", "Resolved", "against"]
@@ -35,14 +37,10 @@ class Resolve(Protocol):
 
 def against(net: nn.Module | Network) -> Resolve:
     """Return the function that resolves a rule set against `net`, an `nn.Module` or a described network."""
-    from initdsl.network.describe import describe
-    from initdsl.network.description import Network
-
     network = net if isinstance(net, Network) else describe(net)[0]
 
     def resolve(rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
-        from initdsl.initializers import default_registry
-        from initdsl.planning.resolve import Resolver
+        from initdsl.planning.resolve import Resolver  # late: linting without a network does without the planner
 
         resolver = Resolver(rules, network, default_registry(), {})
         plan = resolver.plan(None, None, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -235,8 +236,6 @@ def line_text(finding: Diagnostic) -> str:
 
 def _fingerprints(findings: Sequence[Diagnostic]) -> list[str]:
     """Return what stays the same while the file around a finding changes; unlike for every one of several alike."""
-    import hashlib
-
     seen: Counter[str] = Counter()
     fingerprints = []
     for finding in findings:
