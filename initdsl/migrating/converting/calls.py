@@ -13,13 +13,12 @@ __all__ = ["GAINS", "Arguments", "kaiming", "number_text", "quoted_name", "refus
 
 
 def refusal(name: str, message: str, hint: str | None = None) -> RuleError:
+    """Return the error that says what can't be converted."""
     return RuleError(Diagnostic(name, message, hint=hint))
 
 
-# ---- calls
-
-
-def number_text(value: Any, name: str = "a value") -> str:
+def number_text(value: object, name: str = "a value") -> str:
+    """Return a number as a rule file writes it. Raises RuleError for anything else, which it calls `name`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise refusal("bad-argument", f"{name} must be a number, got {value!r:.200}")
     if isinstance(value, int) and abs(value) > LARGEST_INT:
@@ -28,28 +27,37 @@ def number_text(value: Any, name: str = "a value") -> str:
 
 
 class Arguments:
-    """The arguments of one initializer, each taken once; what is left over is an error."""
+    """The arguments of one initializer, each taken once; one that is not taken is an error.
 
-    def __init__(self, of: str, values: Mapping[str, Any]):
-        self.of, self.left = of, dict(values)
+    `initializer` is the name it has in the other library, `rest` what is not yet taken.
+    """
+
+    def __init__(self, initializer: str, values: Mapping[str, Any]):
+        self.initializer, self.rest = initializer, dict(values)
 
     def take(self, name: str, default: Any) -> Any:
-        return self.left.pop(name, default)
+        """Return the value of an argument, which may be anything, or the default."""
+        return self.rest.pop(name, default)
 
     def number(self, name: str, default: float | None = None) -> str:
-        if default is None and name not in self.left:
-            raise refusal("bad-argument", f"`{self.of}` needs `{name}`")
-        return number_text(self.take(name, default), f"`{name}` of `{self.of}`")
+        """Return an argument that is a number as a rule file writes it; without a default it has to be given."""
+        if default is None and name not in self.rest:
+            raise refusal("bad-argument", f"`{self.initializer}` needs `{name}`")
+        return number_text(self.take(name, default), f"`{name}` of `{self.initializer}`")
 
     def word(self, name: str, default: str, allowed: Sequence[str]) -> str:
+        """Return an argument that is one of some words."""
         value = self.take(name, default)
         if value not in allowed:
-            raise refusal("bad-argument", f"`{name}` of `{self.of}` is one of {', '.join(allowed)}, not {value!r:.200}")
+            raise refusal(
+                "bad-argument", f"`{name}` of `{self.initializer}` is one of {', '.join(allowed)}, not {value!r:.200}"
+            )
         return str(value)
 
     def done(self) -> None:
-        if self.left:
-            raise refusal("unknown-argument", f"`{self.of}` has no argument `{next(iter(self.left))}`")
+        """Refuse what was not taken."""
+        if self.rest:
+            raise refusal("unknown-argument", f"`{self.initializer}` has no argument `{next(iter(self.rest))}`")
 
 
 GAINS = (
@@ -76,30 +84,30 @@ def _call(name: str, *arguments: str) -> str:
 
 
 def kaiming(a: Arguments, distribution: str, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> str:
+    """Return the call of `kaiming_normal` or `kaiming_uniform`, with the defaults of the other library."""
     slope, mode = a.number("a", 0), a.word("mode", mode, MODES)
     nonlinearity = a.word("nonlinearity", nonlinearity, GAINS)
-    told = [f"a={slope}" if slope not in ("0", "0.0") and nonlinearity == "leaky_relu" else ""]
-    told += [
+    given = [f"a={slope}" if slope not in ("0", "0.0") and nonlinearity == "leaky_relu" else ""]
+    given += [
         "" if mode == "fan_in" else f"mode={mode}",
         "" if nonlinearity == "leaky_relu" else f"nonlinearity={nonlinearity}",
     ]
-    return _call(f"kaiming_{distribution}", *told)
+    return _call(f"kaiming_{distribution}", *given)
 
 
-def unknown(what: str, name: Any, known: Sequence[str]) -> RuleError:
-    hint = did_you_mean(str(name), known) or f"there are {', '.join(sorted(known))}"
-    return refusal("unknown-initializer", f"{what} has no initializer `{name!s:.100}` that could be converted", hint)
-
-
-# ---- mmengine
+def unknown(library: str, name: object, names: Sequence[str]) -> RuleError:
+    """Return the error for an initializer that is none of a library's `names`."""
+    hint = did_you_mean(str(name), names) or f"there are {', '.join(sorted(names))}"
+    return refusal("unknown-initializer", f"{library} has no initializer `{name!s:.100}` that could be converted", hint)
 
 
 def shape_call(a: Arguments) -> str:
+    """Return the argument `distribution`: `normal` or `uniform`."""
     return a.word("distribution", "normal", ("normal", "uniform"))
 
 
 def quoted_name(text: str) -> str:
-    """A text as a rule file writes it."""
+    """Return a text as a rule file writes it. Raises RuleError for a character that none can hold."""
     for c in text:
         if "\ud800" <= c <= "\udfff":
             raise refusal("bad-settings", f"no rule file can hold the character U+{ord(c):04X} of a name")

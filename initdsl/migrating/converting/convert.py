@@ -15,7 +15,7 @@ from initdsl.formatter.layout import format as laid_out
 from .calls import refusal
 from .mmengine import init_configs, mmengine
 from .read import read_settings
-from .regexes import allennlp, is_pattern, regexes
+from .regexes import allennlp, pattern_key, regexes
 
 __all__ = ["KINDS", "convert"]
 
@@ -24,7 +24,7 @@ KINDS = ("mmengine", "allennlp", "regexes")
 
 
 def convert(settings: Any, kind: str | None = None, *, first_wins: bool = True) -> str:
-    """The text of a rule file that does what other settings do.
+    """Return the text of a rule file that does what other settings do.
 
     `settings` are a text (JSON, YAML or Python literals) or the values themselves. `kind` is "mmengine", "allennlp" or
     "regexes", by default what they look like. Where the first of several regular expressions that fit a name wins
@@ -68,7 +68,7 @@ def _kind(values: Any) -> str:
     if isinstance(values, Sequence) and not isinstance(values, str) and values:
         if all(isinstance(v, Sequence) and not isinstance(v, str) for v in values):
             return "allennlp"
-        if all(isinstance(v, Mapping) and "type" in v and not is_pattern(v) for v in values):
+        if all(isinstance(v, Mapping) and "type" in v and not pattern_key(v) for v in values):
             return "mmengine"
         if all(isinstance(v, Mapping) for v in values):
             return "regexes"

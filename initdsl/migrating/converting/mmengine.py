@@ -1,4 +1,4 @@
-"""mmengine's `init_cfg`."""
+"""mmengine's `init_cfg` as rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MMENGINE: dict[str, Callable[[Arguments], str]] = {
 
 
 def init_configs(values: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """`(where, init_cfg)` for a network's settings and those of its parts, outer ones first."""
+    """Yield `(path, init_cfg)` for a network's settings and those of its parts, outer ones first."""
     if isinstance(values, Mapping):
         if "init_cfg" in values and values["init_cfg"] is not None:
             yield place, values["init_cfg"]
@@ -36,7 +36,7 @@ def init_configs(values: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def as_list(value: Any, what: str) -> list[Any]:
-    """The items of a list, one that stands alone, or none."""
+    """Return the items of a list, one that stands alone, or none; `what` says whose they are."""
     if value is None:
         return []
     if isinstance(value, list | tuple):
@@ -51,8 +51,8 @@ def _step(name: str) -> str:
 
 
 def mmengine(values: Any, place: str) -> Iterator[str]:
-    found = list(init_configs(values, place)) or [(place, values)]
-    for where, config in found:
+    """Yield the rules for all the `init_cfg` of a network's settings, or for one that stands alone."""
+    for where, config in list(init_configs(values, place)) or [(place, values)]:
         configs = config if isinstance(config, list | tuple) else [config]
         for each in configs:
             if not isinstance(each, Mapping):
@@ -61,16 +61,17 @@ def mmengine(values: Any, place: str) -> Iterator[str]:
 
 
 def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
-    left = dict(config)
-    override, layer = left.pop("override", None), left.pop("layer", None)
+    """Yield the rules of one `init_cfg`: those for the classes of `layer`, then those of `override` for parts by name."""
+    own = dict(config)
+    override, layer = own.pop("override", None), own.pop("layer", None)
     inside = "" if place == "net" else f" in {place}"
     layers = as_list(layer, "`layer`")
-    if left.get("type") == "Pretrained":
-        yield _pretrained(left, place)
+    if own.get("type") == "Pretrained":
+        yield _pretrained(own, place)
         return
-    weight, bias = _weight_and_bias(left)
+    weight, bias = _weight_and_bias(own)
     if not layers and override is None:
-        yield f"# without `layer` or `override`, mmengine's {left['type']} selects nothing"
+        yield f"# without `layer` or `override`, mmengine's {own['type']} selects nothing"
     if layers:
         classes = [_class(each) for each in layers]
         yield (
@@ -80,22 +81,27 @@ def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
         )
         yield from (f"{c}+.bias{inside}? = {bias}" for c in classes)
     for each in as_list(override, "`override`"):
-        if not isinstance(each, Mapping):
-            raise refusal("bad-settings", f"an `override` is a dict with a `name`, not {each!r:.200}")
-        more = dict(each)
-        name = more.pop("name", None)
-        if not isinstance(name, str):
-            raise refusal("bad-settings", f"an `override` needs a `name`: {each!r:.200}")
-        if more and "type" not in more:
-            raise refusal("bad-settings", f"the override of `{name}` has arguments and no `type`")
-        more.pop("layer", None)
-        target = f"{place}{_step(name)}"
-        if more.get("type") == "Pretrained":
-            yield _pretrained(more, target)
-            continue
-        weight, bias = _weight_and_bias(more or left)
-        yield f"*.weight in {target} {weight}"
-        yield f"*.bias in {target}? = {bias}"
+        yield from _override(each, own, place)
+
+
+def _override(settings: Any, default: Mapping[str, Any], place: str) -> Iterator[str]:
+    """Yield the rules for a part by its name, by the settings of its own or those of the whole."""
+    if not isinstance(settings, Mapping):
+        raise refusal("bad-settings", f"an `override` is a dict with a `name`, not {settings!r:.200}")
+    own = dict(settings)
+    name = own.pop("name", None)
+    if not isinstance(name, str):
+        raise refusal("bad-settings", f"an `override` needs a `name`: {settings!r:.200}")
+    if own and "type" not in own:
+        raise refusal("bad-settings", f"the override of `{name}` has arguments and no `type`")
+    own.pop("layer", None)
+    target = f"{place}{_step(name)}"
+    if own.get("type") == "Pretrained":
+        yield _pretrained(own, target)
+        return
+    weight, bias = _weight_and_bias(own or default)
+    yield f"*.weight in {target} {weight}"
+    yield f"*.bias in {target}? = {bias}"
 
 
 def _weight_and_bias(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -106,8 +112,8 @@ def _weight_and_bias(config: Mapping[str, Any]) -> tuple[str, str]:
     bias = a.number("bias", 0)
     prior = a.take("bias_prob", None)
     if prior is not None:
-        told = number_text(prior, f"`bias_prob` of `{name}`")
-        bias = f"-log((1 - {told}) / {told})"
+        probability = number_text(prior, f"`bias_prob` of `{name}`")
+        bias = f"-log((1 - {probability}) / {probability})"
     weight = MMENGINE[str(name)](a)
     a.done()
     return weight, bias
@@ -119,6 +125,7 @@ def _class(name: Any) -> str:
     return name
 
 
+# files that a rule can load
 LOADED = (".safetensors", ".pt", ".pth", ".bin")
 
 

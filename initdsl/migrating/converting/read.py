@@ -15,14 +15,12 @@ from .calls import refusal
 __all__ = ["LARGEST", "read_settings"]
 
 
+# characters of a text, and parts of its values
 LARGEST = 1 << 20
 
 
-# ---- reading
-
-
 def read_settings(text: str) -> Any:
-    """The values of a text: JSON as jsonnet allows it, Python literals, or YAML where PyYAML is installed."""
+    """Return the values of a text: JSON as jsonnet allows it, Python literals, or YAML where PyYAML is installed."""
     if len(text) > LARGEST:
         raise refusal("bad-settings", f"settings have at most {LARGEST:,} characters")
     try:
@@ -46,13 +44,13 @@ def read_settings(text: str) -> Any:
             "bad-settings", "this is neither JSON nor a Python literal", "for YAML, `pip install pyyaml`"
         ) from None
     try:
-        found = yaml.load(text, _plain_yaml(yaml))
+        values = yaml.load(text, _plain_yaml(yaml))
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, AttributeError, KeyError, RecursionError) as error:
         first = first_line(error) if isinstance(error, yaml.YAMLError) else "a value that can't be read"
         raise refusal("bad-settings", f"this is neither JSON, nor a Python literal, nor YAML: {first}") from None
-    if not isinstance(found, dict | list):
+    if not isinstance(values, dict | list):
         raise refusal("bad-settings", "this is neither JSON, nor a Python literal, nor YAML")
-    return found
+    return values
 
 
 # what has no end goes to the end of the text, so that every text is read once
@@ -69,7 +67,7 @@ def _without_trailing_commas(text: str) -> str:
 
 
 def _plain_yaml(yaml: Any) -> Any:
-    """PyYAML's safe loader without aliases, by which a short text can stand for an endless one."""
+    """Return PyYAML's safe loader without aliases, by which a short text can stand for an endless one."""
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def compose_node(self, parent: Any, index: Any) -> Any:
@@ -81,16 +79,16 @@ def _plain_yaml(yaml: Any) -> Any:
 
 
 def _python(text: str) -> Any:
-    """A Python literal, or the literals that a file assigns to names; of a file that has a `model`, that alone."""
+    """Return a Python literal, or the literals that a file assigns to names; of a file that has a `model`, that alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Python thinks of somebody's text
         tree = ast.parse(text.strip())
     literals = _Literals()
     if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
-        found = literals.value(tree.body[0].value)
+        values = literals.value(tree.body[0].value)
         if literals.computed:
             raise ValueError("no literal")
-        return found
+        return values
     for statement in tree.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):

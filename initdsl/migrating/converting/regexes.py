@@ -1,4 +1,4 @@
-"""AllenNLP's regular expressions."""
+"""Regular expressions with an initializer each, AllenNLP's and plain lists of them, as rules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from initdsl.language.syntax.regex import linear_regex
 from .calls import GAINS, Arguments, kaiming, number_text, refusal, unknown
 from .mmengine import as_list
 
-__all__ = ["allennlp", "is_pattern", "regexes"]
-
-
-# ---- AllenNLP, and lists of regular expressions
+__all__ = ["allennlp", "pattern_key", "regexes"]
 
 
 def _scaled(a: Arguments) -> str:
@@ -47,12 +44,13 @@ NAMED: dict[str, Callable[[Arguments], str]] = {
 }
 
 
-def is_pattern(value: Mapping[str, Any]) -> str | None:
+def pattern_key(value: Mapping[str, Any]) -> str | None:
+    """Return the key under which settings have a regular expression; None where they have none."""
     return next((k for k in ("pattern", "regex", "name") if isinstance(value.get(k), str)), None)
 
 
 def _right_side(what: str, value: Any) -> str | None:
-    """What follows the selector; None for what is not to be initialized."""
+    """Return what follows the selector; None for what is not to be initialized. `what` says whose initializer it is."""
     if isinstance(value, str):
         value = {"type": value}
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -62,8 +60,8 @@ def _right_side(what: str, value: Any) -> str | None:
     name = str(value["type"])
     if name in ("prevent", "skip", "keep"):
         return None
-    known = NAMED.get(name.removesuffix("_"))
-    if known is None:
+    call = NAMED.get(name.removesuffix("_"))
+    if call is None:
         reason = {
             "pretrained": "name its .safetensors file in a rule of your own: `S = load(...)`",
             "block_orthogonal": "write the blocks as a view: `LSTM.weight_hh_l* as (4, hidden_size, -1)[*] ~ orthogonal()`",
@@ -72,7 +70,7 @@ def _right_side(what: str, value: Any) -> str | None:
             raise refusal("unknown-initializer", f"{what}'s `{name}` can't be converted", reason)
         raise unknown(what, name, list(NAMED))
     a = Arguments(name, {k: v for k, v in value.items() if k != "type"})
-    text = known(a)
+    text = call(a)
     a.done()
     return text
 
@@ -103,17 +101,18 @@ def _ordered(what: str, pairs: list[tuple[Any, Any]], prevented: list[Any], firs
 
 
 def allennlp(values: Any) -> list[str]:
+    """Return the rules of AllenNLP's `initializer`, of a model's settings or alone."""
     if isinstance(values, Mapping) and isinstance(values.get("model"), Mapping) and "initializer" in values["model"]:
         values = values["model"]
     if isinstance(values, Mapping) and "initializer" in values:
         values = values["initializer"]
     prevented: list[Any] = []
     if isinstance(values, Mapping):
-        unknown = sorted(map(str, set(values) - {"regexes", "prevent_regexes", "type"}))
-        if unknown:
+        further = sorted(map(str, set(values) - {"regexes", "prevent_regexes", "type"}))
+        if further:
             raise refusal(
                 "bad-settings",
-                f"an AllenNLP `initializer` has no `{unknown[0]}`",
+                f"an AllenNLP `initializer` has no `{further[0]}`",
                 "it has `regexes` and `prevent_regexes`",
             )
         prevented = as_list(values.get("prevent_regexes"), "`prevent_regexes`")
@@ -134,6 +133,7 @@ def allennlp(values: Any) -> list[str]:
 
 
 def regexes(values: Any, first_wins: bool) -> list[str]:
+    """Return the rules of a list or mapping of regular expressions; with `first_wins` the first that fits a name."""
     pairs: list[tuple[Any, Any]] = []
     items = (
         values.items()
@@ -145,7 +145,7 @@ def regexes(values: Any, first_wins: bool) -> list[str]:
             pairs.append((regex, item))
         elif isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2:
             pairs.append((item[0], item[1]))
-        elif isinstance(item, Mapping) and (key := is_pattern(item)):
+        elif isinstance(item, Mapping) and (key := pattern_key(item)):
             rest = {k: v for k, v in item.items() if k != key}
             inner = next((rest[k] for k in ("init", "initializer") if k in rest), None)
             if inner is not None:

@@ -25,7 +25,7 @@ __all__ = ["fit"]
 
 
 def _shortest(value: float) -> str:
-    """A float32 in as few digits as give it back."""
+    """Return a float32 in as few digits as give it back."""
     for digits in range(1, 10):
         text = f"{value:.{digits}g}"
         if float(torch.tensor(float(text))) == value:
@@ -33,11 +33,8 @@ def _shortest(value: float) -> str:
     return repr(value)
 
 
-# ---- a group
-
-
 def fit(tensors: Sequence[Tensor]) -> Fit | None:
-    """One right-hand side for all of a group, or None where none is right for all."""
+    """Return one right-hand side for all of a group, or None where none is right for all."""
     first = tensors[0].sampled
     kinds = {t.sampled.kind for t in tensors}
     if len(kinds) != 1:
@@ -57,32 +54,31 @@ def fit(tensors: Sequence[Tensor]) -> Fit | None:
         return fit_orthogonal(tensors, count)
     if any(t.sampled.parts for t in tensors):
         return _in_parts(tensors, count)
-    found = _drawn(tensors, count)
-    return None if found is None else Fit(**{**found.__dict__, "after": after})
+    right = _drawn(tensors, count)
+    return None if right is None else replace(right, after=after)
 
 
 def _in_parts(tensors: Sequence[Tensor], count: int) -> Fit | None:
-    """A rule for most parts of a tensor, and for the others rules on top."""
+    """Return a rule for most parts of a tensor, with rules on top for the others."""
     counts = {len(t.sampled.parts) for t in tensors}
     widths = {math.prod(t.shape[1:]) for t in tensors}
     if len(counts) != 1 or len(widths) != 1:
         return None
-    (number_of,) = counts
-    parts = [[replace(t, sampled=t.sampled.parts[j]) for t in tensors] for j in range(number_of)]
-    found = [fit(part) for part in parts]
-    fits = [one for one in found if one is not None and not (one.after or one.view)]
-    if len(fits) != number_of:
+    (part_count,) = counts
+    parts = [[replace(t, sampled=t.sampled.parts[j]) for t in tensors] for j in range(part_count)]
+    fits = [one for part in parts if (one := fit(part)) is not None and not (one.after or one.view)]
+    if len(fits) != part_count:
         return None
-    view = f" as ({number_of}, -1)" if len(tensors[0].shape) == 1 else f" as ({number_of}, -1, {widths.pop()})"
-    said = [f"{one.operator} {one.text}" for one in fits]
-    common = max(fits, key=lambda one: said.count(f"{one.operator} {one.text}"))
+    view = f" as ({part_count}, -1)" if len(tensors[0].shape) == 1 else f" as ({part_count}, -1, {widths.pop()})"
+    rights = [f"{one.operator} {one.text}" for one in fits]
+    common = max(fits, key=lambda one: rights.count(f"{one.operator} {one.text}"))
     after, opposites = [], []
     for j, one in enumerate(fits):
-        other = next((k for k in range(number_of) if one.operator == "~" and _opposite(parts[j], parts[k])), j)
+        other = next((k for k in range(part_count) if one.operator == "~" and _opposite(parts[j], parts[k])), j)
         if other > j:
             opposites.append(f"{view} = where(index(0) == {j}, -it[{other}:{other + 1}], it)")
-        elif said[j] != f"{common.operator} {common.text}":
-            after.append(f"{view}[{j}] {said[j]}")
+        elif rights[j] != f"{common.operator} {common.text}":
+            after.append(f"{view}[{j}] {rights[j]}")
     worst = max(fits, key=lambda one: (("sure", "likely", "guess").index(one.sure), one.error))
     return replace(
         common,
@@ -158,7 +154,7 @@ def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
 def score_of(
     formula: Formula, tensors: Sequence[Tensor], kind: str, measured: list[tuple[float, float]]
 ) -> float | None:
-    """Half the squared deviations in standard errors; None where one tensor is off too far."""
+    """Return half the squared deviations in standard errors; None where one tensor is off too far."""
     score = 0.0
     for tensor, (scale, error) in zip(tensors, measured, strict=True):
         expected = formula.value(tensor)
@@ -176,10 +172,10 @@ def score_of(
 def _default_score(tensors: Sequence[Tensor], kind: str, measured: list[tuple[float, float]]) -> float | None:
     score = 0.0
     defaults = [t.sampled.default for t in tensors]
-    known = [d for d in defaults if isinstance(d, Drawn)]
-    if len(known) != len(defaults) or kind_of(known)[0] != kind:
+    drawn = [d for d in defaults if isinstance(d, Drawn)]
+    if len(drawn) != len(defaults) or kind_of(drawn)[0] != kind:
         return None
-    for (scale, error), default in zip(measured, known, strict=True):
+    for (scale, error), default in zip(measured, drawn, strict=True):
         its, its_error = scale_of(kind, default)
         off = (scale / its - 1) / math.hypot(error, its_error)
         if abs(off) > WORST + (5 if kind == "uniform" else 0) or is_off_centre(default):
@@ -200,7 +196,7 @@ def _call(formula: Formula, kind: str) -> str:
 
 
 def _log_uniform(members: Sequence[Drawn], count: int) -> Fit | None:
-    """Logarithms of uniform draws, or their opposites: the gates of a chrono initialisation."""
+    """Return logarithms of uniform draws, or their opposites: the gates of a chrono initialisation."""
     if any(m.reach > 60 for m in members):
         return None
     for sign, text in ((1, "log"), (-1, "-log")):
@@ -210,9 +206,9 @@ def _log_uniform(members: Sequence[Drawn], count: int) -> Fit | None:
         scale, error = scale_of("uniform", max(moved, key=lambda m: m.count))
         mean = sum(m.mean * m.count for m in moved) / sum(m.count for m in moved)
         # its ends are near the extremes, but which round numbers near there they are can't be told
-        found = _off_centre(moved, "uniform", mean, scale, error, count, confidence(error, 5, doubtful=True))
-        if found is not None and not found.text.startswith(("uniform(0,", "uniform(-")):  # log(0) is no number
-            return replace(found, text=f"{text}({found.text})")
+        right = _off_centre(moved, "uniform", mean, scale, error, count, confidence(error, 5, doubtful=True))
+        if right is not None and not right.text.startswith(("uniform(0,", "uniform(-")):  # log(0) is no number
+            return replace(right, text=f"{text}({right.text})")
     return None
 
 
@@ -225,7 +221,7 @@ def _exponentials(m: Drawn, sign: int) -> Drawn:
 def _off_centre(
     members: Sequence[Drawn], kind: str, mean: float, typical: float, error: float, count: int, sure: str
 ) -> Fit | None:
-    """Draws around something else than zero: numbers only."""
+    """Return draws around something else than zero, in numbers: no formula is known for those."""
     spread = [s / typical - 1 for s, _ in (scale_of(kind, m) for m in members)]
     if any(
         abs(s) > WORST * scale_of(kind, m)[1] * (3 if kind == "uniform" else 1)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from initdsl.initializers import default_registry
-from initdsl.text.wording import number
+from initdsl.text.wording import number, value_text
 
 from .tensor import Fit, Tensor
 
@@ -18,7 +18,7 @@ __all__ = ["fit_fixed", "fit_orthogonal"]
 
 
 def fit_fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
-    """What no draw moves: an identity, a formula of the place, stretches of constants."""
+    """Return what no draw moves: an identity, a formula of the place, stretches of constants."""
     values = [t.sampled.first for t in tensors]
     if all(v.ndim == 2 and torch.equal(v, torch.eye(*v.shape)) for v in values):
         return Fit("=", "eye()", count=count)
@@ -26,8 +26,8 @@ def fit_fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
         return Fit("=", "dirac()", count=count)
     for call in SINUSOIDS:
         if all(v.ndim > 1 and _is_table(v, call) for v in values):
-            said = ", ".join(f"{name}={str(value).lower()}" for name, value in call.items())
-            return Fit("=", f"sinusoidal({said})", count=count)
+            arguments = ", ".join(f"{name}={value_text(value)}" for name, value in call.items())
+            return Fit("=", f"sinusoidal({arguments})", count=count)
     for d in range(max(v.ndim for v in values)):
         if all(v.ndim > d and torch.allclose(v, torch.log(_index(v, d) + 1).expand_as(v), rtol=1e-5) for v in values):
             return Fit("=", f"log(index({d}) + 1)", count=count)
@@ -45,9 +45,9 @@ def fit_fixed(tensors: Sequence[Tensor], count: int) -> Fit | None:
 
 
 def _dirac(like: torch.Tensor) -> torch.Tensor:
-    made = torch.empty_like(like)
-    default_registry()["dirac"].function(made, groups=1)
-    return made
+    dirac = torch.empty_like(like)
+    default_registry()["dirac"].function(dirac, groups=1)
+    return dirac
 
 
 SINUSOIDS: tuple[dict[str, Any], ...] = tuple(
@@ -56,10 +56,10 @@ SINUSOIDS: tuple[dict[str, Any], ...] = tuple(
 
 
 def _is_table(values: torch.Tensor, call: dict[str, Any]) -> bool:
-    """Whether it is a sinusoidal table; libraries work out angles in float32, so their errors grow with the position."""
-    made = torch.empty_like(values)
-    default_registry()["sinusoidal"].function(made, **call)
-    return torch.allclose(made, values, rtol=0, atol=1e-6 * values.shape[-2])
+    """Return whether it is a sinusoidal table; libraries work out angles in float32, so their errors grow with the position."""
+    table = torch.empty_like(values)
+    default_registry()["sinusoidal"].function(table, **call)
+    return torch.allclose(table, values, rtol=0, atol=1e-6 * values.shape[-2])
 
 
 def _index(values: torch.Tensor, d: int) -> torch.Tensor:
@@ -67,7 +67,7 @@ def _index(values: torch.Tensor, d: int) -> torch.Tensor:
 
 
 def _runs(values: torch.Tensor) -> list[tuple[int, int, float]] | None:
-    """Stretches along dimension 0 that hold one value each, if they are few."""
+    """Return the stretches along dimension 0 that hold one value each, if they are few."""
     rows = values.flatten(1) if values.ndim > 1 else values[:, None] if values.ndim else values.view(1, 1)
     if not bool((rows == rows[:, :1]).all()):
         return None
@@ -77,6 +77,7 @@ def _runs(values: torch.Tensor) -> list[tuple[int, int, float]] | None:
 
 
 def fit_orthogonal(tensors: Sequence[Tensor], count: int) -> Fit | None:
+    """Return orthogonal matrices of one gain, whole or in blocks; None where gains or blocks differ."""
     gains, blocks = [t.sampled.gain for t in tensors], {t.sampled.blocks for t in tensors}
     if len(blocks) != 1 or max(gains) - min(gains) > 1e-3 * max(gains):
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from initdsl.text.wording import number
 
@@ -14,26 +16,32 @@ from .tensor import Tensor
 __all__ = ["Formula", "formulas", "numbers"]
 
 
+# scales that people write, the first six without a penalty
 USUAL = (0.02, 0.01, 0.001, 1.0, 0.1, 0.05, 0.005, 1e-6, 0.5, 0.006, 0.002, 1e-4, 1e-5)
 
 
-# ---- formulas of the scale
+# the scale that a formula gives a tensor; None where it speaks of something that the tensor has not
+Value = Callable[[Tensor], float | None]
 
 
 @dataclass(frozen=True)
 class Formula:
-    """`text` is the standard deviation of a normal; `bound` what stands for a uniform; `calls` whole calls by kind."""
+    """What a scale may come from: `Formula("sqrt(2 / fan_in)", "sqrt(6 / fan_in)", value, penalty=1.0)`.
+
+    `text` is the standard deviation of a normal, `bound` the bound of a uniform, `value` the scale it gives a tensor.
+    `calls` has whole calls by kind of distribution, `penalty` how unusual it is, in nats.
+    """
 
     text: str
     bound: str
-    value: Callable[[Tensor], float | None]
+    value: Value
     penalty: float
     calls: dict[str, str] = field(default_factory=dict)
     needs_layer: bool = False
     fans: bool = True
 
 
-def _by_fans(function: Callable[[float, float], float]) -> Callable[[Tensor], float | None]:
+def _by_fans(function: Callable[[float, float], float]) -> Value:
     def value(tensor: Tensor) -> float | None:
         fans = tensor.fans()
         return None if fans is None else function(*fans)
@@ -77,18 +85,19 @@ FANS = (
 
 # truncated normals by the variance of what is left, as in JAX
 VARIANCES = (
-    ("lecun_normal()", lambda i, o: 1 / i), ("variance_scaling(2, fan_in, truncated_normal)", lambda i, o: 2 / i),
+    ("lecun_normal()", lambda i, o: 1 / i),
+    ("variance_scaling(2, fan_in, truncated_normal)", lambda i, o: 2 / i),
     ("variance_scaling(2, fan_out, truncated_normal)", lambda i, o: 2 / o),
     ("variance_scaling(1, fan_avg, truncated_normal)", lambda i, o: 2 / (i + o)),
-)  # fmt: skip
+)
 
 
-def _by_variance(variance: Callable[[float, float], float]) -> Callable[[Tensor], float | None]:
+def _by_variance(variance: Callable[[float, float], float]) -> Value:
     return _by_fans(lambda i, o: math.sqrt(variance(i, o)) / STANDARD["trunc2"].std)
 
 
 def _by_attributes(tensors: Sequence[Tensor]) -> Iterator[Formula]:
-    """One over the root of a plain number of the module that owns the tensor: `embed_dim`, `hidden_size`."""
+    """Yield one over the root of a plain number of the module that owns the tensor: `embed_dim`, `hidden_size`."""
     first = tensors[0].sampled.module.attributes()
     for name, value in first.items():
         if not name.isidentifier() or type(value) is not int or value < 4 or name in ("in_features", "out_features"):
@@ -98,50 +107,63 @@ def _by_attributes(tensors: Sequence[Tensor]) -> Iterator[Formula]:
         yield Formula(f"1 / sqrt(3 * {name})", f"1 / sqrt({name})", _rooted(name, 3.0), 2.0)
 
 
-def _rooted(name: str, factor: float) -> Callable[[Tensor], float | None]:
+def _rooted(name: str, factor: float) -> Value:
     def value(tensor: Tensor) -> float | None:
-        found = tensor.sampled.module.attribute(name)
-        return 1 / math.sqrt(factor * found) if type(found) is int and found > 0 else None
+        width = tensor.sampled.module.attribute(name)
+        return 1 / math.sqrt(factor * width) if type(width) is int and width > 0 else None
 
     return value
 
 
-def _depths(tensors: Sequence[Tensor]) -> Iterator[tuple[str, str, Callable[[Tensor], float | None], float, bool]]:
-    """`(text, list of layers, factor, penalty, whether it needs i)` of scales by depth."""
-    where = _depth(tensors)
-    if where is None:
+# one over the root of a fan
+ROOTS = (("fan_in", _by_fans(lambda i, o: 1 / math.sqrt(i))), ("fan_out", _by_fans(lambda i, o: 1 / math.sqrt(o))))
+
+
+class Depth(NamedTuple):
+    """A factor by depth: `Depth("sqrt(2 * len(net.blocks))", factor, 1.0)`; with `needs_layer` it speaks of `i`."""
+
+    text: str
+    factor: Value
+    penalty: float
+    needs_layer: bool = False
+
+
+def _depths(tensors: Sequence[Tensor]) -> Iterator[Depth]:
+    """Yield the factors that scales are over: roots of the number of layers, or of the number of the layer."""
+    count = _depth(tensors)
+    if count is None:
         return
-    yield "sqrt(2 * {})", where, lambda t: math.sqrt(2 * (t.layers or 0)) or None, 1.0, False
-    yield "sqrt({})", where, lambda t: math.sqrt(t.layers or 0) or None, 2.0, False
-    yield "sqrt(2 * (i + 1))", where, lambda t: math.sqrt(2 * ((t.layer or 0) + 1)), 1.0, True
-    yield "sqrt(i + 1)", where, lambda t: math.sqrt((t.layer or 0) + 1), 1.5, True
+    yield Depth(f"sqrt(2 * {count})", lambda t: math.sqrt(2 * (t.layers or 0)) or None, 1.0)
+    yield Depth(f"sqrt({count})", lambda t: math.sqrt(t.layers or 0) or None, 2.0)
+    yield Depth("sqrt(2 * (i + 1))", lambda t: math.sqrt(2 * ((t.layer or 0) + 1)), 1.0, needs_layer=True)
+    yield Depth("sqrt(i + 1)", lambda t: math.sqrt((t.layer or 0) + 1), 1.5, needs_layer=True)
 
 
 def _by_deepnet(tensors: Sequence[Tensor]) -> Iterator[Formula]:
-    """Glorot's scale with the gains of DeepNet, of layers of one kind and of a decoder's beside an encoder."""
-    where = _depth(tensors)
-    if where is None:
+    """Yield Glorot's scale with the gains of DeepNet, of layers of one kind and of a decoder's beside an encoder."""
+    count = _depth(tensors)
+    if count is None:
         return
     xavier = _by_fans(lambda i, o: math.sqrt(2 / (i + o)))
     for times in (8, 12):
-        gain = f"({times} * {where}) ** -0.25"
+        gain = f"({times} * {count}) ** -0.25"
         calls = {kind: f"xavier_{kind}(gain={gain})" for kind in ("normal", "uniform")}
         texts = f"sqrt(2 / (fan_in + fan_out)) * {gain}", f"sqrt(6 / (fan_in + fan_out)) * {gain}"
         yield Formula(*texts, _both(xavier, _deepnet_gain(times)), 2.0, calls)
 
 
-def _deepnet_gain(times: int) -> Callable[[Tensor], float | None]:
+def _deepnet_gain(times: int) -> Value:
     return lambda tensor: (times * (tensor.layers or 0)) ** 0.25
 
 
 def _depth(tensors: Sequence[Tensor]) -> str | None:
-    """How many layers the one list has that all the tensors lie in, as rules say it."""
+    """Return how rules say how many layers the one list has that all the tensors lie in; None where there is none."""
     lists = {t.layer_list for t in tensors}
     return f"len({lists.pop()})" if len(lists) == 1 and None not in lists else None
 
 
 def numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
-    """`(number, penalty)`: usual ones, then rounded ones."""
+    """Yield numbers that may have been meant, and how unusual they are in nats: usual ones, then rounded ones."""
     for usual in USUAL:
         if abs(measured / usual - 1) < WORST * error + 1e-9:
             yield usual, 0.0 if usual in USUAL[:6] else 0.5
@@ -157,55 +179,60 @@ def _constants(measured: float, error: float) -> Iterator[Formula]:
         yield Formula(number(value), number(value), _over(value), penalty, fans=False)
 
 
-def _over(
-    value: float, factor: Callable[[Tensor], float | None] = lambda tensor: 1.0
-) -> Callable[[Tensor], float | None]:
+def _over(value: float, factor: Value = lambda tensor: 1.0) -> Value:
     return lambda tensor: value / (factor(tensor) or 1.0)
 
 
 def formulas(
     tensors: Sequence[Tensor], kind: str, measured: list[tuple[float, float]], typical: float, error: float
 ) -> Iterator[Formula]:
+    """Yield what the scale of a group may come from.
+
+    `measured` has the scale of each tensor and its relative standard error, `typical` and `error` those of them all.
+    """
     for formula in _constants(typical, error):
         yield replace(formula, penalty=formula.penalty + 1.0) if kind == "uniform" else formula
-    one_dimensional = any(len(t.shape) < 2 for t in tensors)
-    for formula in FANS:
-        if not one_dimensional:
-            yield formula
-        elif "groups" not in formula.text:
-            texts = [
-                x.replace("fan_in", "fan_in(weight)").replace("fan_out", "fan_out(weight)")
-                for x in (formula.text, formula.bound)
-            ]
-            yield Formula(texts[0], texts[1], formula.value, formula.penalty + 0.5)
+    matrices = all(len(tensor.shape) > 1 for tensor in tensors)
+    yield from FANS if matrices else _fans_of_weight()
     yield from _by_attributes(tensors)
-    if not one_dimensional:
+    if matrices:
         yield from _by_deepnet(tensors)
-    if kind == "trunc2" and not one_dimensional:
+    if kind == "trunc2" and matrices:
         for call, variance in VARIANCES:
             yield Formula(call, "", _by_variance(variance), 0.8, {"trunc2": call})
-    for text, where, factor, penalty, needs_layer in _depths(tensors):
-        factors = [factor(t) for t in tensors]
-        if any(f is None for f in factors):
+    for depth in _depths(tensors):
+        yield from _by_depth(tensors, depth, measured, error, matrices)
+
+
+def _fans_of_weight() -> Iterator[Formula]:
+    """Yield the formulas of fans for a vector, which has those of the weight beside it."""
+    for formula in FANS:
+        if "groups" not in formula.text:
+            text, bound = (re.sub(r"fan_(in|out)", r"fan_\1(weight)", x) for x in (formula.text, formula.bound))
+            yield Formula(text, bound, formula.value, formula.penalty + 0.5)
+
+
+def _by_depth(
+    tensors: Sequence[Tensor], depth: Depth, measured: list[tuple[float, float]], error: float, matrices: bool
+) -> Iterator[Formula]:
+    """Yield a number, and with matrices one over the root of a fan, over a factor that grows with depth."""
+    factors = [factor for tensor in tensors if (factor := depth.factor(tensor)) is not None]
+    if len(factors) < len(tensors):
+        return
+    weights = [1 / error**2 for _, error in measured]
+    logarithms = [math.log(scale * (f or 1)) for (scale, _), f in zip(measured, factors, strict=True)]
+    base = math.exp(sum(w * x for w, x in zip(weights, logarithms, strict=True)) / sum(weights))
+    for value, penalty in numbers(base, error):
+        if penalty > 3 and not depth.needs_layer:  # over one number of layers any number is as good: it says nothing
             continue
-        weights = [1 / e**2 for _, e in measured]
-        base = math.exp(
-            sum(w * math.log(s * (f or 1)) for w, (s, _), f in zip(weights, measured, factors, strict=True))
-            / sum(weights)
-        )
-        for value, cost in numbers(base, error):
-            if cost > 3 and not needs_layer:  # over one number of layers any number is as good: it says nothing
-                continue
-            shown = f"{number(value)} / {text.format(where)}"
-            yield Formula(shown, shown, _over(value, factor), cost + penalty, needs_layer=needs_layer, fans=False)
-        for fan in () if one_dimensional else ("fan_in", "fan_out"):
-            of_fan = _by_fans(lambda i, o, fan=fan: 1 / math.sqrt(i if fan == "fan_in" else o))  # type: ignore[misc]
-            shown = f"1 / sqrt({fan}) / {text.format(where)}"
-            bound = f"sqrt(3 / {fan}) / {text.format(where)}"
-            yield Formula(shown, bound, _both(of_fan, factor), 2.0 + penalty, needs_layer=needs_layer)
+        text = f"{number(value)} / {depth.text}"
+        value_of = _over(value, depth.factor)
+        yield Formula(text, text, value_of, penalty + depth.penalty, needs_layer=depth.needs_layer, fans=False)
+    for fan, of_fan in ROOTS if matrices else ():
+        text, bound = f"1 / sqrt({fan}) / {depth.text}", f"sqrt(3 / {fan}) / {depth.text}"
+        value_of = _both(of_fan, depth.factor)
+        yield Formula(text, bound, value_of, 2.0 + depth.penalty, needs_layer=depth.needs_layer)
 
 
-def _both(
-    one: Callable[[Tensor], float | None], under: Callable[[Tensor], float | None]
-) -> Callable[[Tensor], float | None]:
+def _both(one: Value, under: Value) -> Value:
     return lambda tensor: (one(tensor) or 0.0) / (under(tensor) or 1.0)

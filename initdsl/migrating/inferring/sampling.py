@@ -19,10 +19,16 @@ from initdsl.text.diagnostic import Diagnostic, ResolveError
 __all__ = ["Drawn", "Sampled", "sample"]
 
 
-SMALL, LARGE = 3_000_000, 30_000_000  # elements of a network
+# elements of a small and of a large network: how often they are built
+SMALL, LARGE = 3_000_000, 30_000_000
 
 
-MOST = 50_000  # elements of a tensor that are kept for its shape
+# elements of a tensor that are kept for the shape of its distribution
+MOST = 50_000
+
+
+# rows of a tensor that may hold one value each, as padding rows do
+MOST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,9 @@ class Drawn(Moments):
         return max(abs(self.low), abs(self.high))
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Sampled:
-    """One tensor over all samples.
+    """One tensor over all builds: `Sampled(tensor, module, "weight", "net[0].weight", "drawn", first, moments=moments)`.
 
     `kind` is "constant" (one value), "fixed" (values that no draw moves), "orthogonal" or "drawn". `rows` are the
     indices of dimension 0 that hold one value always, of a drawn tensor; `moments` leave them out. `default` has the
@@ -84,16 +90,17 @@ def sample(factory: Callable[[], nn.Module], count: int | None, seed: int) -> tu
         for index, tensor in more.items():
             seen[index].append(tensor)
     defaults = _defaults(network, live, list(seen), count, seed)
-    found = []
+    sampled = []
     for index, tensors in seen.items():
         info = network.tensors[index]
         owner, local = info.owners[0]
         one = _sampled(info, network.modules[owner], local, network.label(info), tensors)
         if index in defaults:
             reset = _sampled(info, one.module, local, one.label, defaults[index])
-            one.default = reset.value if reset.kind == "constant" else reset.moments if reset.rows == one.rows else None
-        found.append(one)
-    return network, live, found
+            moments_of_reset = reset.moments if reset.rows == one.rows else None
+            one = replace(one, default=reset.value if reset.kind == "constant" else moments_of_reset)
+        sampled.append(one)
+    return network, live, sampled
 
 
 def _built(factory: Callable[[], nn.Module], seed: int, number: int) -> tuple[Network, Live, dict[int, torch.Tensor]]:
@@ -106,9 +113,9 @@ def _built(factory: Callable[[], nn.Module], seed: int, number: int) -> tuple[Ne
 
 
 def _values(network: Network, live: Live) -> dict[int, torch.Tensor]:
-    """The parameters that rules would name: computed weights in place of what they are computed from."""
+    """Return the parameters that rules would name: computed weights in place of what they are computed from."""
     behind = {i for tensor in network.tensors if tensor.kind == "parametrized" for i in network.originals(tensor)}
-    found = {}
+    values = {}
     for tensor in network.tensors:
         if tensor.kind == "buffer" or tensor.index in behind or tensor.problem is not None or not tensor.numel:
             continue
@@ -120,13 +127,13 @@ def _values(network: Network, live: Live) -> dict[int, torch.Tensor]:
             raise ResolveError(
                 Diagnostic("meta-device", f"`{network.label(tensor)}` is on the meta device and has no values")
             )
-        found[tensor.index] = held.detach().to("cpu", torch.float32, copy=True)
-    return found
+        values[tensor.index] = held.detach().to("cpu", torch.float32, copy=True)
+    return values
 
 
 def _defaults(network: Network, live: Live, chosen: list[int], count: int, seed: int) -> dict[int, list[torch.Tensor]]:
-    """What the modules' own resets give their own tensors; nothing for those whose reset fails."""
-    found: dict[int, list[torch.Tensor]] = {}
+    """Return what the modules' own resets give their own tensors; nothing for those whose reset fails."""
+    defaults: dict[int, list[torch.Tensor]] = {}
     wanted = set(chosen)
     for info in network.modules:
         own = [t for t in info.parameters.values() if t in wanted and network.tensors[t].kind == "parameter"]
@@ -142,41 +149,45 @@ def _defaults(network: Network, live: Live, chosen: list[int], count: int, seed:
             for tensor in own:
                 held = live.tensors[tensor]
                 assert held is not None
-                found.setdefault(tensor, []).append(held.detach().to("cpu", torch.float32, copy=True))
-    return {t: values for t, values in found.items() if len(values) == count}
+                defaults.setdefault(tensor, []).append(held.detach().to("cpu", torch.float32, copy=True))
+    return {t: values for t, values in defaults.items() if len(values) == count}
 
 
 def _sampled(info: TensorInfo, module: ModuleInfo, local: str, label: str, tensors: list[torch.Tensor]) -> Sampled:
+    """Return what a tensor is, from its values in every build."""
     first = tensors[0]
     moved = torch.zeros_like(first, dtype=torch.bool)
     for other in tensors[1:]:
         moved |= other != first
-    made = Sampled(info, module, local, label, "drawn", first)
+    one = Sampled(info, module, local, label, "drawn", first)
     if not bool(moved.any()):
         value = float(first.flatten()[0])
-        made.kind = "constant" if bool((first == value).all()) else "fixed"
-        made.value = value
-        return made
+        return replace(one, kind="constant" if bool((first == value).all()) else "fixed", value=value)
+    rows = _rows_of_one_value(first, moved)
+    drawn = [i for i in range(len(first) if first.ndim else 0) if i not in rows]
+    values = torch.stack([t[drawn] if rows else t for t in tensors]).flatten().double()
+    one = replace(one, rows=rows, moments=_drawn(values))
+    if rows:
+        return one
+    orthogonal = _orthogonal(tensors)
+    if orthogonal is not None:
+        return replace(one, kind="orthogonal", gain=orthogonal[0], blocks=orthogonal[1])
+    return replace(one, parts=_parts(one, tensors))
+
+
+def _rows_of_one_value(first: torch.Tensor, moved: torch.Tensor) -> dict[int, float]:
+    """Return the few indices of dimension 0 that hold one value in every build, and that value."""
     still = [] if first.ndim < 2 else (~moved.flatten(1).any(1)).nonzero().flatten().tolist()
     if first.ndim == 1 and len(first) > 1 and not bool(moved.all()):
         still = (~moved).nonzero().flatten().tolist()
-    if len(still) <= 16 and len(still) < len(first if first.ndim else [0]):
-        rows = {row: first[row].flatten() for row in still}
-        made.rows = {row: float(values[0]) for row, values in rows.items() if bool((values == values[0]).all())}
-    keep = [i for i in range(len(first) if first.ndim else 0) if i not in made.rows]
-    stack = torch.stack([t[keep] if made.rows else t for t in tensors]).flatten().double()
-    made.moments = _drawn(stack)
-    orthogonal = None if made.rows else _orthogonal(tensors)
-    if orthogonal is not None:
-        made.kind = "orthogonal"
-        made.gain, made.blocks = orthogonal
-    elif not made.rows:
-        made.parts = _parts(made, tensors)
-    return made
+    if len(still) > MOST_ROWS or len(still) >= len(first if first.ndim else [0]):
+        return {}
+    rows = {row: first[row].flatten() for row in still}
+    return {row: float(values[0]) for row, values in rows.items() if bool((values == values[0]).all())}
 
 
 def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
-    """Gates, or queries, keys and values: the fewest equal stretches of which each is even in itself, if they differ."""
+    """Return gates, or queries, keys and values: the fewest equal stretches of which each is even in itself, if they differ."""
     rows = len(whole.first) if whole.first.ndim else 0
     values = torch.stack([t.flatten(1) if t.ndim > 1 else t.view(-1, 1) for t in tensors]).double()
     for count in (2, 3, 4):
@@ -193,7 +204,7 @@ def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
 
 
 def _even(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether means and standard deviations of two samples lie within five standard errors of each other."""
+    """Return whether means and standard deviations of two samples lie within five standard errors of each other."""
     errors = []
     for values in (one, other):
         spread = values.std(correction=0)
@@ -216,7 +227,7 @@ def _drawn(values: torch.Tensor) -> Drawn:
 
 
 def _orthogonal(tensors: list[torch.Tensor]) -> tuple[float, int] | None:
-    """`(gain, blocks)` where the rows of each of so many equal blocks, or their columns, are orthogonal and as long."""
+    """Return `(gain, blocks)` where the rows of each of so many equal blocks, or their columns, are orthogonal and as long."""
     first = tensors[0]
     if first.ndim < 2:
         return None

@@ -1,4 +1,4 @@
-"""A tensor of which a rule is to be found, and a rule that fits it."""
+"""A tensor for which a rule is wanted, and a right-hand side that fits it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ __all__ = ["Fit", "Tensor"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A sampled tensor and what formulas may speak of: its place `i` in its list of layers, and how that is called."""
+    """A sampled tensor and what formulas may speak of: `Tensor(sampled, (("Linear", "bias"),), (8, 4), 3, 12, "net.blocks")`.
+
+    `names` are the class of each module that holds it and its name there, `sibling` is the shape of the `weight` beside
+    it. In a list of layers it has a place `layer` (the rules' `i`), the list has so many `layers`, and a label.
+    """
 
     sampled: Sampled
-    names: tuple[tuple[str, str], ...] = ()  # the class of each module that holds it, and its name there
-    sibling: tuple[int, ...] | None = None  # the shape of `weight` beside it
+    names: tuple[tuple[str, str], ...] = ()
+    sibling: tuple[int, ...] | None = None
     layer: int | None = None
     layers: int | None = None
     layer_list: str | None = None
@@ -26,6 +30,7 @@ class Tensor:
         return self.sampled.shape
 
     def fans(self) -> tuple[float, float] | None:
+        """Return fan_in and fan_out, of a vector those of the weight beside it; None where there are none."""
         shape = self.shape if len(self.shape) > 1 else self.sibling
         if shape is None or len(shape) < 2:
             return None
@@ -35,16 +40,18 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Fit:
-    """What was found: the right-hand side `text` after `operator`, how unlikely `score`, and how sure.
+    """A right-hand side that fits a group of tensors: `Fit("~", "normal(0, 0.02)", kind="normal", error=0.001, count=512)`.
 
-    `view` stands behind the selector; `after` are statements on top, without their selector: `[padding_idx] = 0`.
+    `operator` may be `default`. `score` is how unlikely it is in nats, `error` the relative standard error of the scale,
+    `count` the elements of the group, `sure` one of `sure`, `likely` and `guess`, and `rivals` fit nearly as well. `view`
+    stands behind the selector; `after` are statements on top, without their selector: `[padding_idx] = 0`.
     """
 
     operator: str
     text: str
     score: float = 0.0
     kind: str = ""
-    error: float = 0.0  # relative, of the scale
+    error: float = 0.0
     count: int = 0
     needs_layer: bool = False
     rivals: tuple[str, ...] = ()
