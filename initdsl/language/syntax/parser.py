@@ -166,13 +166,15 @@ class Cursor:
         self._table = _table(made)
         self._cursor: Any = made.parse_interactive(text)
         self._parsed: Any = self._cursor.parser_state
+        self._states: list[int] = self._parsed.state_stack
+        self._values: list[Any] = self._parsed.value_stack
         self._lexer: Any = self._cursor.lexer_thread.state
 
     def begin(self, start: int, inside: bool) -> None:
         """Go to where a unit begins, inside of a block or not."""
         states, values = _stacks(self._parser, inside)
-        self._parsed.state_stack[:] = states
-        self._parsed.value_stack[:] = [Statements() if isinstance(value, Statements) else value for value in values]
+        self._states[:] = states
+        self._values[:] = [Statements() if isinstance(value, Statements) else value for value in values]
         self._lexer.line_ctr.char_pos, self._lexer.last_token = start, None
 
     def tokens(self) -> Iterator[Token]:
@@ -181,8 +183,7 @@ class Cursor:
 
     def feed(self, token: Token) -> None:
         """Take a token, as lark's `feed_token` does. Raises UnexpectedInput."""
-        states, values, kind = self._parsed.state_stack, self._parsed.value_stack, token.type
-        table = self._table
+        states, values, table, kind = self._states, self._values, self._table, token.type
         while True:
             action = table[states[-1]].get(kind)
             if type(action) is int:
@@ -201,12 +202,11 @@ class Cursor:
 
     def statement(self) -> Rule:
         """Return the statement that the token fed last has ended."""
-        return cast(Rule, self._parsed.value_stack[-2])
+        return cast(Rule, self._values[-2])
 
     def targets(self) -> Selector | None:
         """Return the targets of the block that the `{` fed last begins, or `None` where it begins a mapping."""
-        values = self._parsed.value_stack
-        return cast(Selector, values[-2]) if isinstance(values[-3], Statements) else None
+        return cast(Selector, self._values[-2]) if isinstance(self._values[-3], Statements) else None
 
     def reach(self) -> int:
         """Return how far the text was looked at."""
@@ -218,13 +218,13 @@ class Cursor:
 
     def values(self) -> tuple[Any, ...]:
         """Return the tokens and nodes read so far that no larger node has taken in."""
-        return tuple(self._parsed.value_stack)
+        return tuple(self._values)
 
     def restart(self, start: int) -> None:
         """Drop the statement begun, and go on at `start` as if one began there."""
-        while not isinstance(self._parsed.value_stack[-1], Statements):
-            self._parsed.value_stack.pop()
-            self._parsed.state_stack.pop()
+        while not isinstance(self._values[-1], Statements):
+            self._values.pop()
+            self._states.pop()
         self._lexer.line_ctr.char_pos = start
         self._lexer.last_token = None
 

@@ -184,13 +184,14 @@ def _read(cursor: AnyCursor, text: str, start: int, depth: int, limits: Limits, 
     cursor.begin(start, depth > 0)
     state = reading.state = ParseState(limits, text, start, start, brackets=[ENCLOSING] * depth)
     tokens: list[Token] = []
+    feed = cursor.feed
     rule: Rule | None = None
     end, step, failed = len(text), 0, False
     while True:
         try:
             for token in cursor.tokens():
                 kind = token.type
-                cursor.feed(token)
+                feed(token)
                 if kind == "NL" or kind == "SEMICOLON" or (kind == "RBRACE" and len(state.brackets) < depth):
                     break
                 if kind == "LBRACE" and (targets := cursor.targets()) is not None:
@@ -198,7 +199,7 @@ def _read(cursor: AnyCursor, text: str, start: int, depth: int, limits: Limits, 
                     break
                 tokens.append(token)
             else:
-                cursor.feed(Token("NL", "\n", end, end_pos=end))
+                feed(Token("NL", "\n", end, end_pos=end))
             if not step:
                 rule, end = cursor.statement(), tokens[-1].end_pos or 0
             break
@@ -208,7 +209,7 @@ def _read(cursor: AnyCursor, text: str, start: int, depth: int, limits: Limits, 
             if end >= len(text) or text[end] != "{":
                 break
             # the block's body can still be read
-            cursor.feed(Token("CLASS", "*", end, end_pos=end))
+            feed(Token("CLASS", "*", end, end_pos=end))
     end = max(end, start + 1)
     if rule is not None and not well_formed(rule, depth > 0, state) and not step:
         rule = None
