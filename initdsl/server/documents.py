@@ -22,9 +22,10 @@ __all__ = ["Document", "diagnostic_of", "markdown", "path_of", "range_of", "uri_
 
 
 SEVERITIES = {
-    "error": lsp.DiagnosticSeverity.Error, "warning": lsp.DiagnosticSeverity.Warning,
+    "error": lsp.DiagnosticSeverity.Error,
+    "warning": lsp.DiagnosticSeverity.Warning,
     "note": lsp.DiagnosticSeverity.Information,
-}  # fmt: skip
+}
 
 
 @dataclass(eq=False)
@@ -97,19 +98,24 @@ def uri_of(path: str) -> str:
     return "file://" + pathname2url(os.path.abspath(path))
 
 
-def diagnostic_of(document: Document, found: Diagnostic) -> lsp.Diagnostic:
-    span = found.span or Span(0, 0)
-    message = f"{found.message}\n{found.hint}" if found.hint else found.message
+def diagnostic_of(document: Document, finding: Diagnostic) -> lsp.Diagnostic:
+    span = finding.span or Span(0, 0)
+    message = f"{finding.message}\n{finding.hint}" if finding.hint else finding.message
     related = [
         lsp.DiagnosticRelatedInformation(lsp.Location(document.uri, document.range(label.span)), label.text)
-        for label in found.labels
-        if found.source is not None and label.source.name == found.source.name
+        for label in finding.labels
+        if finding.source is not None and label.source.name == finding.source.name
     ]
-    unused = [lsp.DiagnosticTag.Unnecessary] if found.name.startswith("unused-") else None
+    unused = [lsp.DiagnosticTag.Unnecessary] if finding.name.startswith("unused-") else None
     return lsp.Diagnostic(
-        document.range(span), message, severity=SEVERITIES[found.severity], code=found.name, source="initdsl",
-        related_information=related or None, tags=unused,
-    )  # fmt: skip
+        document.range(span),
+        message,
+        severity=SEVERITIES[finding.severity],
+        code=finding.name,
+        source="initdsl",
+        related_information=related or None,
+        tags=unused,
+    )
 
 
 def markdown(text: str) -> lsp.MarkupContent:

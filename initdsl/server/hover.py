@@ -153,7 +153,7 @@ def definition(found: Outline, offset: int, path: str, known: Known) -> tuple[st
     at = found.name_at(offset)
     if at is None:
         return None
-    declared = at if isinstance(at, Declaration) else found.declaration(at.name, at.piece)
+    declared = found.meant(at)
     if declared is not None:
         return None, declared.span
     for used, _ in found.uses:  # a `let` of a file this one uses

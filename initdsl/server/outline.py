@@ -55,30 +55,30 @@ class Outline:
     uses: list[tuple[str, Span]] = field(default_factory=list)
 
     def scopes(self, piece: int) -> list[int]:
-        """The blocks a piece stands in, inner first, and the file."""
+        """Return the blocks a piece stands in, inner first, by the numbers of their heads, and -1 for the file."""
         outer = self.pieces.pieces[piece].outer if piece >= 0 else -1
-        found = []
+        blocks = []
         while outer >= 0:
-            found.append(outer)
+            blocks.append(outer)
             outer = self.pieces.pieces[outer].outer
-        return [*found, -1]
+        return [*blocks, -1]
 
     def visible(self, piece: int) -> dict[str, Declaration]:
-        """The `let`s that hold at a piece."""
+        """Return the `let`s that hold at a piece, by name."""
         scopes = self.scopes(piece)
-        found = {}
-        for name, declared in self.lets.items():
-            one = _resolved(declared, scopes, piece)
-            if one is not None:
-                found[name] = one
-        return found
+        resolved = {name: _resolved(declared, scopes, piece) for name, declared in self.lets.items()}
+        return {name: declaration for name, declaration in resolved.items() if declaration is not None}
 
     def declaration(self, name: str, piece: int) -> Declaration | None:
-        """The `let` a name in a piece means."""
+        """Return the `let` a name in a piece means."""
         return _resolved(self.lets.get(name, []), self.scopes(piece), piece)
 
+    def meant(self, name: Reference | Declaration) -> Declaration | None:
+        """Return the `let` that a name is, or means."""
+        return name if isinstance(name, Declaration) else self.declaration(name.name, name.piece)
+
     def name_at(self, offset: int) -> Reference | Declaration | None:
-        """The `let` or the use of a name that an offset lies in or directly behind."""
+        """Return the `let` or the use of a name that an offset lies in or directly behind."""
         piece = self.pieces.at(offset)
         if piece < 0:
             return None
@@ -197,7 +197,7 @@ def renamed(found: Outline, offset: int, new: str) -> list[Span]:
     at = found.name_at(offset)
     if at is None:
         raise Refused("there is no name of a `let` here")
-    declaration = at if isinstance(at, Declaration) else found.declaration(at.name, at.piece)
+    declaration = found.meant(at)
     if declaration is None:
         raise Refused(f"no `let` of this file declares `{at.name}`")
     if not NAME.match(new) or not new.isprintable():

@@ -76,30 +76,36 @@ def _lay_out_ahead(text: str) -> LaidOut:
     return laid_out
 
 
-def _guarded(handler: Callable[[Server, Any], T]) -> Callable[[Server, Any], T | None]:
-    """A handler that answers nothing where it fails, and says so in the log: an editor never sees half a server."""
+def _bound(server: Server, handler: Callable[[Document, Any], T]) -> Callable[[Any], T | None]:
+    """Return what answers a request about an open document.
 
-    def guarded(server: Server, params: Any) -> T | None:
+    It answers nothing where it fails, and says so in the log: an editor never sees half a server.
+    """
+
+    def bound(params: Any) -> T | None:
+        document = server.documents.get(params.text_document.uri)
+        if document is None:
+            return None
         try:
-            return handler(server, params)
+            return handler(document, params)
         except JsonRpcInvalidParams:
             raise
         except Exception:
             log.exception("no answer to %s", handler.__name__)
             return None
 
-    guarded.__name__ = handler.__name__
-    return guarded
+    bound.__name__ = handler.__name__
+    return bound
 
 
 def make_server() -> Server:
-    """A server that is ready to start."""
+    """Return a server that is ready to start."""
     server = Server()
     gc.disable()  # it would take a tenth of a second of an answer; `_collect` runs when nothing is typed
     # a file that is opened is read in a thread; what an editor asks meanwhile waits no longer than this for its turn
     sys.setswitchinterval(0.001)
     for feature, handler, options in REQUESTS:
-        server.feature(feature, options)(_bound(server, _guarded(handler)))
+        server.feature(feature, options)(_bound(server, handler))
 
     @server.feature(lsp.INITIALIZED)
     def initialized(params: lsp.InitializedParams) -> None:
@@ -134,11 +140,3 @@ def make_server() -> Server:
         server.forget(params.text_document.uri)
 
     return server
-
-
-def _bound(server: Server, handler: Callable[[Server, Any], T]) -> Callable[[Any], T]:
-    def bound(params: Any) -> T:
-        return handler(server, params)
-
-    bound.__name__ = handler.__name__
-    return bound

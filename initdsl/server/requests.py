@@ -9,15 +9,15 @@ from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
 
 from initdsl.formatter.layout import format_range
-from initdsl.text.diagnostic import Edit, InitDSLError
+from initdsl.text.diagnostic import Diagnostic, Edit, InitDSLError
 from initdsl.text.source import Span
 
 from .colours import Colour, coloured
-from .completion import completions
+from .completion import Item, completions
 from .documents import Document, diagnostic_of, markdown, range_of, uri_of
 from .hover import counts, definition, hover
-from .outline import Declaration, Refused, Symbol, renamed, symbols
-from .session import Plain, Server
+from .outline import Refused, Symbol, renamed, symbols
+from .session import Plain
 from .text import Text
 
 __all__ = ["REQUESTS"]
@@ -56,61 +56,50 @@ SYMBOL_KINDS = {
 # ---- what editors ask
 
 
-def _complete(server: Server, params: lsp.CompletionParams) -> lsp.CompletionList | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
-        return None
+def _complete(document: Document, params: lsp.CompletionParams) -> lsp.CompletionList | None:
     span, items = completions(document.outline, document.offset(params.position), document.known, document.path)
     range_ = document.range(span)
     return lsp.CompletionList(
-        is_incomplete=False,
-        items=[
-            lsp.CompletionItem(
-                item.label, kind=COMPLETION_KINDS[item.kind], detail=item.detail or None, sort_text=f"{place:04}",
-                documentation=markdown(item.documentation) if item.documentation else None,
-                text_edit=lsp.TextEdit(range_, item.label),
-            )
-            for place, item in enumerate(items)
-        ],
-    )  # fmt: skip
+        is_incomplete=False, items=[_completion(item, number, range_) for number, item in enumerate(items)]
+    )
 
 
-def _hover(server: Server, params: lsp.HoverParams) -> lsp.Hover | None:
-    document = server.documents.get(params.text_document.uri)
-    found = document and hover(document.outline, document.offset(params.position), document.known)
-    if not document or not found:
+def _completion(item: Item, number: int, range_: lsp.Range) -> lsp.CompletionItem:
+    """Return a proposal, the one at `number`, that replaces what stands in a range."""
+    return lsp.CompletionItem(
+        item.label,
+        kind=COMPLETION_KINDS[item.kind],
+        detail=item.detail or None,
+        sort_text=f"{number:04}",
+        documentation=markdown(item.documentation) if item.documentation else None,
+        text_edit=lsp.TextEdit(range_, item.label),
+    )
+
+
+def _hover(document: Document, params: lsp.HoverParams) -> lsp.Hover | None:
+    hovered = hover(document.outline, document.offset(params.position), document.known)
+    return None if hovered is None else lsp.Hover(markdown(hovered[1]), document.range(hovered[0]))
+
+
+def _definition(document: Document, params: lsp.DefinitionParams) -> lsp.Location | None:
+    origin = definition(document.outline, document.offset(params.position), document.path, document.known)
+    if origin is None:
         return None
-    return lsp.Hover(markdown(found[1]), document.range(found[0]))
-
-
-def _definition(server: Server, params: lsp.DefinitionParams) -> lsp.Location | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
-        return None
-    found = definition(document.outline, document.offset(params.position), document.path, document.known)
-    if found is None:
-        return None
-    path, span = found
+    path, span = origin
     if path is None:
         return lsp.Location(document.uri, document.range(span))
     with open(path, encoding="utf-8", newline="") as file:
         return lsp.Location(uri_of(path), range_of(Text(file.read(), document.text.unit), span))
 
 
-def _prepare_rename(server: Server, params: lsp.PrepareRenameParams) -> lsp.Range | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
+def _prepare_rename(document: Document, params: lsp.PrepareRenameParams) -> lsp.Range | None:
+    name = document.outline.name_at(document.offset(params.position))
+    if name is None or document.outline.meant(name) is None:
         return None
-    found = document.outline
-    at = found.name_at(document.offset(params.position))
-    declared = at is not None and (isinstance(at, Declaration) or found.declaration(at.name, at.piece) is not None)
-    return document.range(at.span) if at is not None and declared else None
+    return document.range(name.span)
 
 
-def _rename(server: Server, params: lsp.RenameParams) -> lsp.WorkspaceEdit | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
-        return None
+def _rename(document: Document, params: lsp.RenameParams) -> lsp.WorkspaceEdit | None:
     try:
         spans = renamed(document.outline, document.offset(params.position), params.new_name)
     except Refused as refused:
@@ -118,15 +107,11 @@ def _rename(server: Server, params: lsp.RenameParams) -> lsp.WorkspaceEdit | Non
     return lsp.WorkspaceEdit({document.uri: [lsp.TextEdit(document.range(span), params.new_name) for span in spans]})
 
 
-def _format(server: Server, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit] | None:
-    document = server.documents.get(params.text_document.uri)
-    return None if document is None else _laid_out(document, 1, len(document.text.starts))
+def _format(document: Document, params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit] | None:
+    return _laid_out(document, 1, len(document.text.starts))
 
 
-def _format_range(server: Server, params: lsp.DocumentRangeFormattingParams) -> list[lsp.TextEdit] | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
-        return None
+def _format_range(document: Document, params: lsp.DocumentRangeFormattingParams) -> list[lsp.TextEdit] | None:
     end = params.range.end
     # a range that ends before the first character of a line does not hold that line
     last = end.line if end.character == 0 and end.line > params.range.start.line else end.line + 1
@@ -144,60 +129,60 @@ def _edits(document: Document, edits: Sequence[Edit]) -> list[lsp.TextEdit]:
     return [lsp.TextEdit(document.range(edit.span), edit.text) for edit in edits]
 
 
-def _fixes(server: Server, params: lsp.CodeActionParams) -> list[lsp.CodeAction] | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None or document.checked != document.text.text:
+def _fixes(document: Document, params: lsp.CodeActionParams) -> list[lsp.CodeAction] | None:
+    if document.checked != document.text.text:
         return None
     asked = document.span(params.range)
-    only = params.context.only
-    if only and not any(
-        lsp.CodeActionKind.QuickFix.value.startswith(str(getattr(kind, "value", kind))) for kind in only
-    ):
+    wanted = [str(getattr(kind, "value", kind)) for kind in params.context.only or ()]
+    if wanted and not any(lsp.CodeActionKind.QuickFix.value.startswith(kind) for kind in wanted):
         return []
     return [
-        lsp.CodeAction(
-            found.fix.title, kind=lsp.CodeActionKind.QuickFix, diagnostics=[diagnostic_of(document, found)],
-            is_preferred=found.fix.safe, edit=lsp.WorkspaceEdit({document.uri: _edits(document, found.fix.edits)}),
-        )
-        for found in document.found
-        if found.fix is not None and found.span is not None
-        and found.source is not None and found.source.text == document.checked
-        and found.span.start <= asked.end and asked.start <= found.span.end
-    ]  # fmt: skip
+        action
+        for finding in document.found
+        if finding.span is not None and finding.span.start <= asked.end and asked.start <= finding.span.end
+        if (action := _fix(document, finding)) is not None
+    ]
 
 
-def _symbols(server: Server, params: lsp.DocumentSymbolParams) -> Plain | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
+def _fix(document: Document, finding: Diagnostic) -> lsp.CodeAction | None:
+    """Return the fix of a finding about this document, if it has one."""
+    fix, source = finding.fix, finding.source
+    if fix is None or source is None or source.text != document.checked:
         return None
-
-    def place(offset: int) -> dict[str, int]:
-        line, column = document.text.place(offset)
-        return {"line": line, "character": column}
-
-    def shown(symbol: Symbol) -> dict[str, Any]:
-        range_ = {"start": place(symbol.span.start), "end": place(symbol.span.end)}
-        named = range_
-        if symbol.name_span != symbol.span:
-            named = {"start": place(symbol.name_span.start), "end": place(symbol.name_span.end)}
-        found: dict[str, Any] = {
-            "name": symbol.name, "kind": SYMBOL_KINDS[symbol.kind].value, "range": range_, "selectionRange": named,
-        }  # fmt: skip
-        if symbol.children:
-            found["children"] = [shown(child) for child in symbol.children]
-        return found
-
-    return Plain([shown(symbol) for symbol in symbols(document.outline)])
+    return lsp.CodeAction(
+        fix.title,
+        kind=lsp.CodeActionKind.QuickFix,
+        diagnostics=[diagnostic_of(document, finding)],
+        is_preferred=fix.safe,
+        edit=lsp.WorkspaceEdit({document.uri: _edits(document, fix.edits)}),
+    )
 
 
-def _tokens(server: Server, params: lsp.SemanticTokensParams) -> Plain | None:
-    document = server.documents.get(params.text_document.uri)
-    return None if document is None else _coloured(document, Span(0, len(document.text.text)))
+def _symbols(document: Document, params: lsp.DocumentSymbolParams) -> Plain | None:
+
+    return Plain([_symbol(document.text, symbol) for symbol in symbols(document.outline)])
 
 
-def _range_tokens(server: Server, params: lsp.SemanticTokensRangeParams) -> Plain | None:
-    document = server.documents.get(params.text_document.uri)
-    return None if document is None else _coloured(document, document.span(params.range))
+def _symbol(text: Text, symbol: Symbol) -> dict[str, Any]:
+    """Return a symbol and what is inside as the JSON of LSP."""
+
+    def range_of(span: Span) -> dict[str, dict[str, int]]:
+        places = {"start": text.place(span.start), "end": text.place(span.end)}
+        return {name: {"line": place.line, "character": place.column} for name, place in places.items()}
+
+    range_ = range_of(symbol.span)
+    named = range_ if symbol.name_span == symbol.span else range_of(symbol.name_span)
+    inside = {"children": [_symbol(text, child) for child in symbol.children]} if symbol.children else {}
+    kind = SYMBOL_KINDS[symbol.kind].value
+    return {"name": symbol.name, "kind": kind, "range": range_, "selectionRange": named, **inside}
+
+
+def _tokens(document: Document, params: lsp.SemanticTokensParams) -> Plain | None:
+    return _coloured(document, Span(0, len(document.text.text)))
+
+
+def _range_tokens(document: Document, params: lsp.SemanticTokensRangeParams) -> Plain | None:
+    return _coloured(document, document.span(params.range))
 
 
 def _coloured(document: Document, asked: Span) -> Plain:
@@ -230,10 +215,7 @@ def _coloured(document: Document, asked: Span) -> Plain:
     return Plain({"data": data})
 
 
-def _hints(server: Server, params: lsp.InlayHintParams) -> list[lsp.InlayHint] | None:
-    document = server.documents.get(params.text_document.uri)
-    if document is None:
-        return None
+def _hints(document: Document, params: lsp.InlayHintParams) -> list[lsp.InlayHint] | None:
     asked = document.span(params.range)
     return [
         lsp.InlayHint(lsp.Position(*document.text.place(offset)), label, padding_left=True)
@@ -242,7 +224,7 @@ def _hints(server: Server, params: lsp.InlayHintParams) -> list[lsp.InlayHint] |
     ]
 
 
-REQUESTS: list[tuple[str, Callable[[Server, Any], Any], Any]] = [
+REQUESTS: list[tuple[str, Callable[[Document, Any], Any], Any]] = [
     (lsp.TEXT_DOCUMENT_COMPLETION, _complete, lsp.CompletionOptions(trigger_characters=[".", "[", "(", "=", '"', "~"])),
     (lsp.TEXT_DOCUMENT_HOVER, _hover, None),
     (lsp.TEXT_DOCUMENT_DEFINITION, _definition, None),
@@ -255,4 +237,4 @@ REQUESTS: list[tuple[str, Callable[[Server, Any], Any], Any]] = [
     (lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL, _tokens, lsp.SemanticTokensLegend(LEGEND, MODIFIERS)),
     (lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_RANGE, _range_tokens, lsp.SemanticTokensLegend(LEGEND, MODIFIERS)),
     (lsp.TEXT_DOCUMENT_INLAY_HINT, _hints, None),
-]  # fmt: skip
+]

@@ -55,9 +55,11 @@ class Server(LanguageServer):
 
     def __init__(self) -> None:
         super().__init__(
-            "initdsl", metadata.version("initdsl"), protocol_cls=Protocol,
+            "initdsl",
+            metadata.version("initdsl"),
+            protocol_cls=Protocol,
             text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental,
-        )  # fmt: skip
+        )
         self.documents: dict[str, Document] = {}
         self.finder = Finder()
         self.resting: asyncio.TimerHandle | None = None
