@@ -32,13 +32,6 @@ def filled(rules: str, *shape: int, seed: int = 7, dtype: torch.dtype = torch.fl
     return net.w.detach()
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 # ---- what the values don't depend on
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import nn
 import initdsl
 from tests.support import models
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 RULES = Path(__file__).parents[2] / "examples" / "models"
 RECIPES = Path(initdsl.__file__).parent / "recipes"
 
@@ -21,15 +24,6 @@ RECIPES = Path(initdsl.__file__).parent / "recipes"
 def rules(name: str) -> Path:
     """A rule file for a model: a packaged recipe, or an example."""
     return RECIPES / name if (RECIPES / name).exists() else RULES / name
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """What is compared here is many tensors of middling size: threads wait for each other more than they help."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -14,17 +14,11 @@ from torch import nn
 
 import initdsl
 from initdsl import cli
-from tests.libraries.test_recipes import CASES, Case, encoder
-from tests.libraries.test_recipes import SOURCES as WRITTEN
 from tests.support import models
+from tests.support.recipes import CASES, Case, encoder
+from tests.support.recipes import SOURCES as WRITTEN
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def reproduced(build: Callable[[], nn.Module], rounding: float = 0.0, **options: Any) -> initdsl.Inferred:

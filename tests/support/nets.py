@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -151,3 +152,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> None:
 def names_of(error: initdsl.InitDSLError) -> list[str]:
     """The kebab-case names of an error's findings."""
     return [finding.name for finding in error.diagnostics]
+
+
+def deep(depth: int, width: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*[part for _ in range(depth) for part in (nn.Linear(width, width), activation())])
