@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -44,6 +44,7 @@ __all__ = [
     "calls_of",
     "constant",
     "distribution_of",
+    "drawn_calls",
     "is_function",
     "literal_number",
     "literals",
@@ -237,6 +238,16 @@ def bind(call: Call, placed: Placed) -> BoundCall | None:
         if error_of_told is None:
             return BoundCall(call, initializer, written, told)
         return BoundCall(call, initializer, written, {}, error_of_told)
+
+
+def drawn_calls(statements: Iterable[Placed]) -> Iterator[tuple[Placed, Assign, BoundCall]]:
+    """Yield the statements `S ~ call(...)` whose call names an initializer, each as the assignment it is, with the call."""
+    for placed in statements:
+        rule = placed.rule
+        if isinstance(rule, Assign) and rule.operator == "~" and isinstance(rule.value, Call):
+            call = bind(rule.value, placed)
+            if call is not None:
+                yield placed, rule, call
 
 
 def _completed(

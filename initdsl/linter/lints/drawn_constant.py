@@ -24,24 +24,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.fixes import replacement
-from initdsl.linter.values import bind, number_set
+from initdsl.linter.values import drawn_calls, number_set
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for placed in file.statements:
-        rule = placed.rule
-        if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
-            continue
-        call = bind(rule.value, placed)
-        is_constant = call is not None and call.initializer.elementwise and not call.initializer.draws
+    for placed, rule, call in drawn_calls(file.statements):
+        is_constant = call.initializer.elementwise and not call.initializer.draws
         if is_constant or number_set(placed) is not None:
             fix = replacement(rule.operator_span, "=", "write `=`", safe=True)
-            yield file.finding(
-                rule.operator_span, f"`{rule.value.function}` is a constant and draws nothing", "set it with `=`", fix
-            )
+            message = f"`{call.call.function}` is a constant and draws nothing"
+            yield file.finding(rule.operator_span, message, "set it with `=`", fix)

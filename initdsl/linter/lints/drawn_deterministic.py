@@ -24,21 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.fixes import replacement
-from initdsl.linter.values import bind
+from initdsl.linter.values import drawn_calls
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for placed in file.statements:
-        rule = placed.rule
-        if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
-            continue
-        call = bind(rule.value, placed)
-        if call is not None and not call.initializer.elementwise and not call.initializer.draws:
+    for _, rule, call in drawn_calls(file.statements):
+        if not call.initializer.elementwise and not call.initializer.draws:
             fix = replacement(rule.operator_span, "=", "write `=`", safe=True)
-            yield file.finding(rule.operator_span, f"`{rule.value.function}` draws nothing", "set it with `=`", fix)
+            yield file.finding(rule.operator_span, f"`{call.call.function}` draws nothing", "set it with `=`", fix)

@@ -26,22 +26,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers import Uniform
-from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.targets import MATRICES
-from initdsl.linter.values import bind, distribution_of
+from initdsl.linter.values import distribution_of, drawn_calls
 from initdsl.text.diagnostic import Diagnostic
 
 
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
-    for placed in file.statements:
-        rule = placed.rule
-        if not isinstance(rule, Assign) or rule.operator != "~" or not isinstance(rule.value, Call):
-            continue
-        call = bind(rule.value, placed)
-        uniform = None if call is None else distribution_of(call)
+    for placed, rule, call in drawn_calls(file.statements):
+        uniform = distribution_of(call)
         if not isinstance(uniform, Uniform) or uniform.low < 0 or uniform.low == uniform.high:
             continue
         if any(t.name == "weight" and (t.class_name in MATRICES or t.class_name == "*") for t in placed.targets or ()):
