@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from initdsl import streams
-from initdsl.initializers import Distribution, Uniform
+from initdsl.initializers import Distribution
 from initdsl.language.expressions.shapes import window
 from initdsl.planning.actions import Action, Expression
 from initdsl.planning.locality import draws
@@ -41,14 +41,11 @@ class Draws:
     def __init__(self, seed: int, name: str, first: int):
         self.seed, self.name, self.next = seed, name, first
 
-    def fill(self, tensor: torch.Tensor, what: Distribution) -> torch.Tensor:
-        """Fill a tensor from the next stream; returns it."""
-        streams.fill(tensor, what, streams.key(self.seed, self.name, self.next))
+    def fill(self, tensor: torch.Tensor, distribution: Distribution) -> torch.Tensor:
+        """Fill a tensor from the next stream, and return it."""
+        streams.fill(tensor, distribution, streams.key(self.seed, self.name, self.next))
         self.next += 1
         return tensor
-
-    def uniform(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self.fill(tensor, Uniform(0.0, 1.0))
 
 
 class Seeded:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
@@ -10,46 +12,52 @@ from .distributions import Bernoulli, Constant, Distribution, Normal, TruncatedN
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Generator", "StreamGenerator", "fill"]
+__all__ = ["Generator", "StreamGenerator", "fill", "fixed_order"]
 
 
 class StreamGenerator(Protocol):
-    """What an initializer draws from under a seed, in place of a `torch.Generator`."""
+    """What built-in initializers draw from under a seed: each fill takes a stream of its own."""
 
-    def fill(self, tensor: torch.Tensor, what: Distribution) -> torch.Tensor:
+    def fill(self, tensor: torch.Tensor, distribution: Distribution) -> torch.Tensor:
         """Fill a tensor from a stream that nothing has drawn from, and return it."""
-
-    def uniform(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Fill a tensor with uniform numbers from 0 to 1, and return it."""
 
 
 Generator: TypeAlias = "torch.Generator | StreamGenerator | None"
 
 
-def fill(tensor: torch.Tensor, what: Distribution, generator: Generator = None) -> None:
-    """Fill a tensor in place. `generator` is torch's global one by default, a torch generator, or a piece's streams."""
+def fill(tensor: torch.Tensor, distribution: Distribution, generator: Generator = None) -> torch.Tensor:
+    """Fill a tensor in place and return it; None draws from torch's global generator of the tensor's device."""
     import torch
 
     if generator is not None and not isinstance(generator, torch.Generator):
-        generator.fill(tensor, what)
-        return
-    if tensor.dtype.itemsize == 1 and not isinstance(what, Constant):  # torch draws no 8-bit floats
+        return generator.fill(tensor, distribution)
+    if tensor.dtype.itemsize == 1 and not isinstance(distribution, Constant):  # torch draws no 8-bit floats
         wide = torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
-        fill(wide, what, generator)
-        tensor.copy_(wide)
-        return
-    match what:
-        case Constant():
-            tensor.fill_(what.value)
-        case Normal():
-            tensor.normal_(what.mean, what.std, generator=generator)
-        case Uniform():
-            tensor.uniform_(what.low, what.high, generator=generator)
-        case Bernoulli():
-            tensor.bernoulli_(what.p, generator=generator)
-            if (what.low, what.high) != (0, 1):
-                tensor.mul_(what.high - what.low).add_(what.low)
-        case TruncatedNormal():
+        return tensor.copy_(fill(wide, distribution, generator))
+    match distribution:
+        case Constant(value):
+            return tensor.fill_(value)
+        case Normal(mean, std):
+            return tensor.normal_(mean, std, generator=generator)
+        case Uniform(low, high):
+            return tensor.uniform_(low, high, generator=generator)
+        case Bernoulli(p, low, high):
+            tensor.bernoulli_(p, generator=generator)
+            return tensor if (low, high) == (0, 1) else tensor.mul_(high - low).add_(low)
+        case TruncatedNormal(loc, scale, low, high):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                torch.nn.init.trunc_normal_(tensor, what.loc, what.scale, what.low, what.high, generator)
+                return torch.nn.init.trunc_normal_(tensor, loc, scale, low, high, generator)
+
+
+@contextmanager
+def fixed_order() -> Iterator[None]:
+    """Let sums, matrix products and decompositions in the block add in one order, whatever torch's number of threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,14 +1,4 @@
-"""The registry of initializers: what a rule file may call, and what can be said of a call before any tensor exists.
-
-An initializer is one decorated function. Its keyword parameters, their types and its docstring are all there is to
-write: the argument model, the completion, the hover text and the documentation come from them.
-
-Two shapes of function are understood, told apart by the name of the first parameter:
-
-* `def normal(shape, mean=0.0, std=1.0) -> Distribution`: element-wise; it only says which distribution.
-* `def orthogonal(tensor, gain=1.0, *, generator=None)`: fills the tensor it is given, in place (or returns a new one
-  of the same shape). It is a draw if it takes `generator`.
-"""
+"""The registry of initializers: what a rule file may call by name, put there by two decorators."""
 
 from __future__ import annotations
 
@@ -32,25 +22,22 @@ ENTRY_POINT_GROUP = "initdsl.initializers"
 
 
 class Registry(Mapping[str, Initializer]):
-    """Initializers by name (aliases included). Immutable through its mapping face; `add` extends it."""
+    """Initializers by name, aliases included: `registry["glorot_normal"].name == "xavier_normal"`."""
 
-    def __init__(self, initializers: typing.Iterable[Initializer] = ()) -> None:
-        self._by_name: dict[str, Initializer] = {}
-        for item in initializers:
-            self.add(item)
+    def __init__(self, by_name: Mapping[str, Initializer] | None = None) -> None:
+        self._by_name = dict(by_name or {})
 
     def add(self, item: Initializer) -> None:
-        """Register; a name of a built-in initializer is refused, one's own may be replaced."""
+        """Register an initializer under its names; one of the same name is replaced, but no built-in one (ValueError)."""
         for name in (item.name, *item.aliases):
-            there = self._by_name.get(name)
-            if there is not None and there.builtin and not item.builtin:
+            namesake = self._by_name.get(name)
+            if namesake is not None and namesake.builtin and not item.builtin:
                 raise ValueError(f"`{name}` is a built-in initializer; give yours another name")
             self._by_name[name] = item
 
     def extended(self, functions: Mapping[str, Callable[..., Any]]) -> Registry:
-        """A copy with further functions, each under its key."""
-        copy = Registry()
-        copy._by_name = dict(self._by_name)
+        """Return a copy with further functions, each under its key."""
+        copy = Registry(self)
         for name, function in functions.items():
             copy.add(named(function, name))
         return copy
@@ -72,7 +59,7 @@ _entry_points_read = False
 
 
 def default_registry() -> Registry:
-    """The process's registry: built-ins, decorated functions, and those of the entry-point group."""
+    """Return the registry of the process: built-ins, decorated functions, and those of the entry-point group."""
     global _entry_points_read
     if not _entry_points_read:
         _entry_points_read = True
@@ -107,10 +94,15 @@ def initializer(
 
     The function takes the tensor first and fills it in place (or returns a new one of the same shape); its other
     parameters are the call's arguments, validated by their annotations. With a `generator` parameter it is a draw,
-    and receives a seeded `torch.Generator` under `seed=`, else `None`.
+    and receives a seeded `torch.Generator` of the tensor's device under `seed=`, else `None`.
+
+    The tensor is the parameter, or the piece of it that the rule selects: of any floating dtype, any strides, square,
+    with one row or without elements. Under `seed=` it is contiguous, and float32 where the parameter is of a half type.
+    Tensors that the function makes go to `tensor.device`; a fake tensor has no values to look at.
 
     `min_ndim` and `max_ndim` bound the rank; `check(shape, **arguments)` may raise `ValueError` to refuse a call
-    while the plan is made (`shape` is `None` while only the arguments are known).
+    while the plan is made (`shape` is `None` while only the arguments are known). A plan that holds the call pickles
+    if the function stands at the top of a module.
 
     Raises ValueError for the name of a built-in initializer, TypeError for a signature that can't be called.
 
@@ -135,7 +127,7 @@ def builtin(
     check: Callable[..., None] | None = None,
     adjust: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
-    """Register one of the package's own initializers."""
+    """Register one of the package's own initializers; the contract is in the package's docstring."""
 
     def register(f: F) -> F:
         own = replace(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from .arguments import ArgumentError, Count, Finite, NonNegative, Positive
-from .distributions import Normal
+from .distributions import Normal, Uniform
 from .elementwise import Kind, variance_scaling
 from .fans import Mode
-from .filling import fill
+from .filling import fill, fixed_order
 from .registry import builtin
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ def eye(tensor: torch.Tensor) -> None:
 
     2 dimensions. With noise it is a draw: `~ eye() + normal(0, 0.01)`. Source: `torch.nn.init.eye_`.
     """
-    from torch.nn import init
-
-    init.eye_(tensor)
+    tensor.zero_()
+    tensor.diagonal().fill_(1)
 
 
 @builtin(min_ndim=3, max_ndim=5, check=_divisible)
@@ -58,31 +57,25 @@ def orthogonal(tensor: torch.Tensor, gain: Finite = 1.0, *, generator: Generator
     from torch.nn import init
 
     if generator is not None and not isinstance(generator, torch.Generator):
-        _orthogonal_from(generator, tensor, gain)
-    elif tensor.dtype in (torch.float16, torch.bfloat16):
-        work = torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
+        _orthogonal_of_stream(tensor, gain, generator)
+    elif tensor.dtype in (torch.float16, torch.bfloat16) or not tensor.is_contiguous():
+        dtype = torch.float32 if tensor.dtype.itemsize == 2 else tensor.dtype
+        work = torch.empty(tensor.shape, dtype=dtype, device=tensor.device)
         tensor.copy_(init.orthogonal_(work, gain, generator))
-    elif tensor.is_contiguous():
-        init.orthogonal_(tensor, gain, generator)
     else:
-        work = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-        tensor.copy_(init.orthogonal_(work, gain, generator))
+        init.orthogonal_(tensor, gain, generator)
 
 
-def _orthogonal_from(draws: StreamGenerator, tensor: torch.Tensor, gain: float) -> None:
-    """torch's algebra on normal numbers from a stream, in float64 and one thread: with more the last bits vary."""
+def _orthogonal_of_stream(tensor: torch.Tensor, gain: float, generator: StreamGenerator) -> None:
+    """Do what torch does in float64, and in one order: the number of threads would show in the last bits."""
     import torch
 
     rows = tensor.shape[0]
     drawn = torch.empty(rows, tensor.numel() // rows if rows else 0, dtype=tensor.dtype, device=tensor.device)
-    matrix = draws.fill(drawn, Normal(0.0, 1.0)).double()
+    matrix = fill(drawn, Normal(0.0, 1.0), generator).double()
     wide = matrix.shape[0] < matrix.shape[1]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with fixed_order():
         q, r = torch.linalg.qr(matrix.t() if wide else matrix)
-    finally:
-        torch.set_num_threads(threads)
     q *= r.diagonal().sign()
     q *= gain
     tensor.copy_((q.t() if wide else q).reshape(tensor.shape))
@@ -98,8 +91,8 @@ def sparse(
 ) -> None:
     """Normal(0, std), with the fraction `sparsity` of each column set to zero.
 
-    2 dimensions. Source: Martens 2010; `torch.nn.init.sparse_`, whose choice of rows this follows, and which draws it
-    from the global generator even when given another one: this one does not.
+    2 dimensions. Source: Martens 2010; `torch.nn.init.sparse_`, which this is where there is no seed. Under one the
+    rows are chosen from the seed too, by the order of uniform numbers.
     """
     import torch
     from torch.nn import init
@@ -107,16 +100,9 @@ def sparse(
     if generator is None:
         init.sparse_(tensor, sparsity, std)
         return
-    rows, columns = tensor.shape
-    zeroed = math.ceil(sparsity * rows)
-    if not isinstance(generator, torch.Generator):
-        generator.fill(tensor, Normal(0.0, std))
-        order = generator.uniform(torch.empty_like(tensor)).argsort(dim=0, stable=True)
-        tensor.scatter_(0, order[:zeroed], 0.0)
-        return
-    tensor.normal_(0, std, generator=generator)
-    for column in range(columns):
-        tensor[torch.randperm(rows, generator=generator, device=generator.device)[:zeroed], column] = 0
+    fill(tensor, Normal(0.0, std), generator)
+    order = fill(torch.empty_like(tensor), Uniform(0.0, 1.0), generator).argsort(dim=0, stable=True)
+    tensor.scatter_(0, order[: math.ceil(sparsity * tensor.shape[0])], 0.0)
 
 
 def _widening(shape: tuple[int, ...] | None, gain: float) -> None:

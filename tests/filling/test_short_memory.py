@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import initdsl
 from initdsl.initializers import Normal
-from initdsl.streams import keys
+from initdsl.streams import keys, team
 from initdsl.streams import tensors as streams
 from initdsl.text.failures import out_of_memory
 from tests.filling.test_atomicity import RULES, Net
@@ -155,7 +155,7 @@ def test_threads_that_can_not_start(last: int, dtype: torch.dtype, monkeypatch: 
         start(self)
 
     try:
-        with threads.team():
+        with team():
             monkeypatch.setattr(threading.Thread, "start", refuse)
             streams.fill(short, Normal(0.0, 1.0), keys.key(1, "a"))
             kept = short.clone()

@@ -18,7 +18,9 @@ from scipy import stats
 from torch import nn
 
 import initdsl
+from initdsl import streams
 from initdsl.initializers import Arguments, bind, default_registry
+from initdsl.initializers.filling import fixed_order
 from tests.support.calls import CALLS
 from tests.support.nets import Tensors
 
@@ -521,3 +523,72 @@ def test_without_docstrings() -> None:
     code = "import initdsl, initdsl.initializers as i; print(i.default_registry()['normal'].signature)"
     shown = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "normal(mean=0, std=1)\n"
+
+
+# ---------------------------------------------------------------------- shapes, layouts and generators of whole tensors
+
+WHOLE = {
+    "eye": ({}, [(3, 3), (1, 4), (4, 1), (0, 3), (3, 0)]),
+    "dirac": ({}, [(3, 3, 3), (2, 4, 1), (4, 2, 2, 2), (2, 0, 3)]),
+    "orthogonal": ({"gain": 1.5}, [(4, 4), (3, 5), (5, 3), (1, 6), (6, 1), (2, 2, 2), (0, 3), (3, 0), (2, 0, 3)]),
+    "sparse": ({"sparsity": 0.3}, [(5, 5), (1, 4), (7, 1), (0, 3), (3, 0)]),
+    "delta_orthogonal": ({}, [(4, 4, 3), (5, 3, 3, 3), (2, 1, 2)]),
+    "icnr": ({"upscale_factor": 2}, [(4, 4, 3, 3), (8, 3, 1, 1), (2, 2, 2)]),
+    "sinusoidal": ({}, [(6, 6), (1, 4), (5, 3), (2, 4, 4)]),
+    "lsuv": ({}, [(4, 4), (3, 5)]),
+    "activation_norm": ({}, [(4, 4), (3, 5), (4,)]),
+}
+
+
+class Once:
+    """A generator of streams: that each fill takes one of its own."""
+
+    def __init__(self) -> None:
+        self.draw = 0
+
+    def fill(self, tensor: torch.Tensor, distribution: Any) -> torch.Tensor:
+        streams.fill(tensor, distribution, streams.key(5, "w", self.draw))
+        self.draw += 1
+        return tensor
+
+
+def laid_out(shape: tuple[int, ...], layout: str, dtype: torch.dtype) -> torch.Tensor:
+    if layout == "reversed":
+        return torch.full(shape[::-1], math.nan, dtype=dtype).permute(*reversed(range(len(shape))))
+    if layout == "strided":
+        return torch.full((*shape[:-1], 2 * shape[-1]), math.nan, dtype=dtype)[..., ::2]
+    return torch.full(shape, math.nan, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", [name for name, item in BUILTIN.items() if not item.elementwise])
+@pytest.mark.parametrize("source", ["torch", "generator", "streams"])
+def test_whole_tensors_of_every_shape_and_layout(name: str, source: str) -> None:
+    """The values depend on neither the memory they are written to nor torch's default device, and are all written."""
+    item, (given, shapes) = BUILTIN[name], WHOLE[name]
+    arguments = bind(item, given)
+
+    def values(shape: tuple[int, ...], layout: str, dtype: torch.dtype) -> torch.Tensor:
+        tensor = laid_out(shape, layout, dtype)
+        torch.manual_seed(1)
+        drawn_from = {"torch": None, "generator": torch.Generator().manual_seed(2), "streams": Once()}[source]
+        with torch.device("meta"):
+            item.function(tensor, **arguments, **({"generator": drawn_from} if item.takes_generator else {}))
+        return tensor
+
+    for shape in shapes:
+        item.check_shape(shape, arguments)
+        for dtype in (torch.float32, torch.float64):
+            expected = values(shape, "plain", dtype)
+            assert bool(expected.isfinite().all()), (shape, dtype)
+            for layout in ("reversed", "strided"):
+                if source == "streams" or not item.draws:
+                    assert torch.equal(values(shape, layout, dtype), expected), (shape, dtype, layout)
+                else:  # torch's own draws follow the memory
+                    assert bool(values(shape, layout, dtype).isfinite().all()), (shape, dtype, layout)
+
+
+def test_a_fixed_order_ends_with_its_block() -> None:
+    before = torch.get_num_threads()
+    with fixed_order():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
