@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -40,8 +39,7 @@ class Piece(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One fill: what is drawn, from which stream, and by what means."""
 
     key: StreamKey
@@ -72,7 +70,7 @@ def fill_in_chunks(tensor: Tensor, recipe: Recipe, key: StreamKey, steps: tuple[
             thread_state.reserve = None
             if job.chunk <= LEAST_CHUNK:
                 raise
-        job = replace(job, chunk=max(LEAST_CHUNK, job.chunk >> 4), threads=1, alone=True)
+        job = job._replace(chunk=max(LEAST_CHUNK, job.chunk >> 4), threads=1, alone=True)
 
 
 def _job(tensor: Tensor, recipe: Recipe, key: StreamKey) -> Job:
@@ -90,6 +88,8 @@ def _job(tensor: Tensor, recipe: Recipe, key: StreamKey) -> Job:
 
 def _ordered(tensor: Tensor, steps: tuple[int, ...], offset: int) -> Piece:
     """Return the whole tensor, its dimensions from the largest step to the smallest, joined where they count on."""
+    if tensor.ndim == 1:
+        return Piece(tensor, steps, offset)
     dims = sorted(
         ((step, n, stride) for step, n, stride in zip(steps, tensor.shape, tensor.stride(), strict=True) if n > 1),
         key=lambda dim: -dim[0],
@@ -106,9 +106,11 @@ def _ordered(tensor: Tensor, steps: tuple[int, ...], offset: int) -> Piece:
 
 def _fill(whole: Piece, job: Job) -> None:
     view = whole.view
-    if job.kernel is not None and view.is_contiguous() and view.dtype == torch.float32 and _positions(whole).in_rows:
-        _write(whole, job, Buffers(job.key, view.device))  # the kernel itself shares the work
-        return
+    if job.kernel is not None and view.is_contiguous() and view.dtype == torch.float32:
+        positions = _positions(whole)
+        if positions.in_rows:  # the kernel itself shares the work
+            write_compiled(job.kernel, view, positions, job.recipe, job.key, alone=job.alone)
+            return
     pieces = _cut(whole, job.chunk)
     if job.threads == 1:
         buffers = Buffers(job.key, view.device)

@@ -29,7 +29,7 @@ def write_compiled(
     Rows, or parts of the only one, are shared by torch's number of threads, unless this thread is to stay `alone`.
     """
     step = positions.steps[0] if len(positions.steps) == 2 else 1
-    array = out.view(positions.lengths).numpy()
+    array = out.numpy().reshape(positions.lengths)
     write_rows = _of_recipe(kernel, recipe, out.device)
 
     def part(first: int, end: int) -> None:

@@ -27,6 +27,8 @@ class Positions(NamedTuple):
     @classmethod
     def merged(cls, lengths: tuple[int, ...], steps: tuple[int, ...], offset: int) -> Positions:
         """Return these places with as few dimensions as may be: those that together count on are joined."""
+        if len(lengths) == 1:
+            return cls(tuple(lengths), steps, offset)
         joined: list[tuple[int, int]] = []
         for n, step in zip(lengths, steps, strict=True):
             if n == 1:
