@@ -13,6 +13,7 @@ import torch
 from initdsl.text.failures import ending
 from initdsl.text.files import Stamp, reading, stamp
 
+from .safetensors import CODES
 from .store import CHUNK, Described, Piece, Store, boxes
 
 __all__ = ["Safetensors"]
@@ -25,12 +26,7 @@ LONGEST_HEADER = 100 << 20
 HEADER = "Error while deserializing header: "
 
 
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "U16": torch.uint16, "U32": torch.uint32,
-    "U64": torch.uint64, "C64": torch.complex64,
-}  # fmt: skip
+DTYPES = {code: dtype for dtype, code in CODES.items()}
 
 
 class Safetensors(Store):

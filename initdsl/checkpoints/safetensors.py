@@ -15,11 +15,11 @@ from initdsl.text.files import write_bytes, writing
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Place", "alone", "distinct", "header", "save", "write_tensor"]
+__all__ = ["CODES", "Place", "alone", "distinct", "header", "save", "write_tensor"]
 
 
-# https://huggingface.co/docs/safetensors/index#format
-DTYPES = {
+# the format's name of each dtype: https://huggingface.co/docs/safetensors/index#format
+CODES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint64: "U64", torch.uint32: "U32",
     torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL", torch.complex64: "C64",
@@ -56,10 +56,10 @@ def header(
     ordered = sorted(tensors, key=lambda tensor: -tensor[1].itemsize)
     offsets = []
     for name, dtype, shape in ordered:
-        if dtype not in DTYPES:
+        if dtype not in CODES:
             raise ValueError(f"safetensors has no {str(dtype).removeprefix('torch.')} for `{name}`")
         size = dtype.itemsize * torch.Size(shape).numel()
-        described[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
+        described[name] = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
         offsets.append(offset)
         offset += size
     text = json.dumps(described, separators=(",", ":")).encode()

@@ -103,7 +103,6 @@ def skeleton(network: Network) -> Live:
     for info in network.tensors:
         empty = torch.empty(info.shape, dtype=getattr(torch, info.dtype), device="meta")
         live.tensors.append(nn.Parameter(empty, False) if info.kind == "parameter" else empty)
-        info.device = "meta"
         if info.kind == "parametrized":
             live.tensors[-1] = None
     for module, made in zip(network.modules, live.modules, strict=True):

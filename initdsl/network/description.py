@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -192,8 +192,14 @@ class Network:
         return self._paths(index, most)
 
     def _paths(self, index: int, most: int) -> list[str]:
-        module = self.modules[index]
-        if all(len(self.modules[i].parents) <= 1 for i in self.ancestors(index)):
+        module = above = self.modules[index]
+        for _ in self.modules:  # so many steps at most: in a manifest modules may hold each other
+            if not above.index or not above.parents:
+                return [module.name]  # one way leads here from the root
+            if len(above.parents) > 1:
+                break
+            above = self.modules[above.parents[0][0]]
+        else:
             return [module.name]
         paths: list[str] = []
         stack: list[tuple[int, str, frozenset[int]]] = [(index, "", frozenset())]
@@ -224,6 +230,10 @@ class Network:
         """The tensor as a rule file writes it: `net[0].weight`."""
         owner, local = tensor.owners[0]
         return child_label(self.modules[owner], local)
+
+    def on_device(self, device: str) -> Network:
+        """Return the same network with its tensors on another type of device; this one stays as it is."""
+        return Network(self.modules, [replace(tensor, device=device) for tensor in self.tensors])
 
     def fingerprint(self) -> str:
         """A hash of names, classes, shapes, dtypes and ties."""

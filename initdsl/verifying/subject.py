@@ -163,7 +163,7 @@ def network_of(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Netw
     if isinstance(model, nn.Module):
         network, live = describe(stand_in(unwrap(model), {}))
     elif isinstance(model, Network):
-        network, live = model, skeleton(model)
+        network, live = model.on_device("meta"), skeleton(model)
     elif model is None:
         _refuse_classes(rules)
         _align(store, None)

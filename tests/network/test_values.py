@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
@@ -41,3 +43,25 @@ def test_matches_and_blocks_are_values(copied: Callable[[Any], Any]) -> None:
         assert matches
         assert matches == selected(other, selector, frames[1]) == copied(matches), selector
     assert {match.frame for match in matches} == set(frames[0].matches)
+
+
+def test_verifying_leaves_the_description_it_is_given_as_it_was(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 8))
+    network, _ = initdsl.describe(net)
+    tensors = copy.deepcopy(network.tensors)
+    rules = "Linear.weight ~ normal(0, 0.01); Linear.bias = 0"
+    initdsl.apply(net, rules, seed=0)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    assert initdsl.verify(tmp_path / "net.safetensors", rules, seed=0, model=network)
+    assert network.tensors == tensors
+    assert {tensor.device for tensor in network.tensors} == {"cpu"}
+
+
+def test_modules_of_a_manifest_that_hold_each_other_have_names() -> None:
+    manifest = initdsl.describe(nn.Sequential(nn.Sequential(nn.ReLU()), nn.Linear(2, 2)))[0].to_manifest()
+    ring = manifest["modules"][1], manifest["modules"][2]
+    manifest["modules"][0]["children"] = {"1": 3}
+    ring[1]["children"] = {"round": 1}  # each in the other, neither in the root
+    network = initdsl.Network.from_manifest(manifest)
+    assert network.module_names(1) == ["0"]
+    assert network.module_names(3) == ["1"]

@@ -6,8 +6,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +14,8 @@ import torch
 from initdsl import streams
 from initdsl.checkpoints.safetensors import Place, write_tensor
 from initdsl.checkpoints.shards import INDEX, Shard, index, unfinished
+from initdsl.checkpoints.store import boxes
 from initdsl.filling.run import StepFailed
-from initdsl.language.expressions.shapes import row_major
 from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import ApplyError
 from initdsl.text.failures import reason
@@ -37,22 +36,6 @@ class Box(NamedTuple):
 
     extents: tuple[range, ...]
     start: int
-
-
-def boxes(shape: tuple[int, ...], most: int) -> Iterator[Box]:
-    """A tensor of this shape in boxes of at most `most` elements, in row-major order."""
-    strides = row_major(shape)
-    cut = next((d for d, stride in enumerate(strides) if stride <= most), None)
-    if cut is None:  # a scalar
-        yield Box((), 0)
-        return
-    rows = max(1, most // strides[cut])
-    for outer in product(*map(range, shape[:cut])):
-        start = sum(i * s for i, s in zip(outer, strides, strict=False))
-        fixed = tuple(range(i, i + 1) for i in outer)
-        for row in range(0, shape[cut], rows):
-            extent = range(row, min(row + rows, shape[cut]))
-            yield Box((*fixed, extent, *map(range, shape[cut + 1 :])), start + row * strides[cut])
 
 
 # ---- writing
@@ -120,7 +103,7 @@ def _fill_file(descriptor: int, file: Shard, source: Origin, progress: _Progress
         elif place.nbytes:
             in_parts.append((place, entry, grid))
     source.release()
-    jobs = (Job(*part, box) for part in in_parts for box in boxes(part[2], CHUNK))
+    jobs = (Job(*part, Box(*box)) for part in in_parts for box in boxes(part[2], CHUNK))
 
     def worker() -> Callable[[Job], None]:
         room: dict[torch.dtype, torch.Tensor] = {}
