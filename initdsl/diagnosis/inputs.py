@@ -13,33 +13,29 @@ from torch import nn
 
 from initdsl.network.wrappers import unwrap
 from initdsl.text.diagnostic import DiagnoseError, Diagnostic
+from initdsl.text.wording import listed
 
 __all__ = ["Inputs", "candidates", "of_sample", "of_shape"]
 
 
-# samples, samples of one number a feature, positions of a sequence, and the sides of an image that are tried
-BATCH = 8
+# samples, samples of one number a feature, and positions of a sequence
+BATCH, ROWS, LENGTH = 8, 64, 16
 
 
-ROWS = 64
-
-
-LENGTH = 16
-
-
+# sides of an image that are tried
 SIDES = (64, 32, 28, 224, 96, 299)
 
 
 # arguments of different kinds, and how many ways to give them are tried
-MOST_ARGUMENTS = 3
+MOST_ARGUMENTS, MOST_MIXED = 3, 100
 
 
-MOST_MIXED = 100
-
-
-@dataclass
+@dataclass(frozen=True)
 class Inputs:
-    """The arguments of one call of a network; `given` if they, or their shape, were said."""
+    """The arguments of one call of a network: `Inputs((torch.randn(8, 64),))`.
+
+    `given` if they, or their shape, were given by the user, `random` if their values were drawn.
+    """
 
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -47,36 +43,34 @@ class Inputs:
     random: bool = True
 
     def __str__(self) -> str:
-        parts = [_shown(a) for a in self.args] + [f"{k}={_shown(v)}" for k, v in self.kwargs.items()]
+        parts = [_described(a) for a in self.args] + [f"{k}={_described(v)}" for k, v in self.kwargs.items()]
         if not parts:
             return "no input"
         return f"{'random ' * self.random}{', '.join(parts)}"
 
 
-def _shown(value: Any) -> str:
+def _described(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     return type(value).__name__
 
 
 def of_sample(net: nn.Module, sample: Any) -> Inputs:
-    """A sample as arguments: a tensor is the first, a tuple or list the first ones, a mapping goes by name.
+    """Return a sample as arguments: a tensor is the first, a tuple or list the first ones, a mapping goes by name.
 
     A mapping of one tensor whose name the network doesn't know is the first argument.
     """
     if isinstance(sample, Mapping):
-        known = _parameters(net)
-        if len(sample) == 1 and not known.any and next(iter(sample)) not in known.names:
+        signature = _parameters(net)
+        if len(sample) == 1 and not signature.any and next(iter(sample)) not in signature.names:
             return Inputs(tuple(sample.values()), given=True, random=False)
-        unknown = [name for name in sample if name not in known.names] if not known.any else []
+        unknown = [name for name in sample if name not in signature.names] if not signature.any else []
         if unknown:
-            from initdsl.text.wording import listed
-
             raise DiagnoseError(
                 Diagnostic(
                     "unknown-input",
                     f"the network takes no {listed(unknown)}",
-                    hint=f"it takes {listed(list(known.names))}" if known.names else None,
+                    hint=f"it takes {listed(list(signature.names))}" if signature.names else None,
                 )
             )
         return Inputs((), dict(sample), given=True, random=False)
@@ -86,7 +80,7 @@ def of_sample(net: nn.Module, sample: Any) -> Inputs:
 
 
 def of_shape(net: nn.Module, shape: Sequence[int]) -> Iterator[Inputs]:
-    """Random input of a shape, the likely kind first: standard normal numbers, or indices where an embedding comes first."""
+    """Yield random input of a shape, the likely kind first: standard normal numbers, or indices where an embedding comes first."""
     shape = tuple(shape)
     inner = unwrap(net)
     name = getattr(inner, "main_input_name", None)
@@ -110,7 +104,7 @@ def of_shape(net: nn.Module, shape: Sequence[int]) -> Iterator[Inputs]:
 
 
 def _integers_first(net: nn.Module) -> bool:
-    """Whether the first layer with a weight, or the declared main input, is of indices."""
+    """Return whether the first layer with a weight, or the declared main input, is of indices."""
     if str(getattr(net, "main_input_name", "")).endswith("ids"):
         return True
     first = next(
@@ -125,7 +119,7 @@ def _integers_first(net: nn.Module) -> bool:
 
 
 def candidates(net: nn.Module) -> Iterator[Inputs]:
-    """Random inputs that may fit, the likeliest first."""
+    """Yield random inputs that may fit, the likeliest first."""
     inner = unwrap(net)
     yield from _of_transformers(inner)
     signature = _parameters(inner)
@@ -139,9 +133,9 @@ def candidates(net: nn.Module) -> Iterator[Inputs]:
     count = len(required) + len(by_name)
     if 1 < count <= MOST_ARGUMENTS:
         some = [tensor[:BATCH] for tensor in tensors if tensor.shape[0] >= BATCH]
-        mixed = (found for found in product(some, repeat=count) if len({id(t) for t in found}) > 1)
-        for found in islice(mixed, MOST_MIXED):
-            given = [_for(name, tensor) for name, tensor in zip((*required, *by_name), found, strict=True)]
+        mixed = (choice for choice in product(some, repeat=count) if len({id(t) for t in choice}) > 1)
+        for choice in islice(mixed, MOST_MIXED):
+            given = [_for(name, tensor) for name, tensor in zip((*required, *by_name), choice, strict=True)]
             yield Inputs(tuple(given[: len(required)]), dict(zip(by_name, given[len(required) :], strict=True)))
     if not count and not signature.names:
         yield Inputs()
@@ -151,18 +145,20 @@ TIMES = ("t", "time", "times", "timestep", "timesteps", "step", "steps", "sigma"
 
 
 def _for(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """What an argument of this name gets beside the main one; a diffusion network's time is one number a sample."""
+    """Return what an argument of this name gets beside the main one; a diffusion network's time is a number a sample."""
     if name in TIMES:
         return torch.randint(0, 100, (tensor.shape[0],), device=tensor.device)
     return tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Signature:
+    """What `forward` takes: all names, those it needs, those it needs by name alone, and whether `any` name will do."""
+
     names: list[str]
     required: list[str]
-    by_name: list[str]  # required, and by name alone
-    any: bool  # takes whatever names
+    by_name: list[str]
+    any: bool
 
 
 def _parameters(net: nn.Module) -> _Signature:
@@ -190,11 +186,11 @@ def _indices(net: nn.Module, words: int, shape: Sequence[int]) -> torch.Tensor:
 
 
 def _vocabulary(net: nn.Module) -> int | None:
-    """How many indices the network's first embedding knows; None if it has none."""
+    """Return how many indices the network's first embedding takes; None if it has none."""
     config = getattr(net, "config", None)
-    found = _setting(config, "vocab_size")
-    if isinstance(found, int) and found > 0:
-        return found
+    size = _setting(config, "vocab_size")
+    if isinstance(size, int) and size > 0:
+        return size
     first = next((m for m in net.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)), None)
     return first.num_embeddings if first is not None else None
 
@@ -203,35 +199,37 @@ def _vocabulary(net: nn.Module) -> int | None:
 
 
 def _setting(config: Any, *names: str) -> Any:
-    """The first of some settings that a configuration, or one inside it, has."""
+    """Return the first of some settings that a configuration, or one inside it, has."""
     if config is None:
         return None
     text = getattr(config, "get_text_config", None)
     inside = [getattr(config, part, None) for part in ("vision_config", "audio_config", "text_config", "encoder")]
     for place in (config, *inside, text() if callable(text) else None):
         for name in names:
-            found = getattr(place, name, None)
-            if found is not None:
-                return found
+            value = getattr(place, name, None)
+            if value is not None:
+                return value
     return None
 
 
 def _of_transformers(net: nn.Module) -> Iterator[Inputs]:
+    """Yield the main input of a model of transformers alone, then all whose names say what they are."""
     config, main = getattr(net, "config", None), getattr(net, "main_input_name", None)
     if config is None or not isinstance(main, str):
         return
     names = _parameters(net).names
-    known = {name: made for name in names if (made := _named(net, config, name)) is not None}
-    if main in known:
-        some = {main: known[main]}
-        if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in known:
-            some["decoder_input_ids"] = known["decoder_input_ids"]
+    tensors = {name: tensor for name in names if (tensor := _named(net, config, name)) is not None}
+    if main in tensors:
+        some = {main: tensors[main]}
+        if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in tensors:
+            some["decoder_input_ids"] = tensors["decoder_input_ids"]
         yield Inputs((), some)
-    if known:
-        yield Inputs((), known)
+    if tensors:
+        yield Inputs((), tensors)
 
 
 def _named(net: nn.Module, config: Any, name: str) -> torch.Tensor | None:
+    """Return random input for an argument of transformers' models, by its name."""
     positions = _setting(config, "max_position_embeddings", "n_positions") or LENGTH
     length = min(LENGTH, positions) if isinstance(positions, int) and positions > 0 else LENGTH
     match name:
@@ -254,7 +252,7 @@ def _named(net: nn.Module, config: Any, name: str) -> torch.Tensor | None:
 
 
 def _tensors(net: nn.Module) -> Iterator[torch.Tensor]:
-    """Tensors that the first layers of the network would take, by the order of registration."""
+    """Yield tensors that the first layers of the network would take, by the order of registration."""
     channels, size = _image(net)
     if size is not None:
         yield _noise(net, (BATCH, channels, *size))
@@ -269,7 +267,7 @@ def _tensors(net: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _image(net: nn.Module) -> tuple[int, tuple[int, ...] | None]:
-    """The image a vision network says it takes, as torchvision's and timm's do."""
+    """Return channels and sides of the image a vision network says it takes, as torchvision's and timm's do."""
     patches = getattr(net, "patch_embed", None)
     for holder, name in ((patches, "img_size"), (net, "image_size"), (net, "img_size"), (patches, "image_size")):
         side = getattr(holder, name, None)
@@ -285,32 +283,32 @@ def _image(net: nn.Module) -> tuple[int, tuple[int, ...] | None]:
 
 
 def _taken(net: nn.Module, module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """What one layer takes, and a name for that kind of input."""
-    found: list[tuple[str, tuple[int, ...]]] = []
+    """Return what one layer takes, and a name for that kind of input."""
+    shapes: list[tuple[str, tuple[int, ...]]] = []
     match module:
         case nn.Embedding() | nn.EmbeddingBag():
             return [(f"indices{module.num_embeddings}", _indices(net, module.num_embeddings, (BATCH, LENGTH)))]
         case nn.Conv1d():
-            found = [("conv1d", (BATCH, module.in_channels, 64)), ("conv1d-long", (BATCH, module.in_channels, 1024))]
+            shapes = [("conv1d", (BATCH, module.in_channels, 64)), ("conv1d-long", (BATCH, module.in_channels, 1024))]
         case nn.Conv2d():
-            found = [(f"image{side}", (BATCH, module.in_channels, side, side)) for side in SIDES]
+            shapes = [(f"image{side}", (BATCH, module.in_channels, side, side)) for side in SIDES]
         case nn.Conv3d():
-            found = [
+            shapes = [
                 ("volume", (BATCH, module.in_channels, 16, 32, 32)),
                 ("volume112", (2, module.in_channels, 16, 112, 112)),
             ]
         case nn.RNNBase():
             first = module.batch_first
-            found = [("sequence", (BATCH, LENGTH, module.input_size) if first else (LENGTH, BATCH, module.input_size))]
+            shapes = [("sequence", (BATCH, LENGTH, module.input_size) if first else (LENGTH, BATCH, module.input_size))]
         case nn.Linear() | nn.Bilinear():
             width = module.in_features if isinstance(module, nn.Linear) else module.in1_features
-            found = [(f"rows{width}", (ROWS, width)), (f"sequence{width}", (BATCH, LENGTH, width))]
+            shapes = [(f"rows{width}", (ROWS, width)), (f"sequence{width}", (BATCH, LENGTH, width))]
         case nn.LayerNorm():
-            found = [(f"sequence{module.normalized_shape}", (BATCH, LENGTH, *module.normalized_shape))]
+            shapes = [(f"sequence{module.normalized_shape}", (BATCH, LENGTH, *module.normalized_shape))]
         case nn.MultiheadAttention():
-            found = [("sequence", (BATCH, LENGTH, module.embed_dim))]
+            shapes = [("sequence", (BATCH, LENGTH, module.embed_dim))]
         case nn.BatchNorm1d():
-            found = [(f"rows{module.num_features}", (ROWS, module.num_features))]
+            shapes = [(f"rows{module.num_features}", (ROWS, module.num_features))]
         case nn.BatchNorm2d():
-            found = [("image", (BATCH, module.num_features, 32, 32))]
-    return [(kind, _noise(net, shape)) for kind, shape in found]
+            shapes = [("image", (BATCH, module.num_features, 32, 32))]
+    return [(kind, _noise(net, shape)) for kind, shape in shapes]

@@ -20,14 +20,14 @@ BODY = """<section aria-labelledby="h-charts"><h2 id="h-charts">With depth</h2><
 <noscript><p>Charts and table need JavaScript; nothing is loaded or sent.</p></noscript></section>"""
 
 
-def diagnosis_page(made: Sequence[Mapping[str, Any]]) -> str:
-    """A page of one diagnosis (the values of `Diagnosis.to_dict`), or of two of the same network."""
-    first = made[0]
+def diagnosis_page(sides: Sequence[Mapping[str, Any]]) -> str:
+    """Return a page of one diagnosis (the values of `Diagnosis.to_dict`), or of two of the same network."""
+    first = sides[0]
     title = f"Diagnosis: {first['network']}"
     parts = [f"<header><h1>{escape(title)}</h1></header><main>"]
-    for number, one in enumerate(made):
+    for number, one in enumerate(sides):
         by = one["rules"] or "as it is"
-        side = f'<span class="key{number}">{"AB"[number]}</span>: ' if len(made) > 1 else ""
+        side = f'<span class="key{number}">{"AB"[number]}</span>: ' if len(sides) > 1 else ""
         bad = any(remark["severity"] == "warning" for remark in one["verdict"])
         items = "".join(
             f"<li{' class=bad' if remark['severity'] == 'warning' else ''}>{escape(remark['text'])}</li>"
@@ -38,4 +38,4 @@ def diagnosis_page(made: Sequence[Mapping[str, Any]]) -> str:
             f'<p class="soft">on {escape(one["inputs"])}; {escape(one["optimizer"])}</p>'
             f"<ul>{items or '<li>Nothing stands out.</li>'}</ul></div>"
         )
-    return page(title, "\n".join([*parts, BODY, "</main>"]), "diagnosis.js", list(made))
+    return page(title, "\n".join([*parts, BODY, "</main>"]), "diagnosis.js", list(sides))

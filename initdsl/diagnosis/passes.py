@@ -19,7 +19,14 @@ from initdsl.text.diagnostic import DiagnoseError, Diagnostic
 from .inputs import Inputs
 from .recorder import Functions, Layer, Recorder, tensors_in
 
-__all__ = ["failed", "passes"]
+__all__ = ["GIVE_INPUT", "failed", "passes"]
+
+
+GIVE_INPUT = "give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`"
+
+
+# units whose weights are so near, over their root mean square, are alike
+ALIKE = 1e-5
 
 
 def passes(
@@ -28,7 +35,7 @@ def passes(
     loss: Callable[[Any], torch.Tensor] | None,
     optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
 ) -> list[Layer]:
-    """One forward and one backward pass and one step of the optimizer; changes the network.
+    """Run one forward and one backward pass and one step of the optimizer; return the layers. Changes the network.
 
     Without a loss, and where the output has none of its own, the gradient of every output element is a standard normal
     number over the number of samples. Raises DiagnoseError where a pass fails, and says in which module.
@@ -76,26 +83,24 @@ def _hooked(net: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 
 def failed(which: str, error: BaseException, running: list[tuple[str, nn.Module]], inputs: Inputs) -> DiagnoseError:
-    """The error of a pass: where in the network, and on which input."""
+    """Return the error of a pass: where in the network it failed, and on which input."""
     where = ""
     if running:
         name, module = running[-1]
         where = f" in `{name or 'net'}` ({type(module).__name__})"
-    said = " ".join(str(error).split())
-    said = f"{said[:300]} ..." if len(said) > 300 else said
+    message = " ".join(str(error).split())
+    message = f"{message[:300]} ..." if len(message) > 300 else message
     return DiagnoseError(
         Diagnostic(
             f"{which}-failed",
-            f"the {which} pass failed{where} on {inputs}: {type(error).__name__}: {said}",
-            hint=None
-            if inputs.given
-            else "give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
+            f"the {which} pass failed{where} on {inputs}: {type(error).__name__}: {message}",
+            hint=None if inputs.given else GIVE_INPUT,
         )
     )
 
 
 def _past_zeros(recorder: Recorder) -> None:
-    """Where a last layer of zeros has let no gradient through, start anew, with random gradients, before it."""
+    """Send random gradients back from before a last layer of zeros, where that has let none through."""
     layers = recorder.layers
     silent = [
         i for i, layer in enumerate(layers) if layer.leaf and recorder.outputs[i] is not None and not layer.grad_rms > 0
@@ -115,6 +120,7 @@ def _past_zeros(recorder: Recorder) -> None:
 
 
 def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: bool) -> None:
+    """Go back from the loss, or from every output with random gradients; `keep` the graph for a second pass."""
     value: torch.Tensor | None
     if loss is not None:
         value = loss(output)
@@ -147,9 +153,9 @@ def _weights(
     optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
     frozen: set[int],
 ) -> None:
-    """What one step of the optimizer does to each weight, and which of its units it keeps alike."""
+    """Note at each layer what one step of the optimizer does to its weight, and which of its units it keeps alike."""
     modules = dict(net.named_modules())
-    found: dict[str, tuple[nn.Module, nn.Parameter]] = {}
+    weights: dict[str, tuple[nn.Module, nn.Parameter]] = {}
     for layer in layers:
         name = layer.name if layer.name != "net" else ""
         module = modules.get(name)
@@ -157,35 +163,35 @@ def _weights(
             continue
         parameters = [p for p in module.parameters(recurse=False) if id(p) not in frozen and p.is_floating_point()]
         if parameters:
-            found[layer.name] = (module, max(parameters, key=lambda p: (p.ndim, p.numel())))
+            weights[layer.name] = (module, max(parameters, key=lambda p: (p.ndim, p.numel())))
     for layer in layers:
-        if layer.name in found:
-            module, weight = found[layer.name]
+        if layer.name in weights:
+            module, weight = weights[layer.name]
             if weight.ndim > 1 and weight.grad is not None:
                 axis = _unit_axis(type(module).__name__)
                 layer.symmetric, layer.units = _symmetric(weight.detach(), weight.grad.detach(), axis)
     stepped = [p for p in net.parameters() if p.grad is not None and id(p) not in frozen]
     if not stepped:
         return
-    before = {id(p): p.detach().clone() for _, p in found.values() if p.grad is not None}
+    old_values = {id(p): p.detach().clone() for _, p in weights.values() if p.grad is not None}
     optimizer(stepped).step()
     for layer in layers:
-        if layer.name in found:
-            now = found[layer.name][1]
-            old = before.get(id(now))
+        if layer.name in weights:
+            weight = weights[layer.name][1]
+            old = old_values.get(id(weight))
             if old is not None:
                 size = moments(old).rms
-                change = moments(now.detach().double() - old.double()).rms
+                change = moments(weight.detach().double() - old.double()).rms
                 layer.update_ratio = change / size if size else math.inf if change else 0.0
 
 
 def _unit_axis(cls: str) -> int:
-    """The dimension of a weight that counts its output units."""
+    """Return the dimension of a weight that counts its output units."""
     return 1 if cls == "Conv1D" or cls.startswith("ConvTranspose") else 0
 
 
 def _symmetric(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> tuple[int, int]:
-    """How many units have the weights and the gradient of another one, and how many there are.
+    """Return how many units have the weights and the gradient of another one, and how many there are.
 
     Rows are compared by their products with two random vectors.
     """
@@ -197,12 +203,12 @@ def _symmetric(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> tuple
         sides = torch.randn(values.shape[1], 4, dtype=torch.float64, device=values.device)
         marks = torch.cat([_scaled(values) @ sides[:, :2], _scaled(gradient) @ sides[:, 2:]], dim=1)
         order = marks[:, 0].argsort(stable=True)
-        near = ((marks[order][1:] - marks[order][:-1]).abs() < 1e-5 * math.sqrt(values.shape[1])).all(dim=1)
+        near = ((marks[order][1:] - marks[order][:-1]).abs() < ALIKE * math.sqrt(values.shape[1])).all(dim=1)
         edge = torch.zeros(1, dtype=torch.bool, device=near.device)
         return int((torch.cat([near, edge]) | torch.cat([edge, near])).sum()), values.shape[0]
 
 
 def _scaled(rows: torch.Tensor) -> torch.Tensor:
-    """Rows over the root mean square of all of them."""
+    """Return rows over the root mean square of all of them."""
     size = float(rows.pow(2).mean().sqrt())
     return rows / size if size else rows

@@ -1,4 +1,4 @@
-"""Hooks that record what passes through each layer."""
+"""What passes through each layer, recorded by hooks."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ CHANNELS_SECOND = ("Conv", "BatchNorm", "GroupNorm", "InstanceNorm", "Pool")
 CHANNELS_LAST = ("Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1D")
 
 
+# functions whose units may be 0 for every sample
 RECTIFIERS = ("relu", "relu6", "threshold", "hardtanh")
 
 
@@ -95,10 +96,12 @@ class Recorder:
         self.keep = any(_is_zero(m) for m in net.modules())
 
     def enter(self, module: nn.Module, args: Any) -> None:
+        """Note that a module begins."""
         if self.forward:
             self.running.append((self.names.get(id(module), ""), module))
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Record what a module puts out."""
         if not self.forward:  # recomputed for the backward pass by activation checkpointing
             return
         name, _ = self.running.pop() if self.running else ("", module)
@@ -110,14 +113,14 @@ class Recorder:
         if tensor is None:
             return
         call = self.calls[name] = self.calls.get(name, 0) + 1
-        shown = name if call == 1 else f"{name}#{call}"
-        layer = Layer(shown or "net", cls, tuple(tensor.shape), name.count(".") + bool(name), leaf)
+        call_name = name if call == 1 else f"{name}#{call}"
+        layer = Layer(call_name or "net", cls, tuple(tensor.shape), name.count(".") + bool(name), leaf)
         layer.weights = sum(p.numel() for p in module.parameters())
         layer.weighted = leaf and any(p.ndim > 1 for p in module.parameters(recurse=False))
         self._measure(layer, tensor)
-        before = next(tensors_in(args), None)
-        if layer.weighted and before is not None and before.data_ptr() not in self.given:
-            layer.dead = _dead(before.detach(), self._axis(before, before=cls))
+        taken = next(tensors_in(args), None)
+        if layer.weighted and taken is not None and taken.data_ptr() not in self.given:
+            layer.dead = _dead(taken.detach(), self._axis(taken, into=cls))
         self._add(layer, tensor)
 
     def _add(self, layer: Layer, tensor: torch.Tensor) -> None:
@@ -125,7 +128,7 @@ class Recorder:
         self.outputs.append(tensor if self.keep and tensor.requires_grad else None)
 
     def function(self, name: str, output: torch.Tensor) -> None:
-        """An activation function has been called, by a module or in the code of one."""
+        """Record an activation function that has been called, by a module or in the code of one."""
         path, module = self.running[-1] if self.running else ("", None)
         values = output.detach()
         leaf = module is not None and not any(True for _ in module.children()) and not list(module.parameters())
@@ -183,10 +186,10 @@ class Recorder:
         elif any(word in cls for word in CHANNELS_SECOND):
             self.second = True
 
-    def _axis(self, tensor: torch.Tensor, before: str | None = None) -> int:
-        """The dimension of the units."""
-        if before is not None:
-            second = "Conv" in before and before != "Conv1D"
+    def _axis(self, tensor: torch.Tensor, into: str | None = None) -> int:
+        """Return the dimension of the units, of what goes into a layer by its class."""
+        if into is not None:
+            second = "Conv" in into and into != "Conv1D"
             return 1 if second and tensor.ndim > 2 else -1
         return 1 if self.second and tensor.ndim > 2 else -1
 
@@ -209,7 +212,7 @@ class Functions(TorchFunctionMode):
 
 
 def _is_zero(module: nn.Module) -> bool:
-    """Whether a layer's weight matrix starts at 0, so that no gradient gets through it."""
+    """Return whether a layer's weight matrix starts at 0, so that no gradient gets through it."""
     weight = module._parameters.get("weight")
     return weight is not None and weight.ndim > 1 and not bool(weight.detach().any())
 
@@ -219,7 +222,7 @@ ASIDE = ("past_key_values", "hidden_states", "attentions", "encoder_last_hidden_
 
 
 def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
-    """The floating point tensors of an output, those in tuples and mappings too."""
+    """Yield the floating point tensors of an output, those in tuples and mappings too."""
     if isinstance(value, torch.Tensor):
         if value.is_floating_point():
             yield value
@@ -233,14 +236,14 @@ def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
 
 
 def _rows(values: torch.Tensor, axis: int) -> torch.Tensor:
-    """At most MOST_ROWS of the outputs for a sample or position each, as rows, evenly chosen."""
+    """Return at most MOST_ROWS of the outputs for a sample or position each, as rows, evenly chosen."""
     rows = values.movedim(axis, -1).reshape(-1, values.shape[axis])
     step = max(1, math.ceil(rows.shape[0] / MOST_ROWS))
     return rows[::step].float()
 
 
 def _alike(values: torch.Tensor, axis: int) -> tuple[float | None, float | None, int]:
-    """The mean cosine between rows, and the participation ratio of their Gram matrix, which is its rank if it is flat."""
+    """Return the mean cosine of rows, the participation ratio of their Gram matrix (its rank if it is flat), their count."""
     if values.ndim < 2 or not values.numel():
         return None, None, 0
     rows = _rows(values, axis)
@@ -261,7 +264,7 @@ def _alike(values: torch.Tensor, axis: int) -> tuple[float | None, float | None,
 
 
 def _dead(values: torch.Tensor, axis: int) -> float | None:
-    """The share of units that are 0 for every sample and position."""
+    """Return the share of units that are 0 for every sample and position."""
     if values.ndim < 2 or not values.numel() or not -values.ndim <= axis < values.ndim:
         return None
     others = [d for d in range(values.ndim) if d != axis % values.ndim]

@@ -18,7 +18,7 @@ from initdsl.text.wording import relative_location
 
 from .diagnosis import Diagnosis
 from .inputs import Inputs, candidates, of_sample, of_shape
-from .passes import failed, passes
+from .passes import GIVE_INPUT, failed, passes
 
 if TYPE_CHECKING:
     import os
@@ -75,21 +75,21 @@ def diagnose(
         inputs = _inputs(copied, sample, input_shape)
         step = OPTIMIZERS[optimizer]
         layers = passes(copied, inputs, loss, lambda parameters: step(parameters, lr=learning_rate))
-    said = f"{optimizer}, learning rate {learning_rate:g}"
-    return Diagnosis(tuple(layers), name, type(net).__name__, str(inputs), said)
+    step_of = f"{optimizer}, learning rate {learning_rate:g}"
+    return Diagnosis(tuple(layers), name, type(net).__name__, str(inputs), step_of)
 
 
 def _filled(net: nn.Module, rules: Rules | None, **options: Any) -> str | None:
-    """Lay the rules on a network; returns what they are called."""
+    """Fill a network by its rules; return what they are called."""
     if rules is None:
         return None
-    made = plan(net, rules, **options)
-    made.apply()
-    return relative_location(next(iter(made.rules.sources), "<rules>"))
+    filling = plan(net, rules, **options)
+    filling.apply()
+    return relative_location(next(iter(filling.rules.sources), "<rules>"))
 
 
 def _copy(net: nn.Module) -> nn.Module:
-    """A copy of a network in training mode, with memory of its own. Raises DiagnoseError."""
+    """Return a copy of a network in training mode, with memory of its own. Raises DiagnoseError."""
     memo: dict[int, Any] = {}
     for module in net.modules():
         for tensor in (*module._parameters.values(), *module._buffers.values()):
@@ -123,7 +123,7 @@ def _copy(net: nn.Module) -> nn.Module:
 
 
 def _inputs(net: nn.Module, sample: Any, shape: Sequence[int] | None) -> Inputs:
-    """What goes in: the sample, or the first random input the network takes. Leaves buffers as they are."""
+    """Return what goes in: the sample, or the first random input the network takes. Leaves buffers as they are."""
     if sample is not None:
         if shape is not None:
             raise TypeError("a sample has a shape of its own: give `sample` or `input_shape`")
@@ -152,14 +152,14 @@ def _inputs(net: nn.Module, sample: Any, shape: Sequence[int] | None) -> Inputs:
             Diagnostic(
                 "unknown-input",
                 f"can't tell what `{type(net).__name__}` takes",
-                hint="give it real input with `sample=` or `--sample`, or a shape with `input_shape=` or `--input-shape`",
+                hint=GIVE_INPUT,
             )
         )
     raise failed("forward", problem, running, last) from problem
 
 
 def _watch(net: nn.Module) -> tuple[list[Any], list[tuple[str, nn.Module]]]:
-    """Hooks that keep a list of the modules that run, outermost first."""
+    """Return hooks, and the list of the modules that run which they keep, outermost first."""
     running: list[tuple[str, nn.Module]] = []
     handles = []
     for name, module in net.named_modules():

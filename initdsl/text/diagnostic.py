@@ -54,7 +54,7 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A second place a diagnostic speaks of."""
+    """A second place a diagnostic speaks of, and what there is to say of it."""
 
     source: Source
     span: Span
@@ -93,16 +93,16 @@ class Diagnostic:
 
     @property
     def location(self) -> str:
-        """`file:line:column`, or what of it is known."""
+        """`file:line:column`, as far as there is a place; empty without a file."""
         if self.source is None:
             return ""
         return f"{printable(self.source.name)}:{self.line}:{self.column}" if self.span else printable(self.source.name)
 
     def render(self, colour: bool = False) -> str:
-        """The finding as text: name and message, the place, the line with the span underlined, the hint."""
+        """Return the finding as text: name and message, the place, the line with the span underlined, the hint."""
         paint = _paint if colour else _plain
-        kind = {"error": "31;1", "warning": "33;1", "note": "36;1"}[self.severity]
-        head = paint(kind, f"{self.severity}[{self.name}]") + paint("1", f": {printable(self.message)}")
+        colour_code = {"error": "31;1", "warning": "33;1", "note": "36;1"}[self.severity]
+        head = paint(colour_code, f"{self.severity}[{self.name}]") + paint("1", f": {printable(self.message)}")
         places: list[tuple[Source, Span, str, str]] = []
         if self.source is not None and self.span is not None:
             places.append((self.source, self.span, "", "^"))
@@ -119,7 +119,7 @@ class Diagnostic:
             bar = paint("34;1", "|")
             lines.append(f"{gutter} {bar}")
             lines.append(f"{paint('34;1', str(line).rjust(width))} {bar} {excerpt}")
-            lines.append(f"{gutter} {bar} {' ' * before}{paint(kind, mark * length)}{text}")
+            lines.append(f"{gutter} {bar} {' ' * before}{paint(colour_code, mark * length)}{text}")
         if self.hint:
             lines += [
                 f"{gutter} {paint('34;1', '=')} {'hint: ' if i == 0 else '      '}{printable(part)}"
@@ -152,7 +152,7 @@ LONGEST_LINE = 160
 
 
 def _excerpt(source: Source, span: Span) -> tuple[str, int, int]:
-    """The line of a span cut to a readable width: its text, and where and how long to underline, in terminal cells."""
+    """Return the line of a span cut to a readable width, and where and how long to underline it, in terminal cells."""
     line, column = source.position(span.start)
     text = source.line(line)
     start = column - 1
@@ -167,13 +167,13 @@ def _excerpt(source: Source, span: Span) -> tuple[str, int, int]:
 
 
 def printable(text: str) -> str:
-    """`text` with tabs as a space and control, bidirectional and unpaired characters shown as `\\xNN` or `\\uNNNN`."""
+    """Return `text` with tabs as a space and control, bidirectional and unpaired characters shown as `\\xNN` or `\\uNNNN`."""
     if text.isprintable():
         return text
-    return "".join(_shown(character) for character in text)
+    return "".join(_printable(character) for character in text)
 
 
-def _shown(character: str) -> str:
+def _printable(character: str) -> str:
     if character == "\t":
         return " "
     if character.isprintable():
@@ -196,14 +196,14 @@ class InitDSLError(Exception):
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 
     def __init__(self, diagnostics: Diagnostic | Iterable[Diagnostic]):
-        found = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
-        self.diagnostics: tuple[Diagnostic, ...] = found
-        super().__init__(found)
+        findings = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
+        self.diagnostics: tuple[Diagnostic, ...] = findings
+        super().__init__(findings)
 
     def __str__(self) -> str:
-        shown = [diagnostic.render() for diagnostic in self.diagnostics[:MOST_SHOWN]]
-        left = len(self.diagnostics) - len(shown)
-        return "\n\n".join([*shown, f"and {left} more like these"] if left else shown)
+        texts = [diagnostic.render() for diagnostic in self.diagnostics[:MOST_SHOWN]]
+        more = len(self.diagnostics) - len(texts)
+        return "\n\n".join([*texts, f"and {more} more like these"] if more else texts)
 
 
 class ParseError(InitDSLError):
@@ -249,6 +249,6 @@ class UncoveredParameterWarning(UserWarning):
 
 
 def in_order(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """Sorted by file and place, each once."""
+    """Return diagnostics by file and place, each once."""
     unique = dict.fromkeys(diagnostics)
     return sorted(unique, key=lambda d: (d.file or "", d.span or Span(-1, -1)))

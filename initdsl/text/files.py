@@ -25,10 +25,10 @@ _TURN = threading.Lock()
 
 def write_bytes(descriptor: int, data: memoryview | bytes, start: int) -> None:
     """Write all of `data` from `start` on in an open file; the system may take it in several parts. Raises OSError."""
-    left = memoryview(data)
-    while left:
-        done = _write_at(descriptor, left[:PIECE], start)
-        left, start = left[done:], start + done
+    rest = memoryview(data)
+    while rest:
+        written = _write_at(descriptor, rest[:PIECE], start)
+        rest, start = rest[written:], start + written
 
 
 def _write_at(descriptor: int, data: memoryview, start: int) -> int:
@@ -40,7 +40,7 @@ def _write_at(descriptor: int, data: memoryview, start: int) -> int:
 
 
 def read_whole(path: str | os.PathLike[str], limit: int) -> bytes:
-    """The bytes of a file of at most `limit`. Raises OSError, for what is no file too: a device or a pipe never ends."""
+    """Return the bytes of a file of at most `limit`. Raises OSError, for what is no file too: a device or a pipe never ends."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -55,14 +55,14 @@ Stamp = tuple[int, ...]
 
 
 def stamp(path: str | int) -> Stamp:
-    """What tells a file, by its path or descriptor, from another one and from itself after a change."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    """Return what tells a file, by its path or descriptor, from another one and from itself after a change."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
 def reading(path: str, known: Stamp | None = None) -> Iterator[IO[bytes]]:
-    """An open file, read and not mapped: of a mapped one that somebody cuts short the system ends the process.
+    """Open a file that is read and not mapped: of a mapped one that somebody cuts short the system ends the process.
 
     Raises OSError where it is not, or no longer when the block ends, the file that `known` is of.
     """
@@ -84,9 +84,9 @@ def write_whole(path: str | os.PathLike[str], data: bytes, was: bytes | None = N
     """
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         with _worded(path), open(path, "wb", buffering=0) as file:
-            left = memoryview(data)
-            while left:
-                left = left[file.write(left) :]
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
         return
     with writing(path) as descriptor:
         write_bytes(descriptor, data, 0)
@@ -101,7 +101,7 @@ def _holds(path: str | os.PathLike[str], data: bytes) -> bool:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[int]:
-    """As `replacing`, for a file that somebody names: links are followed, what must not be replaced is refused.
+    """Open a file as `replacing` does, one that somebody names: links are followed, what must not be replaced is refused.
 
     Raises OSError, whose text says what can't be written and why.
     """
@@ -128,7 +128,7 @@ def _worded(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
-    """A descriptor of a new file that takes its place, whole and on the disk, when the block ends without an error.
+    """Open a new file that takes its place, whole and on the disk, when the block ends without an error.
 
     Written beside its place, under `temporary` (where nothing may be) if given; it has the permissions of the file that
     it replaces. Raises OSError; then nothing is left of it.
@@ -153,7 +153,7 @@ def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
 
 
 def _mode(target: str) -> int:
-    """The permissions of a file, or those that a new one gets."""
+    """Return the permissions of a file, or those that a new one gets."""
     if os.path.exists(target):
         return os.stat(target).st_mode & 0o7777
     mask = os.umask(0)

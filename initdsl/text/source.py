@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from .failures import reason
+
 __all__ = ["Source", "Span", "decode", "read_source"]
 
 
@@ -36,25 +38,25 @@ class Source:
     def _lines(self) -> list[int]:
         starts = [0]
         find = self.text.find
-        at = find("\n")
-        while at >= 0:
-            starts.append(at + 1)
-            at = find("\n", at + 1)
+        end = find("\n")
+        while end >= 0:
+            starts.append(end + 1)
+            end = find("\n", end + 1)
         return starts
 
     def position(self, offset: int) -> Position:
-        """Line and column (from 1) of a character offset."""
+        """Return line and column (from 1) of a character offset."""
         line = bisect_right(self._lines, offset)
         return Position(line, offset - self._lines[line - 1] + 1)
 
     def offset(self, line: int, column: int) -> int:
-        """The offset of a line and column (from 1), kept within the line."""
+        """Return the offset of a line and column (from 1), kept within the line."""
         line = min(max(line, 1), len(self._lines))
         start = self._lines[line - 1]
         return min(start + max(column, 1) - 1, start + len(self.line(line)))
 
     def line(self, line: int) -> str:
-        """The text of a line (from 1), without its end."""
+        """Return the text of a line (from 1), without its end."""
         start = self._lines[line - 1]
         end = self._lines[line] if line < len(self._lines) else len(self.text)
         return self.text[start:end].rstrip("\r\n")
@@ -64,7 +66,7 @@ class Source:
 
 
 def read_source(path: str | os.PathLike[str], limit: int) -> Source | tuple[str, str]:
-    """The text of a file, or `(diagnostic name, message)` where it can't be read as one.
+    """Return the text of a file, or `(diagnostic name, message)` where it can't be read as one.
 
     At most `limit` bytes. A byte order mark is dropped; bytes that are not UTF-8 are refused with their offset.
     """
@@ -76,15 +78,15 @@ def read_source(path: str | os.PathLike[str], limit: int) -> Source | tuple[str,
         with open(path, "rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return "unreadable-file", f"can't read `{name}`: {reason.lower()}"
+        why = reason(error) if isinstance(error, OSError) else str(error).lower()
+        return "unreadable-file", f"can't read `{name}`: {why}"
     if len(data) > limit:
         return "file-too-large", f"`{name}` is larger than {limit:,} bytes"
     return decode(name, data)
 
 
 def decode(name: str, data: bytes) -> Source | tuple[str, str]:
-    """`data` as a source, or `(diagnostic name, message)` if it is not UTF-8."""
+    """Return `data` as a source, or `(diagnostic name, message)` if it is not UTF-8."""
     try:
         return Source(name, data.decode("utf-8").removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
