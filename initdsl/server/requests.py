@@ -165,16 +165,19 @@ def _symbols(document: Document, params: lsp.DocumentSymbolParams) -> Plain | No
 
 def _symbol(text: Text, symbol: Symbol) -> dict[str, Any]:
     """Return a symbol and what is inside as the JSON of LSP."""
-
-    def range_of(span: Span) -> dict[str, dict[str, int]]:
-        places = {"start": text.place(span.start), "end": text.place(span.end)}
-        return {name: {"line": place.line, "character": place.column} for name, place in places.items()}
-
-    range_ = range_of(symbol.span)
-    named = range_ if symbol.name_span == symbol.span else range_of(symbol.name_span)
+    range_ = _range(text, symbol.span)
+    named = range_ if symbol.name_span == symbol.span else _range(text, symbol.name_span)
     inside = {"children": [_symbol(text, child) for child in symbol.children]} if symbol.children else {}
     kind = SYMBOL_KINDS[symbol.kind].value
     return {"name": symbol.name, "kind": kind, "range": range_, "selectionRange": named, **inside}
+
+
+def _range(text: Text, span: Span) -> dict[str, dict[str, int]]:
+    start, end = text.place(span.start), text.place(span.end)
+    return {
+        "start": {"line": start.line, "character": start.column},
+        "end": {"line": end.line, "character": end.column},
+    }
 
 
 def _tokens(document: Document, params: lsp.SemanticTokensParams) -> Plain | None:
