@@ -40,8 +40,6 @@ types: $(STAMP)-dev
 
 # everything that is written from the code: pages, the schema, colours for editors, the parser's tables
 generated: $(STAMP)-test
-	PYTHONHASHSEED=0 $(BIN)/python -c "from initdsl.language.syntax import grammar, parse_tables as made; made.read_tables(grammar.grammar_text()) or made.write_tables()"
-	$(BIN)/python -m initdsl.language.syntax.highlight
 	$(BIN)/python docs/generate.py
 
 # what the pages say, then the site

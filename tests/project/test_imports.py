@@ -6,15 +6,21 @@ import graphlib
 import json
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from torch import nn
 
 import initdsl
-from tests.support.code import LIGHT, ROOT, File, Import, files, imports_of
+from tests.support.code import LIGHT, ROOT, File, Import, files, imports, imports_of
+
+# what a process may not want to wait for, or may not have
+HEAVY = {"torch", "numpy", "matplotlib", "rich", "safetensors", "re2", "numba", "pygls", "lsprotocol", "yaml", "fcntl"}
+HEAVY |= {"hashlib", "importlib", "json", "tomllib", "urllib", "xml"}  # `initdsl lint` starts in a tenth of a second
 
 
 def circle(edges: Iterable[tuple[str, str]]) -> list[str]:
@@ -38,6 +44,21 @@ def edges(some: Iterable[Import]) -> Iterable[tuple[str, str]]:
     )
 
 
+# the imports that still close a circle
+CLOSING = {
+    ("initdsl.filling.box_fill", "initdsl.filling.sharded.fill"),
+    ("initdsl.filling.execute", "initdsl.filling.sharded.fill"),
+    ("initdsl.filling.write", "initdsl.filling.execute"),
+    ("initdsl.planning.expectations", "initdsl.planning.resolve"),
+}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    ignored = {tuple(line.split(" -> ")) for line in settings["contracts"][0].get("ignore_imports", [])}
+    assert circle(set(edges(imports())) - CLOSING - ignored) == []
+
+
 def test_a_circle_is_found() -> None:
     assert circle([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")])
     assert circle([("a", "b"), ("b", "c"), ("a", "c")]) == []
@@ -59,6 +80,71 @@ def test_imports_are_found(text: str, found: list[str], tmp_path: Path) -> None:
     path = tmp_path / "anew.py"
     path.write_text(text, "utf-8")
     assert [one.imported for one in imports_of(File("initdsl.planning.anew", path))] == found
+
+
+# ---- late imports
+
+
+@cache
+def loaded_with(module: str) -> frozenset[str]:
+    """Return what is imported when a module is: modules of the package, and first words of others."""
+    at_once = defaultdict(set)
+    for one in imports():
+        if not one.late and not one.for_types:
+            at_once[one.importer].add(one.imported)
+    loaded: set[str] = set()
+    waiting = [module]
+    while waiting:
+        if (name := waiting.pop()) not in loaded:
+            loaded.add(name)
+            waiting += at_once[name]
+            waiting += [name.rpartition(".")[0]] if name.startswith("initdsl.") else []
+    return frozenset(loaded)
+
+
+# imports inside functions that save no heavy package, and what they are good for
+LATE = {
+    ("initdsl.linter.against_network", "initdsl.planning.resolve"): "files alone are linted without planning",
+    ("initdsl.linter.plan_helpers", "initdsl.planning.actions"): "files alone are linted without planning",
+    ("initdsl.linter.definition", "initdsl.linter.lints"): "each lint imports what defines lints",
+}
+# those that nothing speaks for
+NEEDLESS: set[tuple[str, str]] = {
+    ("initdsl.checkpoints.safetensors", "initdsl.network.wrappers"),
+    ("initdsl.diagnosis.inputs", "initdsl.text.wording"),
+    ("initdsl.filling.execute", "initdsl.filling.expectations"),
+    ("initdsl.filling.execute", "initdsl.filling.random_state"),
+    ("initdsl.filling.execute", "initdsl.filling.seeded"),
+    ("initdsl.filling.execute", "initdsl.filling.sharded.fill"),
+    ("initdsl.filling.meta.allocate", "initdsl.filling.random_state"),
+    ("initdsl.filling.meta.construct", "initdsl.filling.random_state"),
+    ("initdsl.filling.meta.init_fn", "initdsl.filling.sharded.fill"),
+    ("initdsl.filling.meta.init_fn", "initdsl.planning.make"),
+    ("initdsl.filling.meta.materialize", "initdsl.filling.computed_weights"),
+    ("initdsl.filling.meta.materialize", "initdsl.filling.execute"),
+    ("initdsl.filling.meta.materialize", "initdsl.filling.sharded.agree"),
+    ("initdsl.filling.meta.materialize", "initdsl.filling.sharded.review"),
+    ("initdsl.filling.meta.materialize", "initdsl.planning.make"),
+    ("initdsl.filling.meta.with_defaults", "initdsl.filling.stand_ins"),
+    ("initdsl.filling.meta.with_defaults", "initdsl.planning.assemble"),
+    ("initdsl.filling.to_disk.stream", "initdsl.checkpoints.open"),
+    ("initdsl.filling.to_disk.stream", "initdsl.filling.expectations"),
+    ("initdsl.filling.to_disk.stream", "initdsl.planning.make"),
+    ("initdsl.planning.make", "initdsl.text.diagnostic"),
+    ("initdsl.planning.names", "initdsl.language.expressions.shapes"),
+    ("initdsl.planning.plan", "initdsl.initializers"),
+    ("initdsl.planning.plan", "initdsl.reports.explain"),
+    ("initdsl.planning.plan", "initdsl.reports.table"),
+    ("initdsl.verifying.verify", "initdsl.planning.make"),
+}
+
+
+def test_an_import_inside_a_function_saves_a_heavy_package() -> None:
+    """The command line imports what a command needs when it is called; all else says what it saves."""
+    late = [one for one in imports() if one.late and not one.for_types and not one.importer.startswith("initdsl.cli")]
+    light = [one for one in late if not HEAVY & (loaded_with(one.imported) - loaded_with(one.importer))]
+    light = [one for one in light if not (one.imported in HEAVY or (one.importer, one.imported) in LATE)]
+    assert {(one.importer, one.imported) for one in light} <= NEEDLESS, "\n".join(map(str, light))
 
 
 # ---- without torch
