@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # the direction of the weights is all that is left of the draw, as in Salimans & Kingma
 SPREAD = 0.05
 
-
+# how far off, relatively, the mean and deviation of a unit may be left
 CLOSE = 1e-3
 
 
@@ -66,13 +66,13 @@ def _of_units(
 ) -> torch.Tensor | None:
     out, groups, unit = _layout(module, output)
     others = [d for d in range(output.ndim) if d != out]
-    found = output.double()
+    outputs = output.double()
     if value.ndim == 1:
-        means = found.mean(dim=others)
+        means = outputs.mean(dim=others)
         if bool(((means - mean).abs() <= CLOSE * std).all()):
             return None
         return value - (means - mean).to(value.dtype)
-    deviations = found.std(dim=others, unbiased=False)
+    deviations = outputs.std(dim=others, unbiased=False)
     if not bool(deviations.isfinite().all()) or not bool((deviations > 0).all()):
         dead = int((~(deviations > 0)).sum())
         raise ArgumentError(f"the output of {dead} of its {deviations.numel()} units is constant on the sample")
@@ -87,7 +87,7 @@ def _of_units(
 
 
 def _layout(module: nn.Module, output: torch.Tensor) -> tuple[int, int, int]:
-    """Where a layer's output has its units, its groups, and where its weight has the units."""
+    """Return the dimension of a layer's output that is its units, its number of groups, and the weight's dimension of units."""
     from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
     if isinstance(module, _ConvNd):

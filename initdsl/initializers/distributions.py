@@ -100,21 +100,25 @@ class TruncatedNormal:
     high: float
 
     @property
+    def _standard_bounds(self) -> tuple[float, float]:
+        return (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+
+    @property
     def mass(self) -> float:
         """The probability the untruncated normal gives to `[low, high]`."""
-        alpha, beta = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+        alpha, beta = self._standard_bounds
         if alpha > 0:  # the mirrored tail keeps its digits
             alpha, beta = -beta, -alpha
         return _cumulative(beta) - _cumulative(alpha)
 
     @property
     def mean(self) -> float:
-        alpha, beta = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+        alpha, beta = self._standard_bounds
         return self.loc + self.scale * (_density(alpha) - _density(beta)) / self.mass
 
     @property
     def std(self) -> float:
-        alpha, beta = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+        alpha, beta = self._standard_bounds
         edge = (alpha * _density(alpha) if math.isfinite(alpha) else 0.0) - (
             beta * _density(beta) if math.isfinite(beta) else 0.0
         )
@@ -159,6 +163,5 @@ class Bernoulli:
 
 
 Random = Uniform | Normal | TruncatedNormal | Bernoulli
-
 
 Distribution = Constant | Random

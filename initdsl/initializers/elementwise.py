@@ -13,9 +13,10 @@ from .registry import builtin
 # the standard deviation of a standard normal truncated to [-2, 2]
 TRUNCATED_STD = 0.87962566103423978
 
-
 # below this acceptance torch's rejection sampler all but hangs, and the request is a mistake anyway
 LEAST_MASS = 1e-6
+
+Family = Literal["truncated_normal", "normal", "uniform"]
 
 
 def _ordered(shape: object, a: float, b: float, **_: object) -> None:
@@ -38,9 +39,6 @@ def _truncatable(shape: object, mean: float, std: float, a: float, b: float) -> 
 
 def _truncatable_sd(shape: object, mean: float, std: float, a: float, b: float) -> None:
     _truncatable(shape, 0.0, 1.0, a, b)
-
-
-Kind = Literal["truncated_normal", "normal", "uniform"]
 
 
 @builtin(check=_ordered)
@@ -201,7 +199,7 @@ def kaiming_normal(
     return Normal(0, gain(nonlinearity, a) / math.sqrt(fan_of(shape, mode, fan_in, fan_out)))
 
 
-def _of_variance(variance: float, distribution: Kind) -> Normal | TruncatedNormal | Uniform:
+def _of_variance(variance: float, distribution: Family) -> Normal | TruncatedNormal | Uniform:
     match distribution:
         case "truncated_normal":
             std = math.sqrt(variance) / TRUNCATED_STD
@@ -218,7 +216,7 @@ def variance_scaling(
     shape: tuple[int, ...],
     scale: Positive = 1.0,
     mode: Mode = "fan_in",
-    distribution: Kind = "truncated_normal",
+    distribution: Family = "truncated_normal",
     fan: Positive | None = None,
     *,
     fan_in: Positive | None = None,

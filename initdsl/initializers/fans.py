@@ -14,13 +14,23 @@ Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 
 
 Nonlinearity = Literal[
-    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "sigmoid", "tanh", "relu", "leaky_relu", "selu",
-]  # fmt: skip
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "selu",
+]
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """`(fan_in, fan_out)` of a weight of this shape, dimension 0 being the outputs.
+    """Return `(fan_in, fan_out)` of a weight of this shape, dimension 0 being the outputs.
 
     Dimensions past the second are the receptive field. Raises ArgumentError below two dimensions.
     Source: `torch.nn.init._calculate_fan_in_and_fan_out`.
@@ -34,7 +44,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def fan_of(shape: tuple[int, ...], mode: Mode, fan_in: float | None = None, fan_out: float | None = None) -> float:
-    """The fan that `mode` asks for: of the shape, or the one given in its place.
+    """Return the fan that `mode` asks for: of the shape, or the one given in its place.
 
     `fan_avg` is the arithmetic, `fan_geo_avg` the geometric mean of both. Raises ArgumentError where a fan that is
     needed is neither given nor defined.
@@ -54,7 +64,7 @@ def fan_of(shape: tuple[int, ...], mode: Mode, fan_in: float | None = None, fan_
 
 
 def gain(nonlinearity: Nonlinearity, param: float = 0.01) -> float:
-    """The recommended gain of a nonlinearity; `param` is the negative slope of `leaky_relu`.
+    """Return the recommended gain of a nonlinearity; `param` is the negative slope of `leaky_relu`.
 
     Source: `torch.nn.init.calculate_gain`.
     """

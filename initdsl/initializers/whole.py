@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .arguments import ArgumentError, Count, Finite, NonNegative, Positive
 from .distributions import Normal, Uniform
-from .elementwise import Kind, variance_scaling
+from .elementwise import Family, variance_scaling
 from .fans import Mode
 from .filling import fill, fixed_order
 from .registry import builtin
@@ -149,7 +149,7 @@ def icnr(
     upscale_factor: Count = 2,
     scale: Positive = 2.0,
     mode: Mode = "fan_in",
-    distribution: Kind = "normal",
+    distribution: Family = "normal",
     *,
     generator: Generator = None,
 ) -> None:

@@ -6,12 +6,18 @@ does not notice a changed constant of another module. Neither fast-math nor cont
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
 from .lines import DROP, SHIFT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.float32]  # two-dimensional and contiguous
+    Table = NDArray[np.float32]
 
 __all__ = ["affine", "choice", "lines"]
 
@@ -19,11 +25,9 @@ __all__ = ["affine", "choice", "lines"]
 _BLOCK = 2048  # elements: the words of a block stay in the first-level cache
 
 
+# the finalizer of `keys`
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
-
-
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-
 
 _MASK64 = (1 << 64) - 1
 
@@ -136,9 +140,9 @@ def _lines_rows(
 
 
 def affine(
-    out: Any, offset: int, step: int, state: int, gamma: int, scale: float, middle: float, low: float, high: float
+    out: Rows, offset: int, step: int, state: int, gamma: int, scale: float, middle: float, low: float, high: float
 ) -> None:
-    """Uniform numbers into the rows of a contiguous float32 array.
+    """Write uniform numbers into the rows of a contiguous float32 array.
 
     The first element has the logical index `offset`, that of each further row `step` more than of the one before.
     """
@@ -146,15 +150,15 @@ def affine(
     _affine_rows(out, offset, step, *words, *map(np.float32, (scale, middle, low, high)))
 
 
-def choice(out: Any, offset: int, step: int, state: int, gamma: int, last: int, low: float, high: float) -> None:
-    """Two values, likewise."""
+def choice(out: Rows, offset: int, step: int, state: int, gamma: int, last: int, low: float, high: float) -> None:
+    """Write one of two values, likewise."""
     words = np.uint64(state & _MASK64), np.uint64(gamma)
     _choice_rows(out, offset, step, *words, np.int64(last), np.float32(low), np.float32(high))
 
 
 def lines(
-    out: Any, offset: int, step: int, state: int, gamma: int, intercepts: Any, slopes: Any, low: float, high: float
+    out: Rows, offset: int, step: int, state: int, gamma: int, intercepts: Table, slopes: Table, low: float, high: float
 ) -> None:
-    """Numbers from a quantile function of line segments, likewise."""
+    """Write numbers from a quantile function of line segments, likewise."""
     words = np.uint64(state & _MASK64), np.uint64(gamma)
     _lines_rows(out, offset, step, *words, intercepts, slopes, np.float32(low), np.float32(high))
