@@ -14,8 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from initdsl.language.rules.loader import load, parse
-from initdsl.language.rules.ruleset import RuleSet
+from initdsl.api.rules import RuleSet, load, parse
 from initdsl.text.diagnostic import (
     ApplyError,
     DiagnoseError,
@@ -32,16 +31,16 @@ from .initializers import initializer
 
 if TYPE_CHECKING:
     from initdsl.api.apply import apply
+    from initdsl.api.plan import Plan, plan
     from initdsl.api.report import Report
+    from initdsl.api.stream import stream
     from initdsl.filling.meta.materialize import materialize
-    from initdsl.filling.to_disk.stream import stream
     from initdsl.formatter.layout import format
     from initdsl.migrating.converting.convert import convert
     from initdsl.migrating.inferring import Inferred, infer
     from initdsl.network.describe import describe
     from initdsl.network.description import Network
-    from initdsl.planning.make import plan
-    from initdsl.planning.plan import Plan, PlanEntry
+    from initdsl.planning.plan import PlanEntry
     from initdsl.verifying.verification import Verification
     from initdsl.verifying.verify import verify
 
@@ -88,7 +87,7 @@ _LATE = {
     "Inferred": ".migrating.inferring",
     "Diagnosis": ".diagnosis",
     "Network": ".network.description",
-    "Plan": ".planning.plan",
+    "Plan": ".api.plan",
     "PlanEntry": ".planning.plan",
     "Report": ".api.report",
     "Verification": ".verifying.verification",
@@ -100,8 +99,8 @@ _LATE = {
     "infer": ".migrating.inferring",
     "lint": ".linter",
     "materialize": ".filling.meta.materialize",
-    "plan": ".planning.make",
-    "stream": ".filling.to_disk.stream",
+    "plan": ".api.plan",
+    "stream": ".api.stream",
     "verify": ".verifying.verify",
 }
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from initdsl.filling.execute import execute
 from initdsl.filling.sharded.agree import agreed
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Network
-from initdsl.planning.make import plan, warn_of
+from initdsl.planning.make import make_plan_of, warn_of
 from initdsl.planning.plan import PlanEntry
 
+from .plan import with_live
 from .report import Report
 
 if TYPE_CHECKING:
@@ -50,6 +52,11 @@ def apply(
     if isinstance(net, Network):
         raise TypeError("a described network has nothing to fill; `plan` takes it")
     with agreed(net):
-        made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-        warn_of(made)  # first: where a warning is made an error, nothing has changed
-    return made.apply(on_init, sample)
+        plan, live = make_plan_of(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
+        if any(tensor.sharded for tensor in plan.network.tensors):
+            from initdsl.filling.sharded.review import review  # late: it loads torch.distributed
+
+            plan = review(plan, live)
+        warn_of(plan)  # first: where a warning is made an error, nothing has changed
+    execute(plan, live, on_init, sample=sample)
+    return Report(with_live(plan, live), live)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from initdsl.network.description import Live
+from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.reports.pages.plan import plan_page
+from initdsl.reports.pages.save import save
 from initdsl.reports.table import plan_text, summary, table
-
-if TYPE_CHECKING:
-    from initdsl.planning.plan import Plan, PlanEntry
 
 __all__ = ["Report"]
 
@@ -21,14 +22,15 @@ REPORT_VERSION = 1
 
 
 class Report:
-    """What an initialisation did: iterable over its entries, in the order of `named_parameters()`.
+    """What an initialization did: iterable over its entries, in the order of `named_parameters()`.
 
     `uncovered` are the parameters no rule reached, `unmatched` the statements that selected nothing, `tied` the names
     of every tensor that rules made one, `partial` the parameters of which only slices were set.
     """
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan, live: Live | None = None):
         self.plan = plan
+        self._live = live
         self.entries: list[PlanEntry] = [e for e in plan.entries if e.base is not None or e.edits]
 
     @property
@@ -65,7 +67,7 @@ class Report:
         """What drew: torch's generator, or the streams and their kernel."""
         if self.seed is None:
             return "torch's global generator"
-        from initdsl import streams
+        from initdsl import streams  # late: it loads torch
 
         return f"stream v1, seed {self.seed} ({streams.engine()})"
 
@@ -98,10 +100,13 @@ class Report:
         The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
         the file can't be written; then what was there before still is.
         """
-        from initdsl.reports.pages import report_page
-        from initdsl.reports.pages.save import save
+        save(path, html=self._page, data=self.to_dict, text=lambda: str(self))
 
-        save(path, html=lambda: report_page(self.plan, self.engine), data=self.to_dict, text=self.__str__)
+    def _page(self) -> str:
+        from initdsl.reports.measure import measures_of  # late: it loads torch
+
+        measured = {} if self._live is None else measures_of(self.plan, self._live)
+        return plan_page(self.plan, measured, self.engine)
 
     def _repr_html_(self) -> str:
         return table(self.plan)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from initdsl.api.apply import apply
+from initdsl.api.plan import with_live
 from initdsl.api.report import Report
 from initdsl.planning.saved import SavedPlan, read_plan
 from initdsl.reports.table import plan_text
 
-from .console import fail, progress, reported
+from .console import fail, progress, reported, show
 from .model import checked_factory, find_model, load_model, read_sample
 from .options import RuleOptions, format_option, rule_options
 
@@ -84,7 +86,10 @@ def _saved_plan(path: str, options: RuleOptions) -> SavedPlan:
     given = {"--seed": options.seed is not None, "--set": options.settings, "--root": options.root is not None}
     for option in (option for option, is_given in given.items() if is_given):
         fail(f"the plan `{path}` says itself what `{option}` would", f"leave out `{option}`, or make another plan")
-    return reported(lambda: read_plan(path))
+    saved = reported(lambda: read_plan(path))
+    if saved.changed is not None:
+        show([saved.changed], file=sys.stderr)
+    return saved
 
 
 def _is_folder(output: str, max_shard_size: str | None) -> bool:
@@ -113,7 +118,7 @@ def _fill(
 
     def fill() -> Report:
         if saved is not None:
-            return saved.again(net, strict=arguments["strict"]).apply(sample=inputs)
+            return with_live(*saved.again(net, strict=arguments["strict"])).apply(sample=inputs)
         return apply(net, rules, sample=inputs, **arguments)
 
     report = reported(fill)
@@ -137,7 +142,8 @@ def _stream(model: str, rules: Path, saved: SavedPlan | None, folder: str, argum
     """Write a network to a folder without having it in memory."""
     from torch import nn
 
-    from initdsl.filling.to_disk.stream import size_in_bytes, stream
+    from initdsl.api.stream import stream
+    from initdsl.filling.to_disk.stream import size_in_bytes
 
     size = reported(lambda: size_in_bytes(arguments["max_shard_size"]))
     build = find_model(model)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from initdsl.planning.make import plan
+from initdsl.api.plan import plan
 
 from .console import reported
 from .model import network_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from initdsl.planning.make import plan
+from initdsl.api.plan import plan
 from initdsl.reports.table import plan_text
 
 from .console import coloured, reported

@@ -12,7 +12,6 @@ from torch import nn
 from initdsl.filling.random_state import everything_unmoved, isolated
 from initdsl.language.rules.loader import Rules
 from initdsl.network.wrappers import unwrap
-from initdsl.planning.make import plan
 from initdsl.text.diagnostic import DiagnoseError, Diagnostic
 from initdsl.text.wording import relative_location
 
@@ -83,9 +82,9 @@ def _filled(net: nn.Module, rules: Rules | None, **options: Any) -> str | None:
     """Fill a network by its rules; return what they are called."""
     if rules is None:
         return None
-    filling = plan(net, rules, **options)
-    filling.apply()
-    return relative_location(next(iter(filling.rules.sources), "<rules>"))
+    plan, live = make_plan_of(net, rules, **options)
+    execute(review(plan, live), live)
+    return relative_location(next(iter(plan.rules.sources), "<rules>"))
 
 
 def _copy(net: nn.Module) -> nn.Module:

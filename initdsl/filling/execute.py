@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from initdsl import streams
-from initdsl.api.report import Report
 from initdsl.initializers import (
     ArgumentError,
     Bernoulli,
@@ -34,6 +33,8 @@ from initdsl.language.expressions.functions import torch_tensor
 from initdsl.language.expressions.operators import combine
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign
+from initdsl.network.description import Live
+from initdsl.network.kinds import is_sharded
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Load, Reset, Value, call_name, read_by
 from initdsl.planning.plan import Plan, PlanEntry, adjusts, leaves_alone
 from initdsl.text.diagnostic import ApplyError, Diagnostic, ResolveError
@@ -56,14 +57,18 @@ __all__ = ["Execution", "execute"]
 
 
 def execute(
-    plan: Plan, on_init: Callable[[Any], Any] | None = None, *, fresh: bool = False, sample: Any = None
-) -> Report:  # fmt: skip
-    """Fill the network a plan was made for; see `initdsl.apply`. A `fresh` one has no values to put back after a failure."""
-    if plan.live is None:
-        raise ResolveError(
-            Diagnostic("no-network", "this plan was made from a description, there is no network to fill")
-        )
-    if any(tensor.sharded for tensor in plan.network.tensors):
+    plan: Plan,
+    live: Live,
+    on_init: Callable[[PlanEntry], Any] | None = None,
+    *,
+    fresh: bool = False,
+    sample: Any = None,
+) -> None:
+    """Fill a network by the plan that was made for it; see `initdsl.apply`.
+
+    A `fresh` one has no values to put back after a failure. Raises ResolveError before anything changes, ApplyError.
+    """
+    if any(is_sharded(tensor) for tensor in live.tensors):
         from initdsl.filling.sharded.fill import ShardedExecution
 
         if plan.adjusted and sample is not None:
@@ -71,23 +76,28 @@ def execute(
             raise ResolveError(
                 Diagnostic("no-sample", what, hint="adjust it before it is sharded, and save and load it")
             )
-        return ShardedExecution(plan, on_init, fresh).run()
-    refuse_meta(plan)
-    return Execution(plan, on_init, fresh, sample).run()
+        ShardedExecution(plan, live, on_init, fresh).run()
+        return
+    refuse_meta(plan, live)
+    Execution(plan, live, on_init, fresh, sample).run()
 
 
 class Execution:
     """One run over one network."""
 
     def __init__(
-        self, plan: Plan, on_init: Callable[[Any], Any] | None, fresh: bool = False, sample: Any = None
-    ):  # fmt: skip
-        assert plan.live is not None
-        if plan.adjusted and sample is None:
-            refuse_no_sample(plan.adjusted[0])
+        self,
+        plan: Plan,
+        live: Live,
+        on_init: Callable[[PlanEntry], Any] | None = None,
+        fresh: bool = False,
+        sample: Any = None,
+    ):
+        if sample is None:
+            refuse_no_sample(plan)
         self.sample = sample
         self.plan = plan
-        self.live = plan.live
+        self.live = live
         self.network = plan.network
         self.on_init = on_init
         self.fresh = fresh
@@ -102,14 +112,13 @@ class Execution:
 
     # ---- the run
 
-    def run(self) -> Report:
+    def run(self) -> None:
         steps = self.steps()
         if self.plan.adjusted:
             steps.append((self._adjust, True, self._all))
         if self.plan.expected:
             steps.append((self._expected, True, self._all))
         self.take(steps)
-        return Report(self.plan)
 
     def take(self, steps: list[Step], ties: bool = True) -> None:
         """Take steps, and the plan's ties before them; if one fails, all is put back."""
@@ -505,7 +514,7 @@ class Execution:
         if leaves_alone(entry):
             return
         if self.fresh:  # what it is computed from has no values yet
-            value = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device=entry.tensor.device)
+            value = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device=next(module.parameters()).device)
         else:
             value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
         if entry.base is not None and isinstance(entry.base.payload, Reset):

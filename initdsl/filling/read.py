@@ -9,11 +9,12 @@ from torch import nn
 
 from initdsl.checkpoints.pickled import PICKLED, unpickled
 from initdsl.checkpoints.reading import Safetensors
+from initdsl.network.description import Live
 from initdsl.text.files import reading
 
 if TYPE_CHECKING:
     from initdsl.planning.actions import Load
-    from initdsl.planning.plan import Plan, PlanEntry
+    from initdsl.planning.plan import PlanEntry
 
 __all__ = ["Reader", "tensor_of"]
 
@@ -50,12 +51,10 @@ class Reader:
             raise ValueError(f"`{load.key}` of `{load.path}` {now}, it had {list(load.shape)}")
 
 
-def tensor_of(plan: Plan, entry: PlanEntry) -> torch.Tensor | None:
+def tensor_of(live: Live, entry: PlanEntry) -> torch.Tensor | None:
     """The tensor of an entry as the network uses it, a shard's own part where it is sharded; None if it has none."""
-    if plan.live is None:
-        return None
     owner, local = entry.tensor.owners[0]
-    module = plan.live.modules[owner]
+    module = live.modules[owner]
     found: torch.Tensor | None = module._parameters.get(local)
     found = found if found is not None else module._buffers.get(local)
     if found is None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initdsl.network.description import Live
 from initdsl.planning.actions import call_name
 from initdsl.planning.plan import Plan, PlanEntry, leaves_alone
 from initdsl.text.diagnostic import Diagnostic, ResolveError
@@ -17,17 +18,23 @@ from .boxes import memory_of
 __all__ = ["Step", "StepFailed", "is_plain_tensor", "memory_key", "no_memory", "refuse_meta", "refuse_no_sample"]
 
 
-def refuse_no_sample(entry: PlanEntry) -> None:
+def refuse_no_sample(plan: Plan) -> None:
+    """Refuse a plan with tensors that are adjusted to a sample, where there is none."""
+    if not plan.adjusted:
+        return
+    entry = plan.adjusted[0]
     assert entry.base is not None
     rule = entry.base.clause.rule
     raise ResolveError(
         Diagnostic(
-            "no-sample", f"`{call_name(entry.base)}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
-            entry.plan.rules.source(rule.source), rule.span,
-            "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass (materialize, "
-            "streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
+            "no-sample",
+            f"`{call_name(entry.base)}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
+            plan.rules.source(rule.source),
+            rule.span,
+            "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass "
+            "(materialize, streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
         )
-    )  # fmt: skip
+    )
 
 
 def no_memory(whole: bool) -> Diagnostic:
@@ -41,8 +48,21 @@ def no_memory(whole: bool) -> Diagnostic:
     return Diagnostic("out-of-memory", "there is no memory left, and the network is partly filled", hint=hint)
 
 
-def refuse_meta(plan: Plan) -> None:
-    written = [e for e in plan.order if e.tensor.device == "meta" and not leaves_alone(e)]
+def has_no_memory(live: Live, entry: PlanEntry) -> bool:
+    """Whether a tensor, or what it is computed from, is on the meta device."""
+    tensor = live.tensors[entry.tensor.index]
+    if tensor is not None:
+        return tensor.is_meta
+    owner, local = entry.tensor.owners[0]
+    module = live.modules[owner]
+    chain = getattr(module, "parametrizations", {})
+    behind = chain[local].parameters() if local in chain else module.parameters(recurse=False)
+    return any(parameter.is_meta for parameter in behind)
+
+
+def refuse_meta(plan: Plan, live: Live) -> None:
+    """Refuse to fill tensors that have no memory."""
+    written = [e for e in plan.order if not leaves_alone(e) and has_no_memory(live, e)]
     if written:
         raise ResolveError(
             Diagnostic(

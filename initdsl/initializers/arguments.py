@@ -5,9 +5,11 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
+
+from initdsl.text.frozen import FrozenDict
 
 __all__ = [
     "ArgumentError",
@@ -42,24 +44,10 @@ class ArgumentError(ValueError):
         self.name = name
 
 
-class Arguments(dict[str, Any]):
-    """The checked arguments of a call by parameter, defaults included: `{"mean": 0.0, "std": 0.02}`.
-
-    A dict that can't be changed, so that a plan that holds it is a value. It hashes where its values do.
-    """
+class Arguments(FrozenDict[str, Any]):
+    """The checked arguments of a call by parameter, defaults included: `{"mean": 0.0, "std": 0.02}`."""
 
     __slots__ = ()
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("the arguments of a call can't be changed")
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
-
-    def __reduce__(self) -> tuple[type[Arguments], tuple[dict[str, Any]]]:
-        return Arguments, (dict(self),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,14 @@ class Registry(Mapping[str, Initializer]):
             copy.add(named(function, name))
         return copy
 
+    def with_initializers(self, initializers: typing.Iterable[Initializer]) -> Registry:
+        """A copy with further initializers, each under its own names."""
+        copy = Registry()
+        copy._by_name = dict(self._by_name)
+        for item in initializers:
+            copy.add(item)
+        return copy
+
     def __getitem__(self, name: str) -> Initializer:
         return self._by_name[name]
 

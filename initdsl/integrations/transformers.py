@@ -61,7 +61,8 @@ class RulesMixin:
         net = _module(self)
         if not any(parameter.is_meta for parameter in net.parameters()):
             given = {m for value in (*args, *kwargs.values()) if isinstance(value, nn.Module) for m in value.modules()}
-            execute(_what_is_missing(_plan(self, *describe(net)), given))
+            network, live = describe(net)
+            execute(_what_is_missing(_plan(self, network), live, given), live)
 
     @torch.no_grad()
     def initialize_weights(self) -> None:
@@ -71,10 +72,11 @@ class RulesMixin:
             super().initialize_weights()  # type: ignore[misc]
             return
         started = {module for module in net.modules() if getattr(module, FLAG, False)}
-        plan = _plan(self, *describe(net))
-        with _busy(self), _flagged(_set_whole(plan)):
+        network, live = describe(net)
+        plan = _plan(self, network)
+        with _busy(self), _flagged(_set_whole(plan, live)):
             super().initialize_weights()  # type: ignore[misc]
-        execute(_what_is_missing(plan, started))
+        execute(_what_is_missing(plan, live, started), live)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Start one module: a part of the model, or the new embedding or head of `resize_token_embeddings`."""
@@ -91,11 +93,11 @@ class RulesMixin:
             with _busy(self):
                 super()._init_weights(module)  # type: ignore[misc]
             return
-        plan = _plan(self, network, live)
+        plan = _plan(self, network)
         own = _own(plan, index)
-        with _busy(self), _flagged(_set_whole(plan, own)):
+        with _busy(self), _flagged(_set_whole(plan, live, own)):
             super()._init_weights(module)  # type: ignore[misc]
-        execute(_what_is_missing(replace(plan, ties=[]), set(), own))
+        execute(_what_is_missing(replace(plan, ties=()), live, set(), own), live)
 
 
 def with_rules(
@@ -141,7 +143,7 @@ def _module(model: RulesMixin) -> nn.Module:
 # ---- plans, and what of them is carried out
 
 
-def _plan(model: RulesMixin, network: Network, live: Live) -> Plan:
+def _plan(model: RulesMixin, network: Network) -> Plan:
     rules = getattr(model, "init_rules", None)
     if rules is None:
         raise TypeError(f"`{type(model).__name__}` has no `init_rules`: text, a path or a RuleSet")
@@ -151,7 +153,6 @@ def _plan(model: RulesMixin, network: Network, live: Live) -> Plan:
     plan = resolve(
         coerce(rules),
         network,
-        live=live,
         registry=registry,
         variables=model.init_vars,
         strict=False,
@@ -164,25 +165,22 @@ def _plan(model: RulesMixin, network: Network, live: Live) -> Plan:
 def _own(plan: Plan, module: int) -> set[int]:
     """Return the tensors of a module, each by the index of the one it is tied to."""
     info = plan.network.modules[module]
-    return {plan.canonical.get(t, t) for t in (*info.parameters.values(), *info.buffers.values())}
+    return {plan.tied_to.get(t, t) for t in (*info.parameters.values(), *info.buffers.values())}
 
 
-def _set_whole(plan: Plan, only: set[int] | None = None) -> list[torch.Tensor]:
+def _set_whole(plan: Plan, live: Live, only: set[int] | None = None) -> list[torch.Tensor]:
     """Return the tensors that rules set whole: the model's own code need not draw them first."""
-    assert plan.live is not None
-    tensors = (plan.live.tensors[e.tensor.index] for e in plan.order if e.base is not None and e.status != "kept")
-    chosen = {id(plan.live.tensors[index]) for index in only} if only is not None else None
+    tensors = (live.tensors[e.tensor.index] for e in plan.order if e.base is not None and e.status != "kept")
+    chosen = {id(live.tensors[index]) for index in only} if only is not None else None
     return [tensor for tensor in tensors if tensor is not None and (chosen is None or id(tensor) in chosen)]
 
 
-def _what_is_missing(plan: Plan, started: set[nn.Module], only: set[int] | None = None) -> Plan:
+def _what_is_missing(plan: Plan, live: Live, started: set[nn.Module], only: set[int] | None = None) -> Plan:
     """Return what of a plan is for tensors without a flag, outside of modules that have started, and among `only`."""
-    assert plan.live is not None
-    live = plan.live
     missing: set[int] = set()
     for entry in plan.order:
         index = entry.tensor.index
-        tied = [index, *(i for i, tied_to in plan.canonical.items() if tied_to == index and i != index)]
+        tied = [index, *(i for i, first in plan.tied_to.items() if first == index and i != index)]
         is_flagged = all(getattr(live.tensors[i], FLAG, False) for i in tied)  # tied later, by transformers
         is_loaded = any(_is_loaded(plan.network, live, started, i) for i in tied)
         if not is_flagged and not is_loaded and (only is None or index in only):
@@ -190,9 +188,9 @@ def _what_is_missing(plan: Plan, started: set[nn.Module], only: set[int] | None 
     resets = [(module, tuple(t for t in tensors if t in missing)) for module, tensors in plan.resets]
     return replace(
         plan,
-        ties=[_from_the_loaded(tie, plan.network, live, started) for tie in plan.ties],
-        order=[entry for entry in plan.order if entry.tensor.index in missing],
-        resets=[(module, tensors) for module, tensors in resets if tensors],
+        ties=tuple(_from_the_loaded(tie, plan.network, live, started) for tie in plan.ties),
+        order=tuple(entry for entry in plan.order if entry.tensor.index in missing),
+        resets=tuple((module, tensors) for module, tensors in resets if tensors),
     )
 
 

@@ -43,7 +43,7 @@ def against(net: nn.Module | Network) -> Resolve:
         from initdsl.planning.resolve import Resolver  # late: linting without a network does without the planner
 
         resolver = Resolver(rules, network, default_registry(), {})
-        plan = resolver.plan(None, None, False)
+        plan = resolver.plan(None, False)
         problems = [problem for problem in resolver.problems if not _is_registered(problem, initializers)]
         # what a plan only notes is worth a finding
         notes = [replace(note, severity="warning") for note in resolver.notes]

@@ -97,14 +97,14 @@ def base_rule(entry: PlanEntry) -> Rule | None:
 def entry_of_tensor(plan: Plan) -> dict[int, PlanEntry]:
     """Return the plan's entries by the index of their tensor in the network, those of tied ones under every index."""
     entries = {entry.tensor.index: entry for entry in plan.entries}
-    tied = {index: entries[first] for index, first in plan.canonical.items() if first in entries}
+    tied = {index: entries[first] for index, first in plan.tied_to.items() if first in entries}
     return {**tied, **entries}
 
 
 def owners(plan: Plan, entry: PlanEntry) -> list[ModuleInfo]:
     """Return the modules that hold a tensor, those included that a tie gives it to."""
     first = entry.tensor.index
-    tensors = [first, *(index for index, tied_to in plan.canonical.items() if tied_to == first and index != first)]
+    tensors = [first, *(index for index, tied_to in plan.tied_to.items() if tied_to == first and index != first)]
     return [plan.network.modules[module] for t in tensors for module, _ in plan.network.tensors[t].owners]
 
 
@@ -142,21 +142,25 @@ class OverruledRule:
 
 def overruled_by_ties(file: File, plan: Plan) -> Iterator[OverruledRule]:
     """Yield the rules of the file that fill nothing, as later ones fill their tensors through modules they don't name."""
-    shared = {entry.tensor.index: entry for entry in plan.entries if len(entry.names) > 1 and entry.base is not None}
-    for clause in plan.clauses:
+    from initdsl.planning.resolve import selections  # late: linting without a network does without the planner
+
+    shared = {entry.tensor.index: entry for entry in plan.entries if len(entry.aliases) > 1 and entry.base is not None}
+    if not shared:
+        return
+    for clause, selection in selections(plan):
         rule = clause.rule
         if not isinstance(rule, Assign) or rule.source != file.source.name:
             continue
-        if rule.operator not in ("=", "~") or clause.hits:
+        if rule.operator not in ("=", "~") or plan.hits[clause.number]:
             continue
-        selection = plan.resolver.selection(clause)
-        for index, matches in selection.by_tensor.items() if selection is not None else ():
+        for index, matches in selection.by_tensor.items():
             entry = shared.get(index)
             if entry is None or entry.base is None or entry.base.clause.number <= clause.number:
                 continue
             winner = entry.base.clause
             if not _say_the_same(rule, winner.rule) and entry.base.match.module not in {m.module for m in matches}:
-                yield OverruledRule(clause.targets, entry, plan.clause_place(winner))
+                assert clause.targets is not None
+                yield OverruledRule(clause.targets, entry, winner.location)
                 break
 
 

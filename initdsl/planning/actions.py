@@ -16,7 +16,7 @@ from initdsl.initializers import (
     TruncatedNormal,
     Uniform,
 )
-from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep
+from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep, Selector, Tie
 from initdsl.network.selectors.matches import Match
 from initdsl.text.wording import value_text
 
@@ -59,24 +59,26 @@ def builds_on_values(action: Action) -> bool:
     return action.operator not in ("=", "~") or (isinstance(action.payload, Expression) and action.payload.reads_itself)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, slots=True)
 class Clause:
-    """One statement where it stands: which `let`s it sees, and in which file."""
+    """A statement of the rules as the plan cites it: `Linear.weight ~ normal(0, 0.02)` at `net.init:3`.
+
+    `number` counts the statements in their order; a `copy` counts once for each of its targets. `effect` is what stands
+    behind the selector (`~ normal(0, 0.02)`), `targets` the selector that this clause fills.
+    """
 
     number: int
-    rule: Assign | Keep | Default | Copy
-    lets: Any
-    frame: Any
-    targets: Any  # the selector this clause fills
-    hits: int = 0  # tensors it has a say in, in the end
-    selected: int = 0  # tensors it selects
+    rule: Assign | Keep | Default | Copy | Tie
+    targets: Selector | None
+    text: str
+    location: str
+    effect: str
 
-    @property
-    def whole(self) -> str:
-        return self.rule.kind
+    def __hash__(self) -> int:
+        return hash(self.number)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Draw:
     """An initializer that fills a tensor: its function and bound arguments."""
 
@@ -91,7 +93,7 @@ class Draw:
         return f"{self.initializer.name}({shown})"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """One number for every element."""
 
@@ -101,7 +103,7 @@ class Value:
         return value_text(self.value)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Expression:
     """An expression that looks at tensors or draws within: carried out when its turn comes."""
 
@@ -111,21 +113,21 @@ class Expression:
     reads_itself: bool = False  # it builds on the values that are there: then it is an edit
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CopyFrom:
     """The final values of another tensor."""
 
     tensor: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reset:
     """The module's own `reset_parameters`."""
 
     module: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Kept:
     """Left as it is."""
 
@@ -133,11 +135,12 @@ class Kept:
 Payload = Distribution | Draw | Value | Expression | Load | CopyFrom | Reset | Kept
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Action:
     """One write: what, into which piece of which tensor, by which clause.
 
-    `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor).
+    `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor). `effect` is the write in short, as
+    one reads it behind the tensor's name: `[0] = 42`.
     """
 
     clause: Clause
@@ -145,6 +148,7 @@ class Action:
     payload: Payload
     match: Match
     shape: tuple[int, ...]
+    effect: str
     view: tuple[int, ...] | None = None
     index: tuple[Any, ...] | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product, zip_longest
 from typing import Any
 
@@ -20,9 +20,9 @@ from initdsl.network.description import TensorInfo, describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.text.wording import did_you_mean
 
-from .actions import Action, Clause, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
+from .actions import Action, CopyFrom, Draw, Expression, Kept, Load, Payload, Reset, Value
 from .calls import bind_call, check_shape, unknown_call
-from .context import Resolution
+from .context import Resolution, Statement
 from .names import Names
 
 __all__ = ["Info", "Values"]
@@ -58,22 +58,27 @@ class Values:
         self.infos: dict[int, Info] = {}
         self.pieces = 0
 
-    def info(self, clause: Clause) -> Info | None:
+    def info(self, statement: Statement) -> Info | None:
         """What the right-hand side says by itself; raises EvalError for what can't be right on any network."""
-        rule = clause.rule
+        rule = statement.clause.rule
         if not isinstance(rule, Assign):
             return None
-        lets = clause.lets
+        lets = statement.lets
         known = self.infos.get(id(rule))
-        if known is not None and known.lets is lets and clause.frame is None:
+        if known is not None and known.lets is lets and statement.frame is None:
+            if known.call is not None:
+                self.at.calls[statement.clause.number] = known.call
             return known
-        expr = rule.value
+        expr: nodes.Expr = rule.value
         seen: set[str] = set()
         while (
-            isinstance(expr, Name) and expr.name in lets and lets[expr.name].expr is not None and expr.name not in seen
+            isinstance(expr, Name)
+            and expr.name in lets
+            and (formula := lets[expr.name].expr) is not None
+            and expr.name not in seen
         ):
             seen.add(expr.name)
-            expr = lets[expr.name].expr
+            expr = formula
         names: set[str] = set()
         calls: list[Call] = []
         words: set[str] = set()
@@ -87,9 +92,10 @@ class Values:
                     continue
                 if isinstance(node, Name):
                     names.add(node.name)
-                    if node.name in lets and node.name not in opened and lets[node.name].expr is not None:
+                    formula = lets[node.name].expr if node.name in lets and node.name not in opened else None
+                    if formula is not None:
                         opened.add(node.name)
-                        stack.append(lets[node.name].expr)
+                        stack.append(formula)
                 elif isinstance(node, Call) and node.function not in FUNCTIONS and node.function not in FANS:
                     calls.append(node)
                     chosen.update(self._chosen(node, lets))
@@ -141,14 +147,14 @@ class Values:
         constant = not lengths and not loads and all((n in lets and lets[n].expr is None) or n in opened for n in names)
         info = Info(expr, lets, not ({"inf", "nan"} & words), constant, single)
         if info.constant and single is not None and single.function != "load":
-            env = Names(
-                self.at.network, self.at.matcher, self.at.registry, lets, Match(0), None, None, self.at.canonical
-            )
+            env = Names(self.at.network, self.at.matcher, self.at.registry, lets, Match(0), None, None, self.at.tied_to)
             try:
                 bind_call(single, self.at.registry, env)
             except EvalError as error:
                 raise self.foreign(error, rule, single) from None
         self.infos[id(rule)] = info
+        if single is not None:
+            self.at.calls[statement.clause.number] = single
         return info
 
     def _chosen(self, call: Call, lets: Lets) -> Iterator[int]:
@@ -170,62 +176,69 @@ class Values:
             return error
         return EvalError(error.message, rule.value.span, error.hint, error.name)
 
-    def actions(self, clause: Clause, info: Info | None, index: int, matches: list[Match]) -> list[Action]:
-        made: list[Action] = []
+    def actions(self, statement: Statement, info: Info | None, index: int, matches: list[Match]) -> list[Action]:
+        """What a statement writes to one tensor, by the matches that lead to it."""
+        actions: list[Action] = []
         for match in matches:
-            made += self._action(clause, info, index, match)
+            actions += self._actions(statement, info, index, match)
         if len(matches) > 1:  # selected by several names, or members of a union: once, as the last of them says
-            made = list({(action.view, repr(action.index)): action for action in made}.values())
-        return made
+            actions = list({(action.view, repr(action.index)): action for action in actions}.values())
+        return actions
 
-    def _action(self, clause: Clause, info: Info | None, index: int, match: Match) -> list[Action]:
+    def _actions(self, statement: Statement, info: Info | None, index: int, match: Match) -> list[Action]:
+        clause = statement.clause
         rule = clause.rule
         tensor = self.at.network.tensors[index]
-        if isinstance(rule, Keep):
-            self._no_piece(match, "keep")
-            return [Action(clause, "keep", Kept(), match, tensor.shape)]
-        if isinstance(rule, Default):
-            self._no_piece(match, "default")
-            return [Action(clause, "default", Reset(match.module), match, tensor.shape)]
-        if isinstance(rule, Copy):
-            self._no_piece(match, "copy")
-            source = self._copied(clause, match)
-            if source == index:  # one of the targets is the source: what it has is what its own rules give it
-                return []
-            return [Action(clause, "copy", CopyFrom(source), match, tensor.shape)]
+        effect = self.at.effect(clause, match)
+        plain = replace(match, frame=None) if match.frame is not None else match
+        if not isinstance(rule, Assign):
+            self._no_piece(match, rule.kind)
+            payload: Payload
+            match rule:
+                case Keep():
+                    payload = Kept()
+                case Default():
+                    payload = Reset(match.module)
+                case _:
+                    source = self._copied(statement, match)
+                    if source == index:  # one of the targets is the source: what it has is what its own rules give it
+                        return []
+                    payload = CopyFrom(source)
+            return [Action(clause, rule.kind, payload, plain, tensor.shape, effect)]
         assert info is not None
         if match.index is None and match.view is None and info.constant:
             key = (tensor.shape, tensor.dtype)
             if key not in info.cache:
-                info.cache[key] = self._payload(clause, info, index, match, tensor.shape)
-            payload = info.cache[key]
-            return [] if payload is None else [Action(clause, rule.operator, payload, match, tensor.shape)]
+                info.cache[key] = self._payload(statement, info, index, match, tensor.shape)
+            whole = info.cache[key]
+            return [] if whole is None else [Action(clause, rule.operator, whole, plain, tensor.shape, effect)]
         pieces = (
-            (self._payload(clause, info, index, match, shape), view, items, shape)
-            for view, items, shape in self._pieces(clause, match, index)
+            (self._payload(statement, info, index, match, shape), view, items, shape)
+            for view, items, shape in self._pieces(statement, match, index)
         )
         return [
-            Action(clause, rule.operator, payload, match, shape, view, items)
-            for payload, view, items, shape in pieces if payload is not None
-        ]  # fmt: skip
+            Action(clause, rule.operator, payload, plain, shape, effect, view, items)
+            for payload, view, items, shape in pieces
+            if payload is not None
+        ]
 
     def _no_piece(self, match: Match, word: str) -> None:
         piece = match.index or match.view
         if piece is not None:
             raise EvalError(f"`{word}` takes whole parameters, not slices", piece.span, name="bad-index")
 
-    def _env(self, clause: Clause, match: Match, target: int, shape: tuple[int, ...] | None) -> Names:
+    def _env(self, statement: Statement, match: Match, target: int, shape: tuple[int, ...] | None) -> Names:
         env = Names(
-            self.at.network, self.at.matcher, self.at.registry, clause.lets, match, target, shape, self.at.canonical
+            self.at.network, self.at.matcher, self.at.registry, statement.lets, match, target, shape, self.at.tied_to
         )
-        env.files, env.source = self.at.files, clause.rule.source
+        env.files, env.source = self.at.files, statement.clause.rule.source
         return env
 
-    def _pieces(self, clause: Clause, match: Match, index: int) -> Iterator[tuple[Any, Any, tuple[int, ...]]]:
+    def _pieces(self, statement: Statement, match: Match, index: int) -> Iterator[tuple[Any, Any, tuple[int, ...]]]:
         """`(view, index, shape)` of every piece a match means; none where an index is `none`."""
-        self.at.lets = clause.lets
+        self.at.lets = statement.lets
         shape = self.at.network.tensors[index].shape
-        env = self._env(clause, match, index, shape)
+        env = self._env(statement, match, index, shape)
         view: tuple[int, ...] | None = None
         if match.view is not None:
             if match.index is not None:
@@ -270,14 +283,15 @@ class Values:
             raise EvalError(f"shape {list(shape)} can't be seen as {sizes}", view.span, name="bad-shape")
         return tuple(total // known if s == -1 else s for s in sizes)
 
-    def _copied(self, clause: Clause, match: Match) -> int:
+    def _copied(self, statement: Statement, match: Match) -> int:
         """The tensor that `copy` takes the values of one target from."""
-        rule = clause.rule
+        rule, targets_of = statement.clause.rule, statement.clause.targets
         assert isinstance(rule, Copy)
+        assert targets_of is not None
         assert match.tensor is not None
-        self.at.lets = clause.lets
-        sources = self.at.select(rule.operands[0], rule.source, clause.frame) or []
-        targets = self.at.matcher.select(clause.targets, clause.frame)
+        self.at.lets = statement.lets
+        sources = self.at.select(rule.operands[0], rule.source, statement.frame) or []
+        targets = self.at.matcher.select(targets_of, statement.frame)
         base = next(
             (m for m in targets if m.tensor == match.tensor or (m.tensor is None and m.module == _outer(match))), None
         )
@@ -313,19 +327,21 @@ class Values:
                 rule.span,
                 name="copy-mismatch",
             )
-        return self.at.canonical.get(found, found)
+        return self.at.tied_to.get(found, found)
 
-    def _payload(self, clause: Clause, info: Info, index: int, match: Match, shape: tuple[int, ...]) -> Payload | None:
+    def _payload(
+        self, statement: Statement, info: Info, index: int, match: Match, shape: tuple[int, ...]
+    ) -> Payload | None:
         """What one piece gets, checked: ranges, shapes, fans, broadcasting; None where the rule leaves it to others."""
-        rule = clause.rule
+        rule = statement.clause.rule
         assert isinstance(rule, Assign)
-        self.at.lets = clause.lets
+        self.at.lets = statement.lets
         tensor = self.at.network.tensors[index]
-        env = self._env(clause, match, index, shape)
+        env = self._env(statement, match, index, shape)
         call = info.call
         try:
             if call is not None and call.function == "load" and rule.operator == "=":
-                return self._load(clause, call, env, index, match, shape)
+                return self._load(statement, call, env, index, match, shape)
             if call is not None and rule.operator in ("=", "~"):
                 return self._called(call, env, shape, info, index)
             value = evaluate(info.expr, env)
@@ -429,10 +445,10 @@ class Values:
         return found
 
     def _load(
-        self, clause: Clause, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]
+        self, statement: Statement, call: Call, env: Names, index: int, match: Match, shape: tuple[int, ...]
     ) -> Load | None:
         """The tensor of a file that one piece is set to; None where the rule leaves it to others."""
-        found = self.at.files.find(call, env, clause.rule.source, env.loadable())
+        found = self.at.files.find(call, env, statement.clause.rule.source, env.loadable())
         if found is not None and found.shape != shape:
             raise EvalError(
                 f"`{found.key}` has shape {list(found.shape)}, the target {list(shape)}", call.span,

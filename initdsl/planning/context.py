@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 from initdsl.initializers import Registry
@@ -11,23 +11,33 @@ from initdsl.language.expressions.let import Lets
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
-from initdsl.language.syntax.nodes import Expect, Selector, Tie
+from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Expect, Keep, Selector, Tie
 from initdsl.network.description import Network, child_label
 from initdsl.network.selectors.matcher import Matcher
 from initdsl.network.selectors.matches import Frame, Match, continued
 from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.source import Span
 
 from .actions import Clause
 from .loads import Files
 from .names import Names
 
-__all__ = ["Resolution"]
+__all__ = ["Resolution", "Statement"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A clause where it stands: the `let` names it sees, and the block it is in."""
+
+    clause: Clause
+    lets: Lets
+    frame: Frame | None
 
 
 class Resolution:
     """One resolution: findings go to `problems` (errors), `warnings` and `notes`.
 
-    `canonical` maps a tensor that a tie made another's to that other; `lets` are those of the statement at hand.
+    `tied_to` maps a tensor that a tie made another's to that other; `lets` are those of the statement at hand.
     """
 
     def __init__(self, rules: RuleSet, network: Network, registry: Registry, variables: Mapping[str, Any]):
@@ -40,23 +50,36 @@ class Resolution:
         self.problems: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
         self.notes: list[Diagnostic] = []
-        self.clauses: list[Clause] = []
+        self.statements: list[Statement] = []
         self.tie_rules: list[tuple[Tie, Lets, Frame | None]] = []
         self.expect_rules: list[tuple[Expect, Lets, Frame | None]] = []
-        self.canonical: dict[int, int] = {}
+        self.tied_to: dict[int, int] = {}
+        self.calls: dict[int, Call] = {}  # by statement, the initializer that is all of its right-hand side
         self.lets = Lets()
         self.matcher = Matcher(network, self.environment, lambda name: name in self.lets)
 
-    def apart(self) -> Resolution:
-        """The same for another thread: names mean what they mean here, and neither sees the other's statement at hand."""
-        other = copy(self)
-        other.lets = Lets()
-        other.matcher = Matcher(self.network, other.environment, lambda name: name in other.lets)
-        return other
-
     def environment(self, module: int, bindings: tuple[tuple[str, int], ...], scope: tuple[int, ...]) -> Names:
         match = Match(module, None, bindings, scope)
-        return Names(self.network, self.matcher, self.registry, self.lets, match, None, None, self.canonical)
+        return Names(self.network, self.matcher, self.registry, self.lets, match, None, None, self.tied_to)
+
+    def clause(self, rule: Assign | Keep | Default | Copy | Tie, targets: Selector | None) -> Clause:
+        """The next statement of the rules, as plans cite it."""
+        text = " ".join(self.rules.text(rule.source, rule.span).split())
+        location = self.rules.location(rule.source, rule.span)
+        return Clause(len(self.statements), rule, targets, text, location, self._effect(rule))
+
+    def _effect(self, rule: Assign | Keep | Default | Copy | Tie) -> str:
+        if not isinstance(rule, Assign):
+            return {"keep": "kept", "default": "default", "copy": "copied", "tie": "tied"}[rule.kind]
+        return " ".join(self.rules.text(rule.source, Span(rule.operator_span.start, rule.span.end)).split())
+
+    def effect(self, clause: Clause, match: Match) -> str:
+        """What a clause does to one of its matches, in short."""
+        piece = match.view or match.index
+        if piece is None or not isinstance(clause.rule, Assign):
+            return clause.effect
+        text = self.rules.text(clause.rule.source, piece.span)
+        return f"as {text} {clause.effect}" if match.view is not None else f"{text} {clause.effect}"
 
     def report(self, error: EvalError, source: str) -> None:
         where = self.rules.source(source)
@@ -93,6 +116,20 @@ class Resolution:
                 yield from self._containers(member, frame)
         elif not self.matcher.container(selector, frame):
             yield from self.matcher.explain(selector, continued(selector, frame), True)
+
+    def one(self, tensor: int | None) -> int | None:
+        """The tensor that a tie makes this one."""
+        return None if tensor is None else self.tied_to.get(tensor, tensor)
+
+    def expanded(self, matches: list[Match]) -> Iterator[Match]:
+        """Modules as the parameters at any depth below them."""
+        for match in matches:
+            if match.tensor is not None:
+                yield match
+                continue
+            for index in self.network.reachable(match.module):
+                for tensor in self.network.modules[index].parameters.values():
+                    yield Match(index, tensor, match.bindings, (match.module, *match.scope), match.frame)
 
     def shown(self, match: Match) -> str:
         module = self.network.modules[match.module]

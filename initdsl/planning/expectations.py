@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, describe_value
@@ -12,11 +12,9 @@ from initdsl.network.description import describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.text.wording import listed
 
+from .context import Resolution
 from .names import Names
-from .plan import Expected, Plan
-
-if TYPE_CHECKING:
-    from .resolve import Resolver
+from .plan import Expected, PlanEntry
 
 __all__ = ["holds", "plan_expectations", "unmet"]
 
@@ -25,8 +23,9 @@ __all__ = ["holds", "plan_expectations", "unmet"]
 LARGEST_EXACT = 256
 
 
-def plan_expectations(at: Resolver, plan: Plan) -> None:
-    """Check every `expect` as far as a plan can tell; what only values can tell goes to `plan.expected`."""
+def plan_expectations(at: Resolution, entries: Sequence[PlanEntry]) -> list[Expected]:
+    """Check every `expect` as far as a plan can tell; returns what only values can tell."""
+    expected: list[Expected] = []
     for rule, lets, frame in at.expect_rules:
         at.lets = lets
         found = [at.select(operand, rule.source, frame) for operand in rule.operands]
@@ -36,15 +35,16 @@ def plan_expectations(at: Resolver, plan: Plan) -> None:
             if rule.what == "tied":
                 _tied(at, rule, [m for matches in found for m in matches or ()])
             elif rule.what == "covered":
-                _covered(at, rule, plan, found[0] or [])
+                _covered(at, rule, entries, found[0] or [])
             else:
                 for match in at.expanded(found[0] or []):
-                    _one(at, rule, plan, match)
+                    expected += _one(at, rule, entries, match)
         except EvalError as error:
             at.report(error, rule.source)
+    return expected
 
 
-def _tied(at: Resolver, rule: Expect, matches: list[Match]) -> None:
+def _tied(at: Resolution, rule: Expect, matches: list[Match]) -> None:
     if len(matches) < 2:
         raise EvalError("there is nothing this could be tied to", rule.span, name="unmet-expectation")
     first = at.named(matches[0])
@@ -59,9 +59,9 @@ def _tied(at: Resolver, rule: Expect, matches: list[Match]) -> None:
             )  # fmt: skip
 
 
-def _covered(at: Resolver, rule: Expect, plan: Plan, matches: list[Match]) -> None:
+def _covered(at: Resolution, rule: Expect, entries: Sequence[PlanEntry], matches: list[Match]) -> None:
     wanted = {at.one(match.tensor) for match in at.expanded(matches)}
-    left = [e.label for e in plan.entries if e.tensor.index in wanted and e.status in ("uncovered", "partial")]
+    left = [e.label for e in entries if e.tensor.index in wanted and e.status in ("uncovered", "partial")]
     if left:
         raise EvalError(
             f"no rule sets {'all of ' if len(left) == 1 else ''}{listed(left, 8)}", rule.span,
@@ -69,7 +69,7 @@ def _covered(at: Resolver, rule: Expect, plan: Plan, matches: list[Match]) -> No
         )  # fmt: skip
 
 
-def _one(at: Resolver, rule: Expect, plan: Plan, match: Match) -> None:
+def _one(at: Resolution, rule: Expect, entries: Sequence[PlanEntry], match: Match) -> list[Expected]:
     """One tensor: its bounds as numbers, and what the plan knows of its values."""
     if match.index is not None or match.view is not None:
         piece = match.index or match.view
@@ -78,7 +78,7 @@ def _one(at: Resolver, rule: Expect, plan: Plan, match: Match) -> None:
     index = at.one(match.tensor)
     assert index is not None
     tensor = at.network.tensors[index]
-    env = Names(at.network, at.matcher, at.registry, at.lets, match, index, tensor.shape, at.canonical)
+    env = Names(at.network, at.matcher, at.registry, at.lets, match, index, tensor.shape, at.tied_to)
     values = [evaluate(bound, env) for bound in rule.bounds]
     if rule.what == "shape":
         wanted = values[0] if isinstance(values[0], tuple | list) else (values[0],)
@@ -87,7 +87,7 @@ def _one(at: Resolver, rule: Expect, plan: Plan, match: Match) -> None:
             raise EvalError(
                 f"{describe_tensor(tensor)} has shape {list(tensor.shape)}{not_}", rule.span, name="unmet-expectation"
             )
-        return
+        return []
     for value, node in zip(values, rule.bounds, strict=True):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise EvalError(f"this is {describe_value(value)}, not a number", node.span, name="bad-expectation")
@@ -97,7 +97,7 @@ def _one(at: Resolver, rule: Expect, plan: Plan, match: Match) -> None:
             "bad-expectation",
         )  # fmt: skip
     expected = Expected(rule, index, tuple(float(v) for v in values))
-    entry = next((e for e in plan.entries if e.tensor.index == index), None)
+    entry = next((e for e in entries if e.tensor.index == index), None)
     what = entry.distribution if entry is not None else None
     if what is not None and tensor.numel:
         low, high = what.bounds
@@ -114,7 +114,7 @@ def _one(at: Resolver, rule: Expect, plan: Plan, match: Match) -> None:
                 f"`{at.network.label(tensor)}` is {what}: its {_noun(rule.what)} can't be {_wanted(expected)}", rule.span,
                 name="unmet-expectation",
             )  # fmt: skip
-    plan.expected.append(expected)
+    return [expected]
 
 
 def _possible(expected: Expected, low: float, high: float) -> bool:

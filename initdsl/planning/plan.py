@@ -1,27 +1,23 @@
-"""A plan: what every rule set comes to on one network, as values. Made by the resolver, carried out by the executor."""
+"""`Plan`: what rules come to on one network, as a value. Made by `resolve`, carried out by `initdsl.filling`."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from initdsl.initializers import Distribution
+from initdsl.initializers import Constant, Distribution, Initializer
 from initdsl.language.expressions.shapes import extents
 from initdsl.language.rules.ruleset import RuleSet
-from initdsl.language.syntax.nodes import Assign, Expect
-from initdsl.network.description import Live, Network, TensorInfo
+from initdsl.language.syntax.nodes import Expect, Tie
+from initdsl.network.description import Network, TensorInfo
 from initdsl.text.diagnostic import Diagnostic, printable
-from initdsl.text.source import Span
+from initdsl.text.frozen import FrozenDict
 
 from .actions import Action, Clause, Draw, Expression, Kept, Reset, Value, payload_dict
-
-if TYPE_CHECKING:
-    from initdsl.api.report import Report
 
 __all__ = [
     "PLAN_FORMAT",
@@ -32,6 +28,7 @@ __all__ = [
     "PlannedTie",
     "adjusts",
     "leaves_alone",
+    "tensors_by_first",
     "totals",
 ]
 
@@ -42,29 +39,30 @@ PLAN_FORMAT = "initdsl-plan"
 PLAN_VERSION = 1
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """What happens to one tensor: a base (or none) and edits on top, in file order."""
+    """What happens to one tensor: a base (or none) and edits on top, in file order.
 
-    plan: Plan = field(repr=False)
+    `aliases` are its names in `named_parameters()`, several where the tensor is shared; `label` is the first as a rule
+    file writes it: `net[0].weight`. Of a sharded tensor `part` is what this rank holds, as one indexes it: `[0:4,0:8]`.
+    """
+
     tensor: TensorInfo
+    aliases: tuple[str, ...]
+    label: str
     base: Action | None = None
-    edits: list[Action] = field(default_factory=list)
+    edits: tuple[Action, ...] = ()
+    part: str = ""
 
     @property
     def name(self) -> str:
         """The name of `named_parameters()`."""
-        return self.plan.first(self.tensor).name
+        return self.aliases[0]
 
     @property
     def names(self) -> list[str]:
-        """All names of a shared tensor, this one first."""
-        return self.plan.tensor_names(self.tensor)
-
-    @property
-    def label(self) -> str:
-        """The tensor as a rule file writes it: `net[0].weight`."""
-        return self.plan.network.label(self.plan.first(self.tensor))
+        """All names of a shared tensor, that of `named_parameters()` first."""
+        return list(self.aliases)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,8 +77,9 @@ class PlanEntry:
         return self.tensor.numel
 
     @property
-    def actions(self) -> list[Action]:
-        return [*([self.base] if self.base is not None else []), *self.edits]
+    def actions(self) -> tuple[Action, ...]:
+        """The base and the edits, in their order."""
+        return self.edits if self.base is None else (self.base, *self.edits)
 
     @property
     def status(self) -> str:
@@ -96,16 +95,15 @@ class PlanEntry:
     @property
     def statements(self) -> list[tuple[str, str]]:
         """`(text, file:line)` of every statement that makes it, in order."""
-        clauses = dict.fromkeys(a.clause for a in self.actions)
-        return [(self.plan.clause_text(c), self.plan.clause_place(c)) for c in clauses]
+        return [(clause.text, clause.location) for clause in dict.fromkeys(a.clause for a in self.actions)]
 
     @property
     def effect(self) -> str:
         """What is done, in short: `~ uniform(-10, 10); *= abs(weight) >= 5`."""
-        seen: dict[int, str] = {}
+        effects: dict[int, str] = {}
         for action in self.actions:
-            seen.setdefault(action.clause.number, self.plan.effect(action))
-        return "; ".join(seen.values())
+            effects.setdefault(action.clause.number, action.effect)
+        return "; ".join(effects.values())
 
     @property
     def distribution(self) -> Distribution | None:
@@ -114,20 +112,26 @@ class PlanEntry:
             return None
         payload = self.base.payload
         if isinstance(payload, Value):
-            from initdsl.initializers import Constant
-
             return Constant(float(payload.value))
         return payload if isinstance(payload, Distribution) else None
 
     def to_dict(self) -> dict[str, Any]:
+        """The entry as JSON-ready values."""
         values = [payload_dict(a.payload) for a in self.actions]
         return {
-            "name": self.name, "label": self.label, "names": self.names, "shape": list(self.shape), "dtype": self.dtype,
-            "numel": self.numel, "kind": self.tensor.kind, "status": self.status, "effect": self.effect,
+            "name": self.name,
+            "label": self.label,
+            "names": self.names,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "numel": self.numel,
+            "kind": self.tensor.kind,
+            "status": self.status,
+            "effect": self.effect,
             "values": [v for i, v in enumerate(values) if v is not None and v not in values[:i]],
             "statements": [{"text": text, "location": place} for text, place in self.statements],
-            **({"part": self.tensor.part} if self.tensor.part else {}),
-        }  # fmt: skip
+            **({"part": self.part} if self.part else {}),
+        }
 
     def __str__(self) -> str:
         return printable(f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}")
@@ -139,7 +143,12 @@ def adjusts(entry: PlanEntry) -> bool:
     return isinstance(payload, Draw) and payload.initializer.adjust is not None
 
 
-def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
+def leaves_alone(entry: PlanEntry) -> bool:
+    """Whether a tensor keeps the values it has."""
+    return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
+
+
+def _covered(actions: Sequence[Action], tensor: TensorInfo) -> bool:
     """Whether slices that are set make up the whole of a tensor.
 
     Each dimension is cut where a slice begins or ends, and the cells of that grid are counted.
@@ -171,17 +180,17 @@ def _covered(actions: list[Action], tensor: TensorInfo) -> bool:
     return not wanted
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class PlannedTie:
-    """Tensors that become one object: `source`'s, under all the names of `others`."""
+    """Tensors that become one object: the one numbered `source`, under all the `names` of the `others`."""
 
-    rule: Any
+    rule: Tie
     source: int
     others: tuple[int, ...]
     names: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Expected:
     """What is to hold of a tensor's values once all is filled; `bounds` are the numbers of an `expect`."""
 
@@ -190,40 +199,43 @@ class Expected:
     bounds: tuple[float, ...]
 
 
-@dataclass(repr=False)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """What `apply` would do, and nothing done yet.
+    """What the rules come to on a network, decided to the last argument: a value, with nothing done yet.
 
     `entries` has every parameter (and every buffer a rule writes to) in the order of `named_parameters()`; `order` is
-    the order of the writes; `warnings` are rules that select nothing and may; `notes` what is worth knowing.
+    the order of the writes. `resets` are modules whose own `reset_parameters` runs, each with the tensors it may set.
+    `tied_to` says of a tensor that a tie makes another's which that is, by their numbers. `hits` and `selected` count by
+    clause: the tensors it has a say in, and those it selects. `warnings` are rules that select nothing and may; `notes`
+    what is worth knowing. `initializers` are those that rules call and initdsl doesn't bring; `files` the files that
+    were looked into.
     """
 
     rules: RuleSet
     network: Network
-    entries: list[PlanEntry]
-    order: list[PlanEntry]
-    resets: list[tuple[int, tuple[int, ...]]]
-    ties: list[PlannedTie]
-    clauses: list[Clause]
-    warnings: list[Diagnostic]
-    notes: list[Diagnostic]
-    canonical: dict[int, int]
-    resolver: Any = field(repr=False)
-    live: Live | None = field(default=None, repr=False)
-    net: Any = field(default=None, repr=False)
+    entries: tuple[PlanEntry, ...]
+    order: tuple[PlanEntry, ...]
+    resets: tuple[tuple[int, tuple[int, ...]], ...]
+    ties: tuple[PlannedTie, ...]
+    clauses: tuple[Clause, ...]
+    hits: tuple[int, ...]
+    selected: tuple[int, ...]
+    warnings: tuple[Diagnostic, ...]
+    notes: tuple[Diagnostic, ...]
+    tied_to: FrozenDict[int, int]
+    expected: tuple[Expected, ...] = ()
     seed: int | None = None
-    options: dict[str, Any] = field(default_factory=dict, repr=False)
-    expected: list[Expected] = field(default_factory=list)
-
-    # ---- looking
+    variables: FrozenDict[str, Any] = FrozenDict()
+    initializers: FrozenDict[str, Initializer] = FrozenDict()
+    files: tuple[str, ...] = ()
 
     @property
     def tied(self) -> list[tuple[str, ...]]:
         """The names of every tensor that ties make one."""
         groups: dict[int, dict[str, None]] = {}
         for tie in self.ties:
-            canonical = self.canonical.get(tie.source, tie.source)
-            groups.setdefault(canonical, {}).update(dict.fromkeys(tie.names))
+            first = self.tied_to.get(tie.source, tie.source)
+            groups.setdefault(first, {}).update(dict.fromkeys(tie.names))
         return [tuple(names) for names in groups.values()]
 
     @property
@@ -246,14 +258,25 @@ class Plan:
         """Tensors that are adjusted to what their layers put out on a sample, once all are filled."""
         return [e for e in self.order if adjusts(e)]
 
+    @property
+    def shadowed(self) -> list[Clause]:
+        """The clauses that select tensors and fill none: later rules have the last word on all of them."""
+        return [c for c in self.clauses if self.selected[c.number] and not self.hits[c.number]]
+
     @cached_property
     def by_name(self) -> dict[str, PlanEntry]:
         """Entries by every name they have, labels included."""
-        found: dict[str, PlanEntry] = {}
+        entries: dict[str, PlanEntry] = {}
         for entry in self.entries:
-            for name in (*entry.names, entry.label):
-                found.setdefault(name, entry)
-        return found
+            for name in (*entry.aliases, entry.label):
+                entries.setdefault(name, entry)
+        return entries
+
+    def names_of(self, tensor: int) -> list[str]:
+        """Every name of a tensor, those of tensors that ties make it included, in the order of `named_parameters()`."""
+        network = self.network
+        members = sorted([tensor, *tensors_by_first(self.tied_to).get(tensor, ())])
+        return list(dict.fromkeys(name for i in members for name in network.names(network.tensors[i])))
 
     def __getitem__(self, name: str) -> PlanEntry:
         return self.by_name[name]
@@ -264,106 +287,39 @@ class Plan:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def tensor_names(self, tensor: TensorInfo) -> list[str]:
-        indices = sorted([tensor.index, *self._joined.get(tensor.index, ())])
-        return list(dict.fromkeys(n for i in indices for n in self.network.names(self.network.tensors[i])))
+    def __copy__(self) -> Plan:
+        return self  # a value: nothing can change it
 
-    def first(self, tensor: TensorInfo) -> TensorInfo:
-        """Of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied."""
-        joined = self._joined.get(tensor.index)
-        return tensor if joined is None else self.network.tensors[min(tensor.index, *joined)]
+    def __deepcopy__(self, memo: object) -> Plan:
+        return self
 
-    @cached_property
-    def _joined(self) -> dict[int, list[int]]:
-        joined: dict[int, list[int]] = {}
-        for index, canonical in self.canonical.items():
-            if index != canonical:
-                joined.setdefault(canonical, []).append(index)
-        return joined
-
-    def clause_text(self, clause: Clause) -> str:
-        rule = clause.rule
-        return " ".join(self.rules.text(rule.source, rule.span).split())
-
-    def clause_place(self, clause: Clause) -> str:
-        return self.rules.location(clause.rule.source, clause.rule.span)
-
-    def effect(self, action: Action) -> str:
-        """One action as one reads it behind the parameter's name."""
-        rule = action.clause.rule
-        if not isinstance(rule, Assign):
-            return {"keep": "kept", "default": "default", "copy": "copied"}[rule.kind]
-        text = " ".join(self.rules.text(rule.source, Span(rule.operator_span.start, rule.span.end)).split())
-        match = action.match
-        if match.view is not None:
-            text = f"as {self.rules.text(rule.source, match.view.span)} {text}"
-        elif match.index is not None:
-            text = f"{self.rules.text(rule.source, match.index.span)} {text}"
-        return text
-
-    def explain(self, name: str) -> Any:
-        """Every rule that touches one tensor, in order, and which won; see `Explanation`.
-
-        Raises KeyError with the nearest name.
-        """
-        from initdsl.reports.explain import explain
-
-        return explain(self, name)
-
-    # ---- doing
-
-    def apply(self, on_init: Any = None, sample: Any = None) -> Report:
-        """Carry the plan out on the network it was made for. Raises ApplyError; then everything is as it was."""
-        from initdsl.filling.execute import execute
-
-        return execute(self, on_init, sample=sample)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "by_name"}
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-ready values, versioned; `initdsl apply` carries them out where nothing has changed."""
-
+        """The plan as JSON-ready values, versioned; `initdsl apply` carries them out."""
         return {
-            "format": PLAN_FORMAT, "version": PLAN_VERSION, "seed": self.seed,
+            "format": PLAN_FORMAT,
+            "version": PLAN_VERSION,
+            "seed": self.seed,
             "network": self.network.fingerprint(),
             "rules": {"root": self.rules.root, "sources": self.rules.sources},
-            "vars": dict(self.resolver.variables),
+            "vars": dict(self.variables),
             "entries": [entry.to_dict() for entry in self.entries],
             "ties": [list(names) for names in self.tied],
             "unmatched": [d.to_dict() for d in self.warnings],
             "notes": [d.to_dict() for d in self.notes],
             "totals": totals(self.entries),
-        }  # fmt: skip
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
-
-        Raises ValueError for another suffix, OSError where the file can't be written.
-        """
-        from initdsl.reports.pages import plan_page
-        from initdsl.reports.pages.save import save
-
-        save(path, html=lambda: plan_page(self), data=self.to_dict, text=self.__str__)
-
-    def __str__(self) -> str:
-        from initdsl.reports.table import plan_text
-
-        return plan_text(self)
-
-    def __repr__(self) -> str:
-        from initdsl.reports.table import summary
-
-        return f"<Plan: {summary(self)}>"
-
-    def _repr_html_(self) -> str:
-        from initdsl.reports.table import table
-
-        return table(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        raise TypeError("a plan belongs to the network it was made for; pickle the rules, or `plan.to_dict()`")
+        }
 
 
-def leaves_alone(entry: PlanEntry) -> bool:
-    return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
+def tensors_by_first(tied_to: Mapping[int, int]) -> dict[int, list[int]]:
+    """The tensors that ties give to another one, by the number of that one."""
+    groups: dict[int, list[int]] = {}
+    for index, first in tied_to.items():
+        if index != first:
+            groups.setdefault(first, []).append(index)
+    return groups
 
 
 def totals(entries: Iterable[PlanEntry]) -> dict[str, dict[str, int]]:

@@ -7,30 +7,31 @@ more, so that many rules over many tensors cost little more than the rules that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from initdsl.initializers import Registry, default_registry
+from initdsl.initializers import Initializer, Registry, default_registry
 from initdsl.language.expressions.let import Lets, Variable
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import Assign, Block, Call, Copy, Expect, Keep, Let, Tie, Use
 from initdsl.language.syntax.walk import walk
-from initdsl.network.description import Live, Network, TensorInfo
+from initdsl.network.description import Network, TensorInfo
 from initdsl.network.selectors.matches import Frame, Match
 from initdsl.text.diagnostic import Diagnostic, ResolveError, RuleError, in_order
+from initdsl.text.frozen import FrozenDict
 from initdsl.text.wording import did_you_mean, listed
 
 from .actions import Action, Clause, Expression
-from .assemble import Assembly
+from .assemble import assemble, refuse_uncovered
 from .assign import Info, Values
-from .context import Resolution
+from .context import Resolution, Statement
 from .expectations import plan_expectations
 from .plan import Plan
 from .ties import plan_ties
 
-__all__ = ["Resolver", "raise_for", "resolve"]
+__all__ = ["Resolver", "Selection", "raise_for", "resolve", "selections"]
 
 
 # findings that are wrong whatever the network is
@@ -42,7 +43,7 @@ RULE_FINDINGS = frozenset([
 
 
 def resolve(
-    rules: RuleSet, network: Network, *, live: Live | None = None, registry: Registry | None = None,
+    rules: RuleSet, network: Network, *, registry: Registry | None = None,
     variables: Mapping[str, Any] | None = None, strict: bool = False, seed: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of `rules` on `network`.
@@ -51,7 +52,7 @@ def resolve(
     with every finding of the file.
     """
     resolver = Resolver(rules, network, registry or default_registry(), variables or {})
-    plan = resolver.plan(live, seed, strict)
+    plan = resolver.plan(seed, strict)
     raise_for(resolver.problems)
     return plan
 
@@ -70,24 +71,47 @@ class Resolver(Resolution):
         super().__init__(rules, network, registry, variables)
         self.values = Values(self)
         self._selections: dict[int, Selection] = {}
+        self.hits: dict[int, int] = {}  # by clause, the tensors it has a say in
+        self.selected: dict[int, int] = {}  # by clause, the tensors it selects
 
-    def plan(self, live: Live | None, seed: int | None, strict: bool) -> Plan:
+    def plan(self, seed: int | None, strict: bool) -> Plan:
         self.seed = seed
+        self.walk()
+        ties = plan_ties(self)
+        draft = assemble(self, self._cascade())
+        if strict and not self.problems:
+            refuse_uncovered(self, draft.entries)
+        expected = plan_expectations(self, draft.entries)
+        return Plan(
+            rules=self.rules,
+            network=self.network,
+            entries=tuple(draft.entries),
+            order=tuple(draft.order),
+            resets=draft.resets,
+            ties=tuple(ties),
+            clauses=tuple(statement.clause for statement in self.statements),
+            hits=tuple(self.hits.get(number, 0) for number in range(len(self.statements))),
+            selected=tuple(self.selected.get(number, 0) for number in range(len(self.statements))),
+            warnings=tuple(in_order(self.warnings)),
+            notes=tuple(in_order(self.notes)),
+            tied_to=FrozenDict(self.tied_to),
+            expected=tuple(expected),
+            seed=seed,
+            variables=FrozenDict(self.variables),
+            initializers=self._foreign_initializers(),
+            files=tuple(self.files.paths),
+        )
+
+    def _foreign_initializers(self) -> FrozenDict[str, Initializer]:
+        """The initializers that rules call and initdsl doesn't bring."""
+        called = {node.function for rule in self.rules.walk() for node in walk(rule) if isinstance(node, Call)}
+        own = {name: self.registry[name] for name in sorted(called) if name in self.registry}
+        return FrozenDict({name: item for name, item in own.items() if not item.builtin})
+
+    def walk(self) -> None:
+        """Find every statement, with the names it sees and the block it stands in."""
         self._declared(self.rules.rules)
         self._walk(self.rules.rules, Lets(), None, frozenset())
-        ties = plan_ties(self)
-        found = self._cascade()
-        plan = Plan(
-            self.rules, self.network, [], [], [], ties, self.clauses, self.warnings, self.notes, self.canonical,
-            self, live, None, seed,
-        )  # fmt: skip
-        assembly = Assembly(self, self.values.infos)
-        assembly.assemble(plan, found)
-        if strict and not self.problems:
-            assembly.strict(plan)
-        plan_expectations(self, plan)
-        plan.warnings, plan.notes = in_order(self.warnings), in_order(self.notes)
-        return plan
 
     def _declared(self, rules: Iterable[nodes.Rule]) -> None:
         names = [rule.name for rule in RuleSet(rules=tuple(rules)).walk() if isinstance(rule, Let)]
@@ -127,15 +151,18 @@ class Resolver(Resolution):
                     self._block(rule, lets, frame)
                 case Tie():
                     self.tie_rules.append((rule, lets, frame))
-                    self.clauses.append(Clause(len(self.clauses), rule, lets, frame, None))  # type: ignore[arg-type]
+                    self._stands(rule, None, lets, frame)
                 case Expect():
                     self.expect_rules.append((rule, lets, frame))
                 case Copy():
                     for operand in rule.operands[1:]:
-                        self.clauses.append(Clause(len(self.clauses), rule, lets, frame, operand))
+                        self._stands(rule, operand, lets, frame)
                 case _:
-                    self.clauses.append(Clause(len(self.clauses), rule, lets, frame, rule.targets))
+                    self._stands(rule, rule.targets, lets, frame)
         return lets
+
+    def _stands(self, rule: Any, targets: Any, lets: Lets, frame: Frame | None) -> None:
+        self.statements.append(Statement(self.clause(rule, targets), lets, frame))
 
     def _block(self, rule: Block, lets: Lets, frame: Frame | None) -> None:
         found = self.select(rule.targets, rule.source, frame)
@@ -153,15 +180,17 @@ class Resolver(Resolution):
             return
         for inner in RuleSet(rules=rule.rules).walk():  # nothing runs, but what can't be right on any network is said
             if isinstance(inner, Assign):
-                self._static(Clause(-1, inner, lets, None, inner.targets))
+                self._static(Statement(replace(self.clause(inner, inner.targets), number=-1), lets, None))
 
-    def selection(self, clause: Clause) -> Selection | None:
+    def selection(self, statement: Statement) -> Selection | None:
+        clause = statement.clause
         rule = clause.rule
-        self.lets = clause.lets
-        found = self.select(clause.targets, rule.source, clause.frame)
+        self.lets = statement.lets
+        assert clause.targets is not None
+        found = self.select(clause.targets, rule.source, statement.frame)
         if found is None:
             return None
-        known = self._selections.get(id(found)) if clause.frame is None else None
+        known = self._selections.get(id(found)) if statement.frame is None else None
         if (
             known is not None
             and known.assigns == isinstance(rule, Assign)
@@ -177,7 +206,7 @@ class Resolver(Resolution):
                 return None
         else:
             tensors = list(self.expanded(found))
-        canonical, infos = self.canonical, self.network.tensors
+        canonical, infos = self.tied_to, self.network.tensors
         for match in tensors:
             index = match.tensor
             assert index is not None
@@ -193,23 +222,9 @@ class Resolver(Resolution):
                 there.append(match)
             if match.index is not None or match.view is not None or match.bindings:
                 selection.plain = False
-        if clause.frame is None:
+        if statement.frame is None:
             self._selections[id(found)] = selection
         return selection
-
-    def one(self, tensor: int | None) -> int | None:
-        """The tensor that a tie makes this one."""
-        return None if tensor is None else self.canonical.get(tensor, tensor)
-
-    def expanded(self, matches: list[Match]) -> Iterator[Match]:
-        """Modules as the parameters at any depth below them."""
-        for match in matches:
-            if match.tensor is not None:
-                yield match
-                continue
-            for index in self.network.reachable(match.module):
-                for tensor in self.network.modules[index].parameters.values():
-                    yield Match(index, tensor, match.bindings, (match.module, *match.scope), match.frame)
 
     def _needs_parameter(self, rule: Assign, found: list[Match]) -> None:
         module = self.network.modules[found[0].module]
@@ -227,30 +242,31 @@ class Resolver(Resolution):
 
     def _cascade(self) -> dict[int, tuple[Action | None, list[Action]]]:
         """For every tensor its base and its edits; walks the clauses backwards."""
-        remaining = {t.index for t in self.network.tensors if self.canonical.get(t.index, t.index) == t.index}
+        remaining = {t.index for t in self.network.tensors if self.tied_to.get(t.index, t.index) == t.index}
         bases: dict[int, Action] = {}
         edits: dict[int, list[Action]] = {}
-        for clause in reversed(self.clauses):
+        for statement in reversed(self.statements):
+            clause = statement.clause
             if isinstance(clause.rule, Tie):
                 continue
-            selection = self.selection(clause)
+            selection = self.selection(statement)
             if selection is None:
-                self._static(clause)
+                self._static(statement)
                 continue
-            clause.selected = len(selection.by_tensor)
+            self.selected[clause.number] = len(selection.by_tensor)
             try:
-                info = self.values.info(clause)
+                info = self.values.info(statement)
             except EvalError as error:
                 self.report(error, clause.rule.source)
                 continue
-            if not self._checked(clause, info, selection):
+            if not self._checked(statement, info, selection):
                 continue
             alive = selection.alive(remaining)
-            clause.hits = len(alive)
+            self.hits[clause.number] = len(alive)
             acts = not alive or info is None or info.call is None or info.call.function != "load"
             for index in alive:
                 try:
-                    actions = self.values.actions(clause, info, index, selection.by_tensor[index])
+                    actions = self.values.actions(statement, info, index, selection.by_tensor[index])
                 except EvalError as error:
                     self.report(error, clause.rule.source)
                     break
@@ -280,30 +296,31 @@ class Resolver(Resolution):
             return False
         return not (isinstance(action.payload, Expression) and action.payload.reads_itself)
 
-    def _static(self, clause: Clause) -> None:
+    def _static(self, statement: Statement) -> None:
         """What is wrong with a clause that selects nothing."""
         try:
-            self.values.info(clause)
+            self.values.info(statement)
         except EvalError as error:
-            self.report(error, clause.rule.source)
+            self.report(error, statement.clause.rule.source)
 
-    def _checked(self, clause: Clause, info: Info | None, selection: Selection) -> bool:
+    def _checked(self, statement: Statement, info: Info | None, selection: Selection) -> bool:
         """Check one clause on every distinct kind of tensor it selects, whether it wins or not."""
         try:
             for index, match in selection.kinds.values():
-                self._writable(clause, self.network.tensors[index])
+                self._writable(statement.clause, self.network.tensors[index])
                 if info is not None and info.constant and selection.plain:
-                    self.values.actions(clause, info, index, [match])
+                    self.values.actions(statement, info, index, [match])
             if not selection.plain or (info is not None and not info.constant and len(selection.by_tensor) <= 4096):
                 for index, matches in selection.by_tensor.items():
-                    self.values.actions(clause, info, index, matches)
+                    self.values.actions(statement, info, index, matches)
         except EvalError as error:
-            self.report(error, clause.rule.source)
+            self.report(error, statement.clause.rule.source)
             return False
         return True
 
     def _writable(self, clause: Clause, tensor: TensorInfo) -> None:
         rule = clause.rule
+        assert clause.targets is not None
         span = clause.targets.span
         if isinstance(rule, Keep):
             return
@@ -373,3 +390,18 @@ def _unusable(value: Any) -> str | None:
 
 def _loads(rule: Any) -> bool:
     return isinstance(rule, Assign) and isinstance(rule.value, Call) and rule.value.function == "load"
+
+
+def selections(plan: Plan) -> Iterator[tuple[Clause, Selection]]:
+    """What each clause of a plan selects, looked up anew."""
+    resolver = Resolver(
+        plan.rules, plan.network, default_registry().with_initializers(plan.initializers.values()), plan.variables
+    )
+    resolver.walk()
+    resolver.tied_to = dict(plan.tied_to)
+    for statement in resolver.statements:
+        if statement.clause.targets is None:
+            continue
+        selection = resolver.selection(statement)
+        if selection is not None:
+            yield statement.clause, selection

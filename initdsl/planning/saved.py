@@ -1,4 +1,4 @@
-"""Plans carried out later: read back from their JSON, and refused where the network or the rules are others by then."""
+"""Plans carried out later: read back from their JSON, and refused where the network is another by then."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from initdsl.language.rules.loader import coerce, load
+from initdsl.language.rules.loader import from_texts, read_rules
 from initdsl.language.rules.ruleset import RuleSet
+from initdsl.network.description import Live
 from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
 from initdsl.text.failures import reason
 from initdsl.text.source import Source, Span
 from initdsl.text.wording import listed
 
-from .make import plan
+from .make import make_plan
 from .plan import PLAN_FORMAT, PLAN_VERSION, Plan
 
 if TYPE_CHECKING:
@@ -28,37 +29,43 @@ __all__ = ["SavedPlan", "read_plan"]
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """A plan as `Plan.save` wrote it, with its rules as they are now: the same, or `read_plan` had refused them.
+    """A plan as `Plan.save` wrote it, with its rules as they were then.
 
-    `options` are those of `initdsl.plan`.
+    `options` are those of `initdsl.plan`. `changed` says what is otherwise by now in the rule files, where they are
+    there; the plan is carried out as it was made.
     """
 
     path: str
     rules: RuleSet
     options: dict[str, Any]
     saved: Mapping[str, Any]
+    changed: Diagnostic | None
 
     def again(
-        self, net: nn.Module | Network, initializers: Mapping[str, Callable[..., Any]] | None = None, strict: bool = False
-    ) -> Plan:  # fmt: skip
-        """The plan on a network. Raises ResolveError where that is not the one it was made for, or the plan comes to
-        something else on it.
+        self,
+        net: nn.Module | Network,
+        initializers: Mapping[str, Callable[..., Any]] | None = None,
+        strict: bool = False,
+    ) -> tuple[Plan, Live | None]:
+        """Return the plan on a network, with its modules and tensors.
+
+        Raises ResolveError where that is not the network it was made for, or the plan comes to something else on it.
         """
         try:
-            made = plan(net, self.rules, initializers=initializers, strict=strict, **self.options)
+            plan, live = make_plan(net, self.rules, initializers=initializers, strict=strict, **self.options)
         except InitDSLError:
             self._same_tensors(net)  # says first what the network has that it had not
             raise
-        now = json.loads(json.dumps(made.to_dict()))
+        now = json.loads(json.dumps(plan.to_dict()))
         if now["network"] != self.saved["network"]:
             raise self._other_network(now["entries"])
         for key, what in (("entries", "name"), ("ties", None)):
             if now[key] != self.saved[key]:
                 raise self._refused("changed-plan", self._difference(now[key], self.saved[key], what))
-        return made
+        return plan, live
 
     def _same_tensors(self, net: nn.Module | Network) -> None:
-        now = json.loads(json.dumps(plan(net, "").to_dict()))
+        now = json.loads(json.dumps(make_plan(net, "")[0].to_dict()))
         if now["network"] != self.saved["network"]:
             raise self._other_network(now["entries"])
 
@@ -100,24 +107,25 @@ def _tensors(now: list[Any], then: list[Any]) -> str:
 
 
 def read_plan(path: str | os.PathLike[str]) -> SavedPlan:
-    """The plan that `Plan.save` (`initdsl plan -o plan.json`) wrote, and the rule files it was made from.
+    """The plan that `Plan.save` (`initdsl plan -o plan.json`) wrote; the rule files it was made from are not needed.
 
-    Raises OSError or ValueError where it can't be read as a plan, ResolveError where its rules have changed.
+    Raises OSError or ValueError where it can't be read as a plan.
     """
     name = os.fspath(path)
     saved = _read(name)
-    sources: dict[str, str] = saved["rules"]["sources"]
-    first = next(iter(sources))
-    root = saved["rules"]["root"]
-    if first.startswith("<"):  # the text of rules, not a file
-        rules = coerce(sources[first], root)
-    elif not os.path.isfile(first):
-        there = "" if os.path.isabs(first) else f", seen from {os.getcwd()}"
-        raise FileNotFoundError(f"the plan `{name}` is of the rules in `{first}`, which are not there{there}")
-    else:
-        rules = load(first, root=root)
-    _unchanged(name, sources, rules.sources)
-    return SavedPlan(name, rules, {"seed": saved["seed"], "vars": saved["vars"]}, saved)
+    texts: dict[str, str] = saved["rules"]["sources"]
+    rules = from_texts(texts, saved["rules"]["root"])
+    changed = _change(name, texts, _current(texts, saved["rules"]["root"]))
+    return SavedPlan(name, rules, {"seed": saved["seed"], "vars": saved["vars"]}, saved, changed)
+
+
+def _current(texts: Mapping[str, str], root: str | None) -> Mapping[str, str] | None:
+    """The texts of the rule files by now; None where there is no file."""
+    first = next(iter(texts))
+    if first.startswith("<") or not os.path.isfile(first):
+        return None
+    rules, _ = read_rules(first, root=root)
+    return rules.sources
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -148,23 +156,25 @@ def _read(name: str) -> dict[str, Any]:
     return found
 
 
-def _unchanged(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raise ResolveError at the first line that another text has by now."""
-    hint = "make the plan again, and look at it; or undo the change"
+def _change(name: str, then: Mapping[str, str], now: Mapping[str, str] | None) -> Diagnostic | None:
+    """What is otherwise in the rule files by now: the first line that differs."""
+    if now is None or dict(now) == dict(then):
+        return None
+    hint = "the plan is carried out as it was made; make it again to follow the rules"
+    message = f"the rules have changed since the plan `{name}` was made"
     for source, text in now.items():
         if then.get(source) == text:
             continue
         if source not in then:
-            message = f"the rules have changed since the plan `{name}` was made: `{source}` is used now"
-            raise ResolveError(Diagnostic("changed-rules", message, hint=hint))
+            what = f"{message}: `{source}` is used now"
+            return Diagnostic("changed-rules", what, hint=hint, severity="warning")
         lines, before = text.split("\n"), then[source].split("\n")
-        same = next((i for i, (a, b) in enumerate(zip(lines, before, strict=False)) if a != b), min(len(lines), len(before)))  # fmt: skip
+        common = min(len(lines), len(before))
+        same = next((i for i, (a, b) in enumerate(zip(lines, before, strict=False)) if a != b), common)
         start = min(sum(len(line) + 1 for line in lines[:same]), len(text))
         end = start + len(lines[same]) if same < len(lines) else start
-        message = f"the rules have changed since the plan `{name}` was made"
         if same < len(before) and before[same].strip():
             message += f": line {same + 1} was `{before[same].strip()}`"
-        raise ResolveError(Diagnostic("changed-rules", message, Source(source, text), Span(start, end), hint))
-    if gone := [source for source in then if source not in now]:
-        message = f"the rules have changed since the plan `{name}` was made: {listed(gone)} is not used any more"
-        raise ResolveError(Diagnostic("changed-rules", message, hint=hint))
+        return Diagnostic("changed-rules", message, Source(source, text), Span(start, end), hint, "warning")
+    gone = listed([source for source in then if source not in now])
+    return Diagnostic("changed-rules", f"{message}: {gone} is not used any more", hint=hint, severity="warning")

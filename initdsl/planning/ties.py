@@ -79,9 +79,9 @@ class _Ties:
         return made
 
     def _join(self, rule: Tie, first: int, other: int) -> PlannedTie | None:
-        a, b = self.at.canonical.get(first, first), self.at.canonical.get(other, other)
+        a, b = self.at.tied_to.get(first, first), self.at.tied_to.get(other, other)
         infos = self.at.network.tensors
-        group = dict.fromkeys([a, b, *(i for i, canonical in self.at.canonical.items() if canonical in (a, b))])
+        group = dict.fromkeys([a, b, *(i for i, canonical in self.at.tied_to.items() if canonical in (a, b))])
         names = tuple(dict.fromkeys(name for i in group for name in self.at.network.names(infos[i])))
         if a == b:
             return PlannedTie(rule, a, (), names)
@@ -108,9 +108,9 @@ class _Ties:
                 EvalError(f"`{x.name}` is a {x.kind} and `{y.name}` a {y.kind}", rule.span, name="tie-mismatch"), where
             )
             return None
-        joined = (b, *(index for index, canonical in self.at.canonical.items() if canonical == b))
+        joined = (b, *(index for index, canonical in self.at.tied_to.items() if canonical == b))
         for index in joined:
-            self.at.canonical[index] = a
+            self.at.tied_to[index] = a
         return PlannedTie(rule, a, joined, names)
 
     def _untieable(self, tensor: TensorInfo) -> str | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from initdsl.initializers import Distribution
-from initdsl.language.syntax.nodes import Tie
 from initdsl.planning.actions import Action, Clause, Draw, Kept, Payload, Reset, Value
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.resolve import selections
 from initdsl.text.diagnostic import printable
 from initdsl.text.wording import did_you_mean, relative_location
 
@@ -88,27 +88,24 @@ def explain(plan: Plan, name: str) -> Explanation:
     index = entry.tensor.index
     actions = {a.clause.number: a for a in entry.actions}
     touches = []
-    for clause in plan.clauses:
-        if isinstance(clause.rule, Tie):
-            continue
-        selection = plan.resolver.selection(clause)
-        if selection is None or index not in selection.by_tensor:
-            continue
-        touches.append(_touch(plan, entry, clause, actions.get(clause.number)))
+    selecting = {clause.number: clause for clause, selection in selections(plan) if index in selection.by_tensor}
+    selecting |= {action.clause.number: action.clause for action in entry.actions}
+    for number in sorted(selecting):
+        touches.append(_touch(entry, selecting[number], actions.get(number)))
     ties = tuple(
         f"tied by `{' '.join(plan.rules.text(t.rule.source, t.rule.span).split())}` ({plan.rules.location(t.rule.source, t.rule.span)})"
         for t in plan.ties
-        if plan.canonical.get(t.source, t.source) == index
+        if plan.tied_to.get(t.source, t.source) == index
     )
     return Explanation(entry, tuple(touches), tuple(dict.fromkeys(ties)))
 
 
-def _touch(plan: Plan, entry: PlanEntry, clause: Clause, action: Action | None) -> Touch:
-    text, place = plan.clause_text(clause), plan.clause_place(clause)
+def _touch(entry: PlanEntry, clause: Clause, action: Action | None) -> Touch:
+    text, place = clause.text, clause.location
     if action is None:
         base = entry.base
         if base is not None and clause.number < base.clause.number:
-            later = relative_location(plan.clause_place(base.clause))
+            later = relative_location(base.clause.location)
             reason = f"superseded by {later}, a later rule for the whole tensor; it draws nothing"
         else:
             reason = "selects nothing of it"

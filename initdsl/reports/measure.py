@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from initdsl.filling.read import tensor_of
+from initdsl.network.description import Live
 from initdsl.statistics.moments import Measure, measure
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ __all__ = ["measures_of"]
 MOST_HISTOGRAMS = 4000
 
 
-def measures_of(plan: Plan) -> dict[int, Measure]:
+def measures_of(plan: Plan, live: Live) -> dict[int, Measure]:
     """Return what every tensor of a carried out plan holds now, by index; those without memory are left out."""
     measures = {}
     # of very many tensors, some have a histogram, so that what is folded is drawn from those
     step = max(1, len(plan.entries) // MOST_HISTOGRAMS)
     with torch.no_grad():
         for number, entry in enumerate(plan.entries):
-            tensor = tensor_of(plan, entry)
+            tensor = tensor_of(live, entry)
             if tensor is None or tensor.is_meta or tensor.layout != torch.strided or tensor.is_complex():
                 continue
             measures[entry.tensor.index] = measure(tensor, histogram=number % step == 0)

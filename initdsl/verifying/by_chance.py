@@ -97,7 +97,7 @@ def _by_slices(subject: Subject, entry: PlanEntry, check: Check, name: str, grid
         numbers = torch.full(values.shape, -1.0)
         for number, action in enumerate(entry.actions):
             marking = replace(action, operator="=", payload=Constant(float(number)))
-            filler.fill(replace(entry, base=None, edits=[marking]), grid, extents, numbers)
+            filler.fill(replace(entry, base=None, edits=(marking,)), grid, extents, numbers)
         for number, sample in enumerate(samples):
             chosen = values[numbers == number]
             if chosen.numel():

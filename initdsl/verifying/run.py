@@ -34,7 +34,7 @@ def unmet(subject: Subject) -> list[str]:
         return []
 
     def value(tensor: int) -> torch.Tensor | None:
-        name = subject.stored(subject.plan.tensor_names(subject.plan.network.tensors[tensor]))
+        name = subject.stored(subject.plan.names_of(tensor))
         return None if name is None else subject.store.whole(name)
 
     return [f"{finding.message} ({finding.location})" for finding in unmet_expectations(subject.plan, value)]

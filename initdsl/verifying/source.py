@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from initdsl.filling.to_disk.origin import Origin
+from initdsl.network.description import Live
 from initdsl.planning.plan import Plan
 
 __all__ = ["RuleValues"]
@@ -17,8 +18,8 @@ __all__ = ["RuleValues"]
 class RuleValues(Origin):
     """What makes the values; the tensors `taken` from the store (by index) are read and not made again."""
 
-    def __init__(self, plan: Plan, state: Mapping[str, torch.Tensor], taken: frozenset[int]):
-        super().__init__(plan, state)
+    def __init__(self, plan: Plan, live: Live, state: Mapping[str, torch.Tensor], taken: frozenset[int]):
+        super().__init__(plan, live, state)
         self.taken = taken
 
     def _with(self, number: int) -> set[int]:

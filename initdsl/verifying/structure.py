@@ -19,7 +19,7 @@ def structure_of(subject: Subject) -> tuple[list[str], list[str]]:
     for info in subject.plan.network.tensors:
         if info.kind == "parametrized":
             continue
-        name = subject.stored(subject.plan.tensor_names(info))
+        name = subject.stored(subject.plan.names_of(info.index))
         if name is None:
             if info.kind == "parameter" or _is_persistent(subject.live, info):
                 missing.append(info.name)

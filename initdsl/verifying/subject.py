@@ -52,10 +52,8 @@ class Subject:
         return _stored(self.store, names)
 
 
-def subject_of(plan: Plan, store: Store, after_training: bool) -> Subject:
+def subject_of(plan: Plan, live: Live, store: Store, after_training: bool) -> Subject:
     """Return the subject of a plan; what rules read and none of them sets is taken as it is in the store."""
-    live = plan.live
-    assert live is not None
     names = {entry.tensor.index: _stored(store, entry.names) for entry in plan.entries}
     taken = frozenset(index for index, name in _to_take(plan, store, names) if _take(plan, live, store, index, name))
     state = {
@@ -63,7 +61,7 @@ def subject_of(plan: Plan, store: Store, after_training: bool) -> Subject:
         for entry in plan.entries
         if (tensor := live.tensors[entry.tensor.index]) is not None and not leaves_alone(entry)
     }
-    source = RuleValues(plan if plan.seed is not None else replace(plan, seed=0), state, taken)
+    source = RuleValues(plan if plan.seed is not None else replace(plan, seed=0), live, state, taken)
     return Subject(plan, live, store, names, source, after_training)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import nn
 from initdsl.filling.to_disk.provenance import rules_sha256
 from initdsl.language.rules.loader import coerce
 from initdsl.network.description import Network
+from initdsl.planning.make import check_seed, make_plan
 
 from .run import checks_of, unmet
 from .structure import structure_of
@@ -66,8 +66,6 @@ def verify(
     >>> bool(verify(net, rules, seed=0)), bool(verify(net, rules)), bool(verify(net, rules, seed=1))
     (True, True, False)
     """
-    from initdsl.planning.make import check_seed, plan
-
     check_seed(seed)
     store = store_of(net)
     compiled = coerce(rules, root)
@@ -75,16 +73,16 @@ def verify(
     seed = seed_of(store, seed, notes)
     vars = vars_of(store, vars, compiled, notes)
     network, live = network_of(net, model, store, compiled)
-    made = replace(plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root), live=live)
+    plan, _ = make_plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root)
     told = store.metadata.get("initdsl.rules_sha256")
-    if told is not None and told != rules_sha256(made):
-        notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(made)[:12]}...)")
+    if told is not None and told != rules_sha256(plan):
+        notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}...)")
     told = store.metadata.get("initdsl.network")
     if told is not None and model is not None and told != network.fingerprint():
         notes.append("it was made for a network of other names, classes, shapes or ties")
-    notes += [f"{finding.message} ({finding.location})" for finding in made.warnings]
+    notes += [f"{finding.message} ({finding.location})" for finding in plan.warnings]
     provenance = {k: v for k, v in store.metadata.items() if k.startswith("initdsl.") or k == "torch.version"}
-    subject = subject_of(made, store, after_training)
+    subject = subject_of(plan, live, store, after_training)
     problems, dtype_notes = structure_of(subject)
     checks = checks_of(subject, alpha)
     return Verification(

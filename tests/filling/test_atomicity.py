@@ -395,9 +395,7 @@ def test_a_long_message_of_somebodys_is_cut(length: int) -> None:
 
 
 def test_a_plan_of_a_description_fills_nothing() -> None:
-    from initdsl.filling.execute import execute
-
     network = initdsl.Network.from_manifest(initdsl.describe(nn.Linear(2, 2))[0].to_manifest())
     with pytest.raises(initdsl.ResolveError, match="no network to fill") as caught:
-        execute(initdsl.plan(network, "*.* = 1"))
+        initdsl.plan(network, "*.* = 1").apply()
     assert names_of(caught.value) == ["no-network"]

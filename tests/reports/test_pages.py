@@ -86,7 +86,7 @@ def test_what_is_expected_is_what_is_found(rule: str) -> None:
     entry = made["weight"]
     promise = expected(entry)
     assert promise is not None
-    found = measures_of(made.plan)[entry.tensor.index]
+    found = measures_of(made.plan, made._live)[entry.tensor.index]
     assert found.mean == pytest.approx(promise[0], abs=5 * promise[1] / math.sqrt(found.count) + 1e-7)
     assert found.std == pytest.approx(promise[1], rel=0.02, abs=1e-7)
     assert promise[2] <= found.low + 1e-6
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_not_promised(rule: str) -> None:
 def test_parametrized_tensors_are_measured_as_the_network_uses_them() -> None:
     net = nn.utils.parametrizations.weight_norm(nn.Linear(30, 30))
     made = initdsl.apply(net, "net.weight ~ normal(0, 2); net.bias = 1", seed=0)
-    found = measures_of(made.plan)[made["weight"].tensor.index]
+    found = measures_of(made.plan, made._live)[made["weight"].tensor.index]
     assert found.std == pytest.approx(net.weight.double().std(correction=0).item(), rel=1e-5)
 
 
@@ -111,7 +111,7 @@ def test_parametrized_tensors_are_measured_as_the_network_uses_them() -> None:
 
 def test_layers_that_are_alike_are_folded() -> None:
     made = report(5)
-    folded = tree(made.plan, measures_of(made.plan))
+    folded = tree(made.plan, measures_of(made.plan, made._live))
     layers = next(child for child in folded.children if child.name == ".layers")
     (fold,) = layers.children
     assert (fold.name, len(fold.members), fold.cls) == ("[0..4]", 5, "Block")

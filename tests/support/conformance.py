@@ -379,7 +379,7 @@ def as_planned(wanted: dict[str, list[str]], got: dict[str, list[str]]) -> bool:
     )
 
 
-def action_text(entry: PlanEntry, action: Action) -> str:
+def action_text(plan: Plan, action: Action) -> str:
     """One action as a case writes it: `3: [0, 1:2] += 1`."""
     payload = action.payload
     match payload:
@@ -388,7 +388,7 @@ def action_text(entry: PlanEntry, action: Action) -> str:
         case Reset():
             what = "default"
         case CopyFrom():
-            what = f"copy {entry.plan.first(entry.plan.network.tensors[payload.tensor]).name}"
+            what = f"copy {plan.names_of(payload.tensor)[0]}"
         case Load():
             what = f"{action.operator} load {Path(payload.path).name} {payload.key}"
         case Expression():
@@ -400,7 +400,7 @@ def action_text(entry: PlanEntry, action: Action) -> str:
         piece += f"as {action.view} "
     if action.index is not None:
         piece += f"[{', '.join(map(_item, action.index))}] "
-    file, _, line = entry.plan.clause_place(action.clause).rpartition(":")
+    file, _, line = action.clause.location.rpartition(":")
     return f"{_place(file)}{line}: {piece}{what}"
 
 
@@ -434,7 +434,7 @@ STAGES = {"ParseError": "parse", "RuleError": "rule", "ResolveError": "resolve",
 
 
 def plan_text(plan: Plan) -> dict[str, list[str]]:
-    return {e.name: [action_text(e, a) for a in e.actions] for e in plan if e.actions}
+    return {e.name: [action_text(plan, a) for a in e.actions] for e in plan if e.actions}
 
 
 def run(case: dict[str, Any], folder: Path, described: bool) -> dict[str, Any]:

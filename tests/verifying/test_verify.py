@@ -493,3 +493,11 @@ def test_properties_that_are_lost(rule: str, shape: tuple[int, int], spoil: Any,
 def test_names_that_lie_inside_each_other(names: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=r"`a(\.b)?` in .* (lies inside another tensor|is a tensor and holds others)"):
         initdsl.verify(dict.fromkeys(names, torch.zeros(2)), "net.* = 0")
+
+
+def test_expectations_beside_tensors_that_are_made_whole() -> None:
+    """What is made again to compare with is not held to expectations: of other tensors nothing is there."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    rules = "Linear.weight ~ normal(0, 1); Linear.bias = 0; net[0].weight ~ orthogonal(); expect net[1].weight finite"
+    initdsl.apply(net, rules, seed=3)
+    assert initdsl.verify(net, rules, seed=3)

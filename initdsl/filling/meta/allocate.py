@@ -27,17 +27,16 @@ __all__ = ["allocate", "give_memory", "meta_buffers", "settle_buffers"]
 Place = tuple[str, nn.Module, str]
 
 
-def meta_buffers(plan: Plan) -> tuple[list[Place], list[Place]]:
+def meta_buffers(plan: Plan, live: Live) -> tuple[list[Place], list[Place]]:
     """Buffers computed from parameters: spectral norm's vectors, which follow the weight, and those that a module's
     own `init_non_persistent_buffers` (a convention of timm) computes anew. Any other is refused.
     """
-    assert plan.live is not None
     spectral: list[Place] = []
     computed: list[Place] = []
     refused: list[str] = []
     written = {e.tensor.index for e in plan.entries if e.base is not None and e.tensor.kind == "buffer"}
-    own = {id(tensor) for tensor in plan.live.tensors}
-    for info, module in zip(plan.network.modules, plan.live.modules, strict=True):
+    own = {id(tensor) for tensor in live.tensors}
+    for info, module in zip(plan.network.modules, live.modules, strict=True):
         for local, buffer in module._buffers.items():
             if buffer is None or not buffer.is_meta or info.buffers[local] in written:
                 continue
@@ -102,7 +101,6 @@ def allocate(network: Network, live: Live, device: torch.device) -> None:
     for info, tensor in zip(network.tensors, list(live.tensors), strict=True):
         if info.kind == "buffer":
             continue
-        info.device = device.type
         if tensor is None:
             continue
         if tensor.is_meta:
@@ -142,10 +140,11 @@ def give_memory(network: Network, live: Live, index: int, device: torch.device) 
             live.modules[owner]._parameters[local] = made
 
 
-def settle_buffers(plan: Plan, without_values: tuple[list[Place], list[Place]], device: torch.device) -> None:
+def settle_buffers(
+    plan: Plan, live: Live, without_values: tuple[list[Place], list[Place]], device: torch.device
+) -> None:
     """Buffers with their values, on the device; those that a rule fills get their memory."""
-    assert plan.live is not None
-    network, live = plan.network, plan.live
+    network = plan.network
     spectral, computed = without_values
     _start_vectors(spectral, device, plan.seed)
     _recompute(computed, plan.seed)
@@ -164,4 +163,3 @@ def settle_buffers(plan: Plan, without_values: tuple[list[Place], list[Place]], 
                     for each, name in info.owners:
                         live.modules[each]._buffers[name] = found
                 live.tensors[info.index] = found
-                info.device = device.type

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from initdsl.filling.execute import Execution
-from initdsl.filling.run import Step
+from initdsl.filling.run import Step, has_no_memory
+from initdsl.filling.sharded.review import review
+from initdsl.language.rules.loader import Rules
+from initdsl.network.description import Live
+from initdsl.network.kinds import is_sharded
 from initdsl.network.wrappers import unwrap
 from initdsl.planning.actions import Reset, read_by
+from initdsl.planning.make import make_plan_of, warn_of
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
 from .allocate import give_memory
 from .with_defaults import with_defaults
-
-if TYPE_CHECKING:
-    from initdsl.language.rules.loader import Rules
 
 __all__ = ["InitFn", "as_init_fn"]
 
@@ -35,15 +37,14 @@ def as_init_fn(
     on_init: Callable[[PlanEntry], Any] | None = None, **options: Any,
 ) -> InitFn:  # fmt: skip
     """See `RuleSet.as_init_fn`."""
-    from initdsl.planning.make import plan, warn_of
-
     if not isinstance(net, nn.Module):
         raise TypeError(f"an init function belongs to an nn.Module, not to {type(net).__name__}")
-    made = plan(net, rules, **options)
-    if any(e.tensor.device == "meta" for e in (*made.uncovered, *made.partial)):
-        with_defaults(made, keep=True)  # no rule: then no value at all
-    warn_of(made)
-    return InitFn(made, None if device is None else torch.device(device), on_init)
+    plan, live = make_plan_of(net, rules, **options)
+    plan = review(plan, live)
+    if any(e.tensor.device == "meta" for e in (*plan.uncovered, *plan.partial)):
+        plan = with_defaults(plan, live, keep=True)  # no rule: then no value at all
+    warn_of(plan)
+    return InitFn(plan, live, None if device is None else torch.device(device), on_init)
 
 
 class InitFn:
@@ -52,13 +53,12 @@ class InitFn:
     `plan` says what will be done to each, `unfilled` what no call has reached so far.
     """
 
-    def __init__(self, plan: Plan, device: torch.device | None, on_init: Callable[[PlanEntry], Any] | None):
-        assert plan.live is not None
+    def __init__(self, plan: Plan, live: Live, device: torch.device | None, on_init: Callable[[PlanEntry], Any] | None):
         self.plan = plan
         self._device = device
         self._on_init = on_init
-        self._live = plan.live
-        self._modules = {id(module): index for index, module in enumerate(plan.live.modules)}
+        self._live = live
+        self._modules = {id(module): index for index, module in enumerate(live.modules)}
         self._resets = dict(plan.resets)
         self._entries: dict[int, list[PlanEntry]] = {}
         for entry in plan.order:
@@ -78,7 +78,7 @@ class InitFn:
     def _places(self, entry: PlanEntry) -> list[tuple[int, str]]:
         """Where a tensor is held: by `(module, local name)`, those that rules tie to it included."""
         tensors = self.plan.network.tensors
-        joined = [i for i, canonical in self.plan.canonical.items() if canonical == entry.tensor.index]
+        joined = [i for i, canonical in self.plan.tied_to.items() if canonical == entry.tensor.index]
         return [place for i in dict.fromkeys([entry.tensor.index, *joined]) for place in tensors[i].owners]
 
     # ---- what a function of one module can't do
@@ -173,11 +173,11 @@ class InitFn:
         if not entries:
             return
         self._refuse_meta(entries)
-        execution = Execution(self.plan, self._on_init)
-        if any(entry.tensor.sharded for entry in entries):
+        execution = Execution(self.plan, self._live, self._on_init)
+        if any(is_sharded(self._live.tensors[entry.tensor.index]) for entry in entries):
             from initdsl.filling.sharded.fill import LoneExecution
 
-            execution = LoneExecution(self.plan, self._on_init, entries)
+            execution = LoneExecution(self.plan, self._live, self._on_init, entries)
         execution.take(self._steps(execution, index, entries), ties=False)
         for entry in entries:
             tensor = self._live.tensors[entry.tensor.index]
@@ -212,8 +212,6 @@ class InitFn:
                     setattr(self._live.modules[owner], local, known[0])
             current = known[0]
         self._live.tensors[entry.tensor.index] = current
-        entry.tensor.device = current.device.type
-        entry.tensor.sharded = hasattr(current, "placements")
         mine = known is None or known[2] == index
         return mine or known[0] is not current or known[1] != _memory(current)  # type: ignore[index]
 
@@ -221,15 +219,7 @@ class InitFn:
         for entry in entries:
             if entry.status in ("kept", "uncovered"):
                 continue
-            if entry.tensor.kind == "parametrized":
-                owner, local = entry.tensor.owners[0]
-                module = self._live.modules[owner]
-                chain = getattr(module, "parametrizations", {})
-                behind = chain[local].parameters() if local in chain else module.parameters(recurse=False)
-                meta = any(p.is_meta for p in behind)
-            else:
-                meta = entry.tensor.device == "meta"
-            if meta:
+            if has_no_memory(self._live, entry):
                 raise ResolveError(Diagnostic(
                     "meta-device", f"`{entry.label}` is on the meta device and has no memory",
                     hint="call `module.to_empty(device=..., recurse=False)` first, or make the function with `device=`",

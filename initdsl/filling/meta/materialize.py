@@ -14,8 +14,13 @@ import torch
 from torch import nn
 
 from initdsl.filling.boxes import memory_of
+from initdsl.filling.computed_weights import follow
+from initdsl.filling.execute import execute
+from initdsl.filling.sharded.agree import agreed
+from initdsl.filling.sharded.review import review
+from initdsl.network.description import Live
 from initdsl.planning.actions import Reset
-from initdsl.planning.make import warn
+from initdsl.planning.make import check_seed, make_plan_of, warn_of
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import ApplyError, Diagnostic
 from initdsl.text.wording import listed
@@ -51,40 +56,29 @@ def materialize(
     >>> net[0].weight.device, net[1].weight.tolist()[:2]
     (device(type='cpu'), [1.0, 1.0])
     """
-    from initdsl.filling.sharded.agree import agreed
-    from initdsl.planning.make import check_seed, plan
-
     check_seed(seed)
     net = construct(factory, seed)
     with agreed(net):
-        made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-        with_defaults(made)
-        if any(tensor.sharded for tensor in made.network.tensors):
-            from initdsl.filling.sharded.review import review
-
-            review(made)
-        without_values = meta_buffers(made)
+        options = {"seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root}
+        plan, live = make_plan_of(net, rules, **options)
+        plan = review(with_defaults(plan, live), live)
+        without_values = meta_buffers(plan, live)
     where = torch.device(device)
-    assert made.live is not None
-    allocate(made.network, made.live, where)
-    settle_buffers(made, without_values, where)
-    for _, tensor in _by_default(made):
+    allocate(plan.network, live, where)
+    settle_buffers(plan, live, without_values, where)
+    for _, tensor in _by_default(plan, live):
         tensor.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
-    _fill(made, on_init)
-    warn(made)
+    _fill(plan, live, on_init)
+    warn_of(plan, uncovered=False)
     return net
 
 
-def _fill(plan: Plan, on_init: Callable[[PlanEntry], Any] | None) -> None:
-    from initdsl.filling.computed_weights import follow
-    from initdsl.filling.execute import execute
-
-    execute(plan, on_init, fresh=True)
-    assert plan.live is not None
+def _fill(plan: Plan, live: Live, on_init: Callable[[PlanEntry], Any] | None) -> None:
+    execute(plan, live, on_init, fresh=True)
     with torch.no_grad():
-        for module in plan.live.modules:
+        for module in live.modules:
             follow(module)
-    bad = [e.label for e, tensor in _by_default(plan) if not e.edits and bool(tensor.isnan().any())]
+    bad = [e.label for e, tensor in _by_default(plan, live) if not e.edits and bool(tensor.isnan().any())]
     if bad:
         raise left_unset(bad)
 
@@ -99,11 +93,10 @@ def left_unset(labels: list[str]) -> ApplyError:
     )  # fmt: skip
 
 
-def _by_default(plan: Plan) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
+def _by_default(plan: Plan, live: Live) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
     """The entries that start from their module's own default, with their tensors."""
-    assert plan.live is not None
     for entry in plan.order:
-        tensor = plan.live.tensors[entry.tensor.index]
+        tensor = live.tensors[entry.tensor.index]
         default = entry.base is not None and isinstance(entry.base.payload, Reset)
         if default and tensor is not None and tensor.is_floating_point():
             yield entry, memory_of(tensor)

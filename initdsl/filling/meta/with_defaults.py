@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from initdsl.language.expressions.let import Lets
 from initdsl.language.syntax.nodes import Default
 from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
+from initdsl.network.description import Live
 from initdsl.network.selectors.matches import Match
 from initdsl.planning.actions import Action, Clause, Kept, Reset
+from initdsl.planning.assemble import Circle, resets_of, write_order
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.resolve import selections
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.source import Source
 from initdsl.text.wording import listed
@@ -25,59 +28,76 @@ __all__ = ["DEFAULTS", "with_defaults"]
 DEFAULTS = Source("<defaults>", "default net")
 
 
-# ---- what is not covered
-
-
-def with_defaults(plan: Plan, *, keep: bool = False) -> None:
-    """Give every parameter of a plan that no rule sets (or that `keep` names) its module's own default.
+def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
+    """Return a plan in which every parameter that no rule sets (or that `keep` names) gets its module's own default.
 
     With `keep`, only those without memory. Raises ResolveError that names the parameters without one.
     """
-    rules, problems = parse_source(DEFAULTS, DEFAULT_LIMITS)
-    rule = rules[0]
-    assert not problems
-    assert isinstance(rule, Default)
-    resolver = plan.resolver
-    clause = Clause(len(plan.clauses), rule, Lets(), None, rule.targets)
+    clause = _default_clause(len(plan.clauses))
     modules = plan.network.modules
-    _computed_first(plan)
     missing: list[PlanEntry] = []
-    changed = False
-    for entry in plan.entries:
-        if entry.tensor.kind == "buffer" or (entry.base is not None and not isinstance(entry.base.payload, Kept)):
+    entries: list[PlanEntry] = []
+    for entry in _computed_first(plan):
+        given = entry.base is not None and not isinstance(entry.base.payload, Kept)
+        if entry.tensor.kind == "buffer" or given or (keep and entry.tensor.device != "meta"):
+            entries.append(entry)
             continue
-        if keep and entry.tensor.device != "meta":
-            continue
-        owners = [owner for owner, _ in entry.tensor.owners]
-        owner = next((o for o in owners if modules[o].reset is not None), None)
+        owner = next((o for o, _ in entry.tensor.owners if modules[o].reset is not None), None)
         if owner is None or entry.tensor.problem is not None:
             if not _sliced_whole(entry):
                 missing.append(entry)
+            entries.append(entry)
             continue
-        changed = True
         match = Match(owner, entry.tensor.index)
-        entry.base = Action(clause, "default", Reset(owner), match, entry.tensor.shape)
-    if changed:
-        from initdsl.planning.assemble import Assembly
-
-        plan.clauses.append(clause)
-        plan.rules = resolver.rules = plan.rules.model_copy(
-            update={"sources": {**plan.rules.sources, DEFAULTS.name: DEFAULTS.text}}
-        )
-        assembly = Assembly(resolver, resolver.values.infos)
-        plan.resets, plan.order = [], []
-        assembly._resets(plan)
-        assembly._order(plan)
-        missing += _unset(plan, {e.tensor.index for e in missing})
+        default = Action(clause, "default", Reset(owner), match, entry.tensor.shape, clause.effect)
+        entries.append(replace(entry, base=default))
+    if any(entry.base is not None and entry.base.clause == clause for entry in entries):
+        plan = _with_clause(plan, clause, entries)
+        missing += _unset(plan, live, {e.tensor.index for e in missing})
     if missing:
         names = listed([entry.label for entry in missing], 12)
         count = f"{len(missing)} parameter{'s' * (len(missing) > 1)}"
         raise ResolveError(
             Diagnostic(
-                "no-default", f"no rule sets {count}, and their modules have no `reset_parameters` that does: {names}",
+                "no-default",
+                f"no rule sets {count}, and their modules have no `reset_parameters` that does: {names}",
                 hint="give them rules: without one they would hold whatever was in memory",
             )
-        )  # fmt: skip
+        )
+    return plan
+
+
+def _default_clause(number: int) -> Clause:
+    """`default net`, as the statement after a plan's last."""
+    rules, problems = parse_source(DEFAULTS, DEFAULT_LIMITS)
+    rule = rules[0]
+    assert not problems
+    assert isinstance(rule, Default)
+    return Clause(number, rule, rule.targets, DEFAULTS.text, f"{DEFAULTS.name}:1:1", "default")
+
+
+def _with_clause(plan: Plan, clause: Clause, entries: list[PlanEntry]) -> Plan:
+    """A plan with another statement at its end, and what that makes of the entries."""
+    earlier = {c.number: selection for c, selection in selections(plan) if isinstance(c.rule, Default)}
+
+    def modules_of(clause: Clause) -> list[int]:
+        selection = earlier.get(clause.number)
+        return [0] if selection is None else [m.module for m in selection.matches if m.tensor is None]
+
+    order = write_order(plan.network, plan.tied_to, entries)
+    assert not isinstance(order, Circle)  # a default reads nothing
+    rules = plan.rules.model_copy(update={"sources": {**plan.rules.sources, DEFAULTS.name: DEFAULTS.text}})
+    count = sum(entry.base is not None and entry.base.clause == clause for entry in entries)
+    return replace(
+        plan,
+        rules=rules,
+        entries=tuple(entries),
+        order=tuple(order),
+        resets=resets_of(plan.network, plan.tied_to, entries, modules_of),
+        clauses=(*plan.clauses, clause),
+        hits=(*plan.hits, count),
+        selected=(*plan.selected, len(entries)),
+    )
 
 
 def _sliced_whole(entry: PlanEntry) -> bool:
@@ -85,20 +105,23 @@ def _sliced_whole(entry: PlanEntry) -> bool:
     return entry.base is None and bool(entry.edits) and entry.status == "set"
 
 
-def _computed_first(plan: Plan) -> None:
-    """Where all that a computed weight is computed from is uncovered, the weight itself gets the default."""
+def _computed_first(plan: Plan) -> list[PlanEntry]:
+    """The entries; where all that a computed weight is computed from is uncovered, the weight itself in place of it."""
     network = plan.network
     entries = {e.tensor.index: e for e in plan.entries}
+    listed_entries = list(plan.entries)
     for tensor in network.tensors:
         if tensor.kind != "parametrized" or tensor.index in entries or tensor.problem is not None:
             continue
         if network.modules[tensor.owners[0][0]].reset is None:
             continue
         behind = network.originals(tensor)
-        if all(b in entries and entries[b].base is None and not entries[b].edits for b in behind):
-            place = min(plan.entries.index(entries[b]) for b in behind)
-            plan.entries = [e for e in plan.entries if e.tensor.index not in behind]
-            plan.entries.insert(place, PlanEntry(plan, tensor, None, []))
+        if all(b in entries and not entries[b].actions for b in behind):
+            place = min(listed_entries.index(entries[b]) for b in behind)
+            listed_entries = [e for e in listed_entries if e.tensor.index not in behind]
+            aliases = tuple(network.names(tensor))
+            listed_entries.insert(place, PlanEntry(tensor, aliases, network.label(tensor)))
+    return listed_entries
 
 
 class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -119,19 +142,18 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def _unset(plan: Plan, known: set[int]) -> list[PlanEntry]:
+def _unset(plan: Plan, live: Live, known: set[int]) -> list[PlanEntry]:
     """Parameters that are to be default and that no reset writes to: tried on stand-ins without memory."""
     from initdsl.filling.random_state import isolated
     from initdsl.filling.stand_ins import shell_of
 
-    assert plan.live is not None
     written: set[int] = set()
     for index, mine in plan.resets:
         if plan.network.modules[index].cls.qualname.startswith("torch.nn."):  # torch's own set all that they have
             written.update(mine)
             continue
         made: dict[int, nn.Parameter] = {}
-        shell = shell_of(plan.live.modules[index], made, "meta")
+        shell = shell_of(live.modules[index], made, "meta")
         try:
             with isolated(None), torch.no_grad(), _Writes() as writes:
                 getattr(shell, plan.network.modules[index].reset or "")()
@@ -139,8 +161,10 @@ def _unset(plan: Plan, known: set[int]) -> list[PlanEntry]:
             written.update(mine)
             continue
         for tensor in mine:
-            live = plan.live.tensors[tensor]
-            if live is None or (id(live) in made and made[id(live)].untyped_storage()._cdata in writes.storages):
+            current = live.tensors[tensor]
+            if current is None or (
+                id(current) in made and made[id(current)].untyped_storage()._cdata in writes.storages
+            ):
                 written.add(tensor)
     return [
         e for e in plan.entries

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from initdsl.filling.run import StepFailed
+from initdsl.network.description import Live
 from initdsl.network.kinds import is_sharded
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
@@ -76,17 +77,16 @@ def _digest(values: Any) -> str:
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
-def record_of(plan: Plan, last: int) -> Record:
-    assert plan.live is not None
+def record_of(plan: Plan, live: Live, last: int) -> Record:
     placed = [
         (info.name, str(tensor.placements), tensor.device_mesh.shape)  # type: ignore[union-attr]
-        for info, tensor in zip(plan.network.tensors, plan.live.tensors, strict=True)
-        if info.sharded
+        for info, tensor in zip(plan.network.tensors, live.tensors, strict=True)
+        if is_sharded(tensor)
     ]
     return Record(
         last=last, seed=plan.seed,
         rules=_digest(list(plan.rules.sources.values())),
-        variables=_digest([plan.resolver.variables, sorted(plan.resolver.registry)]),
+        variables=_digest([dict(plan.variables), sorted(plan.initializers)]),
         network=_digest([plan.network.fingerprint(), placed]),
     )  # fmt: skip
 

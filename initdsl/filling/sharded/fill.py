@@ -23,6 +23,7 @@ from initdsl.filling.stand_ins import shell_of
 from initdsl.filling.write import Values
 from initdsl.initializers import Constant, Random
 from initdsl.language.expressions.operators import combine
+from initdsl.network.description import Live
 from initdsl.network.kinds import is_sharded
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Load, Reset, Value
 from initdsl.planning.locality import Scope
@@ -47,7 +48,7 @@ class ShardedExecution(PartExecution):
 
     @cached_property
     def view(self) -> ShardView:
-        return ShardView(self.plan)
+        return ShardView(self.plan, self.live)
 
     # ---- with the other ranks
 
@@ -58,8 +59,8 @@ class ShardedExecution(PartExecution):
             return last
         groups = list(process_groups([t for t in self.live.tensors if t is not None]))
         try:
-            refuse_meta(self.plan)
-            mine = record_of(self.plan, last)
+            refuse_meta(self.plan, self.live)
+            mine = record_of(self.plan, self.live, last)
         except Exception as error:
             exchange(groups, failure_record(error))
             raise
@@ -205,13 +206,13 @@ class ShardedExecution(PartExecution):
 
     def read(self, tensor: int) -> torch.Tensor:
         """The values of a tensor, all of them."""
-        if self.network.tensors[tensor].sharded:
+        if is_sharded(self.live.tensors[tensor]):
             return self._whole(self.view.entries[tensor])
         return super().read(tensor)
 
     def share(self, tensor: int, part: Part) -> torch.Tensor:
         """The values of another tensor where a part lies."""
-        if self.network.tensors[tensor].sharded:
+        if is_sharded(self.live.tensors[tensor]):
             return next(p.memory for p in self._parts(tensor) if p.starts == part.starts)
         return super().read(tensor)[part.index]
 
@@ -242,11 +243,11 @@ class ShardedExecution(PartExecution):
         return found
 
     def reset_beside(self, index: int, mine: tuple[int, ...]) -> None:
-        if not any(self.network.tensors[t].sharded for t in mine):
+        if not any(is_sharded(self.live.tensors[t]) for t in mine):
             super().reset_beside(index, mine)
             return
         for tensor, values in self._stand_ins(self.network.modules[index], mine).items():
-            if self.network.tensors[tensor].sharded:
+            if is_sharded(self.live.tensors[tensor]):
                 self._keep(tensor, values)
             else:
                 memory_of(self.live.tensors[tensor]).copy_(values)  # type: ignore[arg-type]
@@ -257,6 +258,6 @@ class LoneExecution(ShardedExecution):
 
     alone = True
 
-    def __init__(self, plan: Plan, on_init: Callable[[Any], Any] | None, entries: list[PlanEntry]):
-        super().__init__(plan, on_init)
+    def __init__(self, plan: Plan, live: Live, on_init: Callable[[PlanEntry], Any] | None, entries: list[PlanEntry]):
+        super().__init__(plan, live, on_init)
         self.view.check(entries)

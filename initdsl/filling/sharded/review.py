@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from initdsl.language.syntax.nodes import Assign
+from initdsl.network.description import Live
+from initdsl.network.kinds import is_sharded
 from initdsl.planning.actions import Action, Kept, Reset, builds_on_values
 from initdsl.planning.locality import Scope, draws, reads, scope
 from initdsl.planning.plan import Plan, PlanEntry
@@ -15,28 +19,41 @@ from .placements import index_text, spans
 __all__ = ["ShardView", "review"]
 
 
-# ---- what a plan means for shards
+WHOLE = "whole-on-every-rank"
 
 
-def review(plan: Plan) -> None:
-    """Say in a plan which part this rank holds and what can't be done by parts.
+def review(plan: Plan, live: Live) -> Plan:
+    """Return the plan with what of each tensor this rank holds, and notes on what can't be done by parts.
 
-    Raises ResolveError for what a rank can't know: unseeded draws, values that other ranks hold, a part that is a sum.
+    A network without shards has none of either. Raises ResolveError for what a rank can't know: unseeded draws, values
+    that other ranks hold, a part that is a sum.
     """
-    assert plan.live is not None
+    parts: dict[int, str] = {}
     unknown = []
-    for info, tensor in zip(plan.network.tensors, plan.live.tensors, strict=True):
-        if info.sharded:
+    for info, tensor in zip(plan.network.tensors, live.tensors, strict=True):
+        if is_sharded(tensor):
             try:
-                info.part = index_text(spans(tensor))
+                parts[info.index] = index_text(spans(tensor))
             except ValueError as error:
                 unknown.append(Diagnostic("unknown-shards", f"`{info.name}` can't be filled by parts: {error}"))
     if unknown:
         raise ResolveError(unknown)
-    _refuse_expectations(plan)
-    view = ShardView(plan)
+    if not parts:
+        return plan
+    _refuse_expectations(plan, live)
+    view = ShardView(plan, live)
     view.check(plan.order)
-    plan.notes = [note for note in plan.notes if note.name != "whole-on-every-rank"]
+    entries = {e.tensor.index: replace(e, part=parts.get(e.tensor.index, "")) for e in plan.entries}
+    return replace(
+        plan,
+        entries=tuple(entries.values()),
+        order=tuple(entries[e.tensor.index] for e in plan.order),
+        notes=(*(note for note in plan.notes if note.name != WHOLE), *_whole_on_every_rank(plan, view)),
+    )
+
+
+def _whole_on_every_rank(plan: Plan, view: ShardView) -> Iterator[Diagnostic]:
+    """Notes on the rules for which every rank makes whole tensors."""
     whole: dict[int, list[str]] = {}
     for entry in plan.order:
         for action in entry.actions:
@@ -45,19 +62,21 @@ def review(plan: Plan) -> None:
     for number, labels in whole.items():
         rule = plan.clauses[number].rule
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-        plan.notes.append(
-            Diagnostic(
-                "whole-on-every-rank", f"every rank makes the whole of `{labels[0]}`{more}, one at a time, and keeps its part",
-                plan.rules.source(rule.source), getattr(rule, "value", rule).span, None, "note",
-            )
-        )  # fmt: skip
+        yield Diagnostic(
+            WHOLE,
+            f"every rank makes the whole of `{labels[0]}`{more}, one at a time, and keeps its part",
+            plan.rules.source(rule.source),
+            rule.value.span if isinstance(rule, Assign) else rule.span,
+            None,
+            "note",
+        )
 
 
-def _refuse_expectations(plan: Plan) -> None:
+def _refuse_expectations(plan: Plan, live: Live) -> None:
     problems = []
     for expected in plan.expected:
         info, rule = plan.network.tensors[expected.tensor], expected.rule
-        if info.sharded:
+        if is_sharded(live.tensors[expected.tensor]):
             problems.append(
                 Diagnostic(
                     "needs-shards", f"`{info.name}` is sharded, and this rank does not see all the values an expectation is about",
@@ -71,12 +90,15 @@ def _refuse_expectations(plan: Plan) -> None:
 class ShardView:
     """A plan as one rank sees it."""
 
-    def __init__(self, plan: Plan):
-        assert plan.live is not None
+    def __init__(self, plan: Plan, live: Live):
         self.plan = plan
-        self.live = plan.live
+        self.live = live
         self.entries = {entry.tensor.index: entry for entry in plan.entries}
         self._scopes: dict[tuple[int, int], Scope] = {}
+
+    def is_sharded(self, tensor: int) -> bool:
+        """Whether this rank holds a part of a tensor."""
+        return is_sharded(self.live.tensors[tensor])
 
     def shares(self, entry: PlanEntry) -> Callable[[int], bool]:
         """Whether what this rank holds of another tensor covers what it holds of the entry's."""
@@ -86,7 +108,7 @@ class ShardView:
             info, other = self.plan.network.tensors[index], self.live.tensors[index]
             if info.shape != entry.shape:
                 return False
-            return not info.sharded or (
+            return not is_sharded(other) or (
                 other.device_mesh == mine.device_mesh and other.placements == mine.placements  # type: ignore[union-attr]
             )
 
@@ -100,11 +122,11 @@ class ShardView:
 
     def looks_whole(self, entry: PlanEntry, action: Action) -> bool:
         """Whether more than a rank's part is made for an action."""
-        if isinstance(action.payload, Kept) or not entry.tensor.sharded:
-            return any(self.plan.network.tensors[t].sharded for t in reads(action))
+        if isinstance(action.payload, Kept) or not self.is_sharded(entry.tensor.index):
+            return any(self.is_sharded(t) for t in reads(action))
         return isinstance(action.payload, Reset) or self.scope(entry, action) != Scope.ELEMENT
 
-    def check(self, entries: list[PlanEntry]) -> None:
+    def check(self, entries: Iterable[PlanEntry]) -> None:
         """Raises ResolveError for what this rank can't know."""
         problems = []
         for entry in entries:
@@ -124,7 +146,7 @@ class ShardView:
         plan = self.plan
         if isinstance(action.payload, Kept):
             return None
-        if entry.tensor.sharded:
+        if self.is_sharded(entry.tensor.index):
             if plan.seed is None and (isinstance(action.payload, Reset) or draws(action)):
                 return (
                     f"`{entry.label}` is sharded: without a seed every rank would draw from its own generator",
@@ -141,7 +163,7 @@ class ShardView:
             if needed == Scope.ELEMENT:
                 return None
         for other in reads(action):
-            if plan.network.tensors[other].sharded and not self.determined(other):
+            if self.is_sharded(other) and not self.determined(other):
                 name = plan.network.label(plan.network.tensors[other])
                 return (
                     f"this reads values of `{name}` that other ranks hold",
@@ -160,4 +182,4 @@ class ShardView:
         elif isinstance(entry.base.payload, Kept):
             return False
         needed = {other for action in entry.actions for other in reads(action)}
-        return all(not self.plan.network.tensors[o].sharded or self.determined(o) for o in needed)
+        return all(not self.is_sharded(o) or self.determined(o) for o in needed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,23 +16,23 @@ from initdsl.filling.meta.construct import like
 from initdsl.filling.meta.materialize import left_unset
 from initdsl.filling.run import refuse_no_sample
 from initdsl.initializers import Constant, Random
+from initdsl.network.description import Live
 from initdsl.network.wrappers import unwrap
 from initdsl.planning.actions import Action, CopyFrom, Expression, Kept, Reset, Value
 from initdsl.planning.locality import Scope, scope
-from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.plan import Plan, PlanEntry, leaves_alone
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
-__all__ = ["Origin", "note_whole", "state_of"]
+__all__ = ["Origin", "state_of", "whole_tensors"]
 
 
 # ---- what is written
 
 
-def state_of(plan: Plan, net: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def state_of(plan: Plan, live: Live, net: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of the network's state dict by their first names, and which the further names stand for."""
-    assert plan.live is not None
-    indices = {id(tensor): number for number, tensor in enumerate(plan.live.tensors) if tensor is not None}
+    indices = {id(tensor): number for number, tensor in enumerate(live.tensors) if tensor is not None}
     firsts: dict[int, str] = {}
     state: dict[str, torch.Tensor] = {}
     others: dict[str, str] = {}
@@ -43,7 +43,7 @@ def state_of(plan: Plan, net: nn.Module) -> tuple[dict[str, torch.Tensor], dict[
                 Diagnostic("not-stored", f"`{name}` is {what}; it can't be streamed to a safetensors file")
             )
         number = indices.get(id(tensor))
-        one = id(tensor) if number is None else plan.canonical.get(number, number)
+        one = id(tensor) if number is None else plan.tied_to.get(number, number)
         first = firsts.setdefault(one, name)
         if first == name:
             state[name] = tensor
@@ -52,31 +52,28 @@ def state_of(plan: Plan, net: nn.Module) -> tuple[dict[str, torch.Tensor], dict[
     return state, others
 
 
-def note_whole(plan: Plan, source: Origin) -> None:
-    whole = [entry for entry in plan.entries if source.parts(entry) is None and not source.keeps(entry)]
+def whole_tensors(plan: Plan, source: Origin) -> Iterator[Diagnostic]:
+    """A note on the tensors that are held in memory as a whole, if there are any."""
+    whole = [entry for entry in plan.entries if source.parts(entry) is None and not leaves_alone(entry)]
     if whole:
         largest = max(whole, key=lambda entry: entry.numel)
         count = f"{len(whole)} tensor{'s' * (len(whole) > 1)}"
-        plan.notes.append(
-            Diagnostic(
-                "whole-tensor",
-                f"{count} can't be filled in parts and {'are' if len(whole) > 1 else 'is'} held in memory, one rule or "
-                f"module at a time: {listed([entry.label for entry in whole])}; the largest is "
-                f"`{largest.label}` {list(largest.shape)}",
-                severity="note",
-            )
-        )  # fmt: skip
+        are = "are" if len(whole) > 1 else "is"
+        yield Diagnostic(
+            "whole-tensor",
+            f"{count} can't be filled in parts and {are} held in memory, one rule or module at a time: "
+            f"{listed([entry.label for entry in whole])}; the largest is `{largest.label}` {list(largest.shape)}",
+            severity="note",
+        )
 
 
 class Origin:
     """Where the values of a network's tensors come from, by their names in its state."""
 
-    def __init__(self, plan: Plan, state: Mapping[str, torch.Tensor]):
-        assert plan.live is not None
+    def __init__(self, plan: Plan, live: Live, state: Mapping[str, torch.Tensor]):
         assert plan.seed is not None
-        if plan.adjusted:
-            refuse_no_sample(plan.adjusted[0])
-        self.plan, self.live, self.state = plan, plan.live, state
+        refuse_no_sample(plan)
+        self.plan, self.live, self.state = plan, live, state
         self._grids: dict[int, tuple[int, ...] | None] = {}
         self.order = {entry.tensor.index: number for number, entry in enumerate(plan.order)}
         self.entries = {entry.tensor.index: entry for entry in plan.entries}
@@ -85,7 +82,7 @@ class Origin:
         self.held: set[int] = set()
         numbers = {id(tensor): number for number, tensor in enumerate(self.live.tensors) if tensor is not None}
         self.numbers = {
-            name: plan.canonical.get(numbers[id(t)], numbers[id(t)]) for name, t in state.items() if id(t) in numbers
+            name: plan.tied_to.get(numbers[id(t)], numbers[id(t)]) for name, t in state.items() if id(t) in numbers
         }
         missing = [n for n, t in state.items() if t.is_meta and not self._made(self.numbers.get(n, -1))]
         if missing:
@@ -187,7 +184,7 @@ class Origin:
         stack = [number]
         while stack:
             current = stack.pop()
-            current = self.plan.canonical.get(current, current)
+            current = self.plan.tied_to.get(current, current)
             if current in wanted:
                 continue
             wanted.add(current)
@@ -204,8 +201,10 @@ class Origin:
         by_default = [self._allocate(number) for number in sorted(wanted)]
         order = sorted((number for number in wanted if number in self.order), key=self.order.__getitem__)
         resets = [(m, tuple(t for t in mine if t in wanted)) for m, mine in plan.resets if wanted.intersection(mine)]
-        part = replace(plan, order=[plan.order[self.order[n]] for n in order], resets=resets, ties=[])
-        execute(part, fresh=True)
+        part = replace(
+            plan, order=tuple(plan.order[self.order[n]] for n in order), resets=tuple(resets), ties=(), expected=()
+        )
+        execute(part, self.live, fresh=True)
         with torch.no_grad():
             owners = {m for n in wanted & set(self.groups) for m, _ in plan.network.tensors[n].owners}
             for module in sorted({below for owner in owners for below in plan.network.reachable(owner)}):
@@ -221,10 +220,8 @@ class Origin:
 
     def _allocate(self, number: int) -> PlanEntry | None:
         """Memory for a tensor, in place of the one that has none (or is the caller's); its entry if it is a default."""
-        info, old, entry = self.plan.network.tensors[number], self.live.tensors[number], self.entries.get(number)
+        old, entry = self.live.tensors[number], self.entries.get(number)
         if old is None:
-            device, info.device = info.device, "cpu"
-            self.undo.append(lambda: setattr(info, "device", device))
             return None
         values = torch.empty_strided(old.size(), old.stride(), dtype=old.dtype)
         default = entry is not None and entry.base is not None and isinstance(entry.base.payload, Reset)
@@ -234,14 +231,12 @@ class Origin:
         elif default:
             values.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
         new = like(old, values) if isinstance(old, nn.Parameter) else values
-        self._put(number, new, "cpu")
-        device = info.device
-        self.undo.append(lambda: self._put(number, old, device))
+        self._put(number, new)
+        self.undo.append(lambda: self._put(number, old))
         return entry if default and entry is not None and not entry.edits else None
 
-    def _put(self, number: int, tensor: torch.Tensor, device: str) -> None:
+    def _put(self, number: int, tensor: torch.Tensor) -> None:
         info = self.plan.network.tensors[number]
-        info.device = device
         self.live.tensors[number] = tensor
         for owner, local in info.owners:
             module = self.live.modules[owner]
@@ -258,7 +253,7 @@ class Filler(PartExecution):
     """One thread's fill of boxes. What an entry reads is made for the same box, and for no more."""
 
     def __init__(self, origin: Origin):
-        super().__init__(origin.plan, None, fresh=True)
+        super().__init__(origin.plan, origin.live, fresh=True)
         self.origin = origin
         self.known: dict[int, torch.Tensor] = {}
 

@@ -46,6 +46,6 @@ def provenance(plan: Plan) -> dict[str, str]:
     if plan.seed is not None:
         found["initdsl.seed"] = str(plan.seed)
         found["initdsl.stream"] = streams.VERSION.rpartition(" ")[2]
-    if plan.resolver.variables:
-        found["initdsl.vars"] = json.dumps(plan.resolver.variables, sort_keys=True, default=str)
+    if plan.variables:
+        found["initdsl.vars"] = json.dumps(plan.variables, sort_keys=True, default=str)
     return found

@@ -12,22 +12,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from initdsl.api.report import Report
 from initdsl.checkpoints.safetensors import alone
 from initdsl.checkpoints.shards import INDEX, shards
 from initdsl.filling.meta.allocate import meta_buffers, settle_buffers
 from initdsl.filling.meta.construct import construct
 from initdsl.filling.meta.with_defaults import with_defaults
-from initdsl.planning.make import warn
+from initdsl.planning.make import check_seed, make_plan_of, warn_of
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import ApplyError
 
-from .origin import Origin, note_whole, state_of
+from .origin import Origin, state_of, whole_tensors
 from .provenance import provenance
 from .write import write
 
@@ -55,52 +55,34 @@ def stream(
     max_shard_size: int | str = "5GB", vars: Mapping[str, Any] | None = None, strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], Any] | None = None,
-) -> Report:  # fmt: skip
-    """Write the network that rules and a seed make to safetensors files, without ever having it in memory.
+) -> Plan:  # fmt: skip
+    """Write a network to a folder by its rules, without ever having it in memory; see `initdsl.stream`.
 
-    `network` is a factory, called as in `materialize`, or a module on the meta device. The files in `folder` (made if
-    it is not there) are those of transformers and huggingface_hub: `model-00001-of-00003.safetensors` and so on, each
-    with at most `max_shard_size` (bytes, or text such as `"5GB"`) of tensors, and `model.safetensors.index.json`; what
-    fits in one file is `model.safetensors`. The values are those of `materialize` with the same seed, bit for bit.
-    Memory is bounded by some chunks of 4 MiB a thread, and by the largest tensor that can't be filled in parts: the
-    report's notes name those. `torch.get_num_threads()` threads fill and write. Started again after it was stopped, it
-    goes on after the last whole file. `on_progress` is called with the bytes that are written and those in all.
-
-    The other arguments are those of `apply`. Raises as `materialize` does, before anything is written; ApplyError where
-    the folder holds other files of these names or a fill failed; OSError where the disk is full or can't be written to:
-    then the files that are whole stay, and no other.
-
-    >>> import os, tempfile
-    >>> from torch import nn
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     report = stream(lambda: nn.Linear(3, 2), "net.* ~ normal(0, 0.02)", folder, seed=0)
-    ...     sorted(os.listdir(folder))
-    ['model.safetensors', 'model.safetensors.index.json']
+    Returns the plan with notes on the tensors that had to be held whole.
     """
-    from initdsl.planning.make import check_seed, plan
-
     if seed is None:
         raise ValueError("a network is streamed from a seed, from which it can be gone on with; give one, such as 0")
     check_seed(seed)
     most = size_in_bytes(max_shard_size)
     given = isinstance(network, nn.Module)
     net = network if isinstance(network, nn.Module) else construct(network, seed)
-    made = plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-    with_defaults(made, keep=given)
+    options = {"seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root}
+    plan, live = make_plan_of(net, rules, **options)
+    plan = with_defaults(plan, live, keep=given)
     if not given:
-        settle_buffers(made, meta_buffers(made), torch.device("cpu"))
-    state, others = state_of(made, net)
-    source = Origin(made, state)
+        settle_buffers(plan, live, meta_buffers(plan, live), torch.device("cpu"))
+    state, others = state_of(plan, live, net)
+    source = Origin(plan, live, state)
     described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
-    files = shards(described, others, most, {**provenance(made), **_loaded(made)})
-    note_whole(made, source)
-    warn(made)
+    files = shards(described, others, most, {**provenance(plan), **_loaded(plan)})
+    plan = replace(plan, notes=(*plan.notes, *whole_tensors(plan, source)))
+    warn_of(plan, uncovered=False)
     place = os.fspath(folder)
     os.makedirs(place, exist_ok=True)
     with alone(place):
         write(place, files, source, on_progress or (lambda done, total: None))
-        _look(made, place, others)
-    return Report(made)
+        _look(plan, place, others)
+    return plan
 
 
 def _look(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
@@ -113,7 +95,7 @@ def _look(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
     store = open_store(folder)
 
     def value(tensor: int) -> torch.Tensor | None:
-        for name in plan.tensor_names(plan.network.tensors[tensor]):
+        for name in plan.names_of(tensor):
             if others.get(name, name) in store.tensors:
                 return store.whole(others.get(name, name))
         return None
@@ -139,6 +121,6 @@ def size_in_bytes(size: int | str) -> int:
 
 def _loaded(plan: Plan) -> dict[str, str]:
     """Of files that rules load: size and time, so that a run is not gone on with after they changed."""
-    paths = plan.resolver.files.paths
+    paths = plan.files
     seen = [(os.path.basename(path), os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
     return {"initdsl.loaded": str(seen)} if seen else {}

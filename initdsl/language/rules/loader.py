@@ -94,6 +94,19 @@ def read_rules(
     return rules, in_order(loading.problems)
 
 
+def from_texts(texts: Mapping[str, str], root: str | None, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
+    """Return the rule set of the first of some texts, given by the names of their files; the others are those it uses.
+
+    No file that is among them is read. Raises ParseError or RuleError.
+    """
+    name, text = next(iter(texts.items()))
+    folder = FilePath(root or os.getcwd()) if name.startswith("<") else FilePath(name).parent
+    loading = _Loading(FilePath(root) if root is not None else folder, limits, texts=texts)
+    statements = _statements(Source(name, text), _Place(folder, (os.path.realpath(name),)), loading)
+    _raise(in_order(loading.problems))
+    return RuleSet(rules=statements, sources=_texts(loading), root=str(loading.root))
+
+
 def _raise(problems: list[Diagnostic]) -> None:
     if problems:
         uses = {"unreadable-file", "outside-root", "circular-use", "too-many-uses", "unknown-recipe"}
@@ -124,12 +137,14 @@ class _Loading:
     """What is read so far: sources by name, the statements of used files, and what is wrong.
 
     `weights` says of a used file how many statements it has with every `use` written out, `total` how many that are
-    together; `count` is the number of `use` statements followed. Once too much is used, `refused` is set.
+    together; `count` is the number of `use` statements followed. Once too much is used, `refused` is set. `texts` stand
+    for the contents of files, by name.
     """
 
     root: FilePath
     limits: Limits
     sources: dict[str, Source] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     parsed: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
@@ -219,7 +234,8 @@ def _read(use: Use, path: str, name: str, place: _Place, loading: _Loading) -> t
             most = loading.limits.statements
             return loading.refuse(use, f"written out, these files have more than {most:,} statements")
         return loading.parsed[name]
-    source = read_source(path, loading.limits.file_bytes)
+    given = loading.texts.get(name)
+    source = read_source(path, loading.limits.file_bytes) if given is None else Source(name, given)
     if isinstance(source, tuple):
         problem, message = source
         return loading.report(use, problem, message)

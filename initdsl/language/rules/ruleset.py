@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
 from initdsl.text.source import Source, Span
-
-if TYPE_CHECKING:
-    from initdsl.filling.meta.init_fn import InitFn
 
 __all__ = ["RuleSet"]
 
@@ -52,25 +48,6 @@ class RuleSet(BaseModel):
     def location(self, source: str, span: Span) -> str:
         """Return `file:line` of a span."""
         return f"{source}:{self.source(source).position(span.start).line}"
-
-    def as_init_fn(self, net: Any, **options: Any) -> InitFn:
-        """A function for `net.apply` or FSDP's `param_init_fn`: fills a module's own parameters by these rules.
-
-        The rules are resolved against the whole of `net` now; each call fills the parameters (and the buffers that
-        rules name) of the module it is given, and of no other. The options are `seed`, `vars`, `strict`, `on_init`,
-        `initializers`, `root`, which are those of `initdsl.apply`, and `device`: there a module's own parameters get
-        memory first if they are on the meta device.
-
-        Raises what `initdsl.plan` raises, and ResolveError where a rule reads another module's values.
-
-        >>> from torch import nn
-        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> net.apply(parse("Linear.weight ~ normal(0, 0.01); Linear.bias = 0").as_init_fn(net))[2].bias.tolist()
-        [0.0, 0.0]
-        """
-        from initdsl.filling.meta.init_fn import as_init_fn
-
-        return as_init_fn(net, self, **options)
 
     def walk(self) -> Iterator[Rule]:
         """Yield every statement, those inside blocks and used files included, in file order."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from initdsl.network.description import Network, child_label
-from initdsl.planning.make import plan
+from initdsl.planning.make import make_plan
 
 from .fit import fit
 from .places import anchor, class_selector, indexed, template
@@ -163,7 +163,7 @@ def _winners(net: nn.Module, ties: list[str], rules: list[Rule]) -> dict[str, li
             rule_of[len(lines)] = number
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        entries = plan(net, "\n".join(lines)).entries
+        entries = make_plan(net, "\n".join(lines))[0].entries
     winners = {}
     for entry in entries:
         numbers = [int(location.rpartition(":")[2]) for _, location in entry.statements]

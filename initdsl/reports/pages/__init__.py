@@ -1,6 +1,6 @@
 """Plans and reports as pages: one self-contained HTML file each, which loads nothing and sends nothing."""
 
-from .plan import plan_page, report_page
+from .plan import plan_page
 from .shell import page
 
-__all__ = ["page", "plan_page", "report_page"]
+__all__ = ["page", "plan_page"]

@@ -78,8 +78,8 @@ class Contents:
         if clause.number not in self._rule:
             self._rule[clause.number] = len(self.rules)
             anchor = self.texts.anchor(clause.rule.source, self.texts.lines_of(clause).start)
-            location = relative_location(self.plan.clause_place(clause))
-            self.rules.append([self.plan.clause_text(clause), location, anchor])
+            location = relative_location(clause.location)
+            self.rules.append([clause.text, location, anchor])
         return self._rule[clause.number]
 
 

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from html import escape
 
 from initdsl.planning.plan import Plan, PlanEntry
-from initdsl.reports.measure import measures_of
 from initdsl.reports.table import grouped, summary
 from initdsl.statistics.moments import Measure
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import relative_location
 
 from .contents import Contents
-from .rule_texts import RuleTexts, shadowed_rules
+from .rule_texts import RuleTexts
 from .shell import page
 from .tree import tree
 
-__all__ = ["plan_page", "report_page"]
+__all__ = ["plan_page"]
 
 
 # groups of parameters named at the top of the page; the tree has them all
@@ -38,11 +37,6 @@ def plan_page(plan: Plan, measures: Mapping[int, Measure] | None = None, engine:
     header = f"<header><h1>{escape(title)}</h1><p>{escape(summary(plan))}. Drawn by {escape(drawn_by)}.</p></header>"
     body = "\n".join([header, "<main>", *_attention(plan, texts), TREE, *texts.html(), "</main>"])
     return page(title, body, "plan.js", data)
-
-
-def report_page(plan: Plan, engine: str) -> str:
-    """Return the page of what was done, with what the network's tensors hold now; `engine` says what drew."""
-    return plan_page(plan, measures_of(plan), engine)
 
 
 TREE = """<section aria-labelledby="h-tree"><h2 id="h-tree">Parameters</h2>
@@ -98,10 +92,10 @@ def _names(entries: list[PlanEntry]) -> list[str]:
 
 
 def _shadowed_section(plan: Plan, texts: RuleTexts) -> list[str]:
-    shadowed = shadowed_rules(plan)
+    shadowed = plan.shadowed
     items = [
-        f"{texts.link(clause.rule.source, texts.lines_of(clause).start, plan.clause_place(clause))} "
-        f"<code>{escape(plan.clause_text(clause))}</code> selects {clause.selected:,}"
+        f"{texts.link(clause.rule.source, texts.lines_of(clause).start, clause.location)} "
+        f"<code>{escape(clause.text)}</code> selects {plan.selected[clause.number]:,}"
         for clause in shadowed
     ]
     heading = f"shadowed: {len(shadowed)} rule{'s' * (len(shadowed) != 1)} whose every parameter a later rule sets anew"

@@ -8,12 +8,7 @@ from initdsl.planning.actions import Clause
 from initdsl.planning.plan import Plan
 from initdsl.text.wording import relative_location
 
-__all__ = ["RuleTexts", "shadowed_rules"]
-
-
-def shadowed_rules(plan: Plan) -> list[Clause]:
-    """Return the rules that select tensors and make none: later rules have the last word on all of them."""
-    return [clause for clause in plan.clauses if clause.selected and not clause.hits]
+__all__ = ["RuleTexts"]
 
 
 class RuleTexts:
@@ -43,7 +38,7 @@ class RuleTexts:
 
     def html(self) -> list[str]:
         """Return the section that shows the files."""
-        shadowed = {(clause.rule.source, n) for clause in shadowed_rules(self.plan) for n in self.lines_of(clause)}
+        shadowed = {(clause.rule.source, n) for clause in self.plan.shadowed for n in self.lines_of(clause)}
         parts = ['<section aria-labelledby="h-rules"><h2 id="h-rules">Rules</h2>']
         for name, text in self.plan.rules.sources.items():
             lines = enumerate(text.removesuffix("\n").split("\n"), 1)

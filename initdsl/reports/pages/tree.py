@@ -48,9 +48,11 @@ def tree(plan: Plan, measures: Mapping[int, Measure] | None = None) -> Node:
     """
     network = plan.network
     further = further_names(plan)
+    joined = tensors_by_first(plan.tied_to)
     owned: dict[int, list[tuple[str, PlanEntry]]] = {}
     for entry in plan.entries:
-        owner, local = plan.first(entry.tensor).owners[0]
+        first = min([entry.tensor.index, *joined.get(entry.tensor.index, ())])
+        owner, local = network.tensors[first].owners[0]
         owned.setdefault(owner, []).append((local, entry))
     keys: dict[Hashable, int] = {}
     nodes: dict[int, Node | None] = {}
@@ -87,7 +89,7 @@ def _likeness(entry: PlanEntry, further: Mapping[int, Sequence[str]]) -> tuple[H
 def further_names(plan: Plan) -> dict[int, list[str]]:
     """Return the names but the first of every tensor that has several, by the tensor's index."""
     shared = any(len(module.parents) > 1 for module in plan.network.modules)
-    joined = {i for pair in plan.canonical.items() if pair[0] != pair[1] for i in pair}
+    joined = {i for pair in plan.tied_to.items() if pair[0] != pair[1] for i in pair}
     further = {}
     for entry in plan.entries:
         if shared or len(entry.tensor.owners) > 1 or entry.tensor.index in joined:
