@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from initdsl.filling.random_state import everything_unmoved, isolated
+from initdsl.filling.sharded.review import review
 from initdsl.language.rules.loader import Rules
 from initdsl.network.wrappers import unwrap
+from initdsl.planning.make import make_plan_of
 from initdsl.text.diagnostic import DiagnoseError, Diagnostic
 from initdsl.text.wording import relative_location
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.plan import Plan, PlanEntry, tensors_by_first
 from initdsl.statistics.moments import Measure, pooled
 
 __all__ = ["Leaf", "Node", "further_names", "tree"]
