@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from initdsl.filling.execute import execute
 from initdsl.filling.random_state import everything_unmoved, isolated
 from initdsl.filling.sharded.review import review
 from initdsl.language.rules.loader import Rules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product, zip_longest
 from typing import Any
 
@@ -190,7 +190,7 @@ class Values:
         rule = clause.rule
         tensor = self.at.network.tensors[index]
         effect = self.at.effect(clause, match)
-        plain = replace(match, frame=None) if match.frame is not None else match
+        plain = match._replace(frame=None) if match.frame is not None else match
         if not isinstance(rule, Assign):
             self._no_piece(match, rule.kind)
             payload: Payload

@@ -118,7 +118,7 @@ def test_layers_that_are_alike_are_folded() -> None:
     leaf = next(leaf for leaf in fold.below() if leaf.name == "in_proj_weight")
     assert [e.name for e in leaf.entries] == [f"layers.{i}.attn.in_proj_weight" for i in range(5)]
     proj = next(leaf for leaf in fold.below() if leaf.entries[0].name == "layers.0.proj.weight")
-    together = torch.cat([made.plan.net.layers[i].proj.weight.detach().reshape(-1) for i in range(5)])
+    together = torch.cat([made._live.modules[0].layers[i].proj.weight.detach().reshape(-1) for i in range(5)])
     assert proj.measure is not None
     assert proj.measure.std == pytest.approx(together.double().std(correction=0).item(), rel=1e-6)
     assert proj.measure.high == together.max().item()
