@@ -40,7 +40,7 @@ types: $(STAMP)-dev
 
 # everything that is written from the code: pages, the schema, colours for editors, the parser's tables
 generated: $(STAMP)-test
-	$(BIN)/python docs/generate.py
+	PYTHONHASHSEED=0 $(BIN)/python docs/generate.py
 
 # what the pages say, then the site
 docs: $(STAMP)-test site
