@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -66,10 +67,8 @@ class Browser:
 
     def close(self) -> None:
         self._session = None
-        try:
+        with contextlib.suppress(OSError, EOFError):
             self.call("Browser.close")
-        except (OSError, EOFError):
-            pass
         self._process.wait(20)
         self._in.close()
         self._out.close()

@@ -12,6 +12,7 @@ to a file; it becomes a case of `cases/`. `test_fuzz.py` runs every target for a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sys
@@ -92,10 +93,8 @@ def asked(text: str) -> None:
     assert found is None or 0 <= found[0].start <= found[0].end <= len(text)
     definition(whole, at, str(ROOT / "x.init"), known)
     counts(whole, 0, len(text), known)
-    try:
+    with contextlib.suppress(Refused):
         assert all(text[name.start : name.end].isidentifier() for name in renamed(whole, at, "qqq"))
-    except Refused:
-        pass
     for symbol in symbols(whole):
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end <= len(text)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import gc
 import importlib
 import importlib.abc
@@ -51,7 +52,7 @@ COMPUTED: dict[type, type] = {
 NOTHING = ast.Constant(None)
 
 
-def mistakes(node: ast.AST) -> Iterator[ast.AST]:
+def mistakes(node: ast.AST) -> Iterator[ast.AST]:  # noqa: C901  one case for each kind of mistake
     """What may stand in a node's place: comparisons, arithmetic, constants, conditions, statements, what is returned."""
     match node:
         case ast.Compare():
@@ -321,10 +322,8 @@ def in_processes(jobs: Iterator[tuple[Any, Job, float]], most: int) -> Iterator[
 def ended(pipe: int, run: tuple[Any, int, float, bytearray, str]) -> list[Any]:
     os.close(pipe)
     _, process, _, said, folder = run
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)  # and what its tests left running
-    except ProcessLookupError:
-        pass
     code = os.waitpid(process, 0)[1]
     shutil.rmtree(folder, ignore_errors=True)
     lines = [json.loads(line) for line in said.decode().splitlines() if line.endswith("]")]
