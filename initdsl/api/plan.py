@@ -12,16 +12,14 @@ from initdsl.network.description import Live, Network
 from initdsl.planning import plan as planning
 from initdsl.planning.make import make_plan
 from initdsl.reports.explain import Explanation, explain
-from initdsl.reports.pages.plan import plan_page
-from initdsl.reports.pages.save import save
 from initdsl.reports.table import plan_text, summary, table
 from initdsl.text.diagnostic import Diagnostic, ResolveError
-
-from .report import Report
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from .report import Report
 
 __all__ = ["Plan", "plan"]
 
@@ -49,6 +47,8 @@ class Plan(planning.Plan):
         Raises ResolveError where there is no such network, ApplyError where a fill failed; then everything is as it was.
         """
         from initdsl.filling.execute import execute
+
+        from .report import Report
 
         live = self.live if net is None else self._live_of(net)
         if live is None:
@@ -78,6 +78,9 @@ class Plan(planning.Plan):
 
         Raises ValueError for another suffix, OSError where the file can't be written.
         """
+        from initdsl.reports.pages.plan import plan_page
+        from initdsl.reports.pages.save import save
+
         save(path, html=lambda: plan_page(self), data=self.to_dict, text=lambda: str(self))
 
     def __str__(self) -> str:

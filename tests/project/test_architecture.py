@@ -29,6 +29,7 @@ def layers() -> list[str]:
     assert settings["exclude_type_checking_imports"] is False
     (contract,) = settings["contracts"]
     assert contract["exhaustive"] is True
+    assert "ignore_imports" not in contract
     return contract["layers"][::-1]
 
 

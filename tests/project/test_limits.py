@@ -1,0 +1,99 @@
+"""How long files and functions may be, and what may be laid out by hand. Exceptions stand here by name."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.code import File, files, functions
+
+LONGEST_FILE, LONGEST_FUNCTION = 500, 50
+
+# functions whose length is their list of options or arguments
+LONG_SIGNATURES = {"cli/diagnose.py::command", "cli/lint.py::command", "verifying/verify.py::verify"}
+# what is still to be cut
+LONG_FILES = {"filling/execute.py"}
+LONG_FUNCTIONS = {"planning/assign.py::info", "planning/calls.py::bind_call"}
+# files in which more than tables is aligned by hand
+ALIGNED = {
+    "api/apply.py",
+    "checkpoints/shards.py",
+    "filling/box_fill.py",
+    "filling/execute.py",
+    "filling/meta/allocate.py",
+    "filling/meta/construct.py",
+    "filling/meta/init_fn.py",
+    "filling/meta/materialize.py",
+    "filling/meta/with_defaults.py",
+    "filling/run.py",
+    "filling/sample.py",
+    "filling/seeded.py",
+    "filling/sharded/agreement.py",
+    "filling/sharded/review.py",
+    "filling/to_disk/origin.py",
+    "filling/to_disk/stream.py",
+    "filling/transaction.py",
+    "language/expressions/evaluate.py",
+    "language/expressions/functions.py",
+    "language/expressions/shapes.py",
+    "network/describe.py",
+    "network/description.py",
+    "network/wrappers.py",
+    "planning/actions.py",
+    "planning/assign.py",
+    "planning/calls.py",
+    "planning/expectations.py",
+    "planning/loads.py",
+    "planning/locality.py",
+    "planning/names.py",
+    "planning/notes.py",
+    "planning/plan.py",
+    "planning/resolve.py",
+    "planning/saved.py",
+    "planning/ties.py",
+}
+
+
+def test_files_are_short() -> None:
+    assert {file.name for file in files() if file.text.count("\n") > LONGEST_FILE} <= LONG_FILES
+
+
+def test_functions_are_short() -> None:
+    long = {str(function) for function in functions() if function.lines > LONGEST_FUNCTION}
+    assert long <= LONG_SIGNATURES | LONG_FUNCTIONS
+
+
+def aligned(file: File) -> Iterator[int]:
+    """Yield the lines where the formatter is told to leave something alone that is no table: rows of a literal."""
+    tables = {
+        node.end_lineno
+        for node in ast.walk(file.tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.Return)
+        and isinstance(node.value, ast.List | ast.Dict | ast.Set | ast.Tuple)
+    }
+    for number, line in enumerate(file.text.splitlines(), 1):
+        if re.search(r"#\s*fmt:\s*(skip|off)", line) and number not in tables:
+            yield number
+
+
+def test_only_tables_are_aligned_by_hand() -> None:
+    assert {file.name for file in files() if list(aligned(file))} <= ALIGNED
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("ROWS = [\n    1,\n]  # fmt: skip", []),
+        ("def f(\n    a, b,\n): ...  # fmt: skip", [3]),
+        ("x = f(\n    1,\n)  # fmt: skip", [3]),
+        ("# fmt: off", [1]),
+    ],
+)
+def test_what_is_aligned_is_found(text: str, lines: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(text, "utf-8")
+    assert list(aligned(File("initdsl.a", path))) == lines
