@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from initdsl.filling.execute import execute
-from initdsl.filling.sharded.agree import agreed
+from initdsl.filling.sharded.agreement import agreed
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Network
 from initdsl.planning.make import make_plan_of, warn_of

@@ -1,8 +1,8 @@
-"""Boxes of a tensor, and what of a plan can be carried out on one of them without the rest.
+"""Boxes of a tensor: the rectangular parts of it that lie in this process's memory.
 
-A rank that holds a shard has some boxes of a tensor. The elements of a draw are addressed by their place in the whole,
-so a box can be drawn alone; an expression that works element by element is evaluated on the box's share of every
-tensor it reads. `scope` tells what an action needs to see beyond its box.
+A rank that holds a shard has some boxes of a tensor, and a thread that writes a file has one at a time. The elements of
+a draw are addressed by their place in the whole tensor, so a box can be drawn alone; an expression that works element
+by element is evaluated on the box's share of every tensor it reads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 
 from initdsl.network.kinds import is_sharded
 
-__all__ = ["Part", "Place", "Span", "boxes", "chunk", "memory_of", "strung"]
+__all__ = ["Box", "Interval", "Window", "boxes", "chunk", "memory_of", "strung"]
 
 
 def memory_of(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor's own memory here: of a sharded one, the part that this rank holds."""
+    """Return a tensor's own memory here: of a sharded one, the part that this rank holds."""
     if is_sharded(tensor):
         shard: Any = tensor
         with torch.no_grad():
@@ -28,12 +28,12 @@ def memory_of(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach()
 
 
-# ---- boxes
-
-
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A run of coordinates along one dimension: the first in the whole, the first in memory, how many."""
+class Interval:
+    """Coordinates along one dimension that follow one another: `Interval(8, 0, 4)` has rows 8 to 11 of the whole.
+
+    `first` is the first of them in the whole tensor, `position` where that lies in memory, `length` how many they are.
+    """
 
     first: int
     position: int
@@ -41,68 +41,70 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A box of a tensor: its memory, and the coordinates of its first element in the whole."""
+class Box:
+    """A box of a tensor: a view of its memory, and the coordinates of its first element in the whole tensor."""
 
     memory: torch.Tensor
     starts: tuple[int, ...]
 
     @property
     def index(self) -> tuple[slice, ...]:
-        """What selects the box in the whole."""
+        """What selects the box in the whole tensor."""
         return tuple(slice(s, s + n) for s, n in zip(self.starts, self.memory.shape, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a piece of a box lies: in the row-major numbering of the whole, and in the piece an action writes to.
+class Window:
+    """Where a piece of a box lies: `Window(12, (4, 1), (range(1, 3), range(0, 4)))`.
 
-    `spans` has the coordinates within the action's piece, dimension by dimension.
+    `offset` is the number of its first element in the row-major numbering of the whole tensor, and `strides` are the
+    steps of that numbering along the piece's dimensions. `extents` are the piece's coordinates, dimension by dimension,
+    within all that the action writes.
     """
 
     offset: int
     strides: tuple[int, ...]
-    spans: tuple[range, ...]
+    extents: tuple[range, ...]
 
     @property
     def index(self) -> tuple[slice, ...]:
-        """What selects the piece in the action's."""
-        return tuple(slice(s.start, s.stop) for s in self.spans)
+        """What selects the piece in all that the action writes."""
+        return tuple(slice(extent.start, extent.stop) for extent in self.extents)
 
 
-def chunk(spans: Sequence[Span], chunks: int, which: int) -> list[Span]:
-    """Of the coordinates of some spans, strung together, one of the chunks that `torch.chunk` makes of them."""
-    total = sum(span.length for span in spans)
+def chunk(intervals: Sequence[Interval], chunks: int, which: int) -> list[Interval]:
+    """Return one of the chunks that `torch.chunk` makes of the coordinates of some intervals, strung together."""
+    total = sum(interval.length for interval in intervals)
     size = -(-total // chunks)
     start, stop = size * which, min(total, size * (which + 1))
-    found = []
-    for span in spans:
-        low, high = max(start, span.position), min(stop, span.position + span.length)
+    cut = []
+    for interval in intervals:
+        low, high = max(start, interval.position), min(stop, interval.position + interval.length)
         if low < high:
-            found.append(Span(span.first + low - span.position, low - start, high - low))
-    return found
+            cut.append(Interval(interval.first + low - interval.position, low - start, high - low))
+    return cut
 
 
-def strung(rows: Iterable[Sequence[Span]]) -> list[Span]:
-    """Spans one after another in memory; those that count on without a gap become one."""
-    found: list[Span] = []
-    place = 0
-    for span in (span for spans in rows for span in spans):
-        last = found[-1] if found else None
-        if last is not None and last.first + last.length == span.first:
-            found[-1] = Span(last.first, last.position, last.length + span.length)
+def strung(rows: Iterable[Sequence[Interval]]) -> list[Interval]:
+    """Return intervals laid one after another in memory; those that count on without a gap become one."""
+    joined: list[Interval] = []
+    position = 0
+    for interval in (interval for intervals in rows for interval in intervals):
+        last = joined[-1] if joined else None
+        if last is not None and last.first + last.length == interval.first:
+            joined[-1] = Interval(last.first, last.position, last.length + interval.length)
         else:
-            found.append(Span(span.first, place, span.length))
-        place += span.length
-    return found
+            joined.append(Interval(interval.first, position, interval.length))
+        position += interval.length
+    return joined
 
 
-def boxes(memory: torch.Tensor, dims: Sequence[Sequence[Span]]) -> list[Part]:
-    """The boxes of a memory whose dimensions hold spans of the whole's."""
-    found = []
+def boxes(memory: torch.Tensor, dims: Sequence[Sequence[Interval]]) -> list[Box]:
+    """Return the boxes of a memory whose dimensions hold these intervals of the whole tensor's."""
+    cut = []
     for combination in product(*dims):
         view = memory
-        for d, span in enumerate(combination):
-            view = view.narrow(d, span.position, span.length)
-        found.append(Part(view, tuple(span.first for span in combination)))
-    return found
+        for d, interval in enumerate(combination):
+            view = view.narrow(d, interval.position, interval.length)
+        cut.append(Box(view, tuple(interval.first for interval in combination)))
+    return cut

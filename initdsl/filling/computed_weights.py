@@ -1,77 +1,141 @@
-"""Weights that are computed from others: weight_norm and spectral_norm, old and new."""
+"""Weights that a module computes from other parameters: torch's parametrizations, and the hooks of the old norms.
+
+`torch.nn.utils.parametrizations.weight_norm` and `spectral_norm` keep a `ParametrizationList` for each weight;
+`torch.nn.utils.weight_norm` and `spectral_norm`, which came before, a hook that computes the weight when it is called.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["follow", "write_computed"]
+__all__ = [
+    "computed_from",
+    "follow",
+    "has_computed",
+    "hooked_names",
+    "is_vector",
+    "parametrizations",
+    "write_computed",
+]
 
 
-# ---- parametrized and hooked weights
+# steps after which spectral norm's vectors are those of the weight's largest singular value
+POWER_ITERATIONS = 50
+
+
+def _hooks(module: nn.Module) -> Iterator[Any]:
+    """Yield the hooks of the old norms, each of which computes the attribute `hook.name`."""
+    for hook in module._forward_pre_hooks.values():
+        if type(hook).__name__ in ("WeightNorm", "SpectralNorm"):
+            yield hook
+
+
+def hooked_names(module: nn.Module) -> set[str]:
+    """Return the attributes that hooks compute before each forward pass."""
+    names = (getattr(hook, "name", None) for hook in module._forward_pre_hooks.values())
+    return {name for name in names if isinstance(name, str)}
+
+
+def parametrizations(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the ParametrizationList of every parametrized weight in a module and in those below it."""
+    return (each for each in module.modules() if type(each).__name__ == "ParametrizationList")
+
+
+def is_vector(module: nn.Module, local: str) -> bool:
+    """Return whether a buffer is one of spectral norm's vectors."""
+    if type(module).__name__ == "_SpectralNorm":
+        return True
+    hooked = any(type(hook).__name__ == "SpectralNorm" for hook in _hooks(module))
+    return hooked and local.endswith(("_u", "_v"))
+
+
+def computed_from(module: nn.Module, local: str) -> Iterator[nn.Parameter]:
+    """Return the parameters that a computed weight is computed from."""
+    chains = getattr(module, "parametrizations", {})
+    return chains[local].parameters() if local in chains else module.parameters(recurse=False)
+
+
+# ---- writing
 
 
 def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
     """Give a computed weight its value, through `right_inverse` or the old hooks; buffers that depend on it follow."""
-    chain = getattr(module, "parametrizations", {})
-    if local in chain:
-        memory = [(original, original.detach()) for original in chain[local].parameters(recurse=False)]
-        setattr(module, local, value)
-        for original, place in memory:  # torch gives the original other memory: values go into the one it had
-            if original.shape == place.shape and original.data_ptr() != place.data_ptr():
-                place.copy_(original)
-                original.set_(place)
-        _follow(chain[local])
+    chains = getattr(module, "parametrizations", {})
+    if local in chains:
+        _write_parametrized(module, local, chains[local], value)
         return
-    for hook in module._forward_pre_hooks.values():
-        if getattr(hook, "name", None) != local:
-            continue
-        kind = type(hook).__name__
-        if kind == "WeightNorm":
-            module._parameters[f"{local}_v"].copy_(value)  # type: ignore[union-attr]
-            norm = torch.norm_except_dim(value, 2, hook.dim)  # type: ignore[attr-defined]
-            module._parameters[f"{local}_g"].copy_(norm)  # type: ignore[union-attr]
-            setattr(module, local, hook.compute_weight(module))  # type: ignore[attr-defined]
-        elif kind == "SpectralNorm":
-            module._parameters[f"{local}_orig"].copy_(value)  # type: ignore[union-attr]
-            matrix = hook.reshape_weight_to_matrix(value)  # type: ignore[attr-defined]
-            u, v = module._buffers[f"{local}_u"], module._buffers[f"{local}_v"]
-            assert u is not None
-            assert v is not None
-            for _ in range(POWER_ITERATIONS):
-                v.copy_(nn.functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
-                u.copy_(nn.functional.normalize(torch.mv(matrix, v), dim=0, eps=hook.eps))  # type: ignore[attr-defined]
-            setattr(module, local, hook.compute_weight(module, do_power_iteration=False))  # type: ignore[attr-defined]
+    for hook in _hooks(module):
+        if hook.name == local and type(hook).__name__ == "WeightNorm":
+            _write_weight_norm(module, hook, value)
+        elif hook.name == local:
+            _write_spectral_norm(module, hook, value)
 
 
-POWER_ITERATIONS = 50
+def _write_parametrized(module: nn.Module, local: str, chain: nn.Module, value: torch.Tensor) -> None:
+    memory = [(original, original.detach()) for original in chain.parameters(recurse=False)]
+    setattr(module, local, value)
+    for original, place in memory:  # torch gives the original other memory: values go into the one it had
+        if original.shape == place.shape and original.data_ptr() != place.data_ptr():
+            place.copy_(original)
+            original.set_(place)  # type: ignore[call-overload]
+    _follow_chain(chain)
+
+
+def _write_weight_norm(module: nn.Module, hook: Any, value: torch.Tensor) -> None:
+    module._parameters[f"{hook.name}_v"].copy_(value)  # type: ignore[union-attr]
+    norm = torch.norm_except_dim(value, 2, hook.dim)
+    module._parameters[f"{hook.name}_g"].copy_(norm)  # type: ignore[union-attr]
+    setattr(module, hook.name, hook.compute_weight(module))
+
+
+def _write_spectral_norm(module: nn.Module, hook: Any, value: torch.Tensor) -> None:
+    module._parameters[f"{hook.name}_orig"].copy_(value)  # type: ignore[union-attr]
+    matrix = hook.reshape_weight_to_matrix(value)
+    u, v = module._buffers[f"{hook.name}_u"], module._buffers[f"{hook.name}_v"]
+    assert u is not None
+    assert v is not None
+    for _ in range(POWER_ITERATIONS):
+        v.copy_(nn.functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=hook.eps))
+        u.copy_(nn.functional.normalize(torch.mv(matrix, v), dim=0, eps=hook.eps))
+    setattr(module, hook.name, hook.compute_weight(module, do_power_iteration=False))
+
+
+# ---- following
+
+
+def has_computed(module: nn.Module) -> bool:
+    """Return whether `follow` has something to do in a module."""
+    return type(module).__name__ == "ParametrizationList" or any(True for _ in _hooks(module))
 
 
 def follow(module: nn.Module) -> None:
     """Bring the buffers that depend on a module's computed weights up to them."""
     if type(module).__name__ == "ParametrizationList":
-        _follow(module)
-    for hook in module._forward_pre_hooks.values():
-        if type(hook).__name__ == "WeightNorm" and f"{getattr(hook, 'name', '')}_g" in module._parameters:
-            setattr(module, hook.name, hook.compute_weight(module))  # type: ignore[attr-defined]
-        elif type(hook).__name__ == "SpectralNorm" and f"{getattr(hook, 'name', '')}_orig" in module._parameters:
-            original = module._parameters[f"{hook.name}_orig"]  # type: ignore[attr-defined]
+        _follow_chain(module)
+    for hook in _hooks(module):
+        if type(hook).__name__ == "WeightNorm" and f"{hook.name}_g" in module._parameters:
+            setattr(module, hook.name, hook.compute_weight(module))
+        elif type(hook).__name__ == "SpectralNorm" and f"{hook.name}_orig" in module._parameters:
+            original = module._parameters[f"{hook.name}_orig"]
             assert original is not None
-            write_computed(module, hook.name, original.detach().clone())  # type: ignore[attr-defined]
+            _write_spectral_norm(module, hook, original.detach().clone())
 
 
-def _follow(chain: Any) -> None:
-    """Spectral norm's vectors belong to the weight: iterate them to the new one, from where they are."""
-    if hasattr(chain, "original"):
-        weight = chain.original
-        for part in chain:
-            if type(part).__name__ == "_SpectralNorm" and hasattr(part, "_power_method") and hasattr(part, "_u"):
-                part._power_method(part._reshape_weight_to_matrix(weight), POWER_ITERATIONS)
-            mode = part.training
-            part.eval()
-            try:
-                weight = part(weight)
-            finally:
-                part.train(mode)
+def _follow_chain(chain: Any) -> None:
+    """Iterate spectral norm's vectors to the weight that a chain starts from, from where they are."""
+    if not hasattr(chain, "original"):
+        return
+    weight = chain.original
+    for part in chain:
+        if type(part).__name__ == "_SpectralNorm" and hasattr(part, "_power_method") and hasattr(part, "_u"):
+            part._power_method(part._reshape_weight_to_matrix(weight), POWER_ITERATIONS)
+        mode = part.training
+        part.eval()
+        try:
+            weight = part(weight)
+        finally:
+            part.train(mode)

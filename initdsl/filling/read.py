@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from initdsl.planning.actions import Load
     from initdsl.planning.plan import PlanEntry
 
-__all__ = ["Reader", "tensor_of"]
+__all__ = ["Files", "tensor_of"]
 
 
-class Reader:
+class Files:
     """The values of loaded tensors, for one run; a file is opened once, and may not change meanwhile."""
 
     def __init__(self) -> None:

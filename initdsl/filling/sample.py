@@ -5,17 +5,26 @@ A network is as it was after it, but for the layers: hooks are gone, modes and b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from initdsl import streams
+from initdsl.initializers import ArgumentError
+from initdsl.planning.actions import Draw
+from initdsl.planning.plan import PlanEntry
 from initdsl.text.failures import first_line
 
-__all__ = ["AdjustFailed", "Layer", "adjust"]
+from .blame import StepFailed, rule_diagnostic
+from .computed_weights import write_computed
+from .random_state import isolated
+from .run import Run, tell
+
+__all__ = ["AdjustFailed", "Layer", "adjust", "adjust_tensors"]
 
 
 class AdjustFailed(Exception):
@@ -26,88 +35,145 @@ class AdjustFailed(Exception):
         self.layer, self.hint = layer, hint
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Layer:
-    """A tensor to adjust: the modules that hold it, and what to do about an output of one of them.
+    """A tensor to adjust: `Layer("net[0].weight", (module,), step, most=10)`.
 
-    `step` changes the tensor, and tells whether it did: None where the output was as asked for, else True.
+    `modules` hold it. `step` changes it by an output of one of them and returns True; None if the output is as asked for.
+    `most` is how often that may be tried.
     """
 
     label: str
-    modules: list[nn.Module]
-    step: Callable[[nn.Module, torch.Tensor], bool | None]
+    modules: tuple[nn.Module, ...]
+    step: Callable[[Layer, nn.Module, torch.Tensor], bool | None]
     most: int
-    reached: bool = field(default=False)
 
 
-def adjust(net: nn.Module, sample: Any, layers: list[Layer]) -> None:
+# ---- tensors of a plan
+
+
+def adjust_tensors(run: Run) -> None:
+    """Adjust the tensors whose rules ask for it to the run's sample, and tell `on_init`. Raises StepFailed."""
+    entries = {entry.label: entry for entry in run.plan.adjusted}
+    computed: dict[str, torch.Tensor] = {}
+    layers = [_layer(run, entry, computed) for entry in entries.values()]
+    layers.sort(key=lambda layer: entries[layer.label].tensor.ndim < 2)  # a bias after its weight
+    key = None if run.streams is None else streams.key(run.streams.seed, "<sample>")
+    try:
+        with isolated(key):
+            adjust(run.live.modules[0], run.sample, layers)
+    except AdjustFailed as error:
+        entry = entries[error.layer.label] if error.layer is not None else next(iter(entries.values()))
+        assert entry.base is not None
+        message = f"`{entry.label}` can't be adjusted: {error}" if error.layer is not None else str(error)
+        raise StepFailed(rule_diagnostic(run.plan, entry.base, "sample-failed", message, error.hint), error) from error
+    for entry in entries.values():
+        if entry.label in computed:  # the pass put back the buffers that follow a weight
+            owner, local = entry.tensor.owners[0]
+            write_computed(run.live.modules[owner], local, computed[entry.label])
+        tell(run, entry)
+
+
+def _layer(run: Run, entry: PlanEntry, computed: dict[str, torch.Tensor]) -> Layer:
+    """Return what adjusts a tensor; a weight that is computed from others goes into `computed` each time it is written."""
+    assert entry.base is not None
+    draw = entry.base.payload
+    assert isinstance(draw, Draw)
+    initializer = draw.initializer
+    assert initializer.adjust is not None
+    owners = [(run.live.modules[owner], local) for owner, local in entry.tensor.owners]
+
+    def step(layer: Layer, module: nn.Module, output: torch.Tensor) -> bool | None:
+        local = next(local for owner, local in owners if owner is module)
+        value = getattr(module, local).detach()
+        try:
+            adjusted = initializer.adjust(module, local, value, output, **draw.arguments)  # type: ignore[misc]
+        except ArgumentError as error:
+            raise AdjustFailed(str(error), layer, error.hint) from error
+        if adjusted is None:
+            return None
+        if run.live.tensors[entry.tensor.index] is None:
+            computed[entry.label] = adjusted
+            write_computed(module, local, adjusted)
+        else:
+            value.copy_(adjusted)
+        return True
+
+    return Layer(entry.label, tuple(module for module, _ in owners), step, draw.arguments.get("max_iter", 10))
+
+
+# ---- the pass
+
+
+def adjust(net: nn.Module, sample: object, layers: Sequence[Layer]) -> None:
     """Run `net` on the sample in evaluation mode and adjust every layer when it is first reached.
 
     A tensor is the argument of the forward pass, a tuple or list its arguments, a mapping its keyword arguments. A layer
     that is reached again goes by its first output; of two in one module the first in the list comes first. Raises
     AdjustFailed.
     """
-    here: dict[nn.Module, list[Layer]] = {}
+    by_module: dict[nn.Module, list[Layer]] = {}
     for layer in layers:
         for module in layer.modules:
-            here.setdefault(module, []).append(layer)
+            by_module.setdefault(module, []).append(layer)
+    reached: set[Layer] = set()
 
-    def reached(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        for layer in here[module]:
-            if not layer.reached:
-                layer.reached = True
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        for layer in by_module[module]:
+            if layer not in reached:
+                reached.add(layer)
                 output = _adjusted(layer, module, args, kwargs, output)
         return output
 
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    if isinstance(sample, Mapping):
-        kwargs = dict(sample)
-    elif isinstance(sample, tuple | list):
-        args = tuple(sample)
-    else:
-        args = (sample,)
     with _as_it_was(net), torch.no_grad():
-        hooks = []
+        handles = [module.register_forward_hook(hook, prepend=True, with_kwargs=True) for module in by_module]
         try:
-            for module in here:
-                hooks.append(module.register_forward_hook(reached, prepend=True, with_kwargs=True))
-            net.eval()
-            net(*args, **kwargs)
-        except AdjustFailed:
-            raise
-        except Exception as error:
-            raise AdjustFailed(
-                f"the forward pass on the sample raised {type(error).__name__}: {first_line(error)}"
-            ) from error
+            _run(net, sample)
         finally:
-            for hook in hooks:
-                hook.remove()
+            for handle in handles:
+                handle.remove()
     for layer in layers:
-        if not layer.reached:
-            raise AdjustFailed(
-                "the forward pass on the sample does not call its module", layer,
-                "what only training calls, or whose weight another module uses directly, has no output to go by: give it another rule",
-            )  # fmt: skip
+        if layer not in reached:
+            message = "the forward pass on the sample does not call its module"
+            hint = (
+                "what only training calls, or whose weight another module uses directly, has no output to go by: give it "
+                "another rule"
+            )
+            raise AdjustFailed(message, layer, hint)
+
+
+def _run(net: nn.Module, sample: object) -> None:
+    """Run a network on a sample in evaluation mode. Raises AdjustFailed."""
+    try:
+        net.eval()
+        if isinstance(sample, Mapping):
+            net(**sample)
+        elif isinstance(sample, tuple | list):
+            net(*sample)
+        else:
+            net(sample)
+    except AdjustFailed:
+        raise
+    except Exception as error:
+        message = f"the forward pass on the sample raised {type(error).__name__}: {first_line(error)}"
+        raise AdjustFailed(message) from error
 
 
 def _adjusted(layer: Layer, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """Adjust one layer, and give its output then."""
+    """Adjust one layer, and return its output then."""
     for _ in range(layer.most + 1):
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
             raise AdjustFailed(f"its module puts out {type(output).__name__}, not one tensor", layer)
-        if layer.step(module, output) is None:
+        if layer.step(layer, module, output) is None:
             return output
         output = module.forward(*args, **kwargs)
-    raise AdjustFailed(
-        f"its output is not as asked for after {layer.most} steps", layer, "a large bias, or an output that the weight does "
-        "not scale, stands in the way"
-    )  # fmt: skip
+    hint = "a large bias, or an output that the weight does not scale, stands in the way"
+    raise AdjustFailed(f"its output is not as asked for after {layer.most} steps", layer, hint)
 
 
 @contextmanager
 def _as_it_was(net: nn.Module) -> Iterator[None]:
-    """Modes and buffers are put back, whatever happens."""
+    """Put modes and buffers back after the block, whatever happens."""
     modules = list(net.modules())
     modes = [module.training for module in modules]
     held = [dict(module._buffers) for module in modules]

@@ -8,27 +8,24 @@ parameter alone, so that a rule that draws nothing moves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 
 from initdsl import streams
-from initdsl.initializers import Distribution
+from initdsl.initializers import Arguments, Distribution, Initializer
 from initdsl.language.expressions.shapes import window
-from initdsl.planning.actions import Action, Expression
+from initdsl.planning.actions import Action, builds_on_values
 from initdsl.planning.locality import draws
+from initdsl.planning.plan import Plan, PlanEntry
 
+from .boxes import Window
 from .random_state import isolated, unmoved
 
-if TYPE_CHECKING:
-    import torch
-
-    from initdsl.initializers import Initializer
-    from initdsl.planning.plan import Plan, PlanEntry
-
-    from .boxes import Place
-
-__all__ = ["Draws", "Seeded"]
+__all__ = ["Draws", "Streams", "call_seeded", "fill_seeded", "resetting", "streams_of"]
 
 
 # draws of one edit; the next one's start above them
@@ -48,73 +45,83 @@ class Draws:
         return tensor
 
 
-class Seeded:
-    """The streams of one seed, for the entries of one plan."""
+@dataclass(frozen=True)
+class Streams:
+    """The streams of one seed for the tensors of one plan: `Streams(7, {3: {12: 1}})`.
 
-    def __init__(self, seed: int, plan: Plan):
-        self.seed = seed
-        self.plan = plan
-        self._numbers: dict[int, tuple[PlanEntry, dict[int, int]]] = {}
+    `edits` numbers from 1, for each tensor by its number, the clauses (by theirs) that draw on top of values.
+    """
 
-    # ---- which stream
+    seed: int
+    edits: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
 
-    def number(self, entry: PlanEntry, action: Action, nth: int) -> int:
-        """The draw's number among those of its parameter: 0 and up for what sets values, from 2**20 for the edits."""
-        known = self._numbers.get(id(entry))
-        if known is None:
-            clauses: dict[int, int] = {}
-            for each in entry.actions:
-                number = each.clause.number
-                if number not in clauses and self._stacks(each) and draws(each):
-                    clauses[number] = len(clauses) + 1
-            known = self._numbers[id(entry)] = (entry, clauses)
-        return known[1].get(action.clause.number, 0) * PER_EDIT + nth
 
-    def _stacks(self, action: Action) -> bool:
-        """Whether an action's values build on those there are."""
-        if action.operator not in ("=", "~"):
-            return True
-        return isinstance(action.payload, Expression) and action.payload.reads_itself
+def streams_of(plan: Plan) -> Streams | None:
+    """Return the streams of a plan's seed, None without one."""
+    if plan.seed is None:
+        return None
+    return Streams(plan.seed, {entry.tensor.index: _edits(entry) for entry in plan.entries if entry.edits})
 
-    def key(self, entry: PlanEntry, action: Action, nth: int) -> streams.StreamKey:
-        return streams.key(self.seed, entry.name, self.number(entry, action, nth))
 
-    # ---- filling
+def _edits(entry: PlanEntry) -> dict[int, int]:
+    drawing = dict.fromkeys(a.clause.number for a in entry.actions if builds_on_values(a) and draws(a))
+    return {clause: number for number, clause in enumerate(drawing, 1)}
 
-    def fill(
-        self, entry: PlanEntry, piece: torch.Tensor, what: Distribution, action: Action, nth: int,
-        place: Place | None = None,
-    ) -> None:  # fmt: skip
-        """Fill what an action's index selects, or the part of it at `place`, every element from its own place."""
-        if place is not None:
-            offset, strides = place.offset, place.strides
-        else:
-            offset, strides = window(action.view or entry.tensor.shape, action.index)
-        streams.fill(piece, what, self.key(entry, action, nth), offset=offset, strides=strides)
 
-    def run(
-        self, entry: PlanEntry, piece: torch.Tensor, initializer: Initializer, arguments: dict[str, Any],
-        action: Action, nth: int,
-    ) -> Any:  # fmt: skip
-        """Call a whole-tensor initializer with a generator that is the piece's own; global generators stay untouched."""
-        number = self.number(entry, action, nth)
-        name = entry.name
-        if math.prod(action.shape) != entry.tensor.numel:
-            offset, _ = window(action.view or entry.tensor.shape, action.index)
-            name = f"{name}\0{offset}\0{list(action.shape)}"
-        if initializer.builtin:
-            generator = {"generator": Draws(self.seed, name, number)} if initializer.takes_generator else {}
-            return initializer.function(piece, **arguments, **generator)
-        extra = {}
-        if initializer.takes_generator:
-            extra["generator"] = streams.generator(streams.key(self.seed, name, number), piece.device)
-        with unmoved():
-            return initializer.function(piece, **arguments, **extra)
+def _stream_number(seeded: Streams, entry: PlanEntry, action: Action, nth: int) -> int:
+    """Return a draw's number among those of its parameter: 0 and up for what sets values, from 2**20 for the edits."""
+    return seeded.edits.get(entry.tensor.index, {}).get(action.clause.number, 0) * PER_EDIT + nth
 
-    # ---- defaults
 
-    @contextmanager
-    def resetting(self, name: str) -> Iterator[None]:
-        """The global generators seeded for one module's own `reset_parameters`, and put back after it."""
-        with isolated(streams.key(self.seed, f"{name}.<default>")):
-            yield
+def fill_seeded(
+    seeded: Streams,
+    entry: PlanEntry,
+    action: Action,
+    piece: torch.Tensor,
+    distribution: Distribution,
+    nth: int,
+    part: Window | None = None,
+) -> None:
+    """Fill all that an action writes, or the `part` of it, every element from its own place in the stream."""
+    if part is not None:
+        offset, strides = part.offset, part.strides
+    else:
+        offset, strides = window(action.view or entry.tensor.shape, action.index)
+    key = streams.key(seeded.seed, entry.name, _stream_number(seeded, entry, action, nth))
+    streams.fill(piece, distribution, key, offset=offset, strides=strides)
+
+
+def call_seeded(
+    seeded: Streams,
+    entry: PlanEntry,
+    action: Action,
+    piece: torch.Tensor,
+    initializer: Initializer,
+    arguments: Arguments,
+    nth: int,
+) -> Any:
+    """Return what a whole-tensor initializer returns, called with a generator of the piece's own.
+
+    Raises RuntimeError if it draws from a global generator.
+    """
+    number = _stream_number(seeded, entry, action, nth)
+    name = entry.name
+    if math.prod(action.shape) != entry.tensor.numel:
+        offset, _ = window(action.view or entry.tensor.shape, action.index)
+        name = f"{name}\0{offset}\0{list(action.shape)}"
+    if initializer.builtin:
+        generator = {"generator": Draws(seeded.seed, name, number)} if initializer.takes_generator else {}
+        return initializer.function(piece, **arguments, **generator)
+    extra = {}
+    if initializer.takes_generator:
+        extra["generator"] = streams.generator(streams.key(seeded.seed, name, number), piece.device)
+    with unmoved():
+        return initializer.function(piece, **arguments, **extra)
+
+
+def resetting(seeded: Streams | None, name: str) -> AbstractContextManager[None]:
+    """Seed the global generators for the own reset of the module of this name, and put them back after it.
+
+    Without a seed, leave them running.
+    """
+    return nullcontext() if seeded is None else isolated(streams.key(seeded.seed, f"{name}.<default>"))

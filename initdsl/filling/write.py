@@ -1,181 +1,225 @@
-"""One action written into one tensor."""
+"""One action written into one piece of memory: the only place where a rule's numbers get into a tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from initdsl.initializers import ArgumentError, Arguments, bind
-from initdsl.language.expressions.evaluate import apply
+from initdsl.initializers import Arguments, Constant, Distribution, Initializer, fill
 from initdsl.language.expressions.functions import torch_tensor
-from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.expressions.operators import combine
 from initdsl.language.syntax.nodes import Expr
-from initdsl.planning.actions import Action
+from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Load, Value
 from initdsl.planning.plan import PlanEntry
-from initdsl.planning.program import Apply, Drawn, Element, Load, Operand, Program, Read, Ref, Step, Stored, Target
+from initdsl.planning.program import Drawn
 
-if TYPE_CHECKING:
-    from .boxes import Place
-    from .execute import Execution
+from .blame import StepFailed, rule_diagnostic
+from .boxes import Window
+from .evaluate import initializer_arguments, steps_before_last, value_of
+from .run import Run
+from .seeded import call_seeded, fill_seeded
 
-__all__ = ["Values", "draw_into", "piece_of", "value_of"]
+__all__ = ["Piece", "call_initializer", "draw_distribution", "edited", "evaluate_into", "work_dtype", "write"]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Piece:
+    """What an action writes to, and what it may look at meanwhile.
+
+    `memory` is a view of the tensor's values, `target` the whole of what is there of the tensor. `window` says where
+    `memory` lies in all that the action writes, None where it is all of that. `read` returns the values of another
+    tensor, by its number: where the memory lies, if there is a window.
+    """
+
+    entry: PlanEntry
+    action: Action
+    memory: torch.Tensor
+    target: torch.Tensor
+    read: Callable[[int], torch.Tensor]
+    window: Window | None = None
+
+
+def write(run: Run, piece: Piece) -> None:
+    """Carry an action out on a piece. Raises StepFailed, EvalError, and what an initializer's function raises."""
+    payload, memory = piece.action.payload, piece.memory
+    if isinstance(payload, Value):
+        _write_number(run, piece, payload.value)
+    elif isinstance(payload, Distribution):
+        draw_distribution(run, piece, memory, payload)
+    elif isinstance(payload, Draw):
+        call_initializer(run, piece, memory, payload.initializer, payload.arguments)
+    elif isinstance(payload, Expression):
+        evaluate_into(run, piece, payload)
+    elif isinstance(payload, CopyFrom):
+        memory.copy_(piece.read(payload.tensor))
+    elif isinstance(payload, Load):
+        memory.copy_(run.files.tensor(payload, () if piece.window is None else piece.window.index))
+
+
+# ---- numbers
+
+
+def _write_number(run: Run, piece: Piece, number: float | int | bool) -> None:
+    """Set a piece to one number, or edit it by one."""
+    operator, memory = piece.action.operator, piece.memory
+    if operator in ("=", "~"):
+        memory.fill_(number)
+        return
+    if memory.dtype in (torch.float32, torch.float64) or not memory.is_floating_point():
+        {"+=": memory.add_, "-=": memory.sub_, "*=": memory.mul_, "/=": memory.div_}[operator](number)  # type: ignore[operator]
+    else:
+        memory.copy_(combine(None, operator[0], memory.float(), number))
+    if memory.is_floating_point():
+        _refuse_infinite(run, piece, memory)
+
+
+def _refuse_infinite(run: Run, piece: Piece, values: torch.Tensor) -> None:
+    values = values.float() if values.dtype.itemsize == 1 else values
+    if not bool(torch.isfinite(values).all()):
+        message = f"the result for `{piece.entry.label}` is not finite"
+        hint = "where that is meant, write `inf` or `nan`"
+        raise StepFailed(rule_diagnostic(run.plan, piece.action, "not-finite", message, hint), ValueError(message))
+
+
+def edited(run: Run, piece: Piece, value: torch.Tensor | float, *, finite: bool) -> torch.Tensor:
+    """Return the piece's values, edited by `value` where the action edits; with `finite`, refuse a result that is not."""
+    action, memory = piece.action, piece.memory
+    work = work_dtype(memory)
+    if action.operator not in ("=", "~"):
+        value = combine(action.clause.rule, action.operator[0], memory.to(work), value)
+    if not isinstance(value, torch.Tensor):
+        value = torch.tensor(value, dtype=work, device=memory.device)
+    if finite and value.is_floating_point():
+        _refuse_infinite(run, piece, value.to(memory.dtype))
+    return value
+
+
+# ---- draws
+
+
+def draw_distribution(run: Run, piece: Piece, memory: torch.Tensor, distribution: Distribution, nth: int = 0) -> None:
+    """Fill memory in the piece's place from a distribution: by torch's generator, or from each element's own stream."""
+    if run.streams is not None and not isinstance(distribution, Constant):
+        fill_seeded(run.streams, piece.entry, piece.action, memory, distribution, nth, piece.window)
+    else:
+        fill(memory, distribution)
+
+
+def call_initializer(
+    run: Run, piece: Piece, memory: torch.Tensor, initializer: Initializer, arguments: Arguments, nth: int = 0
+) -> None:
+    """Let an initializer's function fill memory of the piece's shape; one that returns a tensor has it copied in."""
+    shape = memory.shape
+    if run.streams is not None:
+        work = memory
+        half = memory.dtype in (torch.float16, torch.bfloat16)
+        if half or not memory.is_contiguous():  # neither the dtype nor the layout may show in what is drawn
+            dtype = torch.float32 if half else memory.dtype
+            work = torch.empty(memory.shape, dtype=dtype, device=memory.device).copy_(memory)
+        returned = call_seeded(run.streams, piece.entry, piece.action, work, initializer, arguments, nth)
+        if work is not memory and returned is None:
+            returned = work
+    else:
+        extra = {"generator": None} if initializer.takes_generator else {}
+        returned = initializer.function(memory, **arguments, **extra)
+    if memory.shape != shape:
+        raise ValueError(f"it changed the tensor's shape from {list(shape)} to {list(memory.shape)}")
+    if returned is None or returned is memory:
+        return
+    if not isinstance(returned, torch.Tensor):
+        raise TypeError(f"it must fill the tensor in place or return a tensor, not {type(returned).__name__}")
+    if returned.shape != memory.shape:
+        raise ValueError(f"it returned shape {list(returned.shape)} for a tensor of shape {list(memory.shape)}")
+    if returned.data_ptr() != memory.data_ptr() or returned.stride() != memory.stride():
+        memory.copy_(returned)
+
+
+# ---- expressions
+
+
+def work_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """Return the dtype in which an expression for a tensor is computed."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def evaluate_into(run: Run, piece: Piece, expression: Expression) -> None:
+    """Compute an expression and write its value to a piece, or edit the piece by it."""
+    memory, values = piece.memory, Values(run, piece, work_dtype(piece.memory))
+    if expression.program.direct and piece.action.operator in ("~", "="):  # one initializer fills the piece itself
+        last = expression.program.steps[-1]
+        assert isinstance(last, Drawn)
+        arguments = initializer_arguments(last, steps_before_last(expression.program, values))
+        values.draw(last, arguments, memory)
+        return
+    value = value_of(expression.program, values)
+    if isinstance(value, tuple):
+        value = torch_tensor(value, values.work, memory.device)
+    value = edited(run, piece, value, finite=expression.finite)
+    if value.untyped_storage().data_ptr() == memory.untyped_storage().data_ptr():
+        value = value.clone()  # a part of the target itself: `it[0]`
+    memory.copy_(value)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Values:
-    """The values of tensors for one action, in the dtype its expression is computed in."""
+    """The tensors that an expression for a piece meets, in the dtype `work` in which it is computed."""
 
-    def __init__(
-        self,
-        run: Execution,
-        entry: PlanEntry,
-        action: Action,
-        tensor: torch.Tensor,
-        piece: torch.Tensor,
-        work: torch.dtype,
-        place: Place | None = None,
-    ):
-        self.run, self.entry, self.action = run, entry, action
-        self.tensor_now, self.piece_now, self.work = tensor, piece, work
-        self.place = place  # where the piece lies, if it is not all that the action writes
-        self.steady = run.seeded is not None
+    run: Run
+    piece: Piece
+    work: torch.dtype
+
+    @property
+    def steady(self) -> bool:
+        """Whether the bits may depend on the values alone."""
+        return self.run.streams is not None
 
     # ---- steps of a program
 
     def read(self, tensor: int) -> torch.Tensor:
-        """Another tensor of the network."""
-        return self._ready(self.run.read(tensor))
+        """Return the values of another tensor of the network."""
+        return self._ready(self.piece.read(tensor))
 
     def target(self, whole: bool) -> torch.Tensor:
-        """The tensor that is written to, or the piece of it, as it is now."""
-        return self._ready(self.tensor_now if whole else self.piece_now)
+        """Return the tensor that is written to, or the piece of it, as it is now."""
+        return self._ready(self.piece.target if whole else self.piece.memory)
 
     def stored(self, load: Load) -> torch.Tensor:
-        """A tensor of a file."""
-        return self._ready(self.run.reader.tensor(load))
+        """Return a tensor of a file."""
+        return self._ready(self.run.files.tensor(load))
 
     def drawn(self, step: Drawn, arguments: Arguments) -> torch.Tensor:
-        """What an initializer gives for a tensor of the piece's shape."""
-        fresh = torch.empty(self.piece_now.shape, dtype=self.work, device=self.piece_now.device)
+        """Return what an initializer gives for a tensor of the piece's shape."""
+        memory = self.piece.memory
+        fresh = torch.empty(memory.shape, dtype=self.work, device=memory.device)
         self.draw(step, arguments, fresh)
         return fresh
 
-    def draw(self, step: Drawn, arguments: Arguments, piece: torch.Tensor) -> None:
-        """Let an initializer fill a tensor of the piece's shape."""
+    def draw(self, step: Drawn, arguments: Arguments, memory: torch.Tensor) -> None:
+        """Let an initializer fill memory of the piece's shape."""
         if step.initializer.elementwise:
-            distribution = step.initializer.distribution(self.action.shape, arguments)
-            self.run.distribute(self.entry, piece, distribution, self.action, step.nth, self.place)
+            distribution = step.initializer.distribution(self.piece.action.shape, arguments)
+            draw_distribution(self.run, self.piece, memory, distribution, step.nth)
         else:
-            self.run.draw(self.entry, piece, step.initializer, arguments, self.action, step.nth)
+            call_initializer(self.run, self.piece, memory, step.initializer, arguments, step.nth)
 
-    # ---- what functions ask
+    # ---- what the functions of the language ask
 
     def tensor(self, values: Any) -> torch.Tensor:
-        """Nested lists of numbers, or a range, as a tensor."""
-        return torch_tensor(values, self.work, self.piece_now.device)
+        """Return nested lists of numbers, or a range, as a tensor."""
+        return torch_tensor(values, self.work, self.piece.memory.device)
 
     def target_shape(self, node: Expr) -> tuple[int, ...]:
-        """The shape of the piece."""
-        return self.action.shape
+        """Return the shape of all that the action writes."""
+        return self.piece.action.shape
 
     def extent(self, d: int, size: int) -> range:
-        """The coordinates along dimension `d` that are computed."""
-        return range(size) if self.place is None else self.place.spans[d]
+        """Return the coordinates along dimension `d` that are computed."""
+        return range(size) if self.piece.window is None else self.piece.window.extents[d]
 
     def _ready(self, value: torch.Tensor) -> torch.Tensor:
-        value = value.to(device=self.piece_now.device, dtype=self.work)
+        value = value.to(device=self.piece.memory.device, dtype=self.work)
         # torch takes other code, with other last bits, for other layouts
         return value.contiguous() if self.steady else value
-
-
-def value_of(program: Program, env: Values) -> Any:
-    """What a program comes to: a tensor, a number or nested tuples of numbers.
-
-    The value of a step is let go after its last use. Raises EvalError.
-    """
-    values: list[Any] = []
-    last = program.last_uses()
-    ends: dict[int, list[int]] = {}
-    for number, use in enumerate(last):
-        ends.setdefault(use, []).append(number)
-    for number in range(len(program.steps)):
-        values.append(_step(program, number, values, env))
-        for done in ends.get(number, ()):
-            values[done] = None
-    return _operand(program.result, values)
-
-
-def draw_into(program: Program, env: Values, piece: torch.Tensor) -> None:
-    """Let a program that is one initializer fill a tensor itself. Raises EvalError."""
-    values: list[Any] = []
-    for number in range(len(program.steps) - 1):
-        values.append(_step(program, number, values, env))
-    last = program.steps[-1]
-    assert isinstance(last, Drawn)
-    env.draw(last, _arguments(last, values), piece)
-
-
-def _step(program: Program, number: int, values: list[Any], env: Values) -> Any:
-    try:
-        return _value(program.steps[number], values, env)
-    except EvalError as error:
-        message, span = error.message, error.span
-        for use in reversed(program.uses[number]):
-            message, span = f"in `{use.name}`: {message}", use.span
-        raise EvalError(message, span, error.hint, error.name) from None
-
-
-def _value(step: Step, values: list[Any], env: Values) -> Any:
-    match step:
-        case Read(tensor):
-            return env.read(tensor)
-        case Target(whole):
-            return env.target(whole)
-        case Stored(load):
-            return env.stored(load)
-        case Drawn():
-            return env.drawn(step, _arguments(step, values))
-        case Element(base, items):
-            return values[base.step][items]
-        case Apply(function, operands, keywords, node):
-            named = {name: _operand(value, values) for name, value in keywords}
-            return apply(node, env, function, tuple(_operand(value, values) for value in operands), named)
-
-
-def _operand(operand: Operand, values: list[Any]) -> Any:
-    if isinstance(operand, Ref):
-        return values[operand.step]
-    if isinstance(operand, tuple):
-        return tuple(_operand(item, values) for item in operand)
-    return operand
-
-
-def _arguments(step: Drawn, values: list[Any]) -> Arguments:
-    """The arguments of an initializer as it takes them. Raises EvalError where one that was read off a tensor can't be right."""
-    if step.is_bound:
-        return Arguments(step.arguments)
-    given = {name: _operand(value, values) for name, value in step.arguments}
-    given = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in given.items()}
-    try:
-        return bind(step.initializer, given)
-    except ArgumentError as error:
-        span = dict(step.spans).get(error.argument or "", step.span)
-        raise EvalError(str(error), span, error.hint, error.name) from None
-
-
-def piece_of(tensor: torch.Tensor, action: Action) -> tuple[torch.Tensor, Callable[[], Any] | None]:
-    """The view an action writes to; and, where no view can be had, how to write its copy back."""
-    if action.view is None:
-        return (tensor if action.index is None else tensor[action.index]), None
-    write_back = None
-    if tensor.is_contiguous():
-        seen = tensor.view(action.view)
-    else:
-        copy = tensor.contiguous()
-        seen = copy.view(action.view)
-
-        def write_back() -> Any:
-            return tensor.copy_(copy)
-
-    return (seen if action.index is None else seen[action.index]), write_back

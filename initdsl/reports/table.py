@@ -118,7 +118,7 @@ def _row_name(name: str, members: list[PlanEntry]) -> str:
 
 def _row_shape(entry: PlanEntry) -> str:
     shape = "x".join(map(str, entry.shape)) or "scalar"
-    return f"{shape}, here {entry.tensor.part}" if entry.tensor.part else shape
+    return f"{shape}, here {entry.part}" if entry.part else shape
 
 
 def resolved(entry: PlanEntry) -> str:

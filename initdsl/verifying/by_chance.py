@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from initdsl.checkpoints.store import Piece
+from initdsl.filling.to_disk.origin import Held, box_filler, release, whole
 from initdsl.initializers import Constant, Random
 from initdsl.planning.actions import Action, Draw, Expression, Reset, Value
 from initdsl.planning.plan import PlanEntry
@@ -62,7 +63,7 @@ def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> 
         for piece in subject.store.pieces(name):
             sample.add(piece.values)
         return _judged(Outcome(check), sample)
-    grid = subject.source.parts(entry)
+    grid = subject.source.grids[entry.tensor.index]
     if grid is not None and all(isinstance(action.payload, Value | Constant | Random) for action in entry.actions):
         return _by_slices(subject, entry, check, name, grid)
     draw = entry.base.payload if entry.base is not None else None
@@ -91,13 +92,13 @@ def _by_slices(subject: Subject, entry: PlanEntry, check: Check, name: str, grid
     pieces = store.pieces(name)
     if grid != entry.shape:
         pieces = iter([Piece(tuple(map(range, grid)), store.whole(name).reshape(grid))])
-    filler = subject.source.filler()
+    fill = box_filler(subject.source)
     for extents, values in pieces:
         # every element gets the number of the action that sets it last
         numbers = torch.full(values.shape, -1.0)
         for number, action in enumerate(entry.actions):
             marking = replace(action, operator="=", payload=Constant(float(number)))
-            filler.fill(replace(entry, base=None, edits=(marking,)), grid, extents, numbers)
+            fill(replace(entry, base=None, edits=(marking,)), grid, extents, numbers)
         for number, sample in enumerate(samples):
             chosen = values[numbers == number]
             if chosen.numel():
@@ -147,9 +148,13 @@ def _simulated(subject: Subject, entry: PlanEntry) -> torch.Tensor:
     """Return what an entry's rules draw under some seeds, a row each: enough of them for small tensors too."""
     count = max(1, min(MOST_SEEDS, SIMULATED // max(1, entry.numel)))
     rows = []
+    release(subject.held)
     for seed in range(count):
-        with subject.source.under_seed(seed):
-            rows.append(subject.source.whole(entry.name).double().reshape(-1).clone())
+        source, held = replace(subject.source, plan=replace(subject.source.plan, seed=seed)), Held()
+        try:
+            rows.append(whole(source, held, entry.name).double().reshape(-1).clone())
+        finally:
+            release(held)
     return torch.stack(rows)
 
 

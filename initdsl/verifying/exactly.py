@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from initdsl.filling.to_disk.origin import box_filler, whole
 from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
 from initdsl.statistics.moments import Moments, joined, moments
@@ -27,16 +28,16 @@ def exact(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Check:
         return unchecked(check, NEEDS_CODE)
     source, pieces = subject.source, subject.store.pieces(name)
     difference = Difference()
-    if source.parts(entry) == entry.shape:
-        filler = source.filler()
+    if source.grids[entry.tensor.index] == entry.shape:
+        fill = box_filler(source)
         for extents, values in pieces:
             wanted = torch.empty(values.shape, dtype=getattr(torch, entry.dtype))
-            filler.fill(entry, entry.shape, extents, wanted)
+            fill(entry, entry.shape, extents, wanted)
             difference.add(values, wanted)
     else:
-        whole = source.whole(entry.name)
+        made = whole(source, subject.held, entry.name)
         for extents, values in pieces:
-            difference.add(values, whole[tuple(slice(extent.start, extent.stop) for extent in extents)])
+            difference.add(values, made[tuple(slice(extent.start, extent.stop) for extent in extents)])
     check = replace(check, measured=difference.measured, expected=difference.expected)
     return compared(subject, check, difference, entry.numel)
 
@@ -45,19 +46,19 @@ def computed(subject: Subject, entry: PlanEntry, check: Check) -> Check:
     """Return the check of a parametrized weight, by what it is computed from, where a seed says what that is."""
     tensors, live, source = subject.plan.network.tensors, subject.live.tensors, subject.source
     group = sorted(source.groups.get(entry.tensor.index, ()))
-    originals = {i: tensor for i in group if (tensor := live[i]) is not None and tensors[i].kind == "parameter"}
+    originals = [i for i in group if live[i] is not None and tensors[i].kind == "parameter"]
     if subject.plan.seed is None or not originals:
         return unchecked(check, "it is computed, and can be compared under its seed only")
     names = {}
-    for i, tensor in originals.items():
+    for i in originals:
         name = subject.stored(subject.plan.network.names(tensors[i]))
         if name is None or subject.store.tensors[name].shape != tensors[i].shape:
             return unchecked(check, f"`{tensors[i].name}` is missing or of another shape", how="values")
         names[i] = name
-        source.add(tensors[i].name, i, tensor)
+        source = source.with_tensor(tensors[i].name, i)
     difference = Difference()
     for i, name in names.items():
-        difference.add(subject.store.whole(name), source.whole(tensors[i].name))
+        difference.add(subject.store.whole(name), whole(source, subject.held, tensors[i].name))
     return compared(subject, check, difference, difference.elements)
 
 

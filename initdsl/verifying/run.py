@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from initdsl.filling.expectations import unmet_expectations
+from initdsl.filling.to_disk.origin import release
 from initdsl.planning.plan import PlanEntry, leaves_alone
 from initdsl.text.diagnostic import ApplyError
 
@@ -24,7 +25,7 @@ def checks_of(subject: Subject, alpha: float) -> list[Check]:
     for entry in subject.plan.entries:
         with torch.no_grad():
             outcomes.append(_outcome(subject, entry))
-    subject.source.release()
+    release(subject.held)
     return settled(outcomes, alpha)
 
 

@@ -16,6 +16,7 @@ from initdsl import streams
 from initdsl.checkpoints.open import open_store
 from initdsl.checkpoints.store import Store, Tensors, of_module
 from initdsl.filling.stand_ins import named_skeleton, skeleton, stand_in
+from initdsl.filling.to_disk.origin import Held, TensorSource, source_of
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.walk import walk
@@ -27,8 +28,6 @@ from initdsl.planning.plan import Plan, leaves_alone
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
-from .source import RuleValues
-
 __all__ = ["Subject", "network_of", "seed_of", "store_of", "subject_of", "vars_of"]
 
 
@@ -37,14 +36,15 @@ class Subject:
     """What is verified: a store of tensors and a plan, whose network `live` has no memory.
 
     `names` has the name under which the store has a tensor of the plan, by the tensor's index, or None; `source` makes
-    the values of the rules. With `after_training`, a difference is how far a tensor has moved and no drift.
+    the values of the rules, and `held` has those that are in memory. With `after_training`, a difference is how far a tensor has moved and no drift.
     """
 
     plan: Plan
     live: Live
     store: Store
     names: Mapping[int, str | None]
-    source: RuleValues
+    source: TensorSource
+    held: Held
     after_training: bool
 
     def stored(self, names: Iterable[str]) -> str | None:
@@ -61,8 +61,8 @@ def subject_of(plan: Plan, live: Live, store: Store, after_training: bool) -> Su
         for entry in plan.entries
         if (tensor := live.tensors[entry.tensor.index]) is not None and not leaves_alone(entry)
     }
-    source = RuleValues(plan if plan.seed is not None else replace(plan, seed=0), live, state, taken)
-    return Subject(plan, live, store, names, source, after_training)
+    source = source_of(plan if plan.seed is not None else replace(plan, seed=0), live, state, taken)
+    return Subject(plan, live, store, names, source, Held(), after_training)
 
 
 def _stored(store: Store, names: Iterable[str]) -> str | None:

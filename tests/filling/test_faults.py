@@ -35,14 +35,10 @@ class Lines:
         code = frame.f_code
         if event == "call" and code.co_name == "_tie" and not self.inside:
             self.inside = True
-        elif event == "call" and code.co_name == "settle":
+        elif event == "call" and code.co_name == "settle_alone":
             self.inside = False
-        if (
-            not self.inside
-            or code.co_filename not in WRITES
-            or code.co_name in ("restore", "take", "settle", "hold", "release", "interrupted", "held_signals", "held")
-        ):
-            return self if code.co_name in ("take", "run") else None
+        if not self.inside or code.co_filename not in WRITES:
+            return None
         if event == "line":
             place = (code.co_filename, frame.f_lineno)
             self.seen.setdefault(place)

@@ -15,25 +15,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from initdsl import streams
+from initdsl.filling.random_state import isolated
 from initdsl.network.kinds import is_sharded
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 __all__ = ["Undrawn", "construct", "like", "unallocated"]
 
 
-# ---- building
-
-
 def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
-    """What a factory builds, its parameters on the meta device. Raises TypeError or ResolveError, see `materialize`."""
-    from initdsl.filling.random_state import isolated
-
+    """Return what a factory builds, its parameters on the meta device. Raises TypeError or ResolveError, see `materialize`."""
     if isinstance(factory, nn.Module) or not callable(factory):
         raise TypeError(
             f"a factory is called without arguments and returns an nn.Module, this is {type(factory).__name__}: "
             "write `lambda: Net(...)`"
         )
-    # What a constructor draws for parameters is thrown away; what it draws for buffers shall be the seed's.
+    # what a constructor draws for parameters is thrown away; what it draws for buffers shall be the seed's
     key = None if seed is None else streams.key(seed, "<construction>")
     try:
         with isolated(key), unallocated():
@@ -43,17 +39,19 @@ def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
             raise
         raise ResolveError(
             Diagnostic(
-                "needs-values", f"the constructor{_whose(error)} needs the values of parameters, which have no memory yet: {error}",
-                hint="moving the network is left to `device=`; what can't be changed is built as usual and filled by `initdsl.apply`",
+                "needs-values",
+                f"the constructor{_whose(error)} needs the values of parameters, which have no memory yet: {error}",
+                hint="moving the network is left to `device=`; what can't be changed is built as usual and filled by "
+                "`initdsl.apply`",
             )
-        ) from error  # fmt: skip
+        ) from error
     if not isinstance(net, nn.Module):
         raise TypeError(f"the factory returned {type(net).__name__}, not an nn.Module")
     return net
 
 
 def _whose(error: BaseException) -> str:
-    """The module in whose code an error came up, as ` of ...`; nothing where that is torch's or none."""
+    """Return the module in whose code an error came up, as ` of ...`; nothing where that is torch's or none."""
     frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     owners = [type(owner) for owner in frames if isinstance(owner, nn.Module)]
     own = [cls for cls in owners if not cls.__module__.startswith("torch.")]
@@ -62,26 +60,25 @@ def _whose(error: BaseException) -> str:
 
 @contextmanager
 def unallocated() -> Iterator[None]:
-    """Parameters registered by this thread in this block go to the meta device; buffers are real.
+    """Put parameters that this thread registers in the block on the meta device; buffers stay real.
 
     Objects that are registered twice stay one object.
     """
-    known, places = WeakIdKeyDictionary(), WeakIdKeyDictionary()
-    mine = threading.get_ident()
+    meta_of, devices = WeakIdKeyDictionary(), WeakIdKeyDictionary()
+    thread = threading.get_ident()
 
     def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or threading.get_ident() != mine or not _replaceable(parameter):
+        if parameter is None or threading.get_ident() != thread or not _replaceable(parameter):
             return None
-        made = known.get(parameter)  # type: ignore[no-untyped-call]
-        if made is None:
-            made = known[parameter] = _without_memory(parameter)
-            places[made] = parameter.device
-        found: nn.Parameter = made
-        return found
+        empty: nn.Parameter | None = meta_of.get(parameter)  # type: ignore[no-untyped-call]
+        if empty is None:
+            empty = meta_of[parameter] = _without_memory(parameter)
+            devices[empty] = parameter.device
+        return empty
 
     handle = nn.modules.module.register_module_parameter_registration_hook(register)  # type: ignore[arg-type]
     try:
-        with _Unmoved(places):
+        with _Unmoved(devices):
             yield
     finally:
         handle.remove()
@@ -100,21 +97,21 @@ class Undrawn(TorchFunctionMode):
 
 
 class _Unmoved(Undrawn):
-    """Code of networks that asks where a parameter of `places` is gets the device kept there, not the meta device.
+    """Code of networks that asks where a parameter of `devices` is gets the device kept there, not the meta device.
 
     So what it makes on that device has values, and what it would copy from the parameter fails, and is not left out; what
     it computes of both has no memory either.
     """
 
-    def __init__(self, places: Mapping[Any, torch.device]):
+    def __init__(self, devices: Mapping[Any, torch.device]):
         super().__init__()
-        self.places = places
+        self.devices = devices
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _ASKING and args[0] in self.places and _asked_by_a_network():
-            return func(torch.empty(0, device=self.places[args[0]]))
-        mixed = self.places and _on_meta((args, kwargs))
+        if func in _ASKING and args[0] in self.devices and _asked_by_a_network():
+            return func(torch.empty(0, device=self.devices[args[0]]))
+        mixed = self.devices and _on_meta((args, kwargs))
         if mixed and _written_has_memory(func, args, kwargs):  # torch itself would refuse some, and leave out others
             raise NotImplementedError(f"`{func.__name__}` would write the values of a meta tensor")
         try:
@@ -127,7 +124,7 @@ class _Unmoved(Undrawn):
 
 
 def _written_has_memory(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether a function would write to a tensor with memory: by its name, in place, or to `out`."""
+    """Return whether a function would write to a tensor with memory: by its name, in place, or to `out`."""
     name = getattr(func, "__name__", "")
     in_place = name.endswith("_") and (not name.endswith("__") or name.startswith(("__i", "__set")))
     written = [*(args[:1] if in_place else ()), kwargs.get("out")]
@@ -141,7 +138,7 @@ def _on_meta(value: Any) -> bool:
 
 
 def _without_values(value: Any) -> Any:
-    """Arguments with every tensor on the meta device."""
+    """Return arguments with every tensor on the meta device."""
     if type(value) in (list, tuple):
         return type(value)(map(_without_values, value))
     if isinstance(value, dict):
@@ -160,7 +157,7 @@ _ASKING = {torch.Tensor.device.__get__, torch.Tensor.is_meta.__get__}  # type: i
 
 
 def _asked_by_a_network() -> bool:
-    """Whether an attribute of a tensor is read by other code than torch's and ours, which rely on what it really is."""
+    """Return whether an attribute of a tensor is read by other code than torch's and ours, which rely on what it really is."""
     asking = sys._getframe(2).f_globals.get("__name__", "")
     return asking.partition(".")[0] not in ("torch", "initdsl")
 
@@ -177,11 +174,11 @@ def _without_memory(parameter: nn.Parameter) -> nn.Parameter:
 
 
 def like(parameter: nn.Parameter, tensor: torch.Tensor) -> nn.Parameter:
-    """A parameter on `tensor` with the class and the attributes of another."""
-    made = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
+    """Return a parameter on `tensor` with the class and the attributes of another."""
+    other = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
     if is_sharded(parameter):
-        return made
-    made.__dict__.update(parameter.__dict__)
-    if type(parameter) is not type(made):
-        made.__class__ = type(parameter)
-    return made
+        return other
+    other.__dict__.update(parameter.__dict__)
+    if type(parameter) is not type(other):
+        other.__class__ = type(parameter)
+    return other

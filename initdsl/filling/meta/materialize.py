@@ -1,4 +1,4 @@
-"""Networks built without memory, filled once: `materialize`, and what it needs of a plan.
+"""Networks built without memory, filled once.
 
 Only parameters go to the meta device, each as it is registered; buffers are computed as ever, so that rotary tables,
 masks and running statistics are right. What no rule reaches gets its module's own `reset_parameters`, and a parameter
@@ -7,23 +7,19 @@ that has no such default is refused by name before anything is allocated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from initdsl.filling.boxes import memory_of
-from initdsl.filling.computed_weights import follow
+from initdsl.filling.defaults import tensors_by_default
 from initdsl.filling.execute import execute
-from initdsl.filling.sharded.agree import agreed
+from initdsl.filling.sharded.agreement import agreed
 from initdsl.filling.sharded.review import review
-from initdsl.network.description import Live
-from initdsl.planning.actions import Reset
 from initdsl.planning.make import check_seed, make_plan_of, warn_of
-from initdsl.planning.plan import Plan, PlanEntry
-from initdsl.text.diagnostic import ApplyError, Diagnostic
-from initdsl.text.wording import listed
+from initdsl.planning.plan import PlanEntry
 
 from .allocate import allocate, meta_buffers, settle_buffers
 from .construct import construct
@@ -32,15 +28,21 @@ from .with_defaults import with_defaults
 if TYPE_CHECKING:
     from initdsl.language.rules.loader import Rules
 
-__all__ = ["left_unset", "materialize"]
+__all__ = ["materialize"]
 
 
 def materialize(
-    factory: Callable[[], nn.Module], rules: Rules, device: torch.device | str | int = "cpu", seed: int | None = None, *,
-    vars: Mapping[str, Any] | None = None, strict: bool = False,
-    initializers: Mapping[str, Callable[..., Any]] | None = None, root: Any = None,
+    factory: Callable[[], nn.Module],
+    rules: Rules,
+    device: torch.device | str | int = "cpu",
+    seed: int | None = None,
+    *,
+    vars: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    initializers: Mapping[str, Callable[..., Any]] | None = None,
+    root: str | os.PathLike[str] | None = None,
     on_init: Callable[[PlanEntry], Any] | None = None,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Build a network without memory, check the rules against it, allocate it once on `device` and fill it once.
 
     `factory` is called without arguments and returns the network. Parameters that no rule reaches get the
@@ -66,37 +68,8 @@ def materialize(
     where = torch.device(device)
     allocate(plan.network, live, where)
     settle_buffers(plan, live, without_values, where)
-    for _, tensor in _by_default(plan, live):
-        tensor.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
-    _fill(plan, live, on_init)
+    for _, memory in tensors_by_default(live, plan.order):
+        memory.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
+    execute(plan, live, on_init, fresh=True)
     warn_of(plan, uncovered=False)
     return net
-
-
-def _fill(plan: Plan, live: Live, on_init: Callable[[PlanEntry], Any] | None) -> None:
-    execute(plan, live, on_init, fresh=True)
-    with torch.no_grad():
-        for module in live.modules:
-            follow(module)
-    bad = [e.label for e, tensor in _by_default(plan, live) if not e.edits and bool(tensor.isnan().any())]
-    if bad:
-        raise left_unset(bad)
-
-
-def left_unset(labels: list[str]) -> ApplyError:
-    """The error for parameters that their modules' own resets should have set, and did not."""
-    return ApplyError(
-        Diagnostic(
-            "no-default", f"the reset of their modules leaves these unset: {listed(labels, 12)}",
-            hint="give them rules of their own",
-        )
-    )  # fmt: skip
-
-
-def _by_default(plan: Plan, live: Live) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
-    """The entries that start from their module's own default, with their tensors."""
-    for entry in plan.order:
-        tensor = live.tensors[entry.tensor.index]
-        default = entry.base is not None and isinstance(entry.base.payload, Reset)
-        if default and tensor is not None and tensor.is_floating_point():
-            yield entry, memory_of(tensor)

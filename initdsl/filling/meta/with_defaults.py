@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from initdsl.filling.random_state import isolated
+from initdsl.filling.stand_ins import shell_of
 from initdsl.language.syntax.nodes import Default
 from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
@@ -144,9 +146,6 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _unset(plan: Plan, live: Live, known: set[int]) -> list[PlanEntry]:
     """Parameters that are to be default and that no reset writes to: tried on stand-ins without memory."""
-    from initdsl.filling.random_state import isolated
-    from initdsl.filling.stand_ins import shell_of
-
     written: set[int] = set()
     for index, mine in plan.resets:
         if plan.network.modules[index].cls.qualname.startswith("torch.nn."):  # torch's own set all that they have

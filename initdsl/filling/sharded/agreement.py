@@ -4,33 +4,88 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from initdsl.filling.run import StepFailed
+from initdsl.filling.blame import StepFailed
+from initdsl.filling.refusals import refuse_meta
+from initdsl.filling.run import Run
+from initdsl.filling.transaction import Hooks
 from initdsl.network.description import Live
 from initdsl.network.kinds import is_sharded
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
 from initdsl.text.failures import first_line
 
-__all__ = ["Record", "agreed", "exchange", "failure_record", "process_groups", "record_of"]
+__all__ = ["agreed", "hooks_of"]
 
 
-# ---- with the other ranks
+@contextmanager
+def agreed(net: object) -> Iterator[None]:
+    """Where the block raises, tell the ranks that share the network, if there are any, so that none waits for this one."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(net, nn.Module) and "torch.distributed.tensor" in sys.modules:
+            _exchange(list(_process_groups(list(net.parameters()))), _failure_record(error))
+        raise
+
+
+def hooks_of(run: Run) -> Hooks:
+    """Return what a rank agrees with the others in the transaction of a run over a sharded network."""
+    groups = list(_process_groups([tensor for tensor in run.live.tensors if tensor is not None]))
+    return Hooks(partial(_begin, run, groups), partial(settle, groups))
+
+
+def _begin(run: Run, groups: Sequence[Group], last: int) -> int:
+    """Return the last step that can fail on any rank, once all have the same plan. Raises ResolveError."""
+    try:
+        refuse_meta(run.plan, run.live)
+        own = _record_of(run.plan, run.live, last)
+    except Exception as error:
+        _exchange(groups, _failure_record(error))
+        raise
+    words = _exchange(groups, own)
+    if (difference := _difference(words)) is not None:
+        raise ResolveError(difference)
+    return words.last
+
+
+def settle(groups: Sequence[Group], failure: BaseException | None) -> None:
+    """Tell the other ranks whether this one failed. Raises StepFailed where another one did, and this one did not."""
+    try:
+        difference = _difference(_exchange(groups, Record() if failure is None else _failure_record(failure)))
+    except ResolveError as lost:
+        difference = lost.diagnostics[0]
+    if failure is None and difference is not None:
+        raise StepFailed(difference, RuntimeError(difference.message))
+
+
+# ---- what ranks say
+
+
+# a process group, and the type of the device it speaks through
+Group = tuple[Any, str]
+
 
 # bytes a rank sends
 RECORD = 4096
 
 
-@dataclass
+@dataclass(frozen=True)
 class Record:
-    """What one rank says of itself."""
+    """What one rank says of itself: `Record(rank=1, last=12, seed=7, rules="9f...", network="0a...")`.
+
+    `last` is the last of its steps that can fail, `failed` says why it can't go on. Rules, variables and network are
+    hashes.
+    """
 
     rank: int = -1
     last: int = -1
@@ -41,35 +96,39 @@ class Record:
     network: str = ""
 
 
-@dataclass
-class _Both:
-    """The lowest rank's record, and that of the lowest rank that failed or differs, if one does."""
+@dataclass(frozen=True)
+class Words:
+    """What all ranks say in short: the lowest rank's record, and that of the lowest that failed or differs, if one does.
+
+    `last` is the last step that can fail on any of them.
+    """
 
     first: Record
     other: Record | None
     last: int
 
-    def difference(self) -> Diagnostic | None:
-        """What keeps the ranks from filling together."""
-        a, b = self.first, self.other
-        if b is None:
-            return None
-        if b.failed is not None:
-            return Diagnostic("rank-failed", f"rank {b.rank} failed: {b.failed}", hint="every rank is as it was")
-        if a.seed != b.seed:
-            said = f"rank {b.rank} has seed {_seed(b.seed)}, rank {a.rank} has {_seed(a.seed)}"
-        elif a.rules != b.rules:
-            said = f"the rules of rank {b.rank} are not those of rank {a.rank}"
-        elif a.variables != b.variables:
-            said = f"the `vars` or initializers of rank {b.rank} are not those of rank {a.rank}"
-        else:
-            said = (
-                f"the network of rank {b.rank} is not that of rank {a.rank}: names, shapes, dtypes or placements differ"
-            )
-        return Diagnostic("ranks-differ", said, hint="give every rank the same rules, seed and network")
+
+def _difference(words: Words) -> Diagnostic | None:
+    """Return what keeps the ranks from filling together."""
+    first, other = words.first, words.other
+    if other is None:
+        return None
+    if other.failed is not None:
+        message = f"rank {other.rank} failed: {other.failed}"
+        return Diagnostic("rank-failed", message, hint="every rank is as it was")
+    if first.seed != other.seed:
+        message = f"rank {other.rank} has seed {_seed_text(other.seed)}, rank {first.rank} has {_seed_text(first.seed)}"
+    elif first.rules != other.rules:
+        message = f"the rules of rank {other.rank} are not those of rank {first.rank}"
+    elif first.variables != other.variables:
+        message = f"the `vars` or initializers of rank {other.rank} are not those of rank {first.rank}"
+    else:
+        differ = "names, shapes, dtypes or placements differ"
+        message = f"the network of rank {other.rank} is not that of rank {first.rank}: {differ}"
+    return Diagnostic("ranks-differ", message, hint="give every rank the same rules, seed and network")
 
 
-def _seed(seed: int | None) -> str:
+def _seed_text(seed: int | None) -> str:
     return "none" if seed is None else str(seed)
 
 
@@ -77,39 +136,43 @@ def _digest(values: Any) -> str:
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
-def record_of(plan: Plan, live: Live, last: int) -> Record:
+def _record_of(plan: Plan, live: Live, last: int) -> Record:
     placed = [
         (info.name, str(tensor.placements), tensor.device_mesh.shape)  # type: ignore[union-attr]
         for info, tensor in zip(plan.network.tensors, live.tensors, strict=True)
         if is_sharded(tensor)
     ]
     return Record(
-        last=last, seed=plan.seed,
+        last=last,
+        seed=plan.seed,
         rules=_digest(list(plan.rules.sources.values())),
         variables=_digest([dict(plan.variables), sorted(plan.initializers)]),
         network=_digest([plan.network.fingerprint(), placed]),
-    )  # fmt: skip
+    )
 
 
-def failure_record(error: BaseException) -> Record:
-    found: tuple[Diagnostic, ...] = ()
+def _failure_record(error: BaseException) -> Record:
+    diagnostics: Sequence[Diagnostic] = ()
     if isinstance(error, InitDSLError):
-        found = error.diagnostics
+        diagnostics = error.diagnostics
     elif isinstance(error, StepFailed):
-        found = (error.diagnostic,)
-    said = "; ".join(f"{d.message} ({d.location})" if d.location else d.message for d in found)
-    return Record(failed=" ".join((said or f"{type(error).__name__}: {error}").split())[:300])
+        diagnostics = error.diagnostics[:1]
+    text = "; ".join(f"{d.message} ({d.location})" if d.location else d.message for d in diagnostics)
+    return Record(failed=" ".join((text or f"{type(error).__name__}: {error}").split())[:300])
 
 
-def process_groups(tensors: list[torch.Tensor]) -> Iterator[Any]:
-    """`(process group, device type)` of every dimension of every mesh, each group once, in the order of the tensors."""
+# ---- the exchange
+
+
+def _process_groups(tensors: Iterable[torch.Tensor]) -> Iterator[Group]:
+    """Yield the group of every dimension of every mesh, each group once, in the order of the tensors."""
     seen: set[tuple[int, ...]] = set()
-    met: list[Any] = []
+    meshes: list[Any] = []
     for tensor in tensors:
         mesh: Any = getattr(tensor, "device_mesh", None) if is_sharded(tensor) else None
-        if mesh is None or any(mesh is known for known in met):
+        if mesh is None or any(mesh is other for other in meshes):
             continue
-        met.append(mesh)
+        meshes.append(mesh)
         if mesh.get_coordinate() is None:
             continue
         for d in range(mesh.ndim):
@@ -120,14 +183,14 @@ def process_groups(tensors: list[torch.Tensor]) -> Iterator[Any]:
                 yield group, mesh.device_type
 
 
-def exchange(groups: list[Any], mine: Record) -> _Both:
-    """Every rank's word to every other, one dimension of the mesh after another."""
+def _exchange(groups: Sequence[Group], own: Record) -> Words:
+    """Return every rank's word, told to every other one dimension of the mesh after another. Raises ResolveError."""
     distributed = torch.distributed
-    mine.rank = distributed.get_rank() if distributed.is_initialized() else 0
-    both = _Both(mine, mine if mine.failed is not None else None, mine.last)
+    own = replace(own, rank=distributed.get_rank() if distributed.is_initialized() else 0)
+    words = Words(own, own if own.failed is not None else None, own.last)
     for group, device in groups:
         sent = torch.zeros(RECORD, dtype=torch.uint8, device=device)
-        text = json.dumps(asdict(both), ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps(asdict(words), ensure_ascii=False).encode("utf-8", "replace")
         sent[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         received = [torch.empty_like(sent) for _ in range(distributed.get_world_size(group))]
         try:
@@ -135,35 +198,28 @@ def exchange(groups: list[Any], mine: Record) -> _Both:
         except RuntimeError as error:
             message = f"another rank can't be reached: {first_line(error)}"
             raise ResolveError(Diagnostic("rank-lost", message)) from error
-        both = _joined([_read(one.cpu().numpy().tobytes()) for one in received])
-    return both
+        words = _joined([_words(one.cpu().numpy().tobytes()) for one in received])
+    return words
 
 
-def _read(text: bytes) -> _Both:
-    found = json.loads(text.rstrip(b"\0"))
-    other = found["other"]
-    return _Both(Record(**found["first"]), None if other is None else Record(**other), found["last"])
+def _words(text: bytes) -> Words:
+    values = json.loads(text.rstrip(b"\0"))
+    other = values["other"]
+    return Words(Record(**values["first"]), None if other is None else Record(**other), values["last"])
 
 
-def _joined(all_of_them: list[_Both]) -> _Both:
+def _joined(all_words: Sequence[Words]) -> Words:
     records = sorted(
-        (record for both in all_of_them for record in (both.first, both.other) if record is not None),
+        (record for words in all_words for record in (words.first, words.other) if record is not None),
         key=lambda record: record.rank,
     )
     first = records[0]
-    said = ("seed", "rules", "variables", "network")
     failed = [record for record in records if record.failed is not None]
-    differing = [r for r in records if any(getattr(r, name) != getattr(first, name) for name in said)]
+    differing = [record for record in records if _same_on_all(record) != _same_on_all(first)]
     other = next(iter(failed or differing), None)
-    return _Both(first, other, max(both.last for both in all_of_them))
+    return Words(first, other, max(words.last for words in all_words))
 
 
-@contextmanager
-def agreed(net: Any) -> Iterator[None]:
-    """Where the block raises, tell the ranks that share the network, so that none waits for this one."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(net, nn.Module):
-            exchange(list(process_groups(list(net.parameters()))), failure_record(error))
-        raise
+def _same_on_all(record: Record) -> tuple[object, ...]:
+    """Return what has to be the same on every rank."""
+    return record.seed, record.rules, record.variables, record.network

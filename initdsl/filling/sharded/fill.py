@@ -1,263 +1,256 @@
 """Networks spread over ranks: each fills the part it holds, from its elements' places in the whole.
 
-The fill itself communicates nothing. One small exchange comes before it: whether rules, seed and network are the same
-on every rank and whether all of them could plan, so that either all ranks fill or all of them raise. Where a step of
-the plan can still fail, another one comes after it.
+The fill itself communicates nothing. One small exchange comes before it (see `agreement`): whether rules, seed and network
+are the same on every rank and whether all of them could plan, so that either all ranks fill or all of them raise. Where a
+step of the plan can still fail, another one comes after it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from initdsl.filling.box_fill import PartExecution, selected, viewed
-from initdsl.filling.boxes import Part, Place, boxes, memory_of
-from initdsl.filling.run import StepFailed, refuse_meta
+from initdsl.filling.blame import StepFailed, blaming, rule_diagnostic
+from initdsl.filling.box_fill import Viewed, fill_box, selected, viewed
+from initdsl.filling.boxes import Box, Window, memory_of
+from initdsl.filling.defaults import call_reset, reset_beside, reset_module
+from initdsl.filling.run import Run, read_whole, tell
+from initdsl.filling.seeded import resetting
 from initdsl.filling.stand_ins import shell_of
-from initdsl.filling.write import Values
-from initdsl.initializers import Constant, Random
-from initdsl.language.expressions.operators import combine
-from initdsl.network.description import Live
+from initdsl.filling.steps import Ways
+from initdsl.filling.whole_fill import fill_whole, write_actions
+from initdsl.filling.write import Piece, draw_distribution, edited, work_dtype, write
+from initdsl.initializers import Random
+from initdsl.language.expressions.shapes import row_major
 from initdsl.network.kinds import is_sharded
-from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Load, Reset, Value
+from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Reset
 from initdsl.planning.locality import Scope
-from initdsl.planning.plan import Plan, PlanEntry
-from initdsl.text.diagnostic import Diagnostic, ResolveError
+from initdsl.planning.plan import PlanEntry, leaves_alone
+from initdsl.text.diagnostic import Diagnostic
 
-from .agreement import Record, exchange, failure_record, process_groups, record_of
-from .placements import row_major_window, spans
-from .review import ShardView
+from .placements import boxes_of
+from .review import ShardView, scope_here, view_of
 
-if TYPE_CHECKING:
-    from initdsl.network.description import ModuleInfo
-
-__all__ = ["LoneExecution", "ShardedExecution"]
+__all__ = ["shard_ways"]
 
 
-# ---- filling
+@dataclass(frozen=True, eq=False)
+class ShardRun:
+    """A run over a network of which this rank holds parts, and the rank's view of its plan."""
 
+    run: Run
+    view: ShardView
 
-class ShardedExecution(PartExecution):
-    """One run over a network of which this rank holds parts."""
-
-    @cached_property
-    def view(self) -> ShardView:
-        return ShardView(self.plan, self.live)
-
-    # ---- with the other ranks
-
-    alone = False  # whether this rank fills without a word to the others
-
-    def begin(self, last: int) -> int:
-        if self.alone:
-            return last
-        groups = list(process_groups([t for t in self.live.tensors if t is not None]))
-        try:
-            refuse_meta(self.plan, self.live)
-            mine = record_of(self.plan, self.live, last)
-        except Exception as error:
-            exchange(groups, failure_record(error))
-            raise
-        both = exchange(groups, mine)
-        if (difference := both.difference()) is not None:
-            raise ResolveError(difference)
-        return both.last
-
-    def settle(self, failure: BaseException | None) -> None:
-        if self.alone:
-            return
-        groups = list(process_groups([t for t in self.live.tensors if t is not None]))
-        try:
-            difference = exchange(groups, Record() if failure is None else failure_record(failure)).difference()
-        except ResolveError as lost:
-            difference = lost.diagnostics[0]
-        if failure is None and difference is not None:
-            raise StepFailed(difference, RuntimeError(difference.message))
-
-    # ---- by parts
-
-    def _parts(self, index: int) -> list[Part]:
-        tensor = self.live.tensors[index]
+    def tensor(self, index: int) -> torch.Tensor:
+        """Return a tensor, by its number, of which there is an object."""
+        tensor = self.run.live.tensors[index]
         assert tensor is not None
-        memory = memory_of(tensor)
-        return [] if memory.numel() == 0 else boxes(memory, spans(tensor))
+        return tensor
 
-    def _actions(self, entry: PlanEntry, tensor: torch.Tensor) -> None:
-        if not is_sharded(tensor):
-            super()._actions(entry, tensor)
-            return
-        actions = [a for a in entry.actions if not isinstance(a.payload, Kept | Reset)]
-        scopes = [self.view.scope(entry, action) for action in actions]
-        if Scope.TENSOR in scopes:
-            full = self._whole(entry)
-            self._keep(entry.tensor.index, full)
-            return
-        for action, needed in zip(actions, scopes, strict=True):
-            with self.blaming(entry, action):
-                values = self._piece(entry, action) if needed == Scope.PIECE else None
-                for part in self._parts(entry.tensor.index):
-                    self._act_on(entry, part, action, values)
 
-    def _act_on(self, entry: PlanEntry, part: Part, action: Action, values: torch.Tensor | None) -> None:
-        """Carry an action out on a box; `values` are those of its whole piece, where it takes them all."""
-        if action.view is not None:
-            self._act_on_view(entry, part, action, values)
-            return
-        if values is None:
-            self.act_on(entry, part, entry.shape, action)
-        elif (found := selected(part, action.index, entry.shape)) is not None:
-            piece, place = found
-            self._write(entry, piece, action, values[place.index])
+def shard_ways(run: Run) -> Ways:
+    """Return how a run writes to a network of which this rank holds parts."""
+    shards = ShardRun(run, view_of(run.plan, run.live))
 
-    def _act_on_view(self, entry: PlanEntry, part: Part, action: Action, values: torch.Tensor | None) -> None:
-        payload = action.payload
-        for box, mask, coordinates in viewed(part, entry.shape, action):
-            memory = box.memory
-            here = None if mask is None else mask.to(memory.device)
+    def beside(index: int, tensors: tuple[int, ...]) -> None:
+        _reset_beside(shards, index, tensors)
+
+    return Ways(
+        lambda entry: _fill(shards, entry),
+        lambda index, tensors: reset_module(run, index, tensors, beside),
+        beside,
+        lambda tensor: _read(shards, tensor),
+    )
+
+
+def _read(shards: ShardRun, tensor: int) -> torch.Tensor:
+    """Return the values of a tensor, all of them: those of a sharded one are made anew from the rules."""
+    if is_sharded(shards.run.live.tensors[tensor]):
+        return _whole(shards, shards.view.entries[tensor])
+    return read_whole(shards.run, tensor)
+
+
+def _share(shards: ShardRun, tensor: int, box: Box) -> torch.Tensor:
+    """Return the values of another tensor where a box lies."""
+    if is_sharded(shards.run.live.tensors[tensor]):
+        return next(other.memory for other in boxes_of(shards.tensor(tensor)) if other.starts == box.starts)
+    return read_whole(shards.run, tensor)[box.index]
+
+
+# ---- box by box
+
+
+def _fill(shards: ShardRun, entry: PlanEntry) -> None:
+    """Fill this rank's part of an entry's tensor, and tell `on_init`. Raises StepFailed."""
+    run = shards.run
+    if not is_sharded(run.live.tensors[entry.tensor.index]):
+        fill_whole(run, entry, lambda tensor: _read(shards, tensor))
+        return
+    if not leaves_alone(entry):
+        _fill_boxes(shards, entry)
+    tell(run, entry)
+
+
+def _fill_boxes(shards: ShardRun, entry: PlanEntry) -> None:
+    """Fill this rank's boxes of a tensor, each action by as much of the whole as it has to see."""
+    actions = [action for action in entry.actions if not isinstance(action.payload, Kept | Reset)]
+    scopes = [scope_here(shards.view, entry, action) for action in actions]
+    if Scope.TENSOR in scopes:
+        _keep(shards, entry.tensor.index, _whole(shards, entry))
+        return
+    for action, needed in zip(actions, scopes, strict=True):
+        with blaming(shards.run.plan, entry, action):
+            values = _whole_piece(shards, entry, action) if needed == Scope.PIECE else None
+            for box in boxes_of(shards.tensor(entry.tensor.index)):
+                _act_on_box(shards, entry, action, box, values)
+
+
+def _act_on_box(shards: ShardRun, entry: PlanEntry, action: Action, box: Box, values: torch.Tensor | None) -> None:
+    """Carry an action out on a box; `values` are those of its whole piece, where it takes them all."""
+    if action.view is not None:
+        for part in viewed(box, entry.shape, action):
             if values is not None:
-                assert here is not None
-                piece = memory[here]
-                self._write(entry, piece, action, values[tuple(at.to(values.device) for at in coordinates)])
-                memory[here] = piece
-            elif isinstance(payload, Random):
-                # a view counts the elements as the whole does
-                place = Place(*row_major_window(box, entry.shape), ())
-                drawn = memory if here is None else torch.empty_like(memory)
-                self.distribute(entry, drawn, payload, action, place=place)
-                if here is not None:
-                    memory.copy_(torch.where(here, drawn, memory))
+                _write_viewed_values(shards, entry, action, part, values)
+            elif isinstance(action.payload, Random):
+                _draw_viewed(shards, entry, action, part, action.payload)
             else:
-                piece = memory if here is None else memory[here]
-                if isinstance(payload, Value):
-                    self.assign(entry, piece, action, payload)
-                else:
-                    assert isinstance(payload, Constant)
-                    piece.fill_(payload.value)
-                if here is not None:
-                    memory[here] = piece
+                _write_viewed_number(shards, entry, action, part)
+    elif values is None:
+        fill_box(shards.run, entry, action, box, entry.shape, lambda tensor, other: _share(shards, tensor, other))
+    elif (selection := selected(box, action.index, entry.shape)) is not None:
+        memory, window = selection
+        _write_values(shards, _piece(shards, entry, action, memory), values[window.index])
 
-    def _write(self, entry: PlanEntry, piece: torch.Tensor, action: Action, values: torch.Tensor) -> None:
-        """Set a piece to values, or edit it by them."""
-        if action.operator not in ("=", "~"):
-            assert isinstance(action.payload, Expression)
-            values = combine(action.clause.rule, action.operator[0], piece.to(values.dtype), values)
-            if action.payload.finite:
-                self._finite(entry, values.to(piece.dtype), action)
-        piece.copy_(values)
 
-    # ---- more than a part
+def _write_viewed_values(
+    shards: ShardRun, entry: PlanEntry, action: Action, part: Viewed, values: torch.Tensor
+) -> None:
+    memory = part.box.memory
+    assert part.mask is not None
+    mask = part.mask.to(memory.device)
+    elements = memory[mask]
+    places = tuple(coordinates.to(values.device) for coordinates in part.coordinates)
+    _write_values(shards, _piece(shards, entry, action, elements), values[places])
+    memory[mask] = elements
 
-    def _piece(self, entry: PlanEntry, action: Action) -> torch.Tensor:
-        """The values of all that an action writes; those of an edit before they meet what is there."""
-        tensor = self.live.tensors[entry.tensor.index]
-        assert tensor is not None
+
+def _draw_viewed(shards: ShardRun, entry: PlanEntry, action: Action, part: Viewed, distribution: Random) -> None:
+    memory, strides = part.box.memory, row_major(entry.shape)
+    # a view counts the elements as the whole does
+    offset = sum(start * stride for start, stride in zip(part.box.starts, strides, strict=True))
+    piece = _piece(shards, entry, action, memory, Window(offset, strides, ()))
+    if part.mask is None:
+        draw_distribution(shards.run, piece, memory, distribution)
+        return
+    drawn = torch.empty_like(memory)
+    draw_distribution(shards.run, piece, drawn, distribution)
+    memory.copy_(torch.where(part.mask.to(memory.device), drawn, memory))
+
+
+def _write_viewed_number(shards: ShardRun, entry: PlanEntry, action: Action, part: Viewed) -> None:
+    memory = part.box.memory
+    if part.mask is None:
+        write(shards.run, _piece(shards, entry, action, memory))
+        return
+    mask = part.mask.to(memory.device)
+    elements = memory[mask]
+    write(shards.run, _piece(shards, entry, action, elements))
+    memory[mask] = elements
+
+
+def _piece(
+    shards: ShardRun, entry: PlanEntry, action: Action, memory: torch.Tensor, window: Window | None = None
+) -> Piece:
+    return Piece(entry, action, memory, memory, lambda tensor: _read(shards, tensor), window)
+
+
+def _write_values(shards: ShardRun, piece: Piece, values: torch.Tensor) -> None:
+    """Set a piece to values, or edit it by them."""
+    payload = piece.action.payload
+    if piece.action.operator not in ("=", "~"):
+        values = edited(shards.run, piece, values, finite=isinstance(payload, Expression) and payload.finite)
+    piece.memory.copy_(values)
+
+
+# ---- more than a part
+
+
+def _whole_piece(shards: ShardRun, entry: PlanEntry, action: Action) -> torch.Tensor:
+    """Return the values of all that an action writes; those of an edit before they meet what is there."""
+    tensor, payload = shards.tensor(entry.tensor.index), action.payload
+    if isinstance(payload, CopyFrom):
+        return _read(shards, payload.tensor)
+    edits = action.operator not in ("=", "~")
+    values = torch.zeros(action.shape, dtype=work_dtype(tensor) if edits else tensor.dtype, device=tensor.device)
+    if edits and isinstance(payload, Expression):
+        action = replace(action, operator="=", payload=replace(payload, finite=False))
+    write(shards.run, _piece(shards, entry, action, values))
+    return values
+
+
+def _whole(shards: ShardRun, entry: PlanEntry) -> torch.Tensor:
+    """Return a sharded tensor's values in full, made anew from the rules."""
+    tensor, plan = shards.tensor(entry.tensor.index), shards.run.plan
+    full = torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    if full.is_floating_point():
+        full.fill_(math.nan)  # what a function takes from the values that were there shows
+    if entry.base is not None and isinstance(entry.base.payload, Reset):
+        index = entry.base.payload.module
+        full.copy_(_reset_values(shards, index, dict(plan.resets)[index])[entry.tensor.index])
+    write_actions(shards.run, entry, full, lambda other: _read(shards, other))
+    for action in entry.actions:
         payload = action.payload
-        if isinstance(payload, CopyFrom):
-            return self.read(payload.tensor)
-        edits = action.operator not in ("=", "~")
-        work = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        made = torch.zeros(action.shape, dtype=work if edits else tensor.dtype, device=tensor.device)
-        if isinstance(payload, Draw):
-            self.draw(entry, made, payload.initializer, payload.arguments, action)
-        elif isinstance(payload, Load):
-            made.copy_(self.reader.tensor(payload))
-        else:
-            assert isinstance(payload, Expression)
-            if edits:
-                payload = replace(payload, finite=False)
-                action = replace(action, operator="=", payload=payload)
-            self.express(entry, made, action, payload, Values(self, entry, action, made, made, work))
-        return made
-
-    def _whole(self, entry: PlanEntry) -> torch.Tensor:
-        """A sharded tensor's values in full, made anew from the rules."""
-        tensor = self.live.tensors[entry.tensor.index]
-        assert tensor is not None
-        full = torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-        if full.is_floating_point():
-            full.fill_(math.nan)  # what a function takes from the values that were there shows
-        base = entry.base
-        if base is not None and isinstance(base.payload, Reset):
-            index = base.payload.module
-            owned = next(mine for module, mine in self.plan.resets if module == index)
-            full.copy_(self._stand_ins(self.network.modules[index], owned)[entry.tensor.index])
-        super()._actions(entry, full)
-        custom = next(
-            (a for a in entry.actions if isinstance(a.payload, Draw) and not a.payload.initializer.builtin), None
-        )
-        if custom is not None and bool(full.isnan().any()):
-            what = (
-                f"`{custom.payload.initializer.name}` leaves or takes values of `{entry.label}` that other ranks hold"  # type: ignore[union-attr]
-            )
+        if isinstance(payload, Draw) and not payload.initializer.builtin and bool(full.isnan().any()):
+            message = f"`{payload.initializer.name}` leaves or takes values of `{entry.label}` that other ranks hold"
             hint = "set the parameter as a whole first, or apply these rules before sharding"
-            raise StepFailed(self._diagnostic(custom, "fill-failed", what, hint), ValueError(what))
-        return full
-
-    def _keep(self, index: int, full: torch.Tensor) -> None:
-        """Write this rank's part of a tensor's values."""
-        for part in self._parts(index):
-            part.memory.copy_(full[part.index])
-
-    def read(self, tensor: int) -> torch.Tensor:
-        """The values of a tensor, all of them."""
-        if is_sharded(self.live.tensors[tensor]):
-            return self._whole(self.view.entries[tensor])
-        return super().read(tensor)
-
-    def share(self, tensor: int, part: Part) -> torch.Tensor:
-        """The values of another tensor where a part lies."""
-        if is_sharded(self.live.tensors[tensor]):
-            return next(p.memory for p in self._parts(tensor) if p.starts == part.starts)
-        return super().read(tensor)[part.index]
-
-    # ---- defaults
-
-    def _stand_ins(self, info: ModuleInfo, mine: tuple[int, ...]) -> dict[int, torch.Tensor]:
-        """What a module's own reset gives, by tensor: run on plain stand-ins. What it leaves alone is not there."""
-        made: dict[int, nn.Parameter] = {}
-        module = self.live.modules[info.index]
-        assert self.seeded is not None
-        with self.seeded.resetting(info.name):
-            shell = shell_of(module, made)
-            before = {key: stand_in._version for key, stand_in in made.items()}
-            self._call_reset(info, shell)
-        found = {}
-        for index in mine:
-            tensor = self.live.tensors[index]
-            key = id(tensor)
-            if tensor is None or key not in made or made[key]._version == before[key]:
-                continue
-            found[index] = made[key].detach()
-            if is_sharded(tensor) and bool(found[index].isnan().any()):
-                name = self.network.label(self.network.tensors[index])
-                what = f"`{info.cls.name}.{info.reset}` builds on values of `{name}` that other ranks hold"
-                raise StepFailed(
-                    Diagnostic("fill-failed", what, hint="apply these rules before sharding"), ValueError(what)
-                )
-        return found
-
-    def reset_beside(self, index: int, mine: tuple[int, ...]) -> None:
-        if not any(is_sharded(self.live.tensors[t]) for t in mine):
-            super().reset_beside(index, mine)
-            return
-        for tensor, values in self._stand_ins(self.network.modules[index], mine).items():
-            if is_sharded(self.live.tensors[tensor]):
-                self._keep(tensor, values)
-            else:
-                memory_of(self.live.tensors[tensor]).copy_(values)  # type: ignore[arg-type]
+            raise StepFailed(rule_diagnostic(plan, action, "fill-failed", message, hint), ValueError(message))
+    return full
 
 
-class LoneExecution(ShardedExecution):
-    """One rank's fill of some entries, at a time of its own: a call of an init function."""
+def _keep(shards: ShardRun, index: int, full: torch.Tensor) -> None:
+    """Write this rank's part of a tensor's values."""
+    for box in boxes_of(shards.tensor(index)):
+        box.memory.copy_(full[box.index])
 
-    alone = True
 
-    def __init__(self, plan: Plan, live: Live, on_init: Callable[[PlanEntry], Any] | None, entries: list[PlanEntry]):
-        super().__init__(plan, live, on_init)
-        self.view.check(entries)
+# ---- defaults
+
+
+def _reset_beside(shards: ShardRun, index: int, tensors: tuple[int, ...]) -> None:
+    """Give tensors what a module's own reset gives plain stand-ins for all of its parameters, of a shard its part."""
+    if not any(is_sharded(shards.run.live.tensors[tensor]) for tensor in tensors):
+        reset_beside(shards.run, index, tensors)
+        return
+    for tensor, values in _reset_values(shards, index, tensors).items():
+        if is_sharded(shards.run.live.tensors[tensor]):
+            _keep(shards, tensor, values)
+        else:
+            memory_of(shards.tensor(tensor)).copy_(values)
+
+
+def _reset_values(shards: ShardRun, index: int, tensors: tuple[int, ...]) -> dict[int, torch.Tensor]:
+    """Return what a module's own reset gives tensors, by number, run on stand-ins; what it leaves alone is not there."""
+    run, network = shards.run, shards.run.plan.network
+    info = network.modules[index]
+    stand_ins: dict[int, nn.Parameter] = {}
+    assert run.streams is not None
+    with resetting(run.streams, info.name):
+        shell = shell_of(run.live.modules[index], stand_ins)
+        versions = {key: stand_in._version for key, stand_in in stand_ins.items()}
+        call_reset(run, info, shell)
+    values = {}
+    for number in tensors:
+        tensor = run.live.tensors[number]
+        stand_in = stand_ins.get(id(tensor))
+        if tensor is None or stand_in is None or stand_in._version == versions[id(tensor)]:
+            continue
+        values[number] = stand_in.detach()
+        if is_sharded(tensor) and bool(stand_in.isnan().any()):
+            name = network.label(network.tensors[number])
+            message = f"`{info.cls.name}.{info.reset}` builds on values of `{name}` that other ranks hold"
+            hint = "apply these rules before sharding"
+            raise StepFailed(Diagnostic("fill-failed", message, hint=hint), ValueError(message))
+    return values

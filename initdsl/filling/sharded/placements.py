@@ -1,4 +1,4 @@
-"""Which coordinates of a tensor this rank holds."""
+"""Which coordinates of a sharded tensor this rank holds."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from typing import Any
 
 import torch
 
-from initdsl.filling.boxes import Part, Span, chunk, memory_of, strung
-from initdsl.language.expressions.shapes import row_major
+from initdsl.filling.boxes import Box, Interval, boxes, chunk, memory_of, strung
 
-__all__ = ["index_text", "row_major_window", "spans"]
-
-
-# ---- which part of a tensor this rank holds
+__all__ = ["boxes_of", "index_text", "intervals"]
 
 
-def spans(tensor: Any) -> list[list[Span]]:
-    """The coordinates that this rank holds of a DTensor, dimension by dimension; empty ones where it holds nothing.
+def intervals(tensor: Any) -> list[list[Interval]]:
+    """Return the coordinates that this rank holds of a DTensor, dimension by dimension; none where it holds nothing.
 
     Raises ValueError for a placement that is no `Shard` or `Replicate` (a `Partial` is a sum not taken yet).
     """
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     held = _held(tensor.device_mesh, tensor.placements, tuple(tensor.shape), rank)
-    sizes = [sum(span.length for span in row) for row in held]
+    sizes = [sum(interval.length for interval in row) for row in held]
     local = list(memory_of(tensor).shape)
     if sizes != local and tensor.device_mesh.get_coordinate() is not None:
         raise ValueError(f"its placements {tensor.placements} mean a part of shape {sizes} here, and it has {local}")
@@ -31,9 +27,9 @@ def spans(tensor: Any) -> list[list[Span]]:
 
 
 @lru_cache(maxsize=1024)
-def _held(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], rank: int) -> list[list[Span]]:
+def _held(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], rank: int) -> list[list[Interval]]:
     coordinate = mesh.get_coordinate()
-    held = [[Span(0, 0, n)] if n else [] for n in shape]
+    held = [[Interval(0, 0, n)] if n else [] for n in shape]
     if coordinate is None:
         return [[] for _ in held]
     for d, placement in enumerate(placements):
@@ -48,12 +44,13 @@ def _held(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], rank: 
     return held
 
 
-def index_text(held: list[list[Span]]) -> str:
-    """A rank's part as one indexes it: `[0:4, :]`."""
-    rows = [",".join(f"{s.first}:{s.first + s.length}" for s in row) for row in held]
+def boxes_of(tensor: torch.Tensor) -> list[Box]:
+    """Return the boxes of a sharded tensor that this rank holds."""
+    memory = memory_of(tensor)
+    return [] if memory.numel() == 0 else boxes(memory, intervals(tensor))
+
+
+def index_text(held: list[list[Interval]]) -> str:
+    """Return a rank's part as one indexes it: `[0:4, :]`."""
+    rows = [",".join(f"{i.first}:{i.first + i.length}" for i in row) for row in held]
     return "nothing" if not all(rows) else f"[{', '.join(rows)}]"
-
-
-def row_major_window(part: Part, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    strides = row_major(shape)
-    return sum(start * stride for start, stride in zip(part.starts, strides, strict=True)), strides

@@ -1,9 +1,9 @@
-"""Which rules can be carried out on the shards of one rank, found out before anything changes."""
+"""Which rules can be carried out on the shards of one rank, told before anything changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from initdsl.language.syntax.nodes import Assign
@@ -14,9 +14,9 @@ from initdsl.planning.locality import Scope, draws, reads, scope
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
-from .placements import index_text, spans
+from .placements import index_text, intervals
 
-__all__ = ["ShardView", "review"]
+__all__ = ["ShardView", "refuse_unknown", "review", "scope_here", "view_of"]
 
 
 WHOLE = "whole-on-every-rank"
@@ -33,7 +33,7 @@ def review(plan: Plan, live: Live) -> Plan:
     for info, tensor in zip(plan.network.tensors, live.tensors, strict=True):
         if is_sharded(tensor):
             try:
-                parts[info.index] = index_text(spans(tensor))
+                parts[info.index] = index_text(intervals(tensor))
             except ValueError as error:
                 unknown.append(Diagnostic("unknown-shards", f"`{info.name}` can't be filled by parts: {error}"))
     if unknown:
@@ -41,31 +41,31 @@ def review(plan: Plan, live: Live) -> Plan:
     if not parts:
         return plan
     _refuse_expectations(plan, live)
-    view = ShardView(plan, live)
-    view.check(plan.order)
+    view = view_of(plan, live)
+    refuse_unknown(view, plan.order)
     entries = {e.tensor.index: replace(e, part=parts.get(e.tensor.index, "")) for e in plan.entries}
     return replace(
         plan,
         entries=tuple(entries.values()),
         order=tuple(entries[e.tensor.index] for e in plan.order),
-        notes=(*(note for note in plan.notes if note.name != WHOLE), *_whole_on_every_rank(plan, view)),
+        notes=(*(note for note in plan.notes if note.name != WHOLE), *_whole_on_every_rank(view)),
     )
 
 
-def _whole_on_every_rank(plan: Plan, view: ShardView) -> Iterator[Diagnostic]:
-    """Notes on the rules for which every rank makes whole tensors."""
-    whole: dict[int, list[str]] = {}
-    for entry in plan.order:
+def _whole_on_every_rank(view: ShardView) -> Iterator[Diagnostic]:
+    """Yield notes on the rules for which every rank makes whole tensors."""
+    labels: dict[int, list[str]] = {}
+    for entry in view.plan.order:
         for action in entry.actions:
-            if view.looks_whole(entry, action):
-                whole.setdefault(action.clause.number, []).append(entry.label)
-    for number, labels in whole.items():
-        rule = plan.clauses[number].rule
-        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+            if _looks_whole(view, entry, action):
+                labels.setdefault(action.clause.number, []).append(entry.label)
+    for number, tensors in labels.items():
+        rule = view.plan.clauses[number].rule
+        more = f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""
         yield Diagnostic(
             WHOLE,
-            f"every rank makes the whole of `{labels[0]}`{more}, one at a time, and keeps its part",
-            plan.rules.source(rule.source),
+            f"every rank makes the whole of `{tensors[0]}`{more}, one at a time, and keeps its part",
+            view.plan.rules.source(rule.source),
             rule.value.span if isinstance(rule, Assign) else rule.span,
             None,
             "note",
@@ -75,111 +75,117 @@ def _whole_on_every_rank(plan: Plan, view: ShardView) -> Iterator[Diagnostic]:
 def _refuse_expectations(plan: Plan, live: Live) -> None:
     problems = []
     for expected in plan.expected:
-        info, rule = plan.network.tensors[expected.tensor], expected.rule
         if is_sharded(live.tensors[expected.tensor]):
-            problems.append(
-                Diagnostic(
-                    "needs-shards", f"`{info.name}` is sharded, and this rank does not see all the values an expectation is about",
-                    plan.rules.source(rule.source), rule.span, "look at the checkpoint instead, with `initdsl verify`",
-                )
-            )  # fmt: skip
+            name, rule = plan.network.tensors[expected.tensor].name, expected.rule
+            message = f"`{name}` is sharded, and this rank does not see all the values an expectation is about"
+            hint = "look at the checkpoint instead, with `initdsl verify`"
+            problems.append(Diagnostic("needs-shards", message, plan.rules.source(rule.source), rule.span, hint))
     if problems:
         raise ResolveError(problems)
 
 
+# ---- a plan as one rank sees it
+
+
+@dataclass(frozen=True, eq=False)
 class ShardView:
-    """A plan as one rank sees it."""
+    """A plan, and the network of which this rank holds parts; `entries` are the plan's by the tensor's number."""
 
-    def __init__(self, plan: Plan, live: Live):
-        self.plan = plan
-        self.live = live
-        self.entries = {entry.tensor.index: entry for entry in plan.entries}
-        self._scopes: dict[tuple[int, int], Scope] = {}
+    plan: Plan
+    live: Live
+    entries: Mapping[int, PlanEntry]
 
-    def is_sharded(self, tensor: int) -> bool:
-        """Whether this rank holds a part of a tensor."""
-        return is_sharded(self.live.tensors[tensor])
 
-    def shares(self, entry: PlanEntry) -> Callable[[int], bool]:
-        """Whether what this rank holds of another tensor covers what it holds of the entry's."""
-        mine: Any = self.live.tensors[entry.tensor.index]
+def view_of(plan: Plan, live: Live) -> ShardView:
+    """Return the view that this rank has of a plan."""
+    return ShardView(plan, live, {entry.tensor.index: entry for entry in plan.entries})
 
-        def share(index: int) -> bool:
-            info, other = self.plan.network.tensors[index], self.live.tensors[index]
-            if info.shape != entry.shape:
-                return False
-            return not is_sharded(other) or (
-                other.device_mesh == mine.device_mesh and other.placements == mine.placements  # type: ignore[union-attr]
-            )
 
-        return share
+def scope_here(view: ShardView, entry: PlanEntry, action: Action) -> Scope:
+    """Return what an action has to see, on the boxes of a sharded tensor that this rank holds."""
+    return scope(view.plan, entry, action, _shares(view, entry))
 
-    def scope(self, entry: PlanEntry, action: Action) -> Scope:
-        key = (entry.tensor.index, id(action))
-        if key not in self._scopes:
-            self._scopes[key] = scope(self.plan, entry, action, self.shares(entry))
-        return self._scopes[key]
 
-    def looks_whole(self, entry: PlanEntry, action: Action) -> bool:
-        """Whether more than a rank's part is made for an action."""
-        if isinstance(action.payload, Kept) or not self.is_sharded(entry.tensor.index):
-            return any(self.is_sharded(t) for t in reads(action))
-        return isinstance(action.payload, Reset) or self.scope(entry, action) != Scope.ELEMENT
-
-    def check(self, entries: Iterable[PlanEntry]) -> None:
-        """Raises ResolveError for what this rank can't know."""
-        problems = []
-        for entry in entries:
-            found = ((action, self.problem(entry, action)) for action in entry.actions)
-            action, problem = next(((a, problem) for a, problem in found if problem is not None), (None, None))
-            if action is not None and problem is not None:
+def refuse_unknown(view: ShardView, entries: Iterable[PlanEntry]) -> None:
+    """Refuse entries for which this rank would have to know what it can't. Raises ResolveError."""
+    problems = []
+    for entry in entries:
+        for action in entry.actions:
+            problem = _problem(view, entry, action)
+            if problem is not None:
                 rule = action.clause.rule
-                span = getattr(rule, "value", rule).span
-                problems.append(
-                    Diagnostic("needs-shards", problem[0], self.plan.rules.source(rule.source), span, problem[1])
-                )
-        if problems:
-            raise ResolveError(problems)
+                span = rule.value.span if isinstance(rule, Assign) else rule.span
+                source = view.plan.rules.source(rule.source)
+                problems.append(Diagnostic("needs-shards", problem[0], source, span, problem[1]))
+                break
+    if problems:
+        raise ResolveError(problems)
 
-    def problem(self, entry: PlanEntry, action: Action) -> tuple[str, str] | None:
-        """Why a rank can't carry an action out, and what to do."""
-        plan = self.plan
-        if isinstance(action.payload, Kept):
-            return None
-        if self.is_sharded(entry.tensor.index):
-            if plan.seed is None and (isinstance(action.payload, Reset) or draws(action)):
-                return (
-                    f"`{entry.label}` is sharded: without a seed every rank would draw from its own generator",
-                    "give `seed=`: then each rank draws its part of the same whole",
-                )
-            if isinstance(action.payload, Reset):
-                return None
-            needed = self.scope(entry, action)
-            if needed == Scope.TENSOR and not self.determined(entry.tensor.index):
-                return (
-                    f"this looks at values of `{entry.label}` that other ranks hold",
-                    "set the parameter as a whole first, or apply these rules before sharding",
-                )
-            if needed == Scope.ELEMENT:
-                return None
-        for other in reads(action):
-            if self.is_sharded(other) and not self.determined(other):
-                name = plan.network.label(plan.network.tensors[other])
-                return (
-                    f"this reads values of `{name}` that other ranks hold",
-                    "set that parameter by a rule, shard both alike, or apply these rules before sharding",
-                )
+
+def _shares(view: ShardView, entry: PlanEntry) -> Callable[[int], bool]:
+    """Return what tells whether this rank's part of another tensor covers what it holds of the entry's."""
+    own: Any = view.live.tensors[entry.tensor.index]
+
+    def share(index: int) -> bool:
+        other: Any = view.live.tensors[index]
+        if view.plan.network.tensors[index].shape != entry.shape:
+            return False
+        return not is_sharded(other) or (other.device_mesh == own.device_mesh and other.placements == own.placements)
+
+    return share
+
+
+def _looks_whole(view: ShardView, entry: PlanEntry, action: Action) -> bool:
+    """Return whether more than a rank's part is made for an action."""
+    if isinstance(action.payload, Kept) or not _is_sharded(view, entry.tensor.index):
+        return any(_is_sharded(view, tensor) for tensor in reads(action))
+    return isinstance(action.payload, Reset) or scope_here(view, entry, action) != Scope.ELEMENT
+
+
+def _is_sharded(view: ShardView, tensor: int) -> bool:
+    """Return whether this rank holds a part of a tensor."""
+    return is_sharded(view.live.tensors[tensor])
+
+
+def _problem(view: ShardView, entry: PlanEntry, action: Action) -> tuple[str, str] | None:
+    """Return why a rank can't carry an action out, and what to do about it."""
+    if isinstance(action.payload, Kept):
         return None
+    if _is_sharded(view, entry.tensor.index):
+        if view.plan.seed is None and (isinstance(action.payload, Reset) or draws(action)):
+            return (
+                f"`{entry.label}` is sharded: without a seed every rank would draw from its own generator",
+                "give `seed=`: then each rank draws its part of the same whole",
+            )
+        if isinstance(action.payload, Reset):
+            return None
+        needed = scope_here(view, entry, action)
+        if needed == Scope.TENSOR and not _is_determined(view, entry.tensor.index):
+            return (
+                f"this looks at values of `{entry.label}` that other ranks hold",
+                "set the parameter as a whole first, or apply these rules before sharding",
+            )
+        if needed == Scope.ELEMENT:
+            return None
+    for other in reads(action):
+        if _is_sharded(view, other) and not _is_determined(view, other):
+            name = view.plan.network.label(view.plan.network.tensors[other])
+            return (
+                f"this reads values of `{name}` that other ranks hold",
+                "set that parameter by a rule, shard both alike, or apply these rules before sharding",
+            )
+    return None
 
-    def determined(self, index: int) -> bool:
-        """Whether the rules alone tell a tensor's values."""
-        entry = self.entries.get(index)
-        if entry is None:
+
+def _is_determined(view: ShardView, index: int) -> bool:
+    """Return whether the rules alone tell a tensor's values."""
+    entry = view.entries.get(index)
+    if entry is None:
+        return False
+    if entry.base is None:
+        if entry.status != "set" or any(builds_on_values(action) for action in entry.edits):
             return False
-        if entry.base is None:
-            if entry.status != "set" or any(builds_on_values(action) for action in entry.edits):
-                return False
-        elif isinstance(entry.base.payload, Kept):
-            return False
-        needed = {other for action in entry.actions for other in reads(action)}
-        return all(not self.is_sharded(o) or self.determined(o) for o in needed)
+    elif isinstance(entry.base.payload, Kept):
+        return False
+    needed = {other for action in entry.actions for other in reads(action)}
+    return all(not _is_sharded(view, other) or _is_determined(view, other) for other in needed)

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from initdsl.checkpoints.open import open_store
 from initdsl.checkpoints.safetensors import alone
 from initdsl.checkpoints.shards import INDEX, shards
+from initdsl.filling.blame import StepFailed
+from initdsl.filling.finish import refuse_unmet
 from initdsl.filling.meta.allocate import meta_buffers, settle_buffers
 from initdsl.filling.meta.construct import construct
 from initdsl.filling.meta.with_defaults import with_defaults
@@ -27,9 +30,9 @@ from initdsl.planning.make import check_seed, make_plan_of, warn_of
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import ApplyError
 
-from .origin import Origin, state_of, whole_tensors
+from .origin import source_of, state_of, whole_tensors
 from .provenance import provenance
-from .write import write
+from .write import OnProgress, write
 
 if TYPE_CHECKING:
     from initdsl.language.rules.loader import Rules
@@ -51,11 +54,18 @@ UNITS = {
 
 
 def stream(
-    network: Callable[[], nn.Module] | nn.Module, rules: Rules, folder: str | os.PathLike[str], *, seed: int,
-    max_shard_size: int | str = "5GB", vars: Mapping[str, Any] | None = None, strict: bool = False,
-    initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
-    on_progress: Callable[[int, int], Any] | None = None,
-) -> Plan:  # fmt: skip
+    network: Callable[[], nn.Module] | nn.Module,
+    rules: Rules,
+    folder: str | os.PathLike[str],
+    *,
+    seed: int,
+    max_shard_size: int | str = "5GB",
+    vars: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    initializers: Mapping[str, Callable[..., Any]] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Plan:
     """Write a network to a folder by its rules, without ever having it in memory; see `initdsl.stream`.
 
     Returns the plan with notes on the tensors that had to be held whole.
@@ -72,55 +82,56 @@ def stream(
     if not given:
         settle_buffers(plan, live, meta_buffers(plan, live), torch.device("cpu"))
     state, others = state_of(plan, live, net)
-    source = Origin(plan, live, state)
+    source = source_of(plan, live, state)
     described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
     files = shards(described, others, most, {**provenance(plan), **_loaded(plan)})
-    plan = replace(plan, notes=(*plan.notes, *whole_tensors(plan, source)))
+    plan = replace(plan, notes=(*plan.notes, *whole_tensors(source)))
     warn_of(plan, uncovered=False)
     place = os.fspath(folder)
     os.makedirs(place, exist_ok=True)
     with alone(place):
         write(place, files, source, on_progress or (lambda done, total: None))
-        _look(plan, place, others)
+        _refuse_unmet(plan, place, others)
     return plan
 
 
-def _look(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
-    """Whether what was written is as the rules expect; if not, the index goes, and with it the network."""
+def _refuse_unmet(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
+    """Refuse what was written where it is not as the rules expect: the index goes, and with it the network.
+
+    `others` says which name a further name of a shared tensor stands for.
+    """
     if not plan.expected:
         return
-    from initdsl.checkpoints.open import open_store
-    from initdsl.filling.expectations import unmet_expectations
-
     store = open_store(folder)
 
-    def value(tensor: int) -> torch.Tensor | None:
+    def read(tensor: int) -> torch.Tensor | None:
         for name in plan.names_of(tensor):
             if others.get(name, name) in store.tensors:
                 return store.whole(others.get(name, name))
         return None
 
-    problems = unmet_expectations(plan, value)
-    if problems:
+    try:
+        refuse_unmet(plan, read)
+    except StepFailed as error:
         os.unlink(os.path.join(folder, INDEX))
-        raise ApplyError(problems)
+        raise ApplyError(error.diagnostics) from None
 
 
 def size_in_bytes(size: int | str) -> int:
-    """`"5GB"` as 5 000 000 000. Raises ValueError for what is no size, TypeError for another type."""
+    """Return the bytes of a size: `"5GB"` as 5 000 000 000. Raises ValueError for what is no size, TypeError for another type."""
     if isinstance(size, bool) or not isinstance(size, int | str):
         raise TypeError(f"a size is a number of bytes or text such as `5GB`, not {type(size).__name__}")
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]*)", str(size).strip().upper())
-    if not found or found[2] not in UNITS:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]*)", str(size).strip().upper())
+    if not match or match[2] not in UNITS:
         raise ValueError(f"`{size}` is no size; write `5GB`, `500MB` or a number of bytes")
-    count = int(float(found[1]) * UNITS[found[2]])
+    count = int(float(match[1]) * UNITS[match[2]])
     if count < 1:
         raise ValueError("a file can't be smaller than a byte")
     return count
 
 
 def _loaded(plan: Plan) -> dict[str, str]:
-    """Of files that rules load: size and time, so that a run is not gone on with after they changed."""
-    paths = plan.files
-    seen = [(os.path.basename(path), os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
-    return {"initdsl.loaded": str(seen)} if seen else {}
+    """Return size and time of the files that rules load, so that a run is not gone on with after they changed."""
+    stats = [(os.path.basename(path), os.stat(path)) for path in plan.files]
+    loaded = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return {"initdsl.loaded": str(loaded)} if loaded else {}

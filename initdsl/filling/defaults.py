@@ -1,0 +1,102 @@
+"""Modules' own defaults: their `reset_parameters`, run for some of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import nn
+
+from initdsl.network.description import Live, ModuleInfo
+from initdsl.planning.actions import Reset
+from initdsl.planning.plan import PlanEntry
+from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.failures import first_line
+from initdsl.text.wording import listed
+
+from .blame import StepFailed
+from .boxes import memory_of
+from .computed_weights import parametrizations
+from .run import Run
+from .seeded import resetting
+from .stand_ins import shell_of
+
+__all__ = ["ResetModule", "call_reset", "refuse_unset", "reset_beside", "reset_module", "tensors_by_default"]
+
+
+# gives some tensors, by their numbers, what the reset of a module, by its number, gives them
+ResetModule = Callable[[int, tuple[int, ...]], None]
+
+
+def reset_module(run: Run, index: int, tensors: tuple[int, ...], beside: ResetModule) -> None:
+    """Give tensors of a module, or of those below it, what the module's own reset gives them, and no others.
+
+    Under a seed that is done `beside` the module.
+    """
+    module = run.live.modules[index]
+    held = {number: tensor for number in tensors if (tensor := run.live.tensors[number]) is not None}
+    if tensors and not held:
+        return
+    if run.streams is not None:
+        beside(index, tuple(held))
+        return
+    own = {id(tensor) for tensor in held.values()}
+    others = [(p, p.detach().clone()) for p in module.parameters() if id(p) not in own]
+    call_reset(run, run.plan.network.modules[index], module)
+    for parameter, values in others:
+        parameter.copy_(values)
+
+
+def call_reset(run: Run, info: ModuleInfo, module: nn.Module) -> None:
+    """Call a module's own reset. Raises StepFailed."""
+    # a reset that looks at a computed weight moves spectral norm's vectors, to those of what is not its weight yet
+    vectors = []
+    if run.streams is not None or run.fresh:
+        vectors = [(buffer, buffer.clone()) for chain in parametrizations(module) for buffer in chain.buffers()]
+    try:
+        getattr(module, info.reset or "")()
+        for buffer, values in vectors:
+            buffer.copy_(values)
+    except Exception as error:
+        call = f"`{info.cls.name}.{info.reset}`"
+        message = f"{call} raised {type(error).__name__} for `{info.label}`: {first_line(error)}"
+        raise StepFailed(Diagnostic("fill-failed", message), error) from error
+
+
+def reset_beside(run: Run, index: int, tensors: tuple[int, ...]) -> None:
+    """Give tensors what a module's own reset gives plain float32 stand-ins for all of its parameters.
+
+    So dtype, layout and sharding don't show in the values, and nothing else is written to.
+    """
+    info, module = run.plan.network.modules[index], run.live.modules[index]
+    stand_ins: dict[int, nn.Parameter] = {}
+    with resetting(run.streams, info.name):
+        call_reset(run, info, shell_of(module, stand_ins))
+    for number in tensors:
+        tensor = run.live.tensors[number]
+        assert tensor is not None
+        if id(tensor) in stand_ins:
+            tensor.detach().copy_(stand_ins[id(tensor)].detach())
+
+
+# ---- what a reset leaves unset
+
+
+def tensors_by_default(live: Live, entries: Iterable[PlanEntry]) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
+    """Yield the entries that start from their module's own default, with the memory of their tensors."""
+    for entry in entries:
+        tensor = live.tensors[entry.tensor.index]
+        by_default = entry.base is not None and isinstance(entry.base.payload, Reset)
+        if by_default and tensor is not None and tensor.is_floating_point():
+            yield entry, memory_of(tensor)
+
+
+def refuse_unset(run: Run) -> None:
+    """Refuse tensors that hold nan, put there before, as their modules' resets did not set them. Raises StepFailed."""
+    entries = tensors_by_default(run.live, run.plan.order)
+    unset = [entry.label for entry, memory in entries if not entry.edits and bool(memory.isnan().any())]
+    if unset:
+        message = f"the reset of their modules leaves these unset: {listed(unset, 12)}"
+        raise StepFailed(
+            Diagnostic("no-default", message, hint="give them rules of their own"), ValueError("a value is missing")
+        )

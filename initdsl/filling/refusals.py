@@ -1,0 +1,54 @@
+"""Plans that can't be carried out on a network as it is, refused before anything changes."""
+
+from __future__ import annotations
+
+from initdsl.network.description import Live
+from initdsl.planning.actions import call_name
+from initdsl.planning.plan import Plan, PlanEntry, leaves_alone
+from initdsl.text.diagnostic import Diagnostic, ResolveError
+
+from .computed_weights import computed_from
+
+__all__ = ["has_no_memory", "refuse_meta", "refuse_no_sample"]
+
+
+def refuse_no_sample(plan: Plan) -> None:
+    """Refuse a plan with tensors that are adjusted to a sample, where there is none."""
+    if not plan.adjusted:
+        return
+    entry = plan.adjusted[0]
+    assert entry.base is not None
+    rule = entry.base.clause.rule
+    raise ResolveError(
+        Diagnostic(
+            "no-sample",
+            f"`{call_name(entry.base)}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
+            plan.rules.source(rule.source),
+            rule.span,
+            "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass "
+            "(materialize, streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
+        )
+    )
+
+
+def has_no_memory(live: Live, entry: PlanEntry) -> bool:
+    """Return whether a tensor, or what it is computed from, is on the meta device."""
+    tensor = live.tensors[entry.tensor.index]
+    if tensor is not None:
+        return tensor.is_meta
+    owner, local = entry.tensor.owners[0]
+    return any(parameter.is_meta for parameter in computed_from(live.modules[owner], local))
+
+
+def refuse_meta(plan: Plan, live: Live) -> None:
+    """Refuse to fill tensors that have no memory."""
+    written = [entry for entry in plan.order if not leaves_alone(entry) and has_no_memory(live, entry)]
+    if written:
+        count = f"{len(written)} of the parameters to fill, `{written[0].label}` first, are"
+        raise ResolveError(
+            Diagnostic(
+                "meta-device",
+                f"{count} on the meta device and have no memory",
+                hint="`initdsl.materialize(factory, rules)` builds and fills; or call `net.to_empty(device=...)` first",
+            )
+        )

@@ -1,0 +1,188 @@
+"""The steps of a fill in the order of the writes: ties, modules' own defaults, and one step for each entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from initdsl.initializers import Bernoulli, Constant, Normal, TruncatedNormal, Uniform
+from initdsl.planning.actions import Action, Kept, Value, read_by
+from initdsl.planning.plan import PlanEntry, leaves_alone
+
+from .boxes import memory_of
+from .defaults import ResetModule, reset_beside, reset_module
+from .run import Run, read_whole
+from .transaction import Backup, Step, memory_key
+from .whole_fill import Reading, fill_whole
+
+__all__ = ["Ways", "claims_of", "entry_step", "reset_step", "save_tensors_below", "steps_of", "whole_ways"]
+
+
+class Ways(NamedTuple):
+    """How a run writes: it fills an entry, resets tensors of a module, does that beside the module, reads a tensor."""
+
+    fill: Callable[[PlanEntry], None]
+    reset: ResetModule
+    reset_beside: ResetModule
+    read: Reading
+
+
+def whole_ways(run: Run) -> Ways:
+    """Return how a run writes to tensors that this process holds as a whole."""
+    read, beside = partial(read_whole, run), partial(reset_beside, run)
+    return Ways(
+        lambda entry: fill_whole(run, entry, read),
+        lambda index, tensors: reset_module(run, index, tensors, beside),
+        beside,
+        read,
+    )
+
+
+def steps_of(run: Run, ways: Ways) -> list[Step]:
+    """Return the steps that tie, reset and fill by a run's plan."""
+    resets = dict(run.plan.resets)
+    steps = [Step(partial(_tie, run), True, partial(_save_ties, run))] if run.plan.ties else []
+    for item in _with_resets(run) if resets else run.plan.order:
+        if isinstance(item, PlanEntry):
+            steps.append(entry_step(run, ways, item))
+        else:
+            steps.append(reset_step(run, ways, item, resets[item]))
+    return steps
+
+
+def _with_resets(run: Run) -> list[PlanEntry | int]:
+    """Return the entries in the order of the writes and, by their numbers, the modules whose own resets come between.
+
+    A module's reset comes when `net.apply` would reach it, before the rules for its tensors, and before what builds on
+    or reads the values it gives.
+    """
+    turns = {index: turn for turn, index in enumerate(run.plan.network.apply_order)}
+    reset_last: dict[int, int] = {}  # by tensor, the turn of the last module that resets it
+    for index, tensors in run.plan.resets:
+        for tensor in tensors:
+            reset_last[tensor] = max(reset_last.get(tensor, -1), turns[index])
+    waiting = sorted((turns[index], index) for index, _ in run.plan.resets)
+    waiting.reverse()
+    merged: list[PlanEntry | int] = []
+    for entry in run.plan.order:
+        needs = {entry.tensor.index} if entry.edits else set()
+        needs = needs.union(*(read_by(action) for action in entry.actions))
+        first = min(turns[owner] for owner, _ in entry.tensor.owners)
+        turn = max([first, *(reset_last.get(tensor, -1) for tensor in needs)])
+        while waiting and waiting[-1][0] <= turn:
+            merged.append(waiting.pop()[1])
+        merged.append(entry)
+    return [*merged, *(index for _, index in reversed(waiting))]
+
+
+# ---- ties
+
+
+def _tie(run: Run) -> None:
+    """Give every name of the tensors that rules tie the one tensor they become."""
+    for module, local, source in _tied_names(run):
+        setattr(module, local, source)
+
+
+def _save_ties(run: Run, backup: Backup) -> None:
+    for module, _, _ in _tied_names(run):
+        backup.save_objects(module)
+
+
+def _tied_names(run: Run) -> Iterator[tuple[nn.Module, str, torch.Tensor]]:
+    for tie in run.plan.ties:
+        source = run.live.tensors[tie.source]
+        assert source is not None
+        for other in tie.others:
+            for owner, local in run.plan.network.tensors[other].owners:
+                yield run.live.modules[owner], local, source
+
+
+# ---- entries and defaults
+
+
+def entry_step(run: Run, ways: Ways, entry: PlanEntry) -> Step:
+    """Return the step that fills an entry."""
+    tensor = run.live.tensors[entry.tensor.index]
+    can_fail = (
+        run.on_init is not None
+        or entry.tensor.kind == "parametrized"
+        or any(_can_fail(run, action) for action in entry.actions)
+        or not (leaves_alone(entry) or _is_plain(tensor))
+    )
+    return Step(partial(ways.fill, entry), can_fail, partial(_save_entry, run, entry))
+
+
+def reset_step(run: Run, ways: Ways, index: int, tensors: tuple[int, ...]) -> Step:
+    """Return the step that runs a module's own reset for some tensors."""
+    return Step(partial(ways.reset, index, tensors), True, partial(save_tensors_below, run, index))
+
+
+def _save_entry(run: Run, entry: PlanEntry, backup: Backup) -> None:
+    if run.fresh:
+        return
+    tensor = run.live.tensors[entry.tensor.index]
+    if tensor is None:
+        owner = run.live.modules[entry.tensor.owners[0][0]]
+        backup.save_objects(owner)
+        backup.save_values((*owner.parameters(), *owner.buffers()))
+    elif not leaves_alone(entry):
+        backup.save_values([tensor])
+
+
+def save_tensors_below(run: Run, index: int, backup: Backup) -> None:
+    """Back up everything that a module and those below it hold, but for what has no memory."""
+    if run.fresh:
+        return
+    module = run.live.modules[index]
+    backup.save_objects(module)
+    tensors = (*module.parameters(), *module.buffers())
+    backup.save_values(tensor for tensor in tensors if not nn.parameter.is_lazy(tensor) and not tensor.is_meta)
+
+
+def _can_fail(run: Run, action: Action) -> bool:
+    """Return whether an action does more than to write numbers into memory that is there."""
+    if action.view is not None:
+        return True
+    if isinstance(action.payload, Value):
+        return action.operator not in ("=", "~")
+    if isinstance(action.payload, TruncatedNormal):  # torch makes tensors to draw one, streams don't
+        return run.streams is None
+    return not isinstance(action.payload, Constant | Normal | Uniform | Bernoulli | Kept)
+
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+ORDINARY = frozenset([*FLOATS, *INTEGERS, torch.bool])
+
+
+def _is_plain(tensor: torch.Tensor | None) -> bool:
+    """Return whether writing numbers to a tensor can't fail: plain memory, every element with its own."""
+    if tensor is None:
+        return False
+    memory = memory_of(tensor)
+    if type(memory) not in (torch.Tensor, nn.Parameter) or memory.dtype not in ORDINARY:
+        return False
+    return memory.layout == torch.strided and not memory.is_inference() and 0 not in memory.stride()
+
+
+# ---- claims
+
+
+def claims_of(run: Run, *, ties: bool = True) -> set[int]:
+    """Return keys of the memory that is written, and of the modules whose objects or modes change, in a run."""
+    claims: set[int] = set()
+    for entry in run.plan.order:
+        if not leaves_alone(entry):
+            tensor = run.live.tensors[entry.tensor.index]
+            owner = run.live.modules[entry.tensor.owners[0][0]]
+            claims.add(id(owner) if tensor is None else memory_key(tensor))
+    if run.plan.adjusted or run.plan.resets:
+        claims |= {id(module) for module in run.live.modules}
+    elif ties:
+        claims |= {id(module) for module, _, _ in _tied_names(run)}
+    return claims

@@ -1,0 +1,77 @@
+"""Entries filled as a whole: every action sees all of the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from initdsl.planning.actions import Action, Kept, Reset
+from initdsl.planning.plan import PlanEntry, adjusts, leaves_alone
+from initdsl.text.failures import first_line
+
+from .blame import StepFailed, blaming, rule_diagnostic
+from .computed_weights import write_computed
+from .run import Run, tell
+from .seeded import resetting
+from .stand_ins import plain_reset
+from .write import Piece, write
+
+__all__ = ["Reading", "fill_whole", "write_actions"]
+
+
+# returns the values of a tensor, all of them, by its number
+Reading = Callable[[int], torch.Tensor]
+
+
+def fill_whole(run: Run, entry: PlanEntry, read: Reading) -> None:
+    """Fill an entry's tensor, and tell `on_init`. Raises StepFailed."""
+    tensor = run.live.tensors[entry.tensor.index]
+    if not leaves_alone(entry):  # or it may have no memory yet
+        if tensor is None:
+            _fill_computed(run, entry, read)
+        else:
+            write_actions(run, entry, tensor.detach(), read)
+    if not adjusts(entry):  # that one is not done yet
+        tell(run, entry)
+
+
+def write_actions(run: Run, entry: PlanEntry, tensor: torch.Tensor, read: Reading) -> None:
+    """Carry out the actions of an entry on a tensor of its shape, one after the other."""
+    for action in entry.actions:
+        if not isinstance(action.payload, Kept | Reset):
+            with blaming(run.plan, entry, action):
+                _write_action(run, entry, action, tensor, read)
+
+
+def _write_action(run: Run, entry: PlanEntry, action: Action, tensor: torch.Tensor, read: Reading) -> None:
+    viewed = tensor
+    if action.view is not None:
+        viewed = tensor.contiguous().view(action.view)  # a copy, where no view can be had
+    memory = viewed if action.index is None else viewed[action.index]
+    if memory.numel() == 0:
+        return
+    write(run, Piece(entry, action, memory, tensor, read))
+    if action.view is not None and not tensor.is_contiguous():
+        tensor.copy_(viewed.view(tensor.shape))
+
+
+def _fill_computed(run: Run, entry: PlanEntry, read: Reading) -> None:
+    """Fill a weight that is computed from other parameters: those get what gives it these values."""
+    owner, local = entry.tensor.owners[0]
+    module = run.live.modules[owner]
+    if run.fresh:  # what it is computed from has no values yet
+        device = next(module.parameters()).device
+        value = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device=device)
+    else:
+        value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
+    if entry.base is not None and isinstance(entry.base.payload, Reset):
+        info = run.plan.network.modules[owner]
+        with resetting(run.streams, info.name):
+            value = plain_reset(module, info.reset or "", local, value)
+    write_actions(run, entry, value, read)
+    try:
+        write_computed(module, local, value)
+    except Exception as error:
+        message = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
+        raise StepFailed(rule_diagnostic(run.plan, entry.actions[-1], "fill-failed", message), error) from error
