@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from initdsl.filling.execute import execute
 from initdsl.filling.sharded.agreement import agreed
+from initdsl.filling.sharded.review import review
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Network
 from initdsl.planning.make import make_plan_of, warn_of
@@ -24,12 +25,18 @@ __all__ = ["apply"]
 
 
 def apply(
-    net: nn.Module, rules: Rules, *, seed: int | None = None, vars: Mapping[str, Any] | None = None,
-    strict: bool = False, on_init: Callable[[PlanEntry], Any] | None = None,
-    initializers: Mapping[str, Callable[..., Any]] | None = None, root: str | os.PathLike[str] | None = None,
+    net: nn.Module,
+    rules: Rules,
+    *,
+    seed: int | None = None,
+    vars: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    on_init: Callable[[PlanEntry], Any] | None = None,
+    initializers: Mapping[str, Callable[..., Any]] | None = None,
+    root: str | os.PathLike[str] | None = None,
     sample: torch.Tensor | Any = None,
-) -> Report:  # fmt: skip
-    """Fill a network in place by its rules; returns what was done.
+) -> Report:
+    """Fill a network in place by its rules; return what was done.
 
     `rules` are text, a path (a `Path`, or a string that ends in `.init`) or a compiled `RuleSet`. `seed` gives every
     parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
@@ -53,10 +60,7 @@ def apply(
         raise TypeError("a described network has nothing to fill; `plan` takes it")
     with agreed(net):
         plan, live = make_plan_of(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-        if any(tensor.sharded for tensor in plan.network.tensors):
-            from initdsl.filling.sharded.review import review  # late: it loads torch.distributed
-
-            plan = review(plan, live)
+        plan = review(plan, live)
         warn_of(plan)  # first: where a warning is made an error, nothing has changed
     execute(plan, live, on_init, sample=sample)
     return Report(with_live(plan, live), live)

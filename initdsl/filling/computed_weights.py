@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from initdsl.network.kinds import hook_computed
+
 __all__ = [
     "computed_from",
     "follow",
@@ -29,9 +31,7 @@ POWER_ITERATIONS = 50
 
 def _hooks(module: nn.Module) -> Iterator[Any]:
     """Yield the hooks of the old norms, each of which computes the attribute `hook.name`."""
-    for hook in module._forward_pre_hooks.values():
-        if type(hook).__name__ in ("WeightNorm", "SpectralNorm"):
-            yield hook
+    return (hook for _, hook in hook_computed(module.__dict__))
 
 
 def hooked_names(module: nn.Module) -> set[str]:

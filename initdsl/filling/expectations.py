@@ -20,7 +20,7 @@ __all__ = ["unmet_expectations"]
 
 
 def unmet_expectations(plan: Plan, value: Callable[[int], torch.Tensor | None]) -> list[Diagnostic]:
-    """What of a plan's `expect` statements does not hold; `value` has a tensor by its number, or None to leave it out."""
+    """Return what of a plan's `expect` statements does not hold; `value` returns a tensor by its number, or None."""
     problems = []
     with torch.no_grad():
         for expected in plan.expected:
@@ -35,19 +35,23 @@ def unmet_expectations(plan: Plan, value: Callable[[int], torch.Tensor | None]) 
 
 
 def _unmet(expected: Expected, label: str, tensor: torch.Tensor) -> str | None:
-    """What is wrong with a tensor's values, by an `expect`; None if nothing is. `std` is torch's, of a sample."""
-    found = moments(tensor)
-    n = found.count
+    """Return what is wrong with a tensor's values, by an `expect`; None if nothing is. `std` is torch's, of a sample."""
+    total = moments(tensor)
+    n = total.count
     measured = {
-        "mean": found.mean, "std": found.std * math.sqrt(n / (n - 1)) if n > 1 else math.nan, "min": found.low,
-        "max": found.high, "norm": math.sqrt(n * (found.mean**2 + found.std**2)), "other": float(found.other),
-    }  # fmt: skip
-    if found.other:
-        measured = {**dict.fromkeys(measured, math.nan), "other": float(found.other)}
+        "mean": total.mean,
+        "std": total.std * math.sqrt(n / (n - 1)) if n > 1 else math.nan,
+        "min": total.low,
+        "max": total.high,
+        "norm": math.sqrt(n * (total.mean**2 + total.std**2)),
+        "other": float(total.other),
+    }
+    if total.other:
+        measured = {**dict.fromkeys(measured, math.nan), "other": float(total.other)}
     bounds = expected.bounds
     if expected.rule.what in ("min", "max", "values") and tensor.is_floating_point():  # as the tensor would hold them
         bounds = tuple(torch.tensor(bounds, dtype=torch.float64).to(tensor.dtype).tolist())
-    if (expected.rule.what, expected.rule.operator) == ("values", "!=") and not found.other:
+    if (expected.rule.what, expected.rule.operator) == ("values", "!=") and not total.other:
         equal = sum(int((chunk == bounds[0]).sum()) for chunk in chunks(tensor))
         return f"{equal:,} of {n:,} elements of `{label}` are {expected.bounds[0]:g}" if equal else None
     return unmet(replace(expected, bounds=bounds), label, measured)

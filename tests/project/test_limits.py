@@ -16,27 +16,11 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 50
 # functions whose length is their list of options or arguments
 LONG_SIGNATURES = {"cli/diagnose.py::command", "cli/lint.py::command", "verifying/verify.py::verify"}
 # what is still to be cut
-LONG_FILES = {"filling/execute.py"}
+LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {"planning/assign.py::info", "planning/calls.py::bind_call"}
 # files in which more than tables is aligned by hand
 ALIGNED = {
-    "api/apply.py",
     "checkpoints/shards.py",
-    "filling/box_fill.py",
-    "filling/execute.py",
-    "filling/meta/allocate.py",
-    "filling/meta/construct.py",
-    "filling/meta/init_fn.py",
-    "filling/meta/materialize.py",
-    "filling/meta/with_defaults.py",
-    "filling/run.py",
-    "filling/sample.py",
-    "filling/seeded.py",
-    "filling/sharded/agreement.py",
-    "filling/sharded/review.py",
-    "filling/to_disk/origin.py",
-    "filling/to_disk/stream.py",
-    "filling/transaction.py",
     "language/expressions/evaluate.py",
     "language/expressions/functions.py",
     "language/expressions/shapes.py",

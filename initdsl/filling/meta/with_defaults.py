@@ -70,7 +70,7 @@ def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
 
 
 def _default_clause(number: int) -> Clause:
-    """`default net`, as the statement after a plan's last."""
+    """Return `default net`, as the statement after a plan's last."""
     rules, problems = parse_source(DEFAULTS, DEFAULT_LIMITS)
     rule = rules[0]
     assert not problems
@@ -79,7 +79,7 @@ def _default_clause(number: int) -> Clause:
 
 
 def _with_clause(plan: Plan, clause: Clause, entries: list[PlanEntry]) -> Plan:
-    """A plan with another statement at its end, and what that makes of the entries."""
+    """Return a plan with another statement at its end, and what that makes of the entries."""
     earlier = {c.number: selection for c, selection in selections(plan) if isinstance(c.rule, Default)}
 
     def modules_of(clause: Clause) -> list[int]:
@@ -103,12 +103,12 @@ def _with_clause(plan: Plan, clause: Clause, entries: list[PlanEntry]) -> Plan:
 
 
 def _sliced_whole(entry: PlanEntry) -> bool:
-    """Whether slices that are set make up the whole parameter."""
+    """Return whether slices that are set make up the whole parameter."""
     return entry.base is None and bool(entry.edits) and entry.status == "set"
 
 
 def _computed_first(plan: Plan) -> list[PlanEntry]:
-    """The entries; where all that a computed weight is computed from is uncovered, the weight itself in place of it."""
+    """Return the entries; where all that a computed weight is computed from is uncovered, the weight itself in place of it."""
     network = plan.network
     entries = {e.tensor.index: e for e in plan.entries}
     listed_entries = list(plan.entries)
@@ -135,9 +135,9 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for place, argument in enumerate(func._schema.arguments):
+        for position, argument in enumerate(func._schema.arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
-                value = args[place] if place < len(args) else kwargs.get(argument.name)
+                value = args[position] if position < len(args) else kwargs.get(argument.name)
                 for each in value if isinstance(value, list | tuple) else (value,):
                     if isinstance(each, torch.Tensor):
                         self.storages.add(each.untyped_storage()._cdata)
@@ -145,28 +145,34 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _unset(plan: Plan, live: Live, known: set[int]) -> list[PlanEntry]:
-    """Parameters that are to be default and that no reset writes to: tried on stand-ins without memory."""
+    """Return the entries that are to be default and that no reset writes to, but for those `known` to be."""
     written: set[int] = set()
-    for index, mine in plan.resets:
-        if plan.network.modules[index].cls.qualname.startswith("torch.nn."):  # torch's own set all that they have
-            written.update(mine)
-            continue
-        made: dict[int, nn.Parameter] = {}
-        shell = shell_of(live.modules[index], made, "meta")
-        try:
-            with isolated(None), torch.no_grad(), _Writes() as writes:
-                getattr(shell, plan.network.modules[index].reset or "")()
-        except Exception:  # it looks at values: what it leaves unset shows after the fill
-            written.update(mine)
-            continue
-        for tensor in mine:
-            current = live.tensors[tensor]
-            if current is None or (
-                id(current) in made and made[id(current)].untyped_storage()._cdata in writes.storages
-            ):
-                written.add(tensor)
+    for index, tensors in plan.resets:
+        written |= _written_by_reset(plan, live, index, tensors)
     return [
-        e for e in plan.entries
-        if e.base is not None and isinstance(e.base.payload, Reset)
-        and e.tensor.index not in written and e.tensor.index not in known
-    ]  # fmt: skip
+        entry
+        for entry in plan.entries
+        if entry.base is not None and isinstance(entry.base.payload, Reset)
+        if entry.tensor.index not in written and entry.tensor.index not in known
+    ]
+
+
+def _written_by_reset(plan: Plan, live: Live, index: int, tensors: tuple[int, ...]) -> set[int]:
+    """Return which of some tensors a module's own reset writes to: tried on stand-ins without memory."""
+    info = plan.network.modules[index]
+    if info.cls.qualname.startswith("torch.nn."):  # torch's own set all that they have
+        return set(tensors)
+    stand_ins: dict[int, nn.Parameter] = {}
+    shell = shell_of(live.modules[index], stand_ins, "meta")
+    try:
+        with isolated(None), torch.no_grad(), _Writes() as writes:
+            getattr(shell, info.reset or "")()
+    except Exception:  # it looks at values: what it leaves unset shows after the fill
+        return set(tensors)
+    written = set()
+    for tensor in tensors:
+        current = live.tensors[tensor]
+        stand_in = stand_ins.get(id(current))
+        if current is None or (stand_in is not None and stand_in.untyped_storage()._cdata in writes.storages):
+            written.add(tensor)
+    return written
