@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -58,11 +58,11 @@ class Parameter:
     annotation: Any  # what pydantic takes for a type
     default: Any  # None where the parameter is required
     required: bool
+    choices: tuple[str, ...] = field(init=False, compare=False)  # the words that an enumeration takes
 
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The words that an enumeration takes; empty for other types."""
-        return tuple(word for word in _literals(self.annotation) if isinstance(word, str))
+    def __post_init__(self) -> None:
+        words = tuple(word for word in _literals(self.annotation) if isinstance(word, str))
+        object.__setattr__(self, "choices", words)
 
 
 def _literals(annotation: Any) -> Iterator[object]:

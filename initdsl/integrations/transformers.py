@@ -18,7 +18,7 @@ from initdsl.filling.execute import execute
 from initdsl.initializers import default_registry
 from initdsl.language.rules.loader import Rules, coerce
 from initdsl.network.describe import describe
-from initdsl.network.description import Live, Network
+from initdsl.network.description import Attributes, Live, Network
 from initdsl.planning.make import warn_of
 from initdsl.planning.plan import Plan, PlannedTie
 from initdsl.planning.resolve import resolve
@@ -252,15 +252,15 @@ def _with_resized(network: Network, live: Live, index: int, module: nn.Module) -
     resizable = _resizable(module)
     assert resizable is not None
     info = network.modules[index]
-    values = {**info.attributes(), resizable.tokens: getattr(module, resizable.tokens)}
+    values = Attributes({**info.attributes(), resizable.tokens: getattr(module, resizable.tokens)})
     new = {tensor: module._parameters[local] for local, tensor in info.parameters.items()}
-    modules = [replace(info, values=values) if m.index == index else m for m in network.modules]
-    tensors = [
-        t if (tensor := new.get(t.index)) is None else replace(t, shape=tuple(tensor.shape), device=tensor.device.type)
+    modules = tuple(info._replace(values=values) if m.index == index else m for m in network.modules)
+    tensors = tuple(
+        t if (tensor := new.get(t.index)) is None else t._replace(shape=tuple(tensor.shape), device=tensor.device.type)
         for t in network.tensors
-    ]
+    )
     return (
-        replace(network, modules=modules, tensors=tensors),
+        Network(modules, tensors),
         Live(
             [module if i == index else part for i, part in enumerate(live.modules)],
             [new.get(i, tensor) for i, tensor in enumerate(live.tensors)],

@@ -8,10 +8,20 @@ JSON, so that rules can be checked without anybody's code. Describing runs no co
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .description import ClassInfo, Live, ModuleInfo, Network, TensorInfo, child_label
+from .description import (
+    Attributes,
+    ClassInfo,
+    Live,
+    ModuleInfo,
+    Network,
+    TensorInfo,
+    class_values,
+    label_within,
+)
 from .garbage import MANY, no_collection
 from .kinds import dtype_name, hook_computed, is_sharded, layout_name, reset_method, tensor_class
 from .wrappers import opened
@@ -65,49 +75,92 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
 
 
 def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
-    modules: list[ModuleInfo] = []
-    live = Live([], [])
+    found = _modules(net, hold)
+    tensors = _tensors(found)
+    modules = []
+    for index, (path, label) in enumerate(zip(found.names, found.labels, strict=True)):
+        (cls, container), (reset, values, inherited) = found.facts[index], found.rest[index]
+        parameters, buffers, absent = tensors.by_module[index]
+        children, parents = found.children[index], tuple(found.parents[index])
+        modules.append(
+            ModuleInfo(
+                index,
+                path,
+                label,
+                cls,
+                container,
+                children,
+                parameters,
+                buffers,
+                absent,
+                parents,
+                reset,
+                values,
+                inherited,
+            )
+        )
+    return Network(tuple(modules), tensors.infos()), Live(found.modules, tensors.live)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The modules of a network in pre-order, and by module what is known of it so far.
+
+    `facts` are its class and what kind of container it is, `rest` its reset and its plain attributes.
+    """
+
+    modules: list[nn.Module] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    facts: list[tuple[ClassInfo, str]] = field(default_factory=list)
+    rest: list[tuple[str | None, Attributes, dict[str, Any]]] = field(default_factory=list)
+    children: list[dict[str, int]] = field(default_factory=list)
+    parents: list[list[tuple[int, str]]] = field(default_factory=list)
+
+
+def _modules(net: nn.Module, hold: Callable[[], None]) -> _Found:
+    """Walk a network's modules, each once."""
+    found = _Found()
     seen: dict[int, int] = {}
-    of_class: dict[type, tuple[ClassInfo, str, str | None]] = {}
+    classes: dict[type, tuple[ClassInfo, str, str | None, dict[str, Any]]] = {}
     # pre-order, with an explicit stack: (module, parent index, name in parent)
     stack: list[tuple[nn.Module, int, str]] = [(opened(net), -1, "")]
     while stack:
         module, parent, name = stack.pop()
-        known = seen.get(id(module))
-        if known is not None:
-            modules[parent].children[name] = known
-            modules[known].parents.append((parent, name))
+        index = seen.setdefault(id(module), len(found.modules))
+        if parent >= 0:
+            found.children[parent][name] = index
+        if index < len(found.modules):
+            found.parents[index].append((parent, name))
             continue
-        index = seen[id(module)] = len(modules)
         if index == MANY:
             hold()
         kind: type = type(module)
-        known_class = of_class.get(kind)
-        if known_class is None:
+        known = classes.get(kind)
+        if known is None:
             cls = class_info(kind)
-            known_class = of_class[kind] = (cls, _container(cls), reset_method(kind))
-        label, path, parents = "net", "", []
+            known = classes[kind] = (cls, _container(cls), reset_method(kind), class_values(kind))
+        cls, container, reset, inherited = known
+        inside = object.__getattribute__(module, "__dict__")
+        found.modules.append(module)
+        found.facts.append((cls, container))
+        found.rest.append((reset, Attributes(inside.copy()), inherited))
         if parent >= 0:
-            above = modules[parent]
-            above.children[name] = index
-            label, path = child_label(above, name), f"{above.name}.{name}" if above.name else name
-            parents = [(parent, name)]
-        cls, container, reset = known_class
-        info = ModuleInfo(index, path, label, cls, container, {}, {}, {}, frozenset(), parents, reset, module)
-        modules.append(info)
-        live.modules.append(module)
-        children = object.__getattribute__(module, "__dict__")["_modules"]
+            above = found.names[parent]
+            found.names.append(f"{above}.{name}" if above else name)
+            found.labels.append(label_within(found.labels[parent], found.facts[parent][1], name))
+            found.parents.append([(parent, name)])
+        else:
+            found.names.append("")
+            found.labels.append("net")
+            found.parents.append([])
+        children = inside["_modules"]
+        # in the order of registration, whatever order they are met in
+        found.children.append({key: -1 for key, child in children.items() if child is not None})
         if children:
-            found = [(opened(child), index, key) for key, child in children.items() if child is not None]
-            stack.extend(reversed(found))
-    tensors = _Tensors(modules, live)
-    for info, module in zip(modules, live.modules, strict=True):
-        if len(info.children) > 1:  # met in the order of the stack: give them the order of registration
-            registered = object.__getattribute__(module, "__dict__")["_modules"]
-            info.children = {key: info.children[key] for key in registered if key in info.children}
-    for info, module in zip(modules, live.modules, strict=True):
-        tensors.add(info, module)
-    return Network(modules, tensors.tensors), live
+            below = [(opened(child), index, key) for key, child in children.items() if child is not None]
+            stack.extend(reversed(below))
+    return found
 
 
 _containers: dict[ClassInfo, str] = {}
@@ -127,119 +180,135 @@ def _container(cls: ClassInfo) -> str:
     return found
 
 
+# by module: its parameters and buffers by local name, and names held as None
+Held = tuple[dict[str, int], dict[str, int], frozenset[str]]
+
+
+@dataclass(frozen=True)
 class _Tensors:
-    """Collects tensors, each once, under all its names."""
+    """The tensors of a network, each once: the fields of a TensorInfo but its owners, then those.
 
-    def __init__(self, modules: list[ModuleInfo], live: Live):
-        self.modules = modules
-        self.live = live
-        self.tensors: list[TensorInfo] = []
-        self.seen: dict[int, int] = {}
-        self.skipped = {
-            index
-            for info in modules
-            if "parametrizations" in info.children
-            for index in [info.children["parametrizations"]]
-            if modules[index].cls.name == "ModuleDict"
-        }
+    `live` has the objects, None for what is computed; `by_module` what each module holds.
+    """
 
-    def add(self, info: ModuleInfo, module: nn.Module) -> None:
-        inside = object.__getattribute__(module, "__dict__")
-        absent = []
-        for local, tensor in inside["_parameters"].items():
-            if tensor is None:
-                absent.append(local)
-            else:
-                info.parameters[local] = self.index(info, local, tensor, "parameter")
-        for local, tensor in inside["_buffers"].items():
-            if tensor is None:
-                absent.append(local)
-            else:
-                info.buffers[local] = self.index(info, local, tensor, "buffer")
-        parametrizations = info.children.get("parametrizations") if self.skipped else None
-        if parametrizations in self.skipped:
-            for local in self.modules[parametrizations or 0].children:
-                info.parameters[local] = self.parametrized(info, local, module)
-        if inside.get("_forward_pre_hooks"):
-            for local, hook in hook_computed(inside):
-                info.parameters[local] = self.hooked(info, local, module, hook)
-        if absent:
-            info.absent = frozenset(absent)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    owners: list[list[tuple[int, str]]] = field(default_factory=list)
+    live: list[torch.Tensor | None] = field(default_factory=list)
+    by_module: list[Held] = field(default_factory=list)
 
-    def index(self, info: ModuleInfo, local: str, tensor: torch.Tensor, kind: str) -> int:
-        known = self.seen.get(id(tensor))
-        if known is not None:
-            self.tensors[known].owners.append((info.index, local))
-            return known
-        index = self.seen[id(tensor)] = len(self.tensors)
-        name = f"{info.name}.{local}" if info.name else local
-        lazy, sharded = tensor_class(type(tensor))
-        dtype, problem = dtype_name(tensor.dtype)
-        if lazy:
-            problem = "lazy"
-        elif problem is None and layout_name(tensor.layout) != "strided":
-            problem = "sparse"
-        self.tensors.append(
-            TensorInfo(
-                index, name, () if lazy else tuple(tensor.shape), dtype, kind, tensor.requires_grad,
-                tensor.device.type, problem, sharded, "", [(info.index, local)],
-            )
-        )  # fmt: skip
-        self.live.tensors.append(tensor)
-        return index
-
-    def parametrized(self, info: ModuleInfo, local: str, module: nn.Module) -> int:
-        """The tensor that `torch.nn.utils.parametrize` computes: written through `right_inverse`."""
-        import torch
-
-        chain = module.parametrizations[local]  # type: ignore[index]
-        originals = [p for key, p in chain._parameters.items() if p is not None]  # type: ignore[union-attr]
-        problem = None
-        for part in chain:
-            if not hasattr(part, "right_inverse"):
-                problem = f"no-right-inverse:{type(part).__name__}"
-        if any(map(is_sharded, originals)):
-            largest = max(originals, key=lambda p: p.numel())  # computing it would communicate
-            return self.virtual(info, local, tuple(largest.shape), largest, "computed-from-shards")
-        # the shape the parametrization gives, without moving its buffers (spectral norm's, in training) or any values
-        training = {m: m.training for m in chain.modules()}  # type: ignore[union-attr]
-        try:
-            chain.eval()  # type: ignore[union-attr]
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                shape = tuple(chain().shape)  # type: ignore[operator]
-        except Exception:
-            shape = tuple(originals[0].shape)
-        finally:
-            for part, mode in training.items():
-                part.training = mode
-        return self.virtual(info, local, shape, originals[0], problem)
-
-    def hooked(self, info: ModuleInfo, local: str, module: nn.Module, hook: Any) -> int:
-        """The tensor that the hooks of the old `weight_norm` and `spectral_norm` compute before each forward."""
-        inside = object.__getattribute__(module, "__dict__")
-        source = inside["_parameters"].get(f"{local}_orig")
-        source = source if source is not None else inside["_parameters"].get(f"{local}_v")
-        problem = "computed-from-shards" if is_sharded(source) else None
-        return self.virtual(info, local, tuple(source.shape), source, problem)
-
-    def virtual(
-        self, info: ModuleInfo, local: str, shape: tuple[int, ...], like: torch.Tensor, problem: str | None
-    ) -> int:  # fmt: skip
-        index = len(self.tensors)
-        name = f"{info.name}.{local}" if info.name else local
-        dtype, _ = dtype_name(like.dtype)
-        self.tensors.append(
-            TensorInfo(
-                index,
-                name,
-                shape,
-                dtype,
-                "parametrized",
-                like.requires_grad,
-                like.device.type,
-                problem,
-                owners=[(info.index, local)],
-            )
+    def infos(self) -> tuple[TensorInfo, ...]:
+        """Return them as values."""
+        return tuple(
+            [TensorInfo._make((*row, tuple(owners))) for row, owners in zip(self.rows, self.owners, strict=True)]
         )
-        self.live.tensors.append(None)
-        return index
+
+
+def _tensors(found: _Found) -> _Tensors:
+    """Collect the tensors of a network's modules, under all their names."""
+    tensors = _Tensors()
+    seen: dict[int, int] = {}
+    computing = _parametrizations(found)
+    for index, module in enumerate(found.modules):
+        inside = object.__getattribute__(module, "__dict__")
+        base = f"{name}." if (name := found.names[index]) else ""
+        parameters: dict[str, int] = {}
+        buffers: dict[str, int] = {}
+        absent = []
+        for held, kind, tensor_of in (("_parameters", "parameter", parameters), ("_buffers", "buffer", buffers)):
+            for local, tensor in inside[held].items():
+                if tensor is None:
+                    absent.append(local)
+                    continue
+                number = seen.get(id(tensor))
+                if number is None:
+                    number = seen[id(tensor)] = len(tensors.rows)
+                    tensors.rows.append(_row(number, f"{base}{local}", tensor, kind))
+                    tensors.owners.append([])
+                    tensors.live.append(tensor)
+                tensors.owners[number].append((index, local))
+                tensor_of[local] = number
+        for local, like, shape, problem in _computed(module, inside, computing.get(index)):
+            parameters[local] = number = len(tensors.rows)
+            dtype, _ = dtype_name(like.dtype)
+            tensors.rows.append(
+                (
+                    number,
+                    f"{base}{local}",
+                    shape,
+                    dtype,
+                    "parametrized",
+                    like.requires_grad,
+                    like.device.type,
+                    problem,
+                    False,
+                )
+            )
+            tensors.owners.append([(index, local)])
+            tensors.live.append(None)
+        tensors.by_module.append((parameters, buffers, frozenset(absent)))
+    return tensors
+
+
+def _row(number: int, name: str, tensor: torch.Tensor, kind: str) -> tuple[Any, ...]:
+    """Return the fields of a TensorInfo, but its owners."""
+    lazy, sharded = tensor_class(type(tensor))
+    dtype, problem = dtype_name(tensor.dtype)
+    if lazy:
+        problem = "lazy"
+    elif problem is None and layout_name(tensor.layout) != "strided":
+        problem = "sparse"
+    shape = () if lazy else tuple(tensor.shape)
+    return (number, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded)
+
+
+# a tensor that is computed: its local name, what it is like, its shape, and why it can't be written to
+Computed = tuple[str, "torch.Tensor", tuple[int, ...], "str | None"]
+
+
+def _parametrizations(found: _Found) -> dict[int, list[str]]:
+    """Return the local names of the tensors that `torch.nn.utils.parametrize` computes, by module."""
+    computing = {}
+    for index, children in enumerate(found.children):
+        if "parametrizations" in children:
+            holder = children["parametrizations"]
+            if found.facts[holder][0].name == "ModuleDict":
+                computing[index] = list(found.children[holder])
+    return computing
+
+
+def _computed(module: nn.Module, inside: dict[str, Any], parametrized: list[str] | None) -> Iterator[Computed]:
+    """Yield the tensors of a module that are computed from its parameters."""
+    for local in parametrized or ():
+        yield _parametrized(module, local)
+    if inside.get("_forward_pre_hooks"):
+        for local, _ in hook_computed(inside):  # the old `weight_norm` and `spectral_norm`, before each forward
+            source = inside["_parameters"].get(f"{local}_orig")
+            source = source if source is not None else inside["_parameters"].get(f"{local}_v")
+            yield local, source, tuple(source.shape), "computed-from-shards" if is_sharded(source) else None
+
+
+def _parametrized(module: nn.Module, local: str) -> Computed:
+    """Return the tensor that `torch.nn.utils.parametrize` computes; it is written through `right_inverse`."""
+    import torch
+
+    chain: Any = module.parametrizations[local]  # type: ignore[index]
+    originals = [p for p in chain._parameters.values() if p is not None]
+    problem = None
+    for part in chain:
+        if not hasattr(part, "right_inverse"):
+            problem = f"no-right-inverse:{type(part).__name__}"
+    if any(map(is_sharded, originals)):
+        largest = max(originals, key=lambda p: p.numel())  # computing it would communicate
+        return local, largest, tuple(largest.shape), "computed-from-shards"
+    # the shape the parametrization gives, without moving its buffers (spectral norm's, in training) or any values
+    training = {part: part.training for part in chain.modules()}
+    try:
+        chain.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            shape = tuple(chain().shape)
+    except Exception:
+        shape = tuple(originals[0].shape)
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+    return local, originals[0], shape, problem

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from initdsl.text.frozen import FrozenDict
 from initdsl.text.wording import quoted
 
 from . import manifest as manifests
@@ -15,16 +16,34 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["MISSING", "ClassInfo", "Live", "ModuleInfo", "Network", "TensorInfo", "child_label", "describe_tensor"]
+__all__ = [
+    "MISSING",
+    "Attributes",
+    "ClassInfo",
+    "Live",
+    "ModuleInfo",
+    "Network",
+    "TensorInfo",
+    "child_label",
+    "class_values",
+    "describe_tensor",
+    "label_within",
+]
 
 
 # how far the names of one shared module are looked for
 STEPS = 10_000
 
 
+EMPTY: Mapping[str, Any] = FrozenDict()
+
+
 class _Missing:
     def __repr__(self) -> str:
         return "MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"  # there is one, also in copies
 
 
 MISSING: Any = _Missing()
@@ -32,77 +51,142 @@ MISSING: Any = _Missing()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassInfo:
-    """A class by name; one value a class, compared by identity: `qualname` with its module, `aliases` further public names, `bases` the classes it derives from."""
+    """A class by name: `qualname` with its module, `aliases` further public names, `bases` all the classes it derives from."""
 
     name: str
     qualname: str
     aliases: tuple[str, ...] = ()
     bases: tuple[ClassInfo, ...] = ()
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, ClassInfo) and self._key() == other._key())
+
+    def __hash__(self) -> int:
+        return hash(self.qualname)
+
+    def _key(self) -> tuple[object, ...]:
+        """Return what a class is compared by; its bases hold one another, so they are compared by their names."""
+        return (self.name, self.qualname, self.aliases, [base.names for base in self.bases])
+
     @property
     def names(self) -> tuple[str, ...]:
         return (self.qualname, *self.aliases)
 
 
-@dataclass(slots=True)
-class ModuleInfo:
-    """One module. `children`, `parameters` and `buffers` map local names to indices; `absent` are names held as None."""
+# ---- plain attributes
 
-    index: int
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind in (bool, int, float, str, type(None)):
+        return value
+    if isinstance(value, tuple | list):
+        if len(value) > 64:
+            return MISSING
+        items = tuple(_plain(item) for item in value)
+        return MISSING if any(item is MISSING for item in items) else items
+    if isinstance(value, bool | int | float | str) and not isinstance(value, type):
+        for plain in (bool, int, float, str):
+            if isinstance(value, plain):
+                return plain.__call__(value) if plain is not str else str.__str__(value)
+    return MISSING
+
+
+class Attributes(Mapping[str, Any]):
+    """The plain attributes of a module as they are now: `{"in_features": 4, "out_features": 8}`.
+
+    Most are never asked for, so each is looked at when it is: until then this holds what the module's `__dict__` held. It
+    compares, copies and pickles as the plain values.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: Mapping[str, Any]):
+        self._held = held
+
+    def __getitem__(self, name: str) -> Any:
+        value = _plain(self._held[name])
+        if value is MISSING:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._held and _plain(self._held[name]) is not MISSING
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name in self._held if name in self])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def hides(self, name: str) -> bool:
+        """Tell whether the instance has an attribute of this name, plain or not."""
+        return name in self._held
+
+    def __reduce__(self) -> tuple[type[Attributes], tuple[dict[str, Any]]]:
+        hidden = {name: MISSING for name in self._held if name not in self and name[:1] != "_"}
+        return Attributes, ({**hidden, **self},)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+NO_ATTRIBUTES = Attributes({})
+
+
+class ModuleInfo(NamedTuple):
+    """A module: `ModuleInfo(1, "layers", "net.layers", cls, "list", children={"0": 2})`.
+
+    `children`, `parameters` and `buffers` map local names to indices in the network, `absent` are names held as None.
+    `container` is "list", "dict" or "". `parents` are `(module, name in it)`. `reset` names its own way to initialize its
+    parameters. `values` are the plain attributes of the instance, `class_values` those of its class.
+    """
+
+    index: int  # type: ignore[assignment]  # not tuple.index
     name: str
     label: str
     cls: ClassInfo
-    container: str  # "list", "dict" or ""
-    children: dict[str, int] = field(default_factory=dict)
-    parameters: dict[str, int] = field(default_factory=dict)
-    buffers: dict[str, int] = field(default_factory=dict)
+    container: str
+    children: Mapping[str, int] = EMPTY
+    parameters: Mapping[str, int] = EMPTY
+    buffers: Mapping[str, int] = EMPTY
     absent: frozenset[str] = frozenset()
-    parents: list[tuple[int, str]] = field(default_factory=list)
+    parents: tuple[tuple[int, str], ...] = ()
     reset: str | None = None
-    values: Any = None  # attributes: a mapping, or the module they are read from
+    values: Attributes = NO_ATTRIBUTES
+    class_values: Mapping[str, Any] = EMPTY
 
     def attribute(self, name: str) -> Any:
         """A plain attribute: number, string, none, or a tuple of those; MISSING for anything else."""
-        if isinstance(self.values, dict):
-            return self.values.get(name, MISSING)
-        return _plain_attribute(self.values, name)
+        value = self.values.get(name, MISSING)
+        return self.class_values.get(name, MISSING) if value is MISSING and not self.values.hides(name) else value
 
     def attributes(self) -> dict[str, Any]:
         """Every plain attribute of the instance."""
-        if isinstance(self.values, dict):
-            return self.values
-        if self.values is None:
-            return {}
-        found = {key: _plain(value) for key, value in object.__getattribute__(self.values, "__dict__").items()}
-        return {k: v for k, v in found.items() if v is not MISSING and not k.startswith("_") and k != "training"}
+        return {k: v for k, v in self.values.items() if k[:1] != "_" and k != "training"}
 
     def inherited(self) -> dict[str, Any]:
         """Every plain attribute of the class, those of `nn.Module` itself left out."""
-        found: dict[str, Any] = {}
-        for cls in reversed(type(self.values).__mro__ if self.values is not None else ()):
-            if cls.__module__ not in ("builtins", "torch.nn.modules.module"):
-                found.update({key: _plain(value) for key, value in cls.__dict__.items()})
-        return {k: v for k, v in found.items() if v is not MISSING and not k.startswith("_")}
+        return {name: value for name, value in self.class_values.items() if not name.startswith("_")}
 
 
-@dataclass(slots=True)
-class TensorInfo:
-    """One parameter or buffer, whatever number of names it has.
+class TensorInfo(NamedTuple):
+    """A parameter or buffer, whatever number of names it has: `TensorInfo(0, "0.weight", (8, 4), "float32")`.
 
-    `owners` are `(module index, local name)` pairs, `problem` says why it can't be written to, if it can't.
+    `owners` are `(module, local name)`, modules by their index; `problem` says why it can't be written to, if it can't.
+    `device` is a type of device, "manifest" where there is no network.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # not tuple.index
     name: str
     shape: tuple[int, ...]
     dtype: str
-    kind: str = "parameter"  # "parameter", "buffer" or "parametrized"
+    kind: Literal["parameter", "buffer", "parametrized"] = "parameter"
     requires_grad: bool = True
     device: str = "cpu"
     problem: str | None = None
     sharded: bool = False
-    part: str = ""  # of a sharded one, what this rank holds, as one indexes it
-    owners: list[tuple[int, str]] = field(default_factory=list)
+    owners: tuple[tuple[int, str], ...] = ()
 
     @property
     def ndim(self) -> int:
@@ -120,12 +204,16 @@ class TensorInfo:
         return "float" in self.dtype
 
 
-@dataclass
+@dataclass(frozen=True)
 class Network:
     """Modules in the order of `named_modules()`, tensors in the order of `named_parameters()`; module 0 is the root."""
 
-    modules: list[ModuleInfo]
-    tensors: list[TensorInfo]
+    modules: tuple[ModuleInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: no look-ups."""
+        return {"modules": self.modules, "tensors": self.tensors}
 
     @cached_property
     def by_class(self) -> dict[ClassInfo, list[int]]:
@@ -233,7 +321,7 @@ class Network:
 
     def on_device(self, device: str) -> Network:
         """Return the same network with its tensors on another type of device; this one stays as it is."""
-        return Network(self.modules, [replace(tensor, device=device) for tensor in self.tensors])
+        return Network(self.modules, tuple(tensor._replace(device=device) for tensor in self.tensors))
 
     def fingerprint(self) -> str:
         """A hash of names, classes, shapes, dtypes and ties."""
@@ -294,25 +382,47 @@ def _from_manifest(manifest: manifests.Manifest) -> Network:
             infos[qualname] = ClassInfo(raw.name, qualname, tuple(raw.aliases), tuple(map(build, raw.bases)))
         return infos[qualname]
 
-    tensors = [
-        TensorInfo(i, raw.name, tuple(raw.shape), raw.dtype, raw.kind, raw.requires_grad, "manifest", raw.problem)
-        for i, raw in enumerate(manifest.tensors)
-    ]
-    modules = []
-    for i, raw in enumerate(manifest.modules):
-        plain = {k: _plain(v) for k, v in raw.attributes.items()}
-        values = {k: v for k, v in plain.items() if v is not MISSING}
-        module = ModuleInfo(
-            i, raw.name, raw.label, build(raw.cls), raw.container, raw.children, raw.parameters, raw.buffers,
-            frozenset(raw.absent), [], raw.reset, values,
-        )  # fmt: skip
-        modules.append(module)
-        for local, t in (*module.parameters.items(), *module.buffers.items()):
-            tensors[t].owners.append((i, local))
-    for module in modules:
+    owners: list[list[tuple[int, str]]] = [[] for _ in manifest.tensors]
+    parents: list[list[tuple[int, str]]] = [[] for _ in manifest.modules]
+    for i, module in enumerate(manifest.modules):
+        for local, tensor in (*module.parameters.items(), *module.buffers.items()):
+            owners[tensor].append((i, local))
         for name, child in module.children.items():
-            modules[child].parents.append((module.index, name))
-    return Network(modules, tensors)
+            parents[child].append((i, name))
+    tensors = tuple(
+        TensorInfo(
+            i,
+            raw.name,
+            tuple(raw.shape),
+            raw.dtype,
+            raw.kind,
+            raw.requires_grad,
+            "manifest",
+            raw.problem,
+            owners=tuple(owners[i]),
+        )
+        for i, raw in enumerate(manifest.tensors)
+    )
+    modules = []
+    for i, module in enumerate(manifest.modules):
+        plain = {name: _plain(value) for name, value in module.attributes.items()}
+        modules.append(
+            ModuleInfo(
+                i,
+                module.name,
+                module.label,
+                build(module.cls),
+                module.container,
+                module.children,
+                module.parameters,
+                module.buffers,
+                frozenset(module.absent),
+                tuple(parents[i]),
+                module.reset,
+                Attributes({name: value for name, value in plain.items() if value is not MISSING}),
+            )
+        )
+    return Network(tuple(modules), tensors)
 
 
 def _jsonable(values: dict[str, Any]) -> dict[str, Any]:
@@ -322,45 +432,27 @@ def _jsonable(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def child_label(module: ModuleInfo, name: str) -> str:
-    """A child or tensor of a module as a rule file writes it."""
-    if module.container == "list" and name.isdigit():
-        return f"{module.label}[{name}]"
+    """Return a child or tensor of a module as a rule file writes it: `net.layers[0]`."""
+    return label_within(module.label, module.container, name)
+
+
+def label_within(label: str, container: str, name: str) -> str:
+    """Return the label of what has this name in a module with a label of its own."""
+    if container == "list" and name.isdigit():
+        return f"{label}[{name}]"
     if name.isidentifier() or name.isdigit():
-        return f"{module.label}.{name}"
-    return f"{module.label}[{quoted(name)}]"
+        return f"{label}.{name}"
+    return f"{label}[{quoted(name)}]"
 
 
-# ---- plain attributes
-
-_PLAIN = (int, float, str, type(None))
-
-
-def _plain(value: Any) -> Any:
-    kind = type(value)
-    if kind in (bool, int, float, str, type(None)):
-        return value
-    if isinstance(value, tuple | list):
-        if len(value) > 64:
-            return MISSING
-        items = tuple(_plain(item) for item in value)
-        return MISSING if any(item is MISSING for item in items) else items
-    if isinstance(value, bool | int | float | str) and not isinstance(value, type):
-        for plain in (bool, int, float, str):
-            if isinstance(value, plain):
-                return plain.__call__(value) if plain is not str else str.__str__(value)
-    return MISSING
-
-
-def _plain_attribute(module: Any, name: str) -> Any:
-    if module is None:
-        return MISSING
-    value = object.__getattribute__(module, "__dict__").get(name, MISSING)
-    if value is not MISSING:
-        return _plain(value)
-    for cls in type(module).__mro__:
-        if name in cls.__dict__:
-            return _plain(cls.__dict__[name])
-    return MISSING
+@lru_cache(maxsize=4096)
+def class_values(cls: type) -> dict[str, Any]:
+    """Return the plain attributes of a class, those of `nn.Module` itself and of Python's left out."""
+    values: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__ not in ("builtins", "torch.nn.modules.module"):
+            values.update({name: _plain(value) for name, value in base.__dict__.items()})
+    return {k: v for k, v in values.items() if v is not MISSING and not k.startswith("__")}
 
 
 # ---- from an nn.Module

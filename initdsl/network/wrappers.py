@@ -31,8 +31,8 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 def _inside(module: nn.Module) -> nn.Module | None:
     """What a wrapper wraps."""
-    children = object.__getattribute__(module, "__dict__").get("_modules", {})
-    if len(children) != 1:
+    children = object.__getattribute__(module, "__dict__").get("_modules")
+    if not children or len(children) != 1:
         return None
     ((name, child),) = children.items()
     parallel = name == "module" and any(c.__name__ in PARALLEL for c in type(module).__mro__)

@@ -65,3 +65,24 @@ def test_modules_of_a_manifest_that_hold_each_other_have_names() -> None:
     network = initdsl.Network.from_manifest(manifest)
     assert network.module_names(1) == ["0"]
     assert network.module_names(3) == ["1"]
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_descriptions_are_values(copied: Callable[[Any], Any]) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Conv2d(2, 2, 3), nn.ModuleDict({"a": nn.ReLU()}))
+    network, _ = initdsl.describe(net)
+    assert network.by_class and network.apply_order
+    copied_network = copied(network)
+    assert copied_network == network == initdsl.describe(net)[0]
+    assert copied_network.fingerprint() == network.fingerprint()
+    assert copied_network.to_manifest() == network.to_manifest()
+    assert len(pickle.dumps(network)) < 10_000  # no weights
+    assert [module.cls for module in copied_network.modules] == [module.cls for module in network.modules]
+    assert network != initdsl.describe(nn.Sequential(nn.Linear(4, 8), nn.Conv2d(2, 2, 3, groups=2)))[0]
+
+
+def test_a_description_does_not_follow_the_network() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 2, 3))
+    network, _ = initdsl.describe(net)
+    net[0].padding_mode = "circular"
+    assert network.modules[1].attribute("padding_mode") == "zeros"

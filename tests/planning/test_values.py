@@ -19,7 +19,7 @@ from torch import nn
 import initdsl
 from initdsl.language.expressions import let
 from initdsl.network import describe as describing
-from initdsl.network.selectors import select
+from initdsl.network.selectors import matcher
 from initdsl.planning import names, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -137,8 +137,7 @@ def test_doing_leaves_a_plan_as_it_was(net: Net) -> None:
 def test_a_plan_from_another_process_gives_the_same_bits(seed: int | None, tmp_path: Path) -> None:
     program = f"""
 import pickle, sys, torch, initdsl
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_values import Net, RULES
+from tests.planning.test_values import RULES, Net
 with open("plan.pickle", "wb") as file:
     pickle.dump(initdsl.plan(Net(), RULES, seed={seed}), file)
 """
@@ -178,7 +177,7 @@ def no_look_ups(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         for method in ("name", "path", "length", "draw"):
             monkeypatch.setattr(names.Names, method, refuse)
         for method in ("select", "reach", "explain"):
-            monkeypatch.setattr(select.Matcher, method, refuse)
+            monkeypatch.setattr(matcher.Matcher, method, refuse)
         monkeypatch.setattr(let.Lets, "__getitem__", refuse)
         monkeypatch.setattr(resolve.Resolver, "__init__", refuse)
         monkeypatch.setattr(describing, "describe", refuse)

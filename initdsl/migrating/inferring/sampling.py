@@ -197,7 +197,7 @@ def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
         halves = [half for part in values.chunk(count, 1) for half in part.tensor_split(2, 1)]
         pairs = list(zip(halves[::2], halves[1::2], strict=True))
         if all(_even(*pair) for pair in pairs) and not all(_even(pairs[0][0], half) for half, _ in pairs[1:]):
-            info = replace(whole.tensor, shape=(size, *whole.shape[1:]))
+            info = whole.tensor._replace(shape=(size, *whole.shape[1:]))
             split = zip(*(t.chunk(count) for t in tensors), strict=True)
             return tuple(_sampled(info, whole.module, whole.local, whole.label, list(part)) for part in split)
     return ()
