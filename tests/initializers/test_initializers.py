@@ -456,6 +456,7 @@ def far(tensor: torch.Tensor, by: float = 1.0) -> None:
 
 @initdsl.initializer(name="far_off", min_ndim=1, check=lambda shape, by: None)
 def named_otherwise(tensor: torch.Tensor, by: float = 1.0) -> None:
+    """Set every element to a number."""
     tensor.fill_(by)
 
 

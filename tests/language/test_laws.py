@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import initdsl
+from initdsl.api.plan import with_live
 from initdsl.formatter.layout import format
 from initdsl.linter import against
 from initdsl.linter.config import Config
@@ -214,7 +215,7 @@ def test_rules_and_plans_survive_pickle_and_json(
     path: Path = tmp_path_factory.getbasetemp() / "plan.json"
     plan.save(path)
     net = case.net()
-    again = read_plan(path).again(net)
+    again = with_live(*read_plan(path).again(net))
     assert again.to_dict() == told
     torch.default_generator.manual_seed(3)
     again.apply()

@@ -71,7 +71,8 @@ def test_modules_of_a_manifest_that_hold_each_other_have_names() -> None:
 def test_descriptions_are_values(copied: Callable[[Any], Any]) -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.Conv2d(2, 2, 3), nn.ModuleDict({"a": nn.ReLU()}))
     network, _ = initdsl.describe(net)
-    assert network.by_class and network.apply_order
+    assert network.by_class
+    assert network.apply_order
     copied_network = copied(network)
     assert copied_network == network == initdsl.describe(net)[0]
     assert copied_network.fingerprint() == network.fingerprint()

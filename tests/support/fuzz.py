@@ -188,7 +188,7 @@ def converted(text: str) -> None:
 def laid(text: str) -> None:
     """A plan, or our own error with findings inside the text."""
     try:
-        plan = resolve(initdsl.parse(text), Network.from_manifest(described()))
+        plan = initdsl.plan(Network.from_manifest(described()), initdsl.parse(text))
     except initdsl.InitDSLError as error:
         inside(error)
         return

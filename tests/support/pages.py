@@ -273,6 +273,13 @@ def _forget(modules: set[str]) -> None:
             del sys.modules[name]
 
 
+def _forget_files_of_others() -> None:
+    """Take out modules of files that another test wrote: a page's own may have the same names."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(tempfile.gettempdir()):
+            del sys.modules[name]
+
+
 def says(wanted: str, got: str) -> bool:
     """Whether a text is the one that is wanted, `...` on a line of its own standing for any lines."""
     pattern = "\n".join("...." if line == "..." else re.escape(line) for line in wanted.split("\n"))
@@ -290,6 +297,7 @@ def run_page(name: str, text: str, folder: str | os.PathLike[str]) -> Page:
     before = dict(registered)
     try:
         with contextlib.chdir(folder):
+            _forget_files_of_others()
             path, modules = list(sys.path), set(sys.modules)
             sys.path.insert(0, os.getcwd())
             try:

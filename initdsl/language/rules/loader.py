@@ -104,7 +104,7 @@ def from_texts(texts: Mapping[str, str], root: str | None, limits: Limits = DEFA
     loading = _Loading(FilePath(root) if root is not None else folder, limits, texts=texts)
     statements = _statements(Source(name, text), _Place(folder, (os.path.realpath(name),)), loading)
     _raise(in_order(loading.problems))
-    return RuleSet(rules=statements, sources=_texts(loading), root=str(loading.root))
+    return RuleSet(rules=statements, sources=_texts(loading), root=root)
 
 
 def _raise(problems: list[Diagnostic]) -> None:
