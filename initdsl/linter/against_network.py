@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from initdsl.initializers import default_registry
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.network.describe import describe
 from initdsl.network.description import Network
@@ -40,14 +39,15 @@ def against(net: nn.Module | Network) -> Resolve:
     network = net if isinstance(net, Network) else describe(net)[0]
 
     def resolve(rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
-        from initdsl.planning.resolve import Resolver  # late: linting without a network does without the planner
+        from initdsl.planning.resolve import (
+            plan_and_findings,  # late: linting without a network does without the planner
+        )
 
-        resolver = Resolver(rules, network, default_registry(), {})
-        plan = resolver.plan(None, False)
-        problems = [problem for problem in resolver.problems if not _is_registered(problem, initializers)]
+        plan, findings = plan_and_findings(rules, network)
+        is_whole = all(finding.severity != "error" for finding in findings)
         # what a plan only notes is worth a finding
-        notes = [replace(note, severity="warning") for note in resolver.notes]
-        return Resolved(None if resolver.problems else plan, (*problems, *resolver.warnings, *notes))
+        findings = [replace(f, severity="warning") if f.severity == "note" else f for f in findings]
+        return Resolved(plan if is_whole else None, tuple(f for f in findings if not _is_registered(f, initializers)))
 
     return resolve
 

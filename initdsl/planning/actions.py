@@ -13,6 +13,7 @@ from initdsl.initializers import (
     Distribution,
     Initializer,
     Normal,
+    Random,
     TruncatedNormal,
     Uniform,
 )
@@ -38,25 +39,6 @@ __all__ = [
     "payload_dict",
     "read_by",
 ]
-
-
-def read_by(action: Action) -> set[int]:
-    if isinstance(action.payload, Expression):
-        return set(action.payload.reads)
-    return {action.payload.tensor} if isinstance(action.payload, CopyFrom) else set()
-
-
-def call_name(action: Action) -> str:
-    if isinstance(action.payload, Draw):
-        return action.payload.initializer.name
-    rule = action.clause.rule
-    if isinstance(rule, Assign) and isinstance(rule.value, Call):
-        return rule.value.function
-    return "the rule"
-
-
-def builds_on_values(action: Action) -> bool:
-    return action.operator not in ("=", "~") or (isinstance(action.payload, Expression) and action.payload.reads_itself)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +68,9 @@ class Draw:
     arguments: Arguments
 
     def __str__(self) -> str:
-        shown = ", ".join(
-            f"{p.name}={value_text(self.arguments[p.name])}" for p in self.initializer.parameters
-            if p.required or self.arguments[p.name] != p.default
-        )  # fmt: skip
-        return f"{self.initializer.name}({shown})"
+        given = [p.name for p in self.initializer.parameters if p.required or self.arguments[p.name] != p.default]
+        arguments = ", ".join(f"{name}={value_text(self.arguments[name])}" for name in given)
+        return f"{self.initializer.name}({arguments})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +132,73 @@ class Action:
     view: tuple[int, ...] | None = None
     index: tuple[Any, ...] | None = None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the tensor is left as it is."""
+        return isinstance(self.payload, Kept)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether a draw goes on with a sample, once all else is filled."""
+        return isinstance(self.payload, Draw) and self.payload.initializer.adjust is not None
+
+    @property
+    def draws(self) -> bool:
+        """Whether random numbers are taken, the module's own default left aside."""
+        if isinstance(self.payload, Expression):
+            return self.payload.program.draws
+        if isinstance(self.payload, Draw):
+            return self.payload.initializer.draws
+        return isinstance(self.payload, Random)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The other tensors whose values are taken, by their numbers."""
+        if isinstance(self.payload, Expression):
+            return self.payload.reads
+        return (self.payload.tensor,) if isinstance(self.payload, CopyFrom) else ()
+
+    @property
+    def builds_on_values(self) -> bool:
+        """Whether what is written depends on the values that are there."""
+        reads_itself = isinstance(self.payload, Expression) and self.payload.reads_itself
+        return self.operator not in ("=", "~") or reads_itself
+
+    @property
+    def call_name(self) -> str:
+        """The name of the initializer that is called, or `the rule`."""
+        if isinstance(self.payload, Draw):
+            return self.payload.initializer.name
+        rule = self.clause.rule
+        return rule.value.function if isinstance(rule, Assign) and isinstance(rule.value, Call) else "the rule"
+
+
+def read_by(action: Action) -> set[int]:
+    """Return `action.reads`."""
+    return set(action.reads)
+
+
+def call_name(action: Action) -> str:
+    """Return `action.call_name`."""
+    return action.call_name
+
+
+def builds_on_values(action: Action) -> bool:
+    """Return `action.builds_on_values`."""
+    return action.builds_on_values
+
 
 def payload_dict(payload: Payload) -> dict[str, Any] | None:
-    """What is written, as JSON-ready values, where the plan knows it; numbers JSON has no word for as text."""
+    """Return what is written, as JSON-ready values, where the plan knows it; numbers JSON has no word for as text."""
     match payload:
         case Value():
-            found: dict[str, Any] = {"kind": "constant", "value": payload.value}
+            values: dict[str, Any] = {"kind": "constant", "value": payload.value}
         case Draw():
-            found = {"kind": payload.initializer.name, **payload.arguments}
+            values = {"kind": payload.initializer.name, **payload.arguments}
         case Load():
-            found = {"kind": "load", "path": payload.path, "key": payload.key}
+            values = {"kind": "load", "path": payload.path, "key": payload.key}
         case Constant() | Uniform() | Normal() | TruncatedNormal() | Bernoulli():
-            found = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
+            values = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
         case _:
             return None
-    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

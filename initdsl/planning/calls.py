@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 from initdsl.initializers import ArgumentError, Arguments, Initializer, Registry, bind, parameters_of
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
+from initdsl.language.expressions.operators import Environment
 from initdsl.language.expressions.shapes import EvalError, Shape
-from initdsl.language.syntax import nodes
-from initdsl.language.syntax.nodes import Call, Name, String, Word
-from initdsl.network.description import MISSING
+from initdsl.language.syntax.nodes import Argument, Call, Name
 from initdsl.text.wording import did_you_mean
 
 __all__ = ["bind_call", "check_shape", "unknown_call"]
 
 
 def unknown_call(node: Call, registry: Registry) -> EvalError:
-    """No initializer and no function has this name."""
+    """Return the error that no initializer and no function has this name."""
     words = [*registry, *FUNCTIONS, *FANS, "len", "load"]
     name = node.function
     hint = did_you_mean(name, words)
@@ -26,8 +26,17 @@ def unknown_call(node: Call, registry: Registry) -> EvalError:
     return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")
 
 
-def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Arguments, dict[str, Any] | None]:
-    """A call's initializer and its checked arguments. Raises EvalError at the argument that is wrong.
+class CallEnvironment(Environment, Protocol):
+    """An environment in which words of an enumeration and names are told apart."""
+
+    def is_name(self, name: str) -> bool:
+        """Return whether a name is bound or a `let`."""
+
+
+def bind_call(
+    node: Call, registry: Registry, env: CallEnvironment
+) -> tuple[Initializer, Arguments, dict[str, Any] | None]:
+    """Return a call's initializer and its checked arguments. Raises EvalError at the argument that is wrong.
 
     An argument that is read off tensors is checked once it has a value: until then its default, or 1, stands for it.
     Where there is one, the arguments as they were given come third.
@@ -35,58 +44,59 @@ def bind_call(node: Call, registry: Registry, env: Any) -> tuple[Initializer, Ar
     initializer = registry.get(node.function)
     if initializer is None:
         raise unknown_call(node, registry)
-    positional = [a for a in node.arguments if a.name is None]
-    late = next(
-        (b for a, b in zip(node.arguments, node.arguments[1:], strict=False) if a.name is not None and b.name is None),
-        None,
-    )
-    if late is not None:
-        raise EvalError("a positional argument stands before those by name", late.span, name="bad-argument")
+    given = {
+        name: _argument(initializer, name, argument, env)
+        for name, argument in zip(_argument_names(node, initializer), node.arguments, strict=True)
+    }
+    operands = given if any(isinstance(value, Shape) for value in given.values()) else None
+    values = {name: _stand_in(initializer, name, value) for name, value in given.items()}
     try:
-        names = parameters_of(initializer, len(positional), [str(a.name) for a in node.arguments if a.name is not None])
-    except ArgumentError as error:
-        named = [a.span for a in node.arguments if a.name is not None and a.name == error.argument]
-        wrong = named[-1] if named else node.span
-        raise EvalError(str(error), wrong, error.hint, error.name) from None
-    values: dict[str, Any] = {}
-    given: dict[str, Any] = {}
-    for name, argument in zip(names, node.arguments, strict=True):
-        parameter = initializer.parameter(name)
-        assert parameter is not None
-        value = argument.value
-        if isinstance(value, Name) and parameter.choices:
-            if value.name in parameter.choices or (value.name not in env.lets and value.name not in env.bindings):
-                values[name] = given[name] = value.name
-                continue
-        found = given[name] = evaluate(value, env)
-        if isinstance(found, Shape):
-            if found.dims != ():
-                raise EvalError(
-                    f"`{name}` must be a number, this is a tensor of shape {list(found.dims)}", argument.span,
-                    name="bad-argument",
-                )  # fmt: skip
-            found = parameter.default if not parameter.required else 1.0
-        if isinstance(found, list):
-            found = tuple(found)
-        values[name] = found
-    try:
-        operands = given if any(isinstance(value, Shape) for value in given.values()) else None
         return initializer, bind(initializer, values), operands
     except ArgumentError as error:
-        span = node.span
-        for name, argument in zip(names, node.arguments, strict=True):
-            if name == error.argument:
-                span = argument.span
-        raise EvalError(str(error), span, error.hint, error.name) from None
+        arguments = dict(zip(given, node.arguments, strict=True))
+        wrong = arguments.get(error.argument or "", node)
+        raise EvalError(str(error), wrong.span, error.hint, error.name) from None
+
+
+def _argument_names(node: Call, initializer: Initializer) -> list[str]:
+    """Return by which names the initializer takes the arguments. Raises EvalError at one that it doesn't take."""
+    for one, next_one in pairwise(node.arguments):
+        if one.name is not None and next_one.name is None:
+            message = "a positional argument stands before those by name"
+            raise EvalError(message, next_one.span, name="bad-argument")
+    keywords = [argument.name for argument in node.arguments if argument.name is not None]
+    try:
+        return parameters_of(initializer, len(node.arguments) - len(keywords), keywords)
+    except ArgumentError as error:
+        named = [a.span for a in node.arguments if a.name is not None and a.name == error.argument]
+        raise EvalError(str(error), named[-1] if named else node.span, error.hint, error.name) from None
+
+
+def _argument(initializer: Initializer, name: str, argument: Argument, env: CallEnvironment) -> Any:
+    """Return the value of an argument; of a word of an enumeration the word. Raises EvalError for a tensor of elements."""
+    parameter = initializer.parameter(name)
+    assert parameter is not None
+    node = argument.value
+    if isinstance(node, Name) and parameter.choices and (node.name in parameter.choices or not env.is_name(node.name)):
+        return node.name
+    value = evaluate(node, env)
+    if isinstance(value, Shape) and value.dims != ():
+        message = f"`{name}` must be a number, this is a tensor of shape {list(value.dims)}"
+        raise EvalError(message, argument.span, name="bad-argument")
+    return value
+
+
+def _stand_in(initializer: Initializer, name: str, value: Any) -> Any:
+    """Return what an argument is checked with: of one that is read off tensors its default, or 1."""
+    if isinstance(value, Shape):
+        parameter = initializer.parameter(name)
+        return 1.0 if parameter is None or parameter.required else parameter.default
+    return tuple(value) if isinstance(value, list) else value
 
 
 def check_shape(node: Call, initializer: Initializer, shape: tuple[int, ...], arguments: Arguments) -> None:
+    """Raise EvalError where an initializer can't fill a tensor of this shape."""
     try:
         initializer.check_shape(shape, arguments)
     except ArgumentError as error:
         raise EvalError(str(error), node.span, error.hint, error.name) from None
-
-
-def literal(node: nodes.Expr) -> Any:
-    """The value of a string or word, else MISSING."""
-    return node.value if isinstance(node, String) else node.word if isinstance(node, Word) else MISSING

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+from initdsl.initializers import Distribution
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax.nodes import Expect
-from initdsl.network.description import describe_tensor
+from initdsl.network.description import TensorInfo, describe_tensor
 from initdsl.network.selectors.matches import Match
+from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed
 
-from .context import Resolution
+from .context import Context, finding_of, match_label, parameters_of_match, refuse_piece
+from .lookups import Site
 from .names import Names
 from .plan import Expected, PlanEntry
+from .selecting import parameters_in, select_or_report
+from .statements import Expectation
 
 __all__ = ["holds", "plan_expectations", "unmet"]
 
@@ -23,102 +29,115 @@ __all__ = ["holds", "plan_expectations", "unmet"]
 LARGEST_EXACT = 256
 
 
-def plan_expectations(at: Resolution, entries: Sequence[PlanEntry]) -> list[Expected]:
-    """Check every `expect` as far as a plan can tell; returns what only values can tell."""
+def plan_expectations(
+    context: Context, expectations: Sequence[Expectation], entries: Sequence[PlanEntry], findings: list[Diagnostic]
+) -> tuple[Expected, ...]:
+    """Check every `expect` as far as a plan can tell; return what only values can tell."""
     expected: list[Expected] = []
-    for rule, lets, frame in at.expect_rules:
-        at.lets = lets
-        found = [at.select(operand, rule.source, frame) for operand in rule.operands]
-        if any(matches is None for matches in found):
+    for expectation in expectations:
+        rule, setting = expectation.rule, expectation.setting
+        selected = [select_or_report(context, setting, operand, findings) for operand in rule.operands]
+        operands = [matches for matches in selected if matches is not None]
+        if len(operands) < len(selected):
             continue
         try:
             if rule.what == "tied":
-                _tied(at, rule, [m for matches in found for m in matches or ()])
+                _check_tied(context, rule, [match for matches in operands for match in matches])
             elif rule.what == "covered":
-                _covered(at, rule, entries, found[0] or [])
+                _check_covered(context, rule, entries, operands[0])
             else:
-                for match in at.expanded(found[0] or []):
-                    expected += _one(at, rule, entries, match)
+                for match in parameters_in(context.network, operands[0]):
+                    expected += _expected(context, expectation, entries, match)
         except EvalError as error:
-            at.report(error, rule.source)
-    return expected
+            findings.append(finding_of(context, error, rule.source))
+    return tuple(expected)
 
 
-def _tied(at: Resolution, rule: Expect, matches: list[Match]) -> None:
+def _check_tied(context: Context, rule: Expect, matches: list[Match]) -> None:
+    """Raise EvalError where some of the matches are not tied."""
     if len(matches) < 2:
         raise EvalError("there is nothing this could be tied to", rule.span, name="unmet-expectation")
-    first = at.named(matches[0])
+    tied_to = context.tied_to
+    first = {name: tied_to.get(t, t) for name, t in parameters_of_match(context, matches[0]).items()}
     for other in matches[1:]:
-        names = at.named(other)
-        apart = [n for n in sorted({*first, *names}) if at.one(first.get(n)) != at.one(names.get(n)) or n not in first]
+        names = {name: tied_to.get(t, t) for name, t in parameters_of_match(context, other).items()}
+        apart = [name for name in sorted({*first, *names}) if first.get(name) != names.get(name)]
         if apart:
-            inner = f": {listed([n for n in apart if n])}" if any(apart) else ""
-            raise EvalError(
-                f"`{at.shown(matches[0])}` and `{at.shown(other)}` are not tied{inner}", rule.span,
-                f"`tie {at.shown(matches[0])} {at.shown(other)}` ties them", "unmet-expectation",
-            )  # fmt: skip
+            inner = f": {listed([name for name in apart if name])}" if any(apart) else ""
+            one, another = (f"`{match_label(context, match)}`" for match in (matches[0], other))
+            hint = f"`tie {one[1:-1]} {another[1:-1]}` ties them"
+            raise EvalError(f"{one} and {another} are not tied{inner}", rule.span, hint, "unmet-expectation")
 
 
-def _covered(at: Resolution, rule: Expect, entries: Sequence[PlanEntry], matches: list[Match]) -> None:
-    wanted = {at.one(match.tensor) for match in at.expanded(matches)}
-    left = [e.label for e in entries if e.tensor.index in wanted and e.status in ("uncovered", "partial")]
-    if left:
-        raise EvalError(
-            f"no rule sets {'all of ' if len(left) == 1 else ''}{listed(left, 8)}", rule.span,
-            "`keep` leaves a parameter as it is, and says so", "unmet-expectation",
-        )  # fmt: skip
+def _check_covered(context: Context, rule: Expect, entries: Sequence[PlanEntry], matches: list[Match]) -> None:
+    """Raise EvalError where no rule sets all of a parameter."""
+    tensors = [match.tensor for match in parameters_in(context.network, matches) if match.tensor is not None]
+    wanted = {context.tied_to.get(tensor, tensor) for tensor in tensors}
+    unset = [e.label for e in entries if e.tensor.index in wanted and e.status in ("uncovered", "partial")]
+    if unset:
+        message = f"no rule sets {'all of ' if len(unset) == 1 else ''}{listed(unset, 8)}"
+        raise EvalError(message, rule.span, "`keep` leaves a parameter as it is, and says so", "unmet-expectation")
 
 
-def _one(at: Resolution, rule: Expect, entries: Sequence[PlanEntry], match: Match) -> list[Expected]:
-    """One tensor: its bounds as numbers, and what the plan knows of its values."""
-    if match.index is not None or match.view is not None:
-        piece = match.index or match.view
-        assert piece is not None
-        raise EvalError("an expectation speaks of whole parameters", piece.span, name="bad-index")
-    index = at.one(match.tensor)
-    assert index is not None
-    tensor = at.network.tensors[index]
-    env = Names(at.network, at.matcher, at.registry, at.lets, match, index, tensor.shape, at.tied_to)
+def _expected(context: Context, expectation: Expectation, entries: Sequence[PlanEntry], match: Match) -> list[Expected]:
+    """Return what is expected of one tensor, its bounds as numbers; nothing where the plan tells. Raises EvalError."""
+    refuse_piece(match, "an expectation speaks of whole parameters")
+    rule = expectation.rule
+    assert match.tensor is not None
+    index = context.tied_to.get(match.tensor, match.tensor)
+    tensor = context.network.tensors[index]
+    env = Names(Site(context, expectation.setting.variables, match, index, tensor.shape))
     values = [evaluate(bound, env) for bound in rule.bounds]
     if rule.what == "shape":
-        wanted = values[0] if isinstance(values[0], tuple | list) else (values[0],)
-        if (tuple(wanted) == tensor.shape) != (rule.operator == "="):
-            not_ = "" if rule.operator == "!=" else f", not {list(wanted)}"
-            raise EvalError(
-                f"{describe_tensor(tensor)} has shape {list(tensor.shape)}{not_}", rule.span, name="unmet-expectation"
-            )
+        _check_shape(rule, tensor, values[0])
         return []
+    expected = Expected(rule, index, _bounds(rule, values))
+    entry = next((e for e in entries if e.tensor.index == index), None)
+    distribution = entry.distribution if entry is not None else None
+    if distribution is not None and tensor.numel:
+        _check_distribution(expected, distribution, context.network.label(tensor), tensor.numel)
+    return [expected]
+
+
+def _check_shape(rule: Expect, tensor: TensorInfo, value: Any) -> None:
+    wanted = value if isinstance(value, tuple | list) else (value,)
+    if (tuple(wanted) == tensor.shape) != (rule.operator == "="):
+        expected = "" if rule.operator == "!=" else f", not {list(wanted)}"
+        message = f"{describe_tensor(tensor)} has shape {list(tensor.shape)}{expected}"
+        raise EvalError(message, rule.span, name="unmet-expectation")
+
+
+def _bounds(rule: Expect, values: list[Any]) -> tuple[float, ...]:
+    """Return the bounds of an expectation as numbers. Raises EvalError for others, and for an interval upside down."""
     for value, node in zip(values, rule.bounds, strict=True):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise EvalError(f"this is {describe_value(value)}, not a number", node.span, name="bad-expectation")
     if rule.operator == "in" and values[0] > values[1]:
-        raise EvalError(
-            f"the lower bound {values[0]:g} is above the upper bound {values[1]:g}", rule.bounds[0].span, "swap the bounds",
-            "bad-expectation",
-        )  # fmt: skip
-    expected = Expected(rule, index, tuple(float(v) for v in values))
-    entry = next((e for e in entries if e.tensor.index == index), None)
-    what = entry.distribution if entry is not None else None
-    if what is not None and tensor.numel:
-        low, high = what.bounds
-        constant = low == high
-        known = {"mean": (low, high), "min": (low, high), "max": (low, high), "values": (low, high)}
-        if constant:
-            known["std"] = (0.0, 0.0) if tensor.numel > 1 else (math.nan, math.nan)
-            known["norm"] = (abs(low) * math.sqrt(tensor.numel),) * 2
-        if rule.what == "finite" and constant and not math.isfinite(low):
-            raise EvalError(f"`{at.network.label(tensor)}` is {what}", rule.span, name="unmet-expectation")
-        exact = constant and low.is_integer() and abs(low) <= LARGEST_EXACT and rule.what in ("values", "min", "max")
-        if rule.what in known and not (holds(expected, low) if exact else _possible(expected, *known[rule.what])):
-            raise EvalError(
-                f"`{at.network.label(tensor)}` is {what}: its {_noun(rule.what)} can't be {_wanted(expected)}", rule.span,
-                name="unmet-expectation",
-            )  # fmt: skip
-    return [expected]
+        message = f"the lower bound {values[0]:g} is above the upper bound {values[1]:g}"
+        raise EvalError(message, rule.bounds[0].span, "swap the bounds", "bad-expectation")
+    return tuple(float(value) for value in values)
+
+
+def _check_distribution(expected: Expected, distribution: Distribution, label: str, numel: int) -> None:
+    """Raise EvalError where elements that follow a distribution can't be as expected."""
+    rule, (low, high) = expected.rule, distribution.bounds
+    is_constant = low == high
+    ranges = dict.fromkeys(("mean", "min", "max", "values"), (low, high))
+    if is_constant:
+        ranges["std"] = (0.0, 0.0) if numel > 1 else (math.nan, math.nan)
+        ranges["norm"] = (abs(low) * math.sqrt(numel),) * 2
+    if rule.what == "finite" and is_constant and not math.isfinite(low):
+        raise EvalError(f"`{label}` is {distribution}", rule.span, name="unmet-expectation")
+    if rule.what not in ranges:
+        return
+    exact = is_constant and low.is_integer() and abs(low) <= LARGEST_EXACT and rule.what in ("values", "min", "max")
+    if not (holds(expected, low) if exact else _possible(expected, *ranges[rule.what])):
+        message = f"`{label}` is {distribution}: its {_noun(rule.what)} can't be {_wanted(expected)}"
+        raise EvalError(message, rule.span, name="unmet-expectation")
 
 
 def _possible(expected: Expected, low: float, high: float) -> bool:
-    """Whether a number between `low` and `high` can be what is expected; with room for rounding."""
+    """Return whether a number between `low` and `high` can be what is expected; with room for rounding."""
     room = 1e-6 * max(abs(low) if math.isfinite(low) else 0.0, abs(high) if math.isfinite(high) else 0.0)
     match expected.rule.operator:
         case "in":
@@ -137,7 +156,7 @@ def _possible(expected: Expected, low: float, high: float) -> bool:
 
 
 def holds(expected: Expected, value: float) -> bool:
-    """Whether a measured number is as expected."""
+    """Return whether a measured number is as expected."""
     bounds = expected.bounds
     match expected.rule.operator:
         case "in":
@@ -156,7 +175,7 @@ def holds(expected: Expected, value: float) -> bool:
 
 
 def unmet(expected: Expected, label: str, measured: dict[str, float]) -> str | None:
-    """What is said of a tensor that is not as expected; `measured` has `mean std min max norm` and `other`."""
+    """Return what is said of a tensor that is not as expected, else None; `measured` has `mean std min max norm` and `other`."""
     what = expected.rule.what
     if what == "finite":
         return f"{measured['other']:.0f} elements of `{label}` are not finite" if measured["other"] else None

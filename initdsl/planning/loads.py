@@ -1,287 +1,180 @@
-"""Tensors of files: what `load(...)` names, found while the plan is made.
-
-Of safetensors files only headers are read for a plan, and no torch is loaded. A pickled checkpoint (`.pt`) goes through
-`torch.load(weights_only=True)` and never through an unpickler that can run code.
-"""
+"""Tensors of files: what `load(...)` and `base_shape(...)` name, looked up while the plan is made."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from initdsl.checkpoints.pickled import PICKLED, unpickled
 from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.operators import Environment
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.rules.loader import inside_root
-from initdsl.language.rules.ruleset import RuleSet
-from initdsl.language.syntax.nodes import Call, Name
-from initdsl.network.description import Network
-from initdsl.text.failures import first_line
+from initdsl.language.syntax.nodes import Argument, Call, Name
 from initdsl.text.wording import did_you_mean
 
 from .actions import Load
+from .context import Context
+from .file_contents import StoredTensor, contents_of, header_of, manifest_of
 
-__all__ = ["Files"]
-
-
-INDEX = ".index.json"
-
-
-INDEX_BYTES = 1 << 28
+__all__ = ["base_shape_of", "find_tensor", "renamed"]
 
 
 ARGUMENTS = ("path", "key", "prefix", "map", "missing")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A tensor of a file: which file, and its name there."""
-
-    path: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """A call of `load` with its arguments read."""
+    """A call of `load` with its arguments read: `Request("/models/a.safetensors", "a.safetensors", None, "encoder.", (), False)`."""
 
     path: str
-    shown: str  # the path as written
+    written: str  # the path as the rules have it
     key: str | None
     prefix: str
-    renames: tuple[tuple[str, str], ...]
-    skips: bool  # what the file doesn't have is left to other rules
+    renames: tuple[tuple[str, str], ...]  # of `map`: parts of names in the file, and what they are in the network
+    skips: bool  # whether what the file doesn't have is left to other rules
 
 
-class Files:
-    """The files that one rule set loads; each is opened once. Every method raises EvalError for what can't be right."""
+def find_tensor(context: Context, call: Call, env: Environment, source: str, names: list[str]) -> Load | None:
+    """Return the tensor that a `load` in the rule file `source` means for a parameter of these names, the first preferred.
 
-    def __init__(self, rules: RuleSet):
-        self.rules = rules
-        self._names: dict[str, dict[str, Place]] = {}
-        self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}
-        self._renamed: dict[Any, dict[str, Place]] = {}
-        self._bases: dict[str, dict[str, tuple[int, ...]]] = {}
+    None where the file has none of them and `missing=skip` allows that. Raises EvalError for what can't be right.
+    """
+    request = _request(context, call, env, source)
+    tensors = _renamed_tensors(context, request, call)
+    wanted = [request.key] if request.key is not None else names
+    name = next((n for n in wanted if n in tensors), None)
+    if name is None:
+        if request.skips:
+            return None
+        missing = wanted[0] if request.key is not None else f"{request.prefix}{wanted[0]}"
+        hint = did_you_mean(wanted[0], tensors)
+        if hint is None and request.key is None:
+            hint = "`missing=skip` leaves to other rules what a file doesn't have"
+        raise EvalError(f"`{request.written}` has no tensor `{missing}`", call.span, hint, "bad-load")
+    stored = tensors[name]
+    shapes = header_of(context.cache.files, stored.path, call)
+    if stored.key not in shapes:
+        message = f"`{os.path.basename(stored.path)}` has no tensor `{stored.key}`, which the index says it has"
+        raise EvalError(message, call.span, name="bad-load")
+    return Load(stored.path, stored.key, shapes[stored.key])
 
-    @property
-    def paths(self) -> list[str]:
-        """Every file that was looked into."""
-        return sorted({*self._names, *self._shapes, *self._bases})
 
-    def find(self, call: Call, env: Any, source: str, names: list[str]) -> Load | None:
-        """The tensor that a call means for a parameter of these names, the first of them preferred.
+def base_shape_of(context: Context, call: Call, path: str, source: str, names: list[str]) -> tuple[int, ...]:
+    """Return the shape that a parameter of these names has in the network that a manifest describes. Raises EvalError."""
+    shapes = manifest_of(context.cache.files, _path(context, path, call, source), call)
+    name = next((n for n in names if n in shapes), None)
+    if name is None:
+        hint = did_you_mean(names[0], shapes)
+        raise EvalError(f"`{path}` has no tensor `{names[0]}`", call.span, hint, "bad-manifest")
+    return shapes[name]
 
-        None where the file has none of them and `missing=skip` allows that.
-        """
-        request = self._request(call, env, source)
-        known = self._tensors(request, call)
-        wanted = [request.key] if request.key is not None else names
-        name = next((n for n in wanted if n in known), None)
-        if name is None:
-            if request.skips:
-                return None
-            missing = wanted[0] if request.key is not None else f"{request.prefix}{wanted[0]}"
-            hint = did_you_mean(wanted[0], known)
-            if hint is None and request.key is None:
-                hint = "`missing=skip` leaves to other rules what a file doesn't have"
-            raise EvalError(f"`{request.shown}` has no tensor `{missing}`", call.span, hint, "bad-load")
-        place = known[name]
-        shapes = self._header(place.path, call)
-        if place.key not in shapes:
-            raise EvalError(
-                f"`{os.path.basename(place.path)}` has no tensor `{place.key}`, which the index says it has", call.span,
-                name="bad-load",
-            )  # fmt: skip
-        return Load(place.path, place.key, shapes[place.key])
 
-    def base_shape(self, call: Call, path: str, source: str, names: list[str]) -> tuple[int, ...]:
-        """The shape that a parameter of these names has in the network that a manifest describes."""
-        place = self._path(path, call, source)
-        if place not in self._bases:
-            self._bases[place] = self._manifest(place, call)
-        shapes = self._bases[place]
-        name = next((n for n in names if n in shapes), None)
-        if name is None:
-            raise EvalError(
-                f"`{path}` has no tensor `{names[0]}`", call.span, did_you_mean(names[0], shapes), "bad-manifest"
-            )
-        return shapes[name]
+# ---- the call
 
-    def _manifest(self, path: str, call: Call) -> dict[str, tuple[int, ...]]:
-        self._there(path, call)
-        try:
-            if os.path.getsize(path) > INDEX_BYTES:
-                raise ValueError("it is too large")
-            with open(path, encoding="utf-8") as file:
-                network = Network.from_manifest(json.load(file))
-        except (OSError, ValueError, RecursionError) as error:
-            raise unreadable(path, "a manifest", str(error), call) from None
-        return {name: tensor.shape for tensor in network.tensors for name in network.names(tensor)}
 
-    # ---- the call
+def _request(context: Context, call: Call, env: Environment, source: str) -> Request:
+    given: dict[str, Any] = {}
+    for position, argument in enumerate(call.arguments):
+        name = argument.name or ("path" if position == 0 else None)
+        if name not in ARGUMENTS or name in given:
+            message = "`load` takes a path, and `key=`, or `prefix=`, `map=` and `missing=`"
+            hint = 'as in `load("x.safetensors", key="head.weight")`'
+            raise EvalError(message, argument.span, hint, "bad-load")
+        given[name] = _argument(name, argument, env)
+    if "path" not in given:
+        raise EvalError("`load` needs a path", call.span, name="bad-load")
+    if "key" in given and ("prefix" in given or "map" in given):
+        message = "`key` names one tensor as the file does, `prefix` and `map` rename"
+        raise EvalError(message, call.span, name="bad-load")
+    return Request(
+        path=_path(context, given["path"], call, source),
+        written=given["path"],
+        key=given.get("key"),
+        prefix=given.get("prefix", ""),
+        renames=tuple(given.get("map", {}).items()),
+        skips=given.get("missing") == "skip",
+    )
 
-    def _request(self, call: Call, env: Any, source: str) -> Request:
-        given: dict[str, Any] = {}
-        for position, argument in enumerate(call.arguments):
-            name = argument.name or ("path" if position == 0 else None)
-            if name not in ARGUMENTS or name in given:
-                raise EvalError(
-                    "`load` takes a path, and `key=`, or `prefix=`, `map=` and `missing=`", argument.span,
-                    'as in `load("x.safetensors", key="head.weight")`', "bad-load",
-                )  # fmt: skip
-            value = argument.value
-            if name == "missing":
-                given[name] = value.name if isinstance(value, Name) else evaluate(value, env)
-                if given[name] not in ("error", "skip"):
-                    raise EvalError("`missing` must be one of `error`, `skip`", argument.span, name="bad-load")
-                continue
-            given[name] = evaluate(value, env)
-            if name == "map":
-                texts = given[name].values() if isinstance(given[name], dict) else [None]
-                if not all(isinstance(text, str) for text in texts):
-                    raise EvalError(
-                        "`map` must be a mapping of strings",
-                        argument.span,
-                        'as in `map={"blocks": "layers"}`',
-                        "bad-load",
-                    )
-            elif not isinstance(given[name], str):
-                raise EvalError(f"`{name}` must be a string", argument.span, name="bad-load")
-        if "path" not in given:
-            raise EvalError("`load` needs a path", call.span, name="bad-load")
-        if "key" in given and ("prefix" in given or "map" in given):
-            raise EvalError(
-                "`key` names one tensor as the file does, `prefix` and `map` rename", call.span, name="bad-load"
-            )
-        return Request(
-            self._path(given["path"], call, source), given["path"], given.get("key"), given.get("prefix", ""),
-            tuple(given.get("map", {}).items()), given.get("missing") == "skip",
-        )  # fmt: skip
 
-    def _path(self, path: str, call: Call, source: str) -> str:
-        root = self.rules.root or os.getcwd()
-        known = source in self.rules.sources and os.path.exists(source)
-        place = inside_root(path, Path(os.path.dirname(source) if known else root) or Path("."), Path(root))
-        if place is None:
-            raise EvalError(f"`{path}` lies outside the root folder", call.span, name="outside-root")
-        return str(place)
+def _argument(name: str, argument: Argument, env: Environment) -> Any:
+    """Return the value of an argument of `load`. Raises EvalError for one of another type."""
+    node = argument.value
+    value = node.name if name == "missing" and isinstance(node, Name) else evaluate(node, env)
+    if name == "missing":
+        if value not in ("error", "skip"):
+            raise EvalError("`missing` must be one of `error`, `skip`", argument.span, name="bad-load")
+    elif name == "map":
+        texts = value.values() if isinstance(value, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            hint = 'as in `map={"blocks": "layers"}`'
+            raise EvalError("`map` must be a mapping of strings", argument.span, hint, "bad-load")
+    elif not isinstance(value, str):
+        raise EvalError(f"`{name}` must be a string", argument.span, name="bad-load")
+    return value
 
-    # ---- names
 
-    def _tensors(self, request: Request, call: Call) -> Mapping[str, Place]:
-        """The tensors of the file by the names the network is to know them by."""
-        key = (request.path, request.prefix, request.renames)
-        if key not in self._renamed:
-            found = self._contents(request.path, call)
-            self._renamed[key] = (
-                dict(self._renaming(found, request, call)) if request.prefix or request.renames else found
-            )
-        return self._renamed[key]
+def _path(context: Context, path: str, call: Call, source: str) -> str:
+    """Return where a file is: its path is relative to the rule file, else to the root. Raises EvalError outside the root."""
+    root = _root(context)
+    is_file = source in context.rules.sources and os.path.exists(source)
+    place = inside_root(path, Path(os.path.dirname(source) if is_file else root) or Path("."), root)
+    if place is None:
+        raise EvalError(f"`{path}` lies outside the root folder", call.span, name="outside-root")
+    return str(place)
 
-    def _renaming(self, found: Mapping[str, Place], request: Request, call: Call) -> Iterator[tuple[str, Place]]:
-        used: set[str] = set()
-        taken: dict[str, str] = {}
-        for name, place in found.items():
-            if not name.startswith(request.prefix):
-                continue
-            new = name[len(request.prefix) :]
-            for old, to in request.renames:
-                changed = renamed(new, old, to)
-                if changed is not None:
-                    used.add(old)
-                    new = changed
-            if new in taken:
-                raise EvalError(
-                    f"`{taken[new]}` and `{name}` of `{request.shown}` would both be `{new}`",
-                    call.span,
-                    name="bad-load",
-                )
-            taken[new] = name
-            yield new, place
-        if request.prefix and not taken:
-            starts = sorted({name.split(".")[0] + "." for name in found if "." in name})
-            raise EvalError(
-                f"no tensor of `{request.shown}` has a name that starts with `{request.prefix[:100]}`", call.span,
-                did_you_mean(request.prefix, starts), "bad-load",
-            )  # fmt: skip
-        for old, _ in request.renames:
-            if old not in used:
-                parts = {part for name in found for part in name.split(".")}
-                raise EvalError(
-                    f"no name in `{request.shown}` has `{old}` in it", call.span, did_you_mean(old, parts), "bad-load"
-                )
 
-    # ---- the files
+def _root(context: Context) -> Path:
+    return Path(context.rules.root or os.getcwd())
 
-    def _contents(self, path: str, call: Call) -> dict[str, Place]:
-        if path not in self._names:
-            if path.endswith(INDEX):
-                self._names[path] = self._index(path, call)
-            else:
-                self._names[path] = {key: Place(path, key) for key in self._header(path, call)}
-        return self._names[path]
 
-    def _index(self, path: str, call: Call) -> dict[str, Place]:
-        """The tensors of a sharded checkpoint, by its `model.safetensors.index.json`."""
-        self._there(path, call)
-        try:
-            if os.path.getsize(path) > INDEX_BYTES:
-                raise ValueError("it is too large")
-            with open(path, encoding="utf-8") as file:
-                shards = json.load(file)["weight_map"]
-            if not all(isinstance(shard, str) for shard in shards.values()):
-                raise TypeError
-        except (KeyError, TypeError, AttributeError):
-            raise unreadable(path, "an index", 'it has no "weight_map" of names and files', call) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise unreadable(path, "an index", str(error), call) from None
-        folder, root = Path(path).parent, Path(self.rules.root or os.getcwd())
-        places: dict[str, str] = {}
-        for shard in set(shards.values()):
-            place = inside_root(shard, folder, root)
-            if place is None:
-                raise EvalError(
-                    f"`{shard[:100]}`, named by an index, lies outside the root folder", call.span, name="outside-root"
-                )
-            places[shard] = str(place)
-        return {key: Place(places[shard], key) for key, shard in shards.items()}
+# ---- names
 
-    def _header(self, path: str, call: Call) -> dict[str, tuple[int, ...]]:
-        if path not in self._shapes:
-            self._there(path, call)
-            self._shapes[path] = self._pickled(path, call) if path.endswith(PICKLED) else self._safe(path, call)
-        return self._shapes[path]
 
-    def _there(self, path: str, call: Call) -> None:
-        if not os.path.isfile(path):
-            raise EvalError(f"there is no file `{path}`", call.span, name="unreadable-file")
+def _renamed_tensors(context: Context, request: Request, call: Call) -> Mapping[str, StoredTensor]:
+    """Return the tensors of the file by the names the network is to know them by."""
+    tensors = context.cache.files.renamed
+    key = (request.path, request.prefix, request.renames)
+    if key not in tensors:
+        contents = contents_of(context.cache.files, request.path, _root(context), call)
+        renames = request.prefix or request.renames
+        tensors[key] = dict(_renaming(contents, request, call)) if renames else contents
+    return tensors[key]
 
-    def _safe(self, path: str, call: Call) -> dict[str, tuple[int, ...]]:
-        from safetensors import SafetensorError, safe_open
 
-        try:
-            with safe_open(path, framework="np") as file:
-                return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise unreadable(path, "safetensors", str(error), call) from None
-
-    def _pickled(self, path: str, call: Call) -> dict[str, tuple[int, ...]]:
-        try:
-            return {key: tuple(tensor.shape) for key, tensor in unpickled(path, "meta").items()}
-        except Exception as error:  # somebody's bytes: there is no telling what an unpickler says of them
-            if type(error).__name__ == "UnpicklingError":
-                what = f"`{path}` holds more than tensors, or is no checkpoint: reading it could run code"
-                hint = "save the state dict alone, or as safetensors"
-                raise EvalError(what, call.span, hint, "unreadable-file") from None
-            raise unreadable(path, "a pickled checkpoint", first_line(error), call) from None
+def _renaming(contents: Mapping[str, StoredTensor], request: Request, call: Call) -> Iterator[tuple[str, StoredTensor]]:
+    """Yield the tensors whose names start with the prefix, by their new names. Raises EvalError for renames in vain."""
+    used: set[str] = set()
+    taken: dict[str, str] = {}
+    for name, stored in contents.items():
+        if not name.startswith(request.prefix):
+            continue
+        new = name[len(request.prefix) :]
+        for old, to in request.renames:
+            changed = renamed(new, old, to)
+            if changed is not None:
+                used.add(old)
+                new = changed
+        if new in taken:
+            message = f"`{taken[new]}` and `{name}` of `{request.written}` would both be `{new}`"
+            raise EvalError(message, call.span, name="bad-load")
+        taken[new] = name
+        yield new, stored
+    if request.prefix and not taken:
+        starts = sorted({name.split(".")[0] + "." for name in contents if "." in name})
+        message = f"no tensor of `{request.written}` has a name that starts with `{request.prefix[:100]}`"
+        raise EvalError(message, call.span, did_you_mean(request.prefix, starts), "bad-load")
+    for old, _ in request.renames:
+        if old not in used:
+            parts = {part for name in contents for part in name.split(".")}
+            message = f"no name in `{request.written}` has `{old}` in it"
+            raise EvalError(message, call.span, did_you_mean(old, parts), "bad-load")
 
 
 def renamed(name: str, old: str, new: str) -> str | None:
-    """A dotted name with a run of whole parts replaced wherever it stands, a `*` for any one part; None where it isn't.
+    """Return a dotted name with a run of whole parts replaced wherever it stands, `*` for any one part; None where it is not there.
 
     >>> renamed("blocks.3.attn.qkv.weight", "blocks.*.attn", "layers.*.attention")
     'layers.3.attention.qkv.weight'
@@ -300,7 +193,3 @@ def renamed(name: str, old: str, new: str) -> str | None:
             out.append(parts[place])
             place += 1
     return ".".join(out) if hit else None
-
-
-def unreadable(path: str, what: str, reason: str, call: Call) -> EvalError:
-    return EvalError(f"`{path}` can't be read as {what}: {reason}", call.span, name="unreadable-file")

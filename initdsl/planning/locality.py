@@ -6,8 +6,6 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from initdsl.initializers import Random
-
 from .actions import Action, CopyFrom, Draw, Expression
 from .plan import PlanEntry
 from .program import Apply, Drawn, Load, Program, Read, Step, Target
@@ -22,7 +20,7 @@ __all__ = ["Scope", "draws", "reads", "scope"]
 
 
 class Scope(IntEnum):
-    """What has to be there to carry an action out on a box."""
+    """What has to be there to carry an action out on a box: `Scope.ELEMENT` for `*= 2`."""
 
     ELEMENT = 0  # the box, and the same box of what it reads
     PIECE = 1  # the values of all that it writes, which don't depend on those that are there
@@ -35,8 +33,8 @@ WHOLE = frozenset(["sum", "mean", "std", "norm", "linspace", "resize_rows", "res
 
 def scope(
     plan: Plan, entry: PlanEntry, action: Action, shares: Callable[[int], bool], *, of_view: bool = False
-) -> Scope:  # fmt: skip
-    """What an action needs. `shares` tells whether another tensor's share of the entry's boxes is at hand.
+) -> Scope:
+    """Return what an action needs. `shares` tells whether another tensor's share of the entry's boxes is at hand.
 
     `of_view`: where the action looks through a view, the boxes are the view's.
     """
@@ -55,7 +53,7 @@ def scope(
 
 
 def _by_element(plan: Plan, entry: PlanEntry, action: Action, program: Program, shares: Callable[[int], bool]) -> bool:
-    """Whether every element of the result depends on the same element of what is read."""
+    """Return whether every element of the result depends on the same element of what is read."""
     partial = action.index is not None or action.view is not None
     tensors = plan.network.tensors
 
@@ -79,17 +77,10 @@ def _by_element(plan: Plan, entry: PlanEntry, action: Action, program: Program, 
 
 
 def draws(action: Action) -> bool:
-    """Whether an action takes random numbers, its module's own default left aside."""
-    match action.payload:
-        case Expression(program):
-            return program.draws
-        case Draw(initializer):
-            return initializer.draws
-    return isinstance(action.payload, Random)
+    """Return `action.draws`."""
+    return action.draws
 
 
 def reads(action: Action) -> tuple[int, ...]:
-    """The other tensors whose values an action takes."""
-    if isinstance(action.payload, Expression):
-        return tuple(t for t in action.payload.reads if t != action.match.tensor)
-    return (action.payload.tensor,) if isinstance(action.payload, CopyFrom) else ()
+    """Return `action.reads`."""
+    return action.reads

@@ -1,159 +1,139 @@
-"""What a name in an expression means: bound indices, `let`, the target, its facts, its siblings, attributes, paths."""
+"""The environment of an expression while a plan is made: names are looked up, and what takes tensors is recorded."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from initdsl.initializers import ArgumentError, Initializer, Registry, fans, parameters_of
+from initdsl.initializers import Initializer, parameters_of
 from initdsl.language.expressions.evaluate import element, evaluate, index_item
 from initdsl.language.expressions.functions import FANS
-from initdsl.language.expressions.let import Lets
-from initdsl.language.expressions.shapes import EvalError, Shape, describe_value
-from initdsl.language.syntax import nodes
-from initdsl.language.syntax.nodes import Call, Index, Length, Name, Path, Step
-from initdsl.network.description import MISSING, Network
-from initdsl.network.selectors.matcher import Matcher
-from initdsl.network.selectors.matches import Match
-from initdsl.text.wording import did_you_mean
+from initdsl.language.expressions.let import Variables
+from initdsl.language.expressions.shapes import EvalError, Shape, describe_value, nested_shape
+from initdsl.language.syntax.nodes import Call, Expr, Length, Name, Path
+from initdsl.network.selectors.context import SelectorContext
+from initdsl.network.selectors.matches import Bindings, Match, Scope
 
 from .calls import bind_call, check_shape
-from .program import Apply, Drawn, Element, Load, Program, Read, Recorder, Ref, Stored, Target, operand
+from .context import Context
+from .loads import base_shape_of, find_tensor
+from .lookups import Site, at_path, count_selected, fan, name_in, names_in_files, plain_name, refuse_misspelt
+from .program import Apply, Drawn, Element, Program, Read, Recorder, Ref, Stored, Target, operand
 
-__all__ = ["FACT_NAMES", "Names"]
+__all__ = ["Names", "selector_context"]
 
 
+# draws of one expression: each is a tensor of its own
 MOST_DRAWS = 10_000
 
 
-FACT_NAMES = ("fan_in", "fan_out", "shape", "ndim", "numel")
+def selector_context(context: Context, variables: Variables, binds: bool = True) -> SelectorContext:
+    """Return the context in which selectors are matched that see these `let` names; see `SelectorContext.binds`."""
+
+    def environment(module: int, bindings: Bindings, scope: Scope) -> Names:
+        return Names(Site(context, variables, Match(module, None, bindings, scope)))
+
+    return SelectorContext(context.network, environment, variables.__contains__, context.cache.matches, binds)
 
 
 class Names:
-    """The environment of one expression on one match: every tensor is a `Shape`, and what it takes to have its values is
-    recorded.
+    """The environment of one expression at one site; it is made anew for each evaluation.
+
+    Every tensor is a `Shape`, and what it takes to have its values is recorded: `program` has the steps.
     """
 
-    files: Any = None  # what `load` looks into, from
-    source = ""  # this rule file
     steady = False  # shapes don't depend on threads
 
-    def __init__(
-        self, network: Network, matcher: Matcher, registry: Registry, lets: Lets, match: Match,
-        target: int | None, shape: tuple[int, ...] | None, canonical: Mapping[int, int],
-    ):  # fmt: skip
-        self.network = network
-        self.matcher = matcher
-        self.registry = registry
-        self.lets = lets
-        self.match = match
-        self.bindings = dict(match.bindings)
-        self.target = target  # canonical index of the tensor written to
-        self.shape = shape  # of the piece written to
-        self.canonical = canonical
-        self.reads: set[int] = set()
-        self.reads_itself = False
-        self.dynamic = False  # whether anything but numbers was met
-        self._known: dict[str, Any] = {}  # the values of `let` names that were met
+    def __init__(self, site: Site):
+        self.site = site
+        self._bindings = dict(site.match.bindings)
+        self._variables: dict[str, Any] = {}  # the values of `let` names that were met
         self._draws = 0
         self._recorder = Recorder()
 
-    # ---- tensors, recorded
+    def is_name(self, name: str) -> bool:
+        """Return whether a name is bound or a `let`: then it is not a word of an enumeration."""
+        return name in self._bindings or name in self.site.variables
+
+    # ---- what was recorded
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The other tensors that were met, by their numbers."""
+        return tuple(sorted({step.tensor for step in self._recorder.steps if isinstance(step, Read)}))
+
+    @property
+    def reads_itself(self) -> bool:
+        """Whether the target itself was met."""
+        return any(isinstance(step, Target) for step in self._recorder.steps)
+
+    @property
+    def needs_tensors(self) -> bool:
+        """Whether anything but numbers was met."""
+        return bool(self._recorder.steps)
 
     def program(self, value: Any, direct: bool = False) -> Program:
-        """What it takes to have the value of the expression that was evaluated."""
+        """Return what it takes to have the value of the expression that was evaluated."""
         return self._recorder.program(value, direct)
 
+    # ---- recording
+
     def note(
-        self, node: nodes.Expr, function: str, operands: tuple[Any, ...], keywords: dict[str, Any], value: Shape
+        self, node: Expr, function: str, operands: tuple[Any, ...], keywords: dict[str, Any], value: Shape
     ) -> Shape:
         named = tuple((name, operand(each)) for name, each in keywords.items())
         return self._recorder.add(Apply(function, tuple(map(operand, operands)), named, node), value.dims)
 
-    def note_element(self, node: nodes.Expr, base: Shape, items: tuple[Any, ...], dims: tuple[int, ...]) -> Shape:
+    def note_element(self, node: Expr, base: Shape, items: tuple[Any, ...], dims: tuple[int, ...]) -> Shape:
         reference = operand(base)
         assert isinstance(reference, Ref)
         return self._recorder.add(Element(reference, items, node), dims)
 
     def note_drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Shape:
-        """What an initializer gives; the tensors among its arguments as they were met."""
+        """Note what an initializer gives; the tensors among its arguments as they were met."""
         nth, self._draws = self._draws, self._draws + 1
         if self._draws > MOST_DRAWS:
             raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
-        names = parameters_of(
-            initializer,
-            sum(a.name is None for a in node.arguments),
-            [str(a.name) for a in node.arguments if a.name is not None],
-        )
+        keywords = [a.name for a in node.arguments if a.name is not None]
+        names = parameters_of(initializer, len(node.arguments) - len(keywords), keywords)
         spans = tuple((name, argument.span) for name, argument in zip(names, node.arguments, strict=True))
         values = tuple((name, operand(value)) for name, value in arguments.items())
         return self._recorder.add(Drawn(initializer, values, nth, spans, node.span), self.target_shape(node))
 
-    def extent(self, d: int, size: int) -> range:
-        return range(size)
-
-    def loadable(self) -> list[str]:
-        """The names a file may have the target under: below the module that the rule selects first, then in full."""
-        assert self.target is not None
-        names = self.network.names(self.network.tensors[self.target])
-        outer = self.match.scope[0] if self.match.scope else None
-        base = f"{self.network.modules[outer].name}." if outer is not None else "."
-        return [n.removeprefix(base) for n in names] + names
-
-    def tensor(self, values: Any) -> Any:
-        from initdsl.language.expressions.shapes import nested_shape
-
-        return Shape((len(values),) if isinstance(values, range) else nested_shape(values, None))
+    def _noted(self, value: Any) -> Any:
+        """Return what was looked up; a tensor as its shape, noted as a step."""
+        if not isinstance(value, Read | Target):
+            return value
+        if value == Target(whole=False):
+            return self._recorder.add(value, self.site.shape or ())
+        tensor = value.tensor if isinstance(value, Read) else self.site.target
+        assert tensor is not None
+        return self._recorder.add(value, self.site.context.network.tensors[tensor].shape)
 
     # ---- the environment
 
     def name(self, node: Name) -> Any:
-        name = node.name
-        if name in self.bindings:
-            return self.bindings[name]
-        if name in self.lets:
-            return self._let(node)
-        if name == "it":
-            if self.shape is None:
-                raise EvalError(
-                    "`it` is the tensor a rule writes to, there is none here", node.span, name="unknown-name"
-                )
-            self.dynamic = self.reads_itself = True
-            return self._recorder.add(Target(whole=False), self.shape)
-        if name == "net":
-            raise EvalError(
-                "`net` is a module, not a value", node.span, "name a parameter or an attribute: `net.head.weight`"
-            )
-        if self.shape is not None and name in FACT_NAMES:
-            return self._fact(node)
-        value = self._owned(node, self.match.module)
-        if value is not MISSING:
-            return value
-        for module in self.match.scope:
-            value = self.network.modules[module].attribute(name)
-            if value is not MISSING:
-                return value
-        raise self._unknown(node)
+        if node.name in self._bindings:
+            return self._bindings[node.name]
+        if node.name in self.site.variables:
+            return self._variable(node)
+        return self._noted(plain_name(self.site, node))
 
-    def _let(self, node: Name) -> Any:
-        variable = self.lets[node.name]
+    def _variable(self, node: Name) -> Any:
+        variable = self.site.variables[node.name]
         if variable.expr is None:
             return variable.value
-        if node.name in self._known:  # or names that double each other would take for ever
-            return self._known[node.name]
+        if node.name in self._variables:  # or names that double each other would take for ever
+            return self._variables[node.name]
         outer = self._recorder.open
         opened = [use.name for use in outer]
         if node.name in opened:
             circle = " -> ".join(f"`{n}`" for n in (*opened[opened.index(node.name) :], node.name))
             raise EvalError(f"`{node.name}` is defined by itself: {circle}", node.span, name="circular-let")
         self._recorder.open = (*outer, node)
-        before = self._draws
+        draws = self._draws
         try:
             value = evaluate(variable.expr, self)
-            if self._draws == before:  # what draws is drawn anew wherever it is used
-                self._known[node.name] = value
-            return value
         except RecursionError:
             raise EvalError(f"`{node.name}` is made of names nested too deep", node.span, name="too-deep") from None
         except EvalError as error:
@@ -162,153 +142,77 @@ class Names:
             raise EvalError(f"in `{node.name}`: {error.message}", node.span, error.hint, error.name) from None
         finally:
             self._recorder.open = outer
-
-    def _fact(self, node: Name) -> Any:
-        shape = self.shape or ()
-        match node.name:
-            case "shape":
-                return shape
-            case "ndim":
-                return len(shape)
-            case "numel":
-                return math.prod(shape)
-        return self._fan(node.name, shape, node)
-
-    def _fan(self, which: str, shape: tuple[int, ...], node: Any) -> int:
-        try:
-            return fans(shape)[which == "fan_out"]
-        except ArgumentError as error:
-            raise EvalError(str(error), node.span, name="undefined-fan") from None
-
-    def _owned(self, node: Name, index: int) -> Any:
-        module = self.network.modules[index]
-        tensor = module.parameters.get(node.name, module.buffers.get(node.name))
-        if tensor is not None:
-            return self._tensor(tensor)
-        return module.attribute(node.name)
-
-    def _tensor(self, tensor: int) -> Any:
-        canonical = self.canonical.get(tensor, tensor)
-        self.dynamic = True
-        if canonical == self.target:
-            self.reads_itself = True
-            return self._recorder.add(Target(whole=True), self.network.tensors[canonical].shape)
-        self.reads.add(canonical)
-        return self._recorder.add(Read(canonical), self.network.tensors[canonical].shape)
-
-    def _unknown(self, node: Name) -> EvalError:
-        module = self.network.modules[self.match.module]
-        words = [*self.bindings, *self.lets, *FACT_NAMES, *module.parameters, *module.attributes()]
-        for index in self.match.scope:
-            words += self.network.modules[index].attributes()
-        python = {"True": "true", "False": "false", "None": "none"}.get(node.name)
-        hint = f"write `{python}`" if python else did_you_mean(node.name, words)
-        for index in self.network.ancestors(self.match.module):  # seen from further out only
-            around = self.network.modules[index]
-            if python is None and around.attribute(node.name) is not MISSING:
-                path = f"`{around.label}.{node.name}`"
-                hint = f"write {path}" if index == 0 else (
-                    f"it is an attribute of `{around.cls.name}`: begin the selector with that, or write {path}"
-                )  # fmt: skip
-                break
-        if node.name in self.registry:
-            hint = f"a call has parentheses: `{node.name}()`"
-        where = f"in `{module.cls.name}`" if module.index else "here"
-        return EvalError(f"`{node.name}` has no value {where}", node.span, hint, "unknown-name")
-
-    def path(self, node: nodes.Expr, path: Path) -> Any:
-        scope = (self.match.module, *self.match.scope)
-        found = self.matcher.reach(path, self.match.bindings, scope)
-        if not found and path.steps and isinstance(path.steps[-1], Step):
-            value = self._attribute(path, scope)
-            if value is not MISSING:
-                return value
-        elif not found and len(path.steps) > 1 and isinstance(path.steps[-1], Index):
-            value = self._attribute(Path("net", path.steps[:-1], None, path.span), scope)
-            if value is not MISSING:
-                return element(node, self, value, tuple(index_item(i, self) for i in path.steps[-1].items))
-        if len(found) != 1:
-            count = "nothing" if not found else f"{len(found)} things"
-            hint = next((u.hint for u in self.matcher.explain(path)), None) if not found else "name one of them"
-            raise EvalError(f"this path leads to {count}", node.span, hint, "unmatched-selector")
-        match = found[0]
-        if match.tensor is None:
-            raise EvalError(
-                f"`{self.network.modules[match.module].label}` is a module, not a value", node.span,
-                "name a parameter or a plain attribute of it; its length is `len(...)`",
-            )  # fmt: skip
-        value = self._tensor(match.tensor)
-        if match.index is not None:
-            return element(node, self, value, tuple(index_item(item, self) for item in match.index.items))
+        if self._draws == draws:  # what draws is drawn anew wherever it is used
+            self._variables[node.name] = value
         return value
 
-    def _attribute(self, path: Path, scope: tuple[int, ...]) -> Any:
-        last = path.steps[-1]
-        if not isinstance(last, Step):
-            return MISSING
-        modules = self.matcher.reach(Path("net", path.steps[:-1], None, path.span), self.match.bindings, scope)
-        if len(modules) != 1 or modules[0].tensor is not None:
-            return MISSING
-        return self.network.modules[modules[0].module].attribute(last.name)
+    def path(self, node: Expr, path: Path) -> Any:
+        site = self.site
+        value, index = at_path(site, selector_context(site.context, site.variables, binds=False), node, path)
+        value = self._noted(value)
+        if index is None:
+            return value
+        return element(node, self, value, tuple(index_item(item, self) for item in index.items))
 
     def length(self, node: Length) -> int:
-        selector = node.selector
-        if isinstance(selector, Path) and selector.root == "net":  # as every path in an expression it binds nothing
-            found = self.matcher.reach(selector, self.match.bindings, (self.match.module, *self.match.scope))
-        else:
-            found = self.matcher.select(selector)
-        if isinstance(selector, Path) and selector.root == "net" and len(found) == 1 and found[0].tensor is None:
-            module = self.network.modules[found[0].module]
-            wild = any(isinstance(s, Index) or "*" in s.name for s in selector.steps)
-            if module.container and not (wild and not isinstance(selector.steps[-1], Step)):
-                return len(module.children or module.parameters)
-        if not found:
-            word = selector.root if isinstance(selector, Path) and not selector.steps else None
-            if isinstance(word, nodes.ClassPattern) and word.name.isidentifier() and word.name[:1].islower():
-                value = self.name(Name(word.name, word.span))
-                if isinstance(value, tuple | list):
-                    return len(value)
-                raise EvalError(f"`len` counts what a selector selects, this is {describe_value(value)}", word.span)
-            reason = next(iter(self.matcher.explain(selector)), None)
-            if reason is not None and not reason.warning:
-                raise EvalError(reason.message, node.span, reason.hint, reason.name)
-        return len({(m.module, m.tensor) for m in found})
-
-    def target_shape(self, node: nodes.Expr) -> tuple[int, ...]:
-        if self.shape is None:
-            raise EvalError("there is no tensor here to take the shape of", node.span)
-        return self.shape
-
-    def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
-        if self.files is None or self.target is None:
-            raise EvalError("there is no parameter here to take the shape of", node.span)
-        found: tuple[int, ...] = self.files.base_shape(node, path, self.source, self.loadable()[::-1])
-        return found
+        site = self.site
+        selectors = selector_context(site.context, site.variables)
+        in_expressions = selector_context(site.context, site.variables, binds=False)
+        count = count_selected(site, selectors, in_expressions, node.selector)
+        if count is not None:
+            return count
+        name = name_in(node.selector)
+        if name is None:
+            refuse_misspelt(selectors, node)
+            return 0
+        value = self.name(name)
+        if not isinstance(value, tuple | list):
+            message = f"`len` counts what a selector selects, this is {describe_value(value)}"
+            raise EvalError(message, name.span)
+        return len(value)
 
     def draw(self, node: Call) -> Any:
-        """An initializer within an expression, or a fan of another tensor."""
+        site = self.site
         if node.function in FANS:
-            if len(node.arguments) != 1:
-                raise EvalError(f"`{node.function}` takes 1 argument", node.span, name="bad-argument")
-            before = set(self.reads), self.reads_itself, self.dynamic, dict(self._known)
-            steps = len(self._recorder.steps)
-            value = evaluate(node.arguments[0].value, self)
-            self.reads, self.reads_itself, self.dynamic, self._known = before  # a shape was looked at, no values
-            self._recorder.forget(steps)
-            if not isinstance(value, Shape):
-                raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)
-            return self._fan(node.function, value.dims, node)
-        if node.function == "load" and self.files is not None:
-            load: Load | None = self.files.find(node, self, self.source, self.loadable())
+            return self._fan(node)
+        if node.function == "load" and site.source is not None:
+            load = find_tensor(site.context, node, self, site.source, names_in_files(site))
             if load is None:
                 raise EvalError("`missing=skip` needs `load` alone on the right of `=`", node.span, name="bad-load")
-            self.dynamic = True
             return self._recorder.add(Stored(load), load.shape)
-        initializer, arguments, operands = bind_call(node, self.registry, self)
+        initializer, arguments, operands = bind_call(node, site.context.registry, self)
         if initializer.adjust is not None:
             raise EvalError(f"`{node.function}` stands alone on the right of `~`", node.span, name="bad-expression")
         shape = self.target_shape(node)
         if math.prod(shape):
             check_shape(node, initializer, shape, arguments)
-        self.dynamic = True
         return self.note_drawn(node, initializer, operands or arguments)
+
+    def _fan(self, node: Call) -> int:
+        """Return a fan of another tensor: its shape is looked at, and none of its values."""
+        if len(node.arguments) != 1:
+            raise EvalError(f"`{node.function}` takes 1 argument", node.span, name="bad-argument")
+        variables, steps = dict(self._variables), len(self._recorder.steps)
+        value = evaluate(node.arguments[0].value, self)
+        self._variables = variables
+        self._recorder.forget(steps)
+        if not isinstance(value, Shape):
+            raise EvalError(f"`{node.function}` needs a parameter", node.arguments[0].span)
+        return fan(node.function, value.dims, node)
+
+    def base_shape(self, node: Call, path: str) -> tuple[int, ...]:
+        site = self.site
+        if site.source is None or site.target is None:
+            raise EvalError("there is no parameter here to take the shape of", node.span)
+        return base_shape_of(site.context, node, path, site.source, names_in_files(site)[::-1])
+
+    def target_shape(self, node: Expr) -> tuple[int, ...]:
+        if self.site.shape is None:
+            raise EvalError("there is no tensor here to take the shape of", node.span)
+        return self.site.shape
+
+    def extent(self, d: int, size: int) -> range:
+        return range(size)
+
+    def tensor(self, values: Any) -> Any:
+        return Shape((len(values),) if isinstance(values, range) else nested_shape(values, None))

@@ -1,20 +1,57 @@
-"""What a plan remarks on: fans that are known to be wrong for what a tensor is."""
+"""What a plan remarks on: fans that are known to be wrong for what a tensor is, and subclasses that are left out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from initdsl.initializers import Initializer, parameters_of
-from initdsl.language.syntax.nodes import Call
+from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Name, String
+from initdsl.language.syntax.walk import walk
+from initdsl.network.description import ClassInfo, ModuleInfo
+from initdsl.network.selectors.classes import of_class
+from initdsl.text.diagnostic import Diagnostic
 
 from .actions import Action
+from .context import Context
+from .names import selector_context
+from .plan import PlanEntry
+from .statements import Statement
 
-__all__ = ["fans_read", "wrong_fan"]
+__all__ = ["doubtful_fans", "subclasses_left_out"]
 
 
-def fans_read(initializer: Initializer | None, call: Call) -> frozenset[str]:
-    """The fans that a call reads off the shape: both where its mode is a mean, or can't be seen."""
+# ---- fans
+
+
+def doubtful_fans(context: Context, entries: Sequence[PlanEntry], calls: Mapping[int, Call]) -> Iterator[Diagnostic]:
+    """Yield where torch's fans are known not to be those the layer computes with, once for each clause and reason.
+
+    `calls` has, by clause, the initializer that is all of its right-hand side.
+    """
+    noted: set[tuple[int, str]] = set()
+    fans: dict[int, frozenset[str]] = {}
+    for entry in entries:
+        for action in entry.actions:
+            rule, number = action.clause.rule, action.clause.number
+            if not isinstance(rule, Assign) or number not in calls:
+                continue
+            if number not in fans:
+                fans[number] = _fans_read(context.registry.get(calls[number].function), calls[number])
+            if not fans[number]:
+                continue
+            module = context.network.modules[action.match.module]
+            wrong = _wrong_fan(module.cls, module, action, fans[number])
+            if wrong is None or (number, wrong.reason) in noted:
+                continue
+            noted.add((number, wrong.reason))
+            message = f"`{entry.label}` {list(entry.shape)}: {wrong.reason}"
+            where = context.rules.source(rule.source)
+            yield Diagnostic(wrong.name, message, where, rule.value.span, wrong.hint, "note")
+
+
+def _fans_read(initializer: Initializer | None, call: Call) -> frozenset[str]:
+    """Return the fans that a call reads off the shape: both where its mode is a mean, or can't be seen."""
     if initializer is None or not initializer.elementwise or initializer.parameter("fan_in") is None:
         return frozenset()
     keywords = [a.name for a in call.arguments if a.name is not None]
@@ -26,11 +63,10 @@ def fans_read(initializer: Initializer | None, call: Call) -> frozenset[str]:
     mode = initializer.parameter("mode")
     if mode is None:
         return both
-    word = (
-        getattr(given["mode"].value, "name", getattr(given["mode"].value, "value", None))
-        if "mode" in given
-        else mode.default
-    )
+    word = mode.default
+    if "mode" in given:
+        value = given["mode"].value
+        word = value.name if isinstance(value, Name) else value.value if isinstance(value, String) else None
     return frozenset([word]) if word in both else both
 
 
@@ -39,15 +75,15 @@ CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2
 
 @dataclass(frozen=True)
 class WrongFan:
-    """Why torch's fans of a tensor are not its layer's, and what to write instead."""
+    """Why torch's fans of a tensor are not its layer's, and what to write instead: see `_wrong_fan` for examples."""
 
     reason: str
     hint: str
     name: str = "doubtful-fan"
 
 
-def wrong_fan(cls: Any, module: Any, action: Action, read: frozenset[str]) -> WrongFan | None:
-    """What is wrong with the fans that an action reads off its tensor, if it makes a difference.
+def _wrong_fan(cls: ClassInfo, module: ModuleInfo, action: Action, read: frozenset[str]) -> WrongFan | None:
+    """Return what is wrong with the fans that an action reads off its tensor; None where it makes no difference.
 
     What reads both alike gets the same from fans that are swapped, and a convolution with groups has its right fan_in.
     """
@@ -56,11 +92,8 @@ def wrong_fan(cls: Any, module: Any, action: Action, read: frozenset[str]) -> Wr
     if action.index is not None or action.view is not None:
         return None
     if ndim == 2 and cls.name == "Conv1D":
-        if len(read) == 2:
-            return None
-        return WrongFan(
-            "its layer stores (in, out), so fan_in and fan_out are swapped", "write `fan_in=fan_out, fan_out=fan_in`"
-        )
+        reason = "its layer stores (in, out), so fan_in and fan_out are swapped"
+        return None if len(read) == 2 else WrongFan(reason, "write `fan_in=fan_out, fan_out=fan_in`")
     convolution = any(name in names for name in CONVOLUTIONS)
     if ndim == 3 and not convolution:
         return WrongFan("a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself")
@@ -68,11 +101,40 @@ def wrong_fan(cls: Any, module: Any, action: Action, read: frozenset[str]) -> Wr
     grouped = isinstance(groups, int) and groups > 1
     if convolution and any("Transpose" in name for name in names) and (grouped or len(read) == 1):
         inputs = "fan_out // groups" if grouped else "fan_out"
-        return WrongFan(
-            "a transposed convolution has its fans swapped", f"write `fan_in={inputs}, fan_out=fan_in`"
-        )  # fmt: skip
+        return WrongFan("a transposed convolution has its fans swapped", f"write `fan_in={inputs}, fan_out=fan_in`")
     if grouped and "fan_out" in read:
-        return WrongFan(
-            "fan_out of a grouped convolution counts all groups", "`fan_out=fan_out // groups` counts one", "depthwise-fan"
-        )  # fmt: skip
+        reason, hint = "fan_out of a grouped convolution counts all groups", "`fan_out=fan_out // groups` counts one"
+        return WrongFan(reason, hint, "depthwise-fan")
     return None
+
+
+# ---- classes
+
+
+def subclasses_left_out(
+    context: Context, statements: Sequence[Statement], entries: Sequence[PlanEntry]
+) -> Iterator[Diagnostic]:
+    """Yield subclasses that a class name leaves out, and that no later rule speaks of, once for each name."""
+    noted: set[str] = set()
+    network, tied_to = context.network, context.tied_to
+    last = {e.tensor.index: max((a.clause.number for a in e.actions), default=-1) for e in entries}
+
+    def is_left_out(module: int, number: int) -> bool:
+        below = (t for i in network.reachable(module) for t in network.modules[i].parameters.values())
+        return any(last.get(tied_to.get(t, t), -1) < number for t in below)
+
+    for statement in statements:
+        clause = statement.clause
+        for node in walk(clause.targets) if clause.targets is not None else ():
+            if not isinstance(node, ClassPattern) or node.subclasses or "*" in node.name or node.name in noted:
+                continue
+            noted.add(node.name)
+            selectors = selector_context(context, statement.setting.variables)
+            exact = set(of_class(selectors, ClassPattern(node.name, False, (), node.span)))
+            wider = of_class(selectors, ClassPattern(node.name, True, (), node.span))
+            derived = sum(is_left_out(module, clause.number) for module in wider if module not in exact)
+            if exact and derived:
+                are = "1 subclass of it is" if derived == 1 else f"{derived} subclasses of it are"
+                message = f"`{node.name}` selects {len(exact)}; {are} not selected"
+                where = context.rules.source(clause.rule.source)
+                yield Diagnostic("subclass-left-out", message, where, node.span, f"`{node.name}+` would", "note")

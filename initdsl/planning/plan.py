@@ -17,7 +17,7 @@ from initdsl.network.description import Network, TensorInfo
 from initdsl.text.diagnostic import Diagnostic, printable
 from initdsl.text.frozen import FrozenDict
 
-from .actions import Action, Clause, Draw, Expression, Kept, Reset, Value, payload_dict
+from .actions import Action, Clause, Kept, Reset, Value, payload_dict
 
 __all__ = [
     "PLAN_FORMAT",
@@ -93,6 +93,26 @@ class PlanEntry:
         return "default" if isinstance(self.base.payload, Reset) and not self.edits else "set"
 
     @property
+    def keeps(self) -> bool:
+        """Whether the tensor keeps the values it has."""
+        return not self.edits and (self.base is None or self.base.keeps)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether its draw goes on with a sample, once all else is filled."""
+        return self.base is not None and self.base.adjusts
+
+    @property
+    def draws(self) -> bool:
+        """Whether random numbers are taken, the module's own default left aside."""
+        return any(action.draws for action in self.actions)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The tensors whose values are taken, by their numbers."""
+        return tuple(sorted({tensor for action in self.actions for tensor in action.reads}))
+
+    @property
     def statements(self) -> list[tuple[str, str]]:
         """`(text, file:line)` of every statement that makes it, in order."""
         return [(clause.text, clause.location) for clause in dict.fromkeys(a.clause for a in self.actions)]
@@ -116,7 +136,7 @@ class PlanEntry:
         return payload if isinstance(payload, Distribution) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry as JSON-ready values."""
+        """Return the entry as JSON-ready values."""
         values = [payload_dict(a.payload) for a in self.actions]
         return {
             "name": self.name,
@@ -138,25 +158,21 @@ class PlanEntry:
 
 
 def adjusts(entry: PlanEntry) -> bool:
-    """Whether an entry's draw goes on with a sample."""
-    payload = entry.base.payload if entry.base is not None else None
-    return isinstance(payload, Draw) and payload.initializer.adjust is not None
+    """Return `entry.adjusts`."""
+    return entry.adjusts
 
 
 def leaves_alone(entry: PlanEntry) -> bool:
-    """Whether a tensor keeps the values it has."""
-    return not entry.edits and (entry.base is None or isinstance(entry.base.payload, Kept))
+    """Return `entry.keeps`."""
+    return entry.keeps
 
 
 def _covered(actions: Sequence[Action], tensor: TensorInfo) -> bool:
-    """Whether slices that are set make up the whole of a tensor.
+    """Return whether slices that are set make up the whole of a tensor.
 
     Each dimension is cut where a slice begins or ends, and the cells of that grid are counted.
     """
-    pieces = [
-        a for a in actions
-        if a.operator in ("=", "~") and not (isinstance(a.payload, Expression) and a.payload.reads_itself)
-    ]  # fmt: skip
+    pieces = [action for action in actions if not action.builds_on_values]
     views = {a.view for a in pieces}
     if not pieces or len(views) > 1:
         return False
@@ -256,7 +272,7 @@ class Plan:
     @property
     def adjusted(self) -> list[PlanEntry]:
         """Tensors that are adjusted to what their layers put out on a sample, once all are filled."""
-        return [e for e in self.order if adjusts(e)]
+        return [e for e in self.order if e.adjusts]
 
     @property
     def shadowed(self) -> list[Clause]:
@@ -273,7 +289,7 @@ class Plan:
         return entries
 
     def names_of(self, tensor: int) -> list[str]:
-        """Every name of a tensor, those of tensors that ties make it included, in the order of `named_parameters()`."""
+        """Return every name of a tensor, those of tensors that ties make it included, in the order of `named_parameters()`."""
         network = self.network
         members = sorted([tensor, *tensors_by_first(self.tied_to).get(tensor, ())])
         return list(dict.fromkeys(name for i in members for name in network.names(network.tensors[i])))
@@ -297,7 +313,7 @@ class Plan:
         return {name: value for name, value in self.__dict__.items() if name != "by_name"}
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-ready values, versioned; `initdsl apply` carries them out."""
+        """Return the plan as JSON-ready values, versioned; `initdsl apply` carries them out."""
         return {
             "format": PLAN_FORMAT,
             "version": PLAN_VERSION,
@@ -314,7 +330,7 @@ class Plan:
 
 
 def tensors_by_first(tied_to: Mapping[int, int]) -> dict[int, list[int]]:
-    """The tensors that ties give to another one, by the number of that one."""
+    """Return the tensors that ties give to another one, by the number of that one."""
     groups: dict[int, list[int]] = {}
     for index, first in tied_to.items():
         if index != first:
@@ -323,10 +339,10 @@ def tensors_by_first(tied_to: Mapping[int, int]) -> dict[int, list[int]]:
 
 
 def totals(entries: Iterable[PlanEntry]) -> dict[str, dict[str, int]]:
-    """Tensors and elements by what happens to them."""
-    found: dict[str, dict[str, int]] = {}
+    """Count tensors and elements by what happens to them."""
+    by_status: dict[str, dict[str, int]] = {}
     for entry in entries:
-        count = found.setdefault(entry.status, {"tensors": 0, "elements": 0})
+        count = by_status.setdefault(entry.status, {"tensors": 0, "elements": 0})
         count["tensors"] += 1
         count["elements"] += entry.numel
-    return found
+    return by_status

@@ -16,7 +16,7 @@ from initdsl.language.syntax.grammar import statement_words
 from initdsl.language.syntax.highlight import words
 from initdsl.language.syntax.nodes import Keep
 from initdsl.language.syntax.parser import accepted
-from initdsl.planning.names import FACT_NAMES
+from initdsl.planning.lookups import FACT_NAMES
 from initdsl.text.source import Span
 from initdsl.text.wording import value_text
 

@@ -11,16 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from initdsl.initializers import ArgumentError, Registry, default_registry, fans
-from initdsl.language.expressions.let import Lets, Variable
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.config import Config, find_config
 from initdsl.network.description import Network, TensorInfo
 from initdsl.network.manifest import LARGEST
-from initdsl.network.selectors.matches import Frame, Match
-from initdsl.planning.context import Resolution
+from initdsl.network.selectors.matches import Match
+from initdsl.planning.resolve import select_with
 from initdsl.text.diagnostic import InitDSLError
 from initdsl.text.files import read_whole
 
@@ -94,16 +92,11 @@ class Known:
 
     def _select(self, heads: list[Piece], selector: Selector, lets: dict[str, Expr]) -> list[Match] | None:
         assert self.network is not None
-        resolution = Resolution(RuleSet.model_construct(rules=()), self.network, self.registry, {})
-        resolution.lets = Lets({name: Variable(value, "") for name, value in lets.items()})
+        blocks = [head.rule.targets for head in heads if isinstance(head.rule, Block)]
+        if len(blocks) < len(heads):
+            return None
         try:
-            frame = None
-            for head in heads:
-                if not isinstance(head.rule, Block):
-                    return None
-                inside = resolution.matcher.select(head.rule.targets, frame)
-                frame = Frame(self.network, [match for match in inside if match.tensor is None])
-            return resolution.matcher.select(selector, frame)
+            return select_with(self.network, self.registry, lets, blocks, selector)
         except (EvalError, InitDSLError, RecursionError):
             return None
 

@@ -13,28 +13,29 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
-from initdsl.network.selectors.matcher import Matcher
+from initdsl.network.selectors.context import MatchCache, SelectorContext
 from initdsl.network.selectors.matches import Frame, Match
+from initdsl.network.selectors.select import select
 
 COPIES: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
 
 
-def matcher(net: nn.Module) -> Matcher:
+def selectors_of(net: nn.Module) -> SelectorContext:
     def nothing(*_: object) -> Any:
         return None  # numbers need no names
 
-    return Matcher(initdsl.describe(net)[0], nothing, lambda name: False)
+    return SelectorContext(initdsl.describe(net)[0], nothing, lambda name: False, MatchCache())
 
 
-def selected(matcher: Matcher, selector: str, frame: Frame | None = None) -> list[Match]:
+def selected(context: SelectorContext, selector: str, frame: Frame | None = None) -> list[Match]:
     (rule,) = initdsl.parse(f"keep {selector}").rules
-    return matcher.select(rule.targets, frame)  # type: ignore[union-attr]
+    return select(context, rule.targets, frame)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("copied", COPIES)
 def test_matches_and_blocks_are_values(copied: Callable[[Any], Any]) -> None:
     net = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2)))
-    one, other = matcher(net), matcher(net)
+    one, other = selectors_of(net), selectors_of(net)
     frames = [Frame(m.network, selected(m, "net[i]")) for m in (one, other)]
     assert frames[0] == frames[1] == copied(frames[0])
     assert hash(frames[0]) == hash(frames[1])

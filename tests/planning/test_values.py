@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 import initdsl
-from initdsl.language.expressions import let
+from initdsl.language.expressions import evaluate, let
 from initdsl.network import describe as describing
-from initdsl.network.selectors import matcher
-from initdsl.planning import names, resolve
+from initdsl.network.selectors import classes, paths, select, why_nothing
+from initdsl.planning import calls, cascade, file_contents, loads, lookups, names, resolve, selecting, statements
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,8 +136,8 @@ def test_doing_leaves_a_plan_as_it_was(net: Net) -> None:
 @pytest.mark.parametrize("seed", [None, 3])
 def test_a_plan_from_another_process_gives_the_same_bits(seed: int | None, tmp_path: Path) -> None:
     program = f"""
-import pickle, sys, torch, initdsl
-from tests.planning.test_values import RULES, Net
+import pickle, initdsl
+from tests.planning.test_values import Net, RULES
 with open("plan.pickle", "wb") as file:
     pickle.dump(initdsl.plan(Net(), RULES, seed={seed}), file)
 """
@@ -166,6 +166,37 @@ def test_a_plan_without_its_network_is_refused(net: Net) -> None:
 # ---- which alone decides
 
 
+LOOK_UPS: list[Callable[..., Any]] = [
+    evaluate.evaluate,
+    evaluate.index_item,
+    describing.describe,
+    select.select,
+    select.container_of,
+    paths.reach,
+    paths.select_path,
+    classes.of_class,
+    why_nothing.explain,
+    lookups.plain_name,
+    lookups.at_path,
+    lookups.count_selected,
+    lookups.names_in_files,
+    names.selector_context,
+    calls.bind_call,
+    loads.find_tensor,
+    loads.base_shape_of,
+    file_contents.contents_of,
+    file_contents.header_of,
+    file_contents.manifest_of,
+    selecting.select_or_report,
+    statements.statements_of,
+    cascade.cascade,
+    cascade.selection_of,
+    resolve.resolve,
+    resolve.plan_and_findings,
+    resolve.selections,
+]
+
+
 @pytest.fixture
 def no_look_ups(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it, and from then on every look-up of a name, a selector or a network's description raises."""
@@ -174,13 +205,17 @@ def no_look_ups(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise AssertionError("something was looked up while tensors were written")
 
     def start() -> None:
-        for method in ("name", "path", "length", "draw"):
+        for method in ("__init__", "name", "path", "length", "draw", "base_shape"):
             monkeypatch.setattr(names.Names, method, refuse)
-        for method in ("select", "reach", "explain"):
-            monkeypatch.setattr(matcher.Matcher, method, refuse)
-        monkeypatch.setattr(let.Lets, "__getitem__", refuse)
-        monkeypatch.setattr(resolve.Resolver, "__init__", refuse)
-        monkeypatch.setattr(describing, "describe", refuse)
+        for method in ("__getitem__", "__contains__", "__iter__"):
+            monkeypatch.setattr(let.Variables, method, refuse)
+        # a function is refused wherever it was imported to
+        loaded = [module for name, module in sys.modules.items() if name.startswith("initdsl.")]
+        for function in LOOK_UPS:
+            for module in loaded:
+                for name, value in list(vars(module).items()):
+                    if value is function:
+                        monkeypatch.setattr(module, name, refuse)
 
     return start
 
@@ -196,9 +231,17 @@ def test_a_fill_looks_nothing_up(seed: int | None, net: Net, no_look_ups: Callab
 
 
 def test_the_look_ups_are_caught(net: Net, no_look_ups: Callable[[], None]) -> None:
+    network, _ = initdsl.describe(net)
+    plan = initdsl.plan(network, RULES)
     no_look_ups()
-    with pytest.raises(AssertionError, match="looked up"):
-        initdsl.plan(net, RULES)
+    looks: list[Callable[[], object]] = [
+        lambda: initdsl.plan(net, RULES),
+        lambda: initdsl.plan(network, RULES),
+        lambda: plan.explain("head.weight"),
+    ]
+    for look in looks:
+        with pytest.raises(AssertionError, match="looked up"):
+            look()
 
 
 class Three(nn.Module):

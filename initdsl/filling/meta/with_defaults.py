@@ -17,8 +17,9 @@ from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.network.description import Live
 from initdsl.network.selectors.matches import Match
 from initdsl.planning.actions import Action, Clause, Kept, Reset
-from initdsl.planning.assemble import Circle, resets_of, write_order
+from initdsl.planning.order import Circle, write_order
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.resets import resets_of
 from initdsl.planning.resolve import selections
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.source import Source

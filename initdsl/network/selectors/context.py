@@ -14,7 +14,11 @@ from initdsl.text.source import Span
 
 from .matches import Bindings, Frame, Match, Scope
 
-__all__ = ["BlockModules", "MatchCache", "SelectorContext", "State", "block_of", "matches_around"]
+__all__ = ["BlockModules", "MatchCache", "MatchKey", "SelectorContext", "State", "block_of", "matches_around"]
+
+
+# a selector, whether a regex in it searches modules, and where its nodes stand if that matters
+MatchKey = tuple[Selector, bool, tuple[Span, ...]]
 
 
 class State(NamedTuple):
@@ -44,7 +48,7 @@ class BlockModules:
 class MatchCache:
     """What was matched before in this network. It saves time and never changes a result; one thread's own."""
 
-    matches: dict[tuple[Selector, bool, tuple[Span, ...]], list[Match]] = field(default_factory=dict)
+    matches: dict[MatchKey, list[Match]] = field(default_factory=dict)
     by_module: dict[tuple[Selector, bool], dict[int, list[int]]] = field(default_factory=dict)
     classes: dict[ClassPattern, list[int]] = field(default_factory=dict)
     by_attribute: dict[tuple[str, bool, str], dict[float, list[int]]] = field(default_factory=dict)

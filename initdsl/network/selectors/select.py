@@ -11,11 +11,11 @@ from initdsl.language.syntax.regex import linear_regex
 from initdsl.language.syntax.walk import walk
 
 from .classes import has_names
-from .context import SelectorContext, block_of, matches_around
+from .context import MatchKey, SelectorContext, block_of, matches_around
 from .matches import Frame, Match, continued, merge
 from .paths import inside_block, select_path
 
-__all__ = ["container_of", "select"]
+__all__ = ["container_of", "match_key", "select"]
 
 
 def select(
@@ -25,16 +25,17 @@ def select(
 
     Raises EvalError for what can't be evaluated.
     """
-    if not _is_pure(selector):
-        return _select(context, selector, frame, modules)
     if frame is None:
-        # matches of pieces hold the index as it is written, and errors show where: equal ones elsewhere won't do
-        key = (selector, modules, tuple(node.span for node in walk(selector)) if _has_pieces(selector) else ())
+        key = match_key(selector, modules)
+        if key is None:
+            return _select(context, selector, None, modules)
         matches = context.cache.matches.get(key)
         if matches is None:
             matches = context.cache.matches[key] = _select(context, selector, None, modules)
         return matches
-    if isinstance(selector, Regex) or (isinstance(selector, Path) and selector.root is not None):
+    if _is_pure(selector) and (
+        isinstance(selector, Regex) or (isinstance(selector, Path) and selector.root is not None)
+    ):
         return inside_block(context, _near(context, selector, frame, modules), frame)
     return _select(context, selector, frame, modules)
 
@@ -52,6 +53,16 @@ def _select(context: SelectorContext, selector: Selector, frame: Frame | None, m
         case Path():
             return select_path(context, selector, frame)
     raise AssertionError(selector)
+
+
+def match_key(selector: Selector, modules: bool = False) -> MatchKey | None:
+    """Return what is equal for selectors that select the same outside of blocks; None where names are bound or looked up.
+
+    Matches of pieces hold the index as it is written, and errors show where: equal ones elsewhere won't do.
+    """
+    if not _is_pure(selector):
+        return None
+    return selector, modules, tuple(node.span for node in walk(selector)) if _has_pieces(selector) else ()
 
 
 @lru_cache(maxsize=65536)

@@ -1,0 +1,243 @@
+"""The cascade: which statements set a tensor, and which edit it on top.
+
+It runs backwards: a tensor's last whole-tensor rule is met first, and what stands before it has no say any more, so that
+many rules over many tensors cost little more than the rules that win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.syntax.nodes import Assign, Call, Path, Tie
+from initdsl.network.selectors.matches import Match
+from initdsl.network.selectors.select import match_key
+from initdsl.text.diagnostic import Diagnostic
+
+from .actions import Action, Expression
+from .context import Context, finding_of
+from .right_hand_side import RightHandSide, right_hand_side
+from .selecting import parameters_in, select_or_report
+from .statements import Statement
+from .writable import check_writable
+from .writes import Progress, actions_of
+
+__all__ = ["Decisions", "Selection", "cascade", "selection_of"]
+
+
+# clauses whose values depend on more than shape and dtype are checked on every tensor, up to so many
+MOST_CHECKED = 4096
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a clause selects: `Selection([Match(3, tensor=5)], {5: [Match(3, tensor=5)]}, [(5, Match(3, tensor=5))], True)`.
+
+    `by_tensor` has the matches by the number of the tensor, the one that a tie makes it; `samples` one of every distinct
+    shape, dtype and so on. `plain`: all are whole tensors, and no index is bound.
+    """
+
+    matches: list[Match]
+    by_tensor: Mapping[int, list[Match]]
+    samples: Sequence[tuple[int, Match]]
+    plain: bool
+
+
+@dataclass
+class Selections:
+    """What was selected before, by selector and by whether modules stand for the parameters below them.
+
+    `alive` are those of its tensors that no later rule sets as a whole, when they were last asked for.
+    """
+
+    by_key: dict[Hashable, Selection] = field(default_factory=dict)
+    alive: dict[Hashable, list[int]] = field(default_factory=dict)
+
+
+@dataclass
+class Decisions:
+    """What the cascade decides, filled in from the last statement to the first.
+
+    `remaining` are the tensors that no statement sets as a whole yet; `edits` have the last one first. `hits` and
+    `selected` count tensors by clause: those it has a say in, and those it selects; `calls` has the initializer that is
+    all of its right-hand side.
+    """
+
+    remaining: set[int]
+    bases: dict[int, Action] = field(default_factory=dict)
+    edits: dict[int, list[Action]] = field(default_factory=dict)
+    hits: dict[int, int] = field(default_factory=dict)
+    selected: dict[int, int] = field(default_factory=dict)
+    calls: dict[int, Call] = field(default_factory=dict)
+
+    def actions(self) -> dict[int, tuple[Action | None, list[Action]]]:
+        """Return for every tensor its base, or None, and the edits on top in file order."""
+        tensors = {**self.bases, **self.edits}
+        return {index: (self.bases.get(index), self.edits.get(index, [])[::-1]) for index in tensors}
+
+
+def cascade(context: Context, statements: Sequence[Statement], findings: list[Diagnostic]) -> Decisions:
+    """Return for every tensor the statements that decide it; what can't be right of any statement is a finding."""
+    tied_to = context.tied_to
+    decisions = Decisions({t.index for t in context.network.tensors if tied_to.get(t.index, t.index) == t.index})
+    selections = Selections()
+    progress = Progress(findings)
+    for statement in reversed(statements):
+        if isinstance(statement.clause.rule, Tie):
+            continue
+        try:
+            _decide(context, statement, selections, decisions, progress)
+        except EvalError as error:
+            findings.append(finding_of(context, error, statement.setting.source))
+    return decisions
+
+
+def _decide(
+    context: Context, statement: Statement, selections: Selections, decisions: Decisions, progress: Progress
+) -> None:
+    """Decide what one statement sets or edits. Raises EvalError for what can't be right, and keeps what came before."""
+    clause, rule = statement.clause, statement.clause.rule
+    selection = selection_of(context, statement, progress.findings, selections)
+    if selection is not None:
+        decisions.selected[clause.number] = len(selection.by_tensor)
+    side = None
+    if isinstance(rule, Assign):
+        side = right_hand_side(context, rule, statement.setting.variables)
+        if side.call is not None:
+            decisions.calls[clause.number] = side.call
+    if selection is None:
+        return
+    _check(context, statement, side, selection, progress)
+    alive = _alive(statement, selection, selections, decisions.remaining)
+    decisions.hits[clause.number] = len(alive)
+    acts = not alive or not _loads(side)
+    for index in alive:
+        actions = actions_of(context, statement, side, index, selection.by_tensor[index], progress)
+        acts = acts or bool(actions)
+        _take(decisions, index, actions)
+    if not acts:
+        assert isinstance(rule, Assign)
+        raise EvalError("the file has nothing of what this selects", rule.value.span, name="bad-load")
+
+
+def _take(decisions: Decisions, index: int, actions: list[Action]) -> None:
+    """Note the actions of one statement on a tensor, up to one that sets the whole of it."""
+    for action in reversed(actions):
+        if index in decisions.remaining and _is_base(action):
+            decisions.bases[index] = action
+            decisions.remaining.discard(index)
+            return
+        decisions.edits.setdefault(index, []).append(action)
+
+
+def _is_base(action: Action) -> bool:
+    """Return whether nothing of what a tensor held is left after an action."""
+    if action.index is not None or action.view is not None:
+        return False
+    if not isinstance(action.clause.rule, Assign):
+        return True
+    is_set = action.operator in ("=", "~")
+    return is_set and not (isinstance(action.payload, Expression) and action.payload.reads_itself)
+
+
+def _check(
+    context: Context, statement: Statement, side: RightHandSide | None, selection: Selection, progress: Progress
+) -> None:
+    """Raise EvalError where a clause can't be right for a kind of tensor it selects, whether it wins or not."""
+    is_constant = side is not None and side.constant
+    for index, match in selection.samples:
+        check_writable(context, statement.clause, context.network.tensors[index])
+        if is_constant and selection.plain:
+            actions_of(context, statement, side, index, [match], progress)
+    few = len(selection.by_tensor) <= MOST_CHECKED
+    if not selection.plain or (side is not None and not is_constant and few):
+        for index, matches in selection.by_tensor.items():
+            actions_of(context, statement, side, index, matches, progress)
+
+
+# ---- selections
+
+
+def selection_of(
+    context: Context, statement: Statement, findings: list[Diagnostic], selections: Selections
+) -> Selection | None:
+    """Return what a statement selects; None where that can't be said, which is a finding."""
+    clause, setting = statement.clause, statement.setting
+    assert clause.targets is not None
+    matches = select_or_report(context, setting, clause.targets, findings)
+    if matches is None:
+        return None
+    key = _key(statement)
+    if key in selections.by_key:
+        return selections.by_key[key]
+    expands = _expands(clause.rule)
+    tensors = list(parameters_in(context.network, matches)) if expands else [m for m in matches if m.tensor is not None]
+    if matches and not tensors and not expands:
+        findings.append(_needs_parameter(context, statement, matches[0]))
+        return None
+    selection = _selection(context, matches, tensors)
+    if key is not None:
+        selections.by_key[key] = selection
+    return selection
+
+
+def _key(statement: Statement) -> Hashable | None:
+    """Return what is equal for statements that select the same; None where that depends on where they stand."""
+    assert statement.clause.targets is not None
+    key = match_key(statement.clause.targets) if statement.setting.frame is None else None
+    return None if key is None else (key, _expands(statement.clause.rule))
+
+
+def _selection(context: Context, matches: list[Match], tensors: list[Match]) -> Selection:
+    by_tensor: dict[int, list[Match]] = {}
+    samples: dict[Hashable, tuple[int, Match]] = {}
+    tied_to, infos = context.tied_to, context.network.tensors
+    plain = True
+    for match in tensors:
+        assert match.tensor is not None
+        index = tied_to.get(match.tensor, match.tensor)
+        there = by_tensor.get(index)
+        if there is None:
+            by_tensor[index] = [match]
+            tensor = infos[index]
+            key = (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device == "meta")
+            samples.setdefault(key, (index, match))
+        else:
+            there.append(match)
+        if match.index is not None or match.view is not None or match.bindings:
+            plain = False
+    return Selection(matches, by_tensor, tuple(samples.values()), plain)
+
+
+def _alive(statement: Statement, selection: Selection, selections: Selections, remaining: set[int]) -> list[int]:
+    """Return the tensors that no later rule sets as a whole; asked again, only of those that were left the last time."""
+    key = _key(statement)
+    before = selection.by_tensor if key is None else selections.alive.get(key, selection.by_tensor)
+    alive = [tensor for tensor in before if tensor in remaining]
+    if key is not None:
+        selections.alive[key] = alive
+    return alive
+
+
+def _expands(rule: object) -> bool:
+    """Return whether modules that a statement selects stand for the parameters below them."""
+    return not isinstance(rule, Assign) or (isinstance(rule.value, Call) and rule.value.function == "load")
+
+
+def _loads(side: RightHandSide | None) -> bool:
+    return side is not None and side.call is not None and side.call.function == "load"
+
+
+def _needs_parameter(context: Context, statement: Statement, match: Match) -> Diagnostic:
+    rule = statement.clause.rule
+    assert isinstance(rule, Assign)
+    module = context.network.modules[match.module]
+    base = context.rules.text(rule.source, rule.targets.span) if isinstance(rule.targets, Path) else module.label
+    return Diagnostic(
+        "needs-parameter",
+        f"`{module.label}` is a module, and `{rule.operator}` needs parameters",
+        context.rules.source(rule.source),
+        rule.targets.span,
+        f"did you mean `{base}{'.*' if module.parameters else '.**'}`?",
+    )

@@ -1,0 +1,179 @@
+"""What one piece of a tensor gets from a right-hand side, checked to the last argument: dtype, range, shape and fans."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from initdsl.initializers import ArgumentError, Arguments, Constant, Distribution, Initializer, Uniform
+from initdsl.language.expressions.evaluate import evaluate
+from initdsl.language.expressions.shapes import EvalError, Shape, broadcast, describe_value, nested_shape
+from initdsl.language.syntax.nodes import Assign, Call
+from initdsl.network.description import TensorInfo
+from initdsl.network.selectors.matches import Match
+
+from .actions import Draw, Expression, Load, Payload, Value
+from .calls import bind_call, check_shape
+from .loads import find_tensor
+from .lookups import Site, names_in_files
+from .names import Names
+from .right_hand_side import RightHandSide, blamed_in_rule
+
+__all__ = ["payload_of"]
+
+
+# the largest number of a dtype of floats; those of others are past a Python float's, or all but
+LARGEST = {
+    "float8_e4m3fn": 448.0,
+    "float8_e4m3fnuz": 240.0,
+    "float8_e5m2": 57344.0,
+    "float8_e5m2fnuz": 57344.0,
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+    "float32": 3.4028234663852886e38,
+}
+
+
+def payload_of(site: Site, rule: Assign, side: RightHandSide, tensor: TensorInfo) -> Payload | None:
+    """Return what the piece at a site gets; None where the rule leaves it to others.
+
+    Raises EvalError for what can't be right.
+    """
+    env = Names(site)
+    assert site.shape is not None
+    call = side.call
+    try:
+        if call is not None and call.function == "load" and rule.operator == "=":
+            return _loaded(site, call, env)
+        if call is not None and rule.operator in ("=", "~"):
+            return _called(call, env, side, tensor)
+        value = evaluate(side.expr, env)
+    except EvalError as error:
+        raise blamed_in_rule(error, rule) from None
+    if isinstance(value, bool | int | float):
+        return _number(rule, side, tensor, value)
+    if isinstance(value, list):
+        _check_fits(rule, nested_shape(value, side.expr), site.shape)
+        if not tensor.floating:
+            _check_integers(rule, tensor, value)
+        return Expression(env.program(value), side.finite)
+    if isinstance(value, Shape):
+        _check_fits(rule, value.dims, site.shape)
+        if not tensor.floating:
+            message = f"`{tensor.name}` is {tensor.dtype}: it takes numbers only"
+            raise EvalError(message, rule.value.span, name="bad-dtype")
+        return Expression(env.program(value), side.finite, env.reads, env.reads_itself)
+    message = f"a parameter can't be set to {describe_value(value)}"
+    hint = "a vector is written as a list: `[1, 2]`" if isinstance(value, tuple) else None
+    raise EvalError(message, rule.value.span, hint, name="bad-argument")
+
+
+# ---- numbers
+
+
+def _number(rule: Assign, side: RightHandSide, tensor: TensorInfo, value: float) -> Payload:
+    span = rule.value.span
+    if side.finite and not math.isfinite(value):
+        raise EvalError("the result is not finite", span, "where that is meant, write `inf` or `nan`", "overflow")
+    if rule.operator == "/=" and value == 0:
+        raise EvalError("division by zero", span, name="division-by-zero")
+    if not tensor.floating:
+        if rule.operator == "/=":
+            raise EvalError(f"`{tensor.name}` is {tensor.dtype} and can't be divided", span, name="bad-dtype")
+        _check_integers(rule, tensor, value)
+    elif math.isfinite(value) and abs(value) > LARGEST.get(tensor.dtype, math.inf):
+        raise EvalError(f"{value:g} is too large for {tensor.dtype}", span, name="overflow")
+    return Value(value)
+
+
+def _check_integers(rule: Assign, tensor: TensorInfo, value: Any) -> None:
+    """Raise EvalError where an integer tensor can't hold a number, or one in nested lists."""
+    if isinstance(value, list):
+        for item in value:
+            _check_integers(rule, tensor, item)
+        return
+    low, high = _integers(tensor.dtype)
+    if not (isinstance(value, int) or value.is_integer()) or not low <= value <= high:
+        message = f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}"
+        raise EvalError(message, rule.value.span, name="bad-dtype")
+
+
+def _integers(dtype: str) -> tuple[int, int]:
+    """Return the least and the largest number an integer dtype holds."""
+    if dtype == "bool":
+        return 0, 1
+    bits = int("".join(c for c in dtype if c.isdigit()) or 64)
+    return (0, 2**bits - 1) if dtype.startswith("uint") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _check_fits(rule: Assign, value: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if broadcast(value, shape) != shape:
+        message = f"a value of shape {list(value)} doesn't fit a tensor of shape {list(shape)}"
+        raise EvalError(message, rule.value.span, name="bad-shape")
+
+
+# ---- calls of initializers
+
+
+def _called(call: Call, env: Names, side: RightHandSide, tensor: TensorInfo) -> Payload:
+    """Return what an initializer fills the piece with. Raises EvalError for arguments that can't be right."""
+    shape = env.target_shape(call)
+    initializer, arguments, operands = bind_call(call, env.site.context.registry, env)
+    if initializer.adjust is not None:
+        _check_adjusting(call, env)
+    if env.needs_tensors:  # an argument is read off tensors
+        check_shape(call, initializer, shape, arguments)
+        value = env.note_drawn(call, initializer, operands or arguments)
+        return Expression(env.program(value, direct=True), side.finite, env.reads, env.reads_itself)
+    if not initializer.elementwise:
+        if math.prod(shape):
+            check_shape(call, initializer, shape, arguments)
+        return Draw(initializer, arguments)
+    if not math.prod(shape):
+        return Constant(0.0)
+    return _distribution(call, initializer, arguments, shape, tensor.dtype)
+
+
+def _check_adjusting(call: Call, env: Names) -> None:
+    """Raise EvalError where an initializer that goes by a forward pass fills a piece, or has arguments read off tensors."""
+    match = env.site.match
+    if match.index is not None or match.view is not None:
+        message = f"`{call.function}` looks at a layer's output, and takes whole parameters"
+        raise EvalError(message, call.span, name="bad-index")
+    if env.needs_tensors:
+        message = f"an argument of `{call.function}` is read off tensors, and must be a number"
+        raise EvalError(message, call.span, name="bad-argument")
+
+
+def _distribution(
+    call: Call, initializer: Initializer, arguments: Arguments, shape: tuple[int, ...], dtype: str
+) -> Distribution:
+    try:
+        distribution = initializer.distribution(shape, arguments)
+    except ArgumentError as error:
+        raise EvalError(str(error), call.span, error.hint, error.name) from None
+    spread = distribution.high - distribution.low if isinstance(distribution, Uniform) else distribution.std
+    if max(abs(distribution.mean), spread) > LARGEST.get(dtype, math.inf):
+        raise EvalError(f"`{distribution}` draws values too large for {dtype}", call.span, name="overflow")
+    return distribution
+
+
+# ---- tensors of files
+
+
+def _loaded(site: Site, call: Call, env: Names) -> Load | None:
+    """Return the tensor of a file that a piece is set to; None where the rule leaves it to others."""
+    assert site.shape is not None
+    assert site.source is not None
+    load = find_tensor(site.context, call, env, site.source, names_in_files(site))
+    if load is not None and load.shape != site.shape:
+        message = f"`{load.key}` has shape {list(load.shape)}, the target {list(site.shape)}"
+        raise EvalError(message, call.span, _resized(load.shape, site.shape, site.match), "bad-shape")
+    return load
+
+
+def _resized(stored: tuple[int, ...], shape: tuple[int, ...], match: Match) -> str | None:
+    """Return what to write where a table has other rows."""
+    if match.index is not None or match.view is not None or len(stored) != len(shape) or stored[-1] != shape[-1]:
+        return None
+    return "`resize_rows(load(...))` or `resize_grid(load(...))` makes its rows fit" if len(shape) in (2, 3) else None
