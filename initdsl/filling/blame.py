@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign
-from initdsl.planning.actions import Action, call_name
+from initdsl.planning.actions import Action
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.failures import first_line
@@ -34,7 +34,7 @@ def blaming(plan: Plan, entry: PlanEntry, action: Action) -> Iterator[None]:
     except StepFailed:
         raise
     except Exception as error:
-        message = f"`{call_name(action)}` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
+        message = f"`{action.call_name}` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
         raise StepFailed(rule_diagnostic(plan, action, "fill-failed", message), error) from error
 
 

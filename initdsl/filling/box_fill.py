@@ -24,7 +24,7 @@ Share = Callable[[int, Box], torch.Tensor]
 
 
 def fill_box(run: Run, entry: PlanEntry, action: Action, box: Box, shape: tuple[int, ...], share: Share) -> None:
-    """Carry out an action of `Scope.ELEMENT` on a box of a tensor, or of a view of it, of this shape."""
+    """Carry out an action of `Locality.ELEMENT` on a box of a tensor, or of a view of it, of this shape."""
     selection = selected(box, action.index, shape)
     if selection is not None:
         memory, window = selection

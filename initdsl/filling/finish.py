@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from initdsl.planning.plan import Plan, leaves_alone
+from initdsl.planning.plan import Plan
 
 from .blame import StepFailed
 from .computed_weights import follow, has_computed
@@ -45,7 +45,7 @@ def last_steps(run: Run, ways: Ways) -> list[Step]:
 def _computed_modules(run: Run) -> list[nn.Module]:
     """Return the modules with buffers that depend on a computed weight, where what that is computed from is filled."""
     network = run.plan.network
-    filled = {entry.tensor.index for entry in run.plan.order if not leaves_alone(entry)}
+    filled = {entry.tensor.index for entry in run.plan.order if not entry.keeps}
     indices: set[int] = set()
     for info in network.tensors:
         if info.kind == "parametrized":

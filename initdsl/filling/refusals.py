@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from initdsl.network.description import Live
-from initdsl.planning.actions import call_name
-from initdsl.planning.plan import Plan, PlanEntry, leaves_alone
+from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 from .computed_weights import computed_from
@@ -22,7 +21,7 @@ def refuse_no_sample(plan: Plan) -> None:
     raise ResolveError(
         Diagnostic(
             "no-sample",
-            f"`{call_name(entry.base)}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
+            f"`{entry.base.call_name}` for `{entry.label}` goes by a forward pass, and there is no sample for one",
             plan.rules.source(rule.source),
             rule.span,
             "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass "
@@ -42,7 +41,7 @@ def has_no_memory(live: Live, entry: PlanEntry) -> bool:
 
 def refuse_meta(plan: Plan, live: Live) -> None:
     """Refuse to fill tensors that have no memory."""
-    written = [entry for entry in plan.order if not leaves_alone(entry) and has_no_memory(live, entry)]
+    written = [entry for entry in plan.order if not entry.keeps and has_no_memory(live, entry)]
     if written:
         count = f"{len(written)} of the parameters to fill, `{written[0].label}` first, are"
         raise ResolveError(

@@ -18,8 +18,7 @@ import torch
 from initdsl import streams
 from initdsl.initializers import Arguments, Distribution, Initializer
 from initdsl.language.expressions.shapes import window
-from initdsl.planning.actions import Action, builds_on_values
-from initdsl.planning.locality import draws
+from initdsl.planning.actions import Action
 from initdsl.planning.plan import Plan, PlanEntry
 
 from .boxes import Window
@@ -64,7 +63,7 @@ def streams_of(plan: Plan) -> Streams | None:
 
 
 def _edits(entry: PlanEntry) -> dict[int, int]:
-    drawing = dict.fromkeys(a.clause.number for a in entry.actions if builds_on_values(a) and draws(a))
+    drawing = dict.fromkeys(a.clause.number for a in entry.actions if a.builds_on_values and a.draws)
     return {clause: number for number, clause in enumerate(drawing, 1)}
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from initdsl.initializers import Bernoulli, Constant, Normal, TruncatedNormal, Uniform
-from initdsl.planning.actions import Action, Kept, Value, read_by
-from initdsl.planning.plan import PlanEntry, leaves_alone
+from initdsl.planning.actions import Action, Kept, Value
+from initdsl.planning.plan import PlanEntry
 
 from .boxes import memory_of
 from .defaults import ResetModule, reset_beside, reset_module
@@ -70,7 +70,7 @@ def _with_resets(run: Run) -> list[PlanEntry | int]:
     merged: list[PlanEntry | int] = []
     for entry in run.plan.order:
         needs = {entry.tensor.index} if entry.edits else set()
-        needs = needs.union(*(read_by(action) for action in entry.actions))
+        needs = needs.union(*(action.reads for action in entry.actions))
         first = min(turns[owner] for owner, _ in entry.tensor.owners)
         turn = max([first, *(reset_last.get(tensor, -1) for tensor in needs)])
         while waiting and waiting[-1][0] <= turn:
@@ -112,7 +112,7 @@ def entry_step(run: Run, ways: Ways, entry: PlanEntry) -> Step:
         run.on_init is not None
         or entry.tensor.kind == "parametrized"
         or any(_can_fail(run, action) for action in entry.actions)
-        or not (leaves_alone(entry) or _is_plain(tensor))
+        or not (entry.keeps or _is_plain(tensor))
     )
     return Step(partial(ways.fill, entry), can_fail, partial(_save_entry, run, entry))
 
@@ -130,7 +130,7 @@ def _save_entry(run: Run, entry: PlanEntry, backup: Backup) -> None:
         owner = run.live.modules[entry.tensor.owners[0][0]]
         backup.save_objects(owner)
         backup.save_values((*owner.parameters(), *owner.buffers()))
-    elif not leaves_alone(entry):
+    elif not entry.keeps:
         backup.save_values([tensor])
 
 
@@ -177,7 +177,7 @@ def claims_of(run: Run, *, ties: bool = True) -> set[int]:
     """Return keys of the memory that is written, and of the modules whose objects or modes change, in a run."""
     claims: set[int] = set()
     for entry in run.plan.order:
-        if not leaves_alone(entry):
+        if not entry.keeps:
             tensor = run.live.tensors[entry.tensor.index]
             owner = run.live.modules[entry.tensor.owners[0][0]]
             claims.add(id(owner) if tensor is None else memory_key(tensor))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from initdsl.planning.actions import Action, Kept, Reset
-from initdsl.planning.plan import PlanEntry, adjusts, leaves_alone
+from initdsl.planning.plan import PlanEntry
 from initdsl.text.failures import first_line
 
 from .blame import StepFailed, blaming, rule_diagnostic
@@ -27,12 +27,12 @@ Reading = Callable[[int], torch.Tensor]
 def fill_whole(run: Run, entry: PlanEntry, read: Reading) -> None:
     """Fill an entry's tensor, and tell `on_init`. Raises StepFailed."""
     tensor = run.live.tensors[entry.tensor.index]
-    if not leaves_alone(entry):  # or it may have no memory yet
+    if not entry.keeps:  # or it may have no memory yet
         if tensor is None:
             _fill_computed(run, entry, read)
         else:
             write_actions(run, entry, tensor.detach(), read)
-    if not adjusts(entry):  # that one is not done yet
+    if not entry.adjusts:  # that one is not done yet
         tell(run, entry)
 
 

@@ -34,10 +34,7 @@ __all__ = [
     "Payload",
     "Reset",
     "Value",
-    "builds_on_values",
-    "call_name",
     "payload_dict",
-    "read_by",
 ]
 
 
@@ -171,21 +168,6 @@ class Action:
             return self.payload.initializer.name
         rule = self.clause.rule
         return rule.value.function if isinstance(rule, Assign) and isinstance(rule.value, Call) else "the rule"
-
-
-def read_by(action: Action) -> set[int]:
-    """Return `action.reads`."""
-    return set(action.reads)
-
-
-def call_name(action: Action) -> str:
-    """Return `action.call_name`."""
-    return action.call_name
-
-
-def builds_on_values(action: Action) -> bool:
-    """Return `action.builds_on_values`."""
-    return action.builds_on_values
 
 
 def payload_dict(payload: Payload) -> dict[str, Any] | None:

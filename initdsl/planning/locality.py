@@ -13,14 +13,14 @@ from .program import Apply, Drawn, Load, Program, Read, Step, Target
 if TYPE_CHECKING:
     from .plan import Plan
 
-__all__ = ["Scope", "draws", "reads", "scope"]
+__all__ = ["Locality", "locality_of"]
 
 
 # ---- what an action needs to see
 
 
-class Scope(IntEnum):
-    """What has to be there to carry an action out on a box: `Scope.ELEMENT` for `*= 2`."""
+class Locality(IntEnum):
+    """What has to be there to carry an action out on a box: `Locality.ELEMENT` for `*= 2`."""
 
     ELEMENT = 0  # the box, and the same box of what it reads
     PIECE = 1  # the values of all that it writes, which don't depend on those that are there
@@ -31,9 +31,9 @@ class Scope(IntEnum):
 WHOLE = frozenset(["sum", "mean", "std", "norm", "linspace", "resize_rows", "resize_grid"])
 
 
-def scope(
+def locality_of(
     plan: Plan, entry: PlanEntry, action: Action, shares: Callable[[int], bool], *, of_view: bool = False
-) -> Scope:
+) -> Locality:
     """Return what an action needs. `shares` tells whether another tensor's share of the entry's boxes is at hand.
 
     `of_view`: where the action looks through a view, the boxes are the view's.
@@ -41,15 +41,15 @@ def scope(
     payload = action.payload
     if isinstance(payload, Expression):
         if (action.view is None or of_view) and _by_element(plan, entry, action, payload.program, shares):
-            return Scope.ELEMENT
-        return Scope.TENSOR if payload.reads_itself else Scope.PIECE
+            return Locality.ELEMENT
+        return Locality.TENSOR if payload.reads_itself else Locality.PIECE
     if isinstance(payload, Draw):
-        return Scope.PIECE if payload.initializer.builtin else Scope.TENSOR
+        return Locality.PIECE if payload.initializer.builtin else Locality.TENSOR
     if isinstance(payload, CopyFrom):
-        return Scope.ELEMENT if shares(payload.tensor) else Scope.PIECE
+        return Locality.ELEMENT if shares(payload.tensor) else Locality.PIECE
     if isinstance(payload, Load):
-        return Scope.ELEMENT if action.view is None else Scope.PIECE
-    return Scope.ELEMENT
+        return Locality.ELEMENT if action.view is None else Locality.PIECE
+    return Locality.ELEMENT
 
 
 def _by_element(plan: Plan, entry: PlanEntry, action: Action, program: Program, shares: Callable[[int], bool]) -> bool:
@@ -74,13 +74,3 @@ def _by_element(plan: Plan, entry: PlanEntry, action: Action, program: Program, 
         return False
 
     return not isinstance(program.result, tuple) and all(map(local, program.steps))
-
-
-def draws(action: Action) -> bool:
-    """Return `action.draws`."""
-    return action.draws
-
-
-def reads(action: Action) -> tuple[int, ...]:
-    """Return `action.reads`."""
-    return action.reads

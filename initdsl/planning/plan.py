@@ -26,8 +26,6 @@ __all__ = [
     "Plan",
     "PlanEntry",
     "PlannedTie",
-    "adjusts",
-    "leaves_alone",
     "tensors_by_first",
     "totals",
 ]
@@ -155,16 +153,6 @@ class PlanEntry:
 
     def __str__(self) -> str:
         return printable(f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}")
-
-
-def adjusts(entry: PlanEntry) -> bool:
-    """Return `entry.adjusts`."""
-    return entry.adjusts
-
-
-def leaves_alone(entry: PlanEntry) -> bool:
-    """Return `entry.keeps`."""
-    return entry.keeps
 
 
 def _covered(actions: Sequence[Action], tensor: TensorInfo) -> bool:

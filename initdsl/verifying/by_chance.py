@@ -46,12 +46,8 @@ def draws(entry: PlanEntry) -> bool:
 
 
 def _drawn(action: Action) -> bool:
-    payload = action.payload
-    if isinstance(payload, Draw):
-        return payload.initializer.draws
-    if isinstance(payload, Expression):
-        return any(isinstance(step, Drawn) and step.initializer.draws for step in payload.program.steps)
-    return isinstance(payload, Reset) or (isinstance(payload, Random) and payload.std > 0)
+    constant = isinstance(action.payload, Random) and action.payload.std == 0
+    return isinstance(action.payload, Reset) or (action.draws and not constant)
 
 
 def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Outcome:

@@ -8,7 +8,7 @@ import torch
 
 from initdsl.filling.expectations import unmet_expectations
 from initdsl.filling.to_disk.origin import release
-from initdsl.planning.plan import PlanEntry, leaves_alone
+from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import ApplyError
 
 from .by_chance import Outcome, draws, settled, statistical
@@ -50,7 +50,7 @@ def _outcome(subject: Subject, entry: PlanEntry) -> Outcome:
         return Outcome(unchecked(check, "missing"))
     if subject.store.tensors[name].shape != entry.shape:
         return Outcome(unchecked(check, "of another shape"))
-    if leaves_alone(entry):
+    if entry.keeps:
         return Outcome(check)
     if subject.after_training:
         check = replace(check, moved={"moved": 0.0})

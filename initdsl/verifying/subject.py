@@ -23,8 +23,7 @@ from initdsl.language.syntax.walk import walk
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
 from initdsl.network.wrappers import unwrap
-from initdsl.planning.actions import read_by
-from initdsl.planning.plan import Plan, leaves_alone
+from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
@@ -59,7 +58,7 @@ def subject_of(plan: Plan, live: Live, store: Store, after_training: bool) -> Su
     state = {
         entry.name: tensor
         for entry in plan.entries
-        if (tensor := live.tensors[entry.tensor.index]) is not None and not leaves_alone(entry)
+        if (tensor := live.tensors[entry.tensor.index]) is not None and not entry.keeps
     }
     source = source_of(plan if plan.seed is not None else replace(plan, seed=0), live, state, taken)
     return Subject(plan, live, store, names, source, Held(), after_training)
@@ -72,9 +71,9 @@ def _stored(store: Store, names: Iterable[str]) -> str | None:
 
 def _to_take(plan: Plan, store: Store, names: Mapping[int, str | None]) -> list[tuple[int, str | None]]:
     """Return the tensors that rules read and whose values the plan does not make again, and their names in the store."""
-    read = {index for entry in plan.entries for action in entry.actions for index in read_by(action)}
+    read = {index for entry in plan.entries for action in entry.actions for index in action.reads}
     network, entries = plan.network, {entry.tensor.index: entry for entry in plan.entries}
-    kept = [i for i, entry in entries.items() if i in read and (leaves_alone(entry) or plan.seed is None)]
+    kept = [i for i, entry in entries.items() if i in read and (entry.keeps or plan.seed is None)]
     others = [(i, _stored(store, network.names(network.tensors[i]))) for i in sorted(read - set(entries))]
     return [*((i, names[i]) for i in kept), *others]
 

@@ -26,7 +26,7 @@ from initdsl.network.kinds import is_sharded
 from initdsl.network.wrappers import unwrap
 from initdsl.planning.actions import Reset
 from initdsl.planning.make import make_plan_of, warn_of
-from initdsl.planning.plan import Plan, PlanEntry, leaves_alone
+from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
@@ -129,7 +129,7 @@ class InitFn:
 def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: list[PlanEntry]) -> None:
     """Fill some entries of one module, at a time of its own: no other rank is waited for."""
     for entry in entries:
-        if not leaves_alone(entry) and has_no_memory(live, entry):
+        if not entry.keeps and has_no_memory(live, entry):
             message = f"`{entry.label}` is on the meta device and has no memory"
             hint = "call `module.to_empty(device=..., recurse=False)` first, or make the function with `device=`"
             raise ResolveError(Diagnostic("meta-device", message, hint=hint))

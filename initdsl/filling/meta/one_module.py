@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.network.description import Live
-from initdsl.planning.actions import Reset, read_by
+from initdsl.planning.actions import Reset
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
@@ -39,7 +39,7 @@ def _foreign_reads(plan: Plan, entry: PlanEntry) -> Iterator[tuple[int, Diagnost
     tensors = plan.network.tensors
     own = {owner for owner, _ in places_of(plan, entry)}
     for action in entry.actions:
-        others = [t for t in read_by(action) if not own & {owner for owner, _ in tensors[t].owners}]
+        others = [t for t in action.reads if not own & {owner for owner, _ in tensors[t].owners}]
         if others:
             rule = action.clause.rule
             message = (

@@ -16,7 +16,7 @@ from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.network.description import Live
 from initdsl.network.selectors.matches import Match
-from initdsl.planning.actions import Action, Clause, Kept, Reset
+from initdsl.planning.actions import Action, Clause, Reset
 from initdsl.planning.order import Circle, write_order
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.planning.resets import resets_of
@@ -41,7 +41,7 @@ def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
     missing: list[PlanEntry] = []
     entries: list[PlanEntry] = []
     for entry in _computed_first(plan):
-        given = entry.base is not None and not isinstance(entry.base.payload, Kept)
+        given = entry.base is not None and not entry.base.keeps
         if entry.tensor.kind == "buffer" or given or (keep and entry.tensor.device != "meta"):
             entries.append(entry)
             continue

@@ -27,8 +27,8 @@ from initdsl.initializers import Random
 from initdsl.language.expressions.shapes import row_major
 from initdsl.network.kinds import is_sharded
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Reset
-from initdsl.planning.locality import Scope
-from initdsl.planning.plan import PlanEntry, leaves_alone
+from initdsl.planning.locality import Locality
+from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import Diagnostic
 
 from .placements import boxes_of
@@ -89,7 +89,7 @@ def _fill(shards: ShardRun, entry: PlanEntry) -> None:
     if not is_sharded(run.live.tensors[entry.tensor.index]):
         fill_whole(run, entry, lambda tensor: _read(shards, tensor))
         return
-    if not leaves_alone(entry):
+    if not entry.keeps:
         _fill_boxes(shards, entry)
     tell(run, entry)
 
@@ -98,12 +98,12 @@ def _fill_boxes(shards: ShardRun, entry: PlanEntry) -> None:
     """Fill this rank's boxes of a tensor, each action by as much of the whole as it has to see."""
     actions = [action for action in entry.actions if not isinstance(action.payload, Kept | Reset)]
     scopes = [scope_here(shards.view, entry, action) for action in actions]
-    if Scope.TENSOR in scopes:
+    if Locality.TENSOR in scopes:
         _keep(shards, entry.tensor.index, _whole(shards, entry))
         return
     for action, needed in zip(actions, scopes, strict=True):
         with blaming(shards.run.plan, entry, action):
-            values = _whole_piece(shards, entry, action) if needed == Scope.PIECE else None
+            values = _whole_piece(shards, entry, action) if needed == Locality.PIECE else None
             for box in boxes_of(shards.tensor(entry.tensor.index)):
                 _act_on_box(shards, entry, action, box, values)
 

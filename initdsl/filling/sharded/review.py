@@ -9,8 +9,8 @@ from typing import Any
 from initdsl.language.syntax.nodes import Assign
 from initdsl.network.description import Live
 from initdsl.network.kinds import is_sharded
-from initdsl.planning.actions import Action, Kept, Reset, builds_on_values
-from initdsl.planning.locality import Scope, draws, reads, scope
+from initdsl.planning.actions import Action, Reset
+from initdsl.planning.locality import Locality, locality_of
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
@@ -101,9 +101,9 @@ def view_of(plan: Plan, live: Live) -> ShardView:
     return ShardView(plan, live, {entry.tensor.index: entry for entry in plan.entries})
 
 
-def scope_here(view: ShardView, entry: PlanEntry, action: Action) -> Scope:
+def scope_here(view: ShardView, entry: PlanEntry, action: Action) -> Locality:
     """Return what an action has to see, on the boxes of a sharded tensor that this rank holds."""
-    return scope(view.plan, entry, action, _shares(view, entry))
+    return locality_of(view.plan, entry, action, _shares(view, entry))
 
 
 def refuse_unknown(view: ShardView, entries: Iterable[PlanEntry]) -> None:
@@ -137,9 +137,9 @@ def _shares(view: ShardView, entry: PlanEntry) -> Callable[[int], bool]:
 
 def _looks_whole(view: ShardView, entry: PlanEntry, action: Action) -> bool:
     """Return whether more than a rank's part is made for an action."""
-    if isinstance(action.payload, Kept) or not _is_sharded(view, entry.tensor.index):
-        return any(_is_sharded(view, tensor) for tensor in reads(action))
-    return isinstance(action.payload, Reset) or scope_here(view, entry, action) != Scope.ELEMENT
+    if action.keeps or not _is_sharded(view, entry.tensor.index):
+        return any(_is_sharded(view, tensor) for tensor in action.reads)
+    return isinstance(action.payload, Reset) or scope_here(view, entry, action) != Locality.ELEMENT
 
 
 def _is_sharded(view: ShardView, tensor: int) -> bool:
@@ -149,10 +149,10 @@ def _is_sharded(view: ShardView, tensor: int) -> bool:
 
 def _problem(view: ShardView, entry: PlanEntry, action: Action) -> tuple[str, str] | None:
     """Return why a rank can't carry an action out, and what to do about it."""
-    if isinstance(action.payload, Kept):
+    if action.keeps:
         return None
     if _is_sharded(view, entry.tensor.index):
-        if view.plan.seed is None and (isinstance(action.payload, Reset) or draws(action)):
+        if view.plan.seed is None and (isinstance(action.payload, Reset) or action.draws):
             return (
                 f"`{entry.label}` is sharded: without a seed every rank would draw from its own generator",
                 "give `seed=`: then each rank draws its part of the same whole",
@@ -160,14 +160,14 @@ def _problem(view: ShardView, entry: PlanEntry, action: Action) -> tuple[str, st
         if isinstance(action.payload, Reset):
             return None
         needed = scope_here(view, entry, action)
-        if needed == Scope.TENSOR and not _is_determined(view, entry.tensor.index):
+        if needed == Locality.TENSOR and not _is_determined(view, entry.tensor.index):
             return (
                 f"this looks at values of `{entry.label}` that other ranks hold",
                 "set the parameter as a whole first, or apply these rules before sharding",
             )
-        if needed == Scope.ELEMENT:
+        if needed == Locality.ELEMENT:
             return None
-    for other in reads(action):
+    for other in action.reads:
         if _is_sharded(view, other) and not _is_determined(view, other):
             name = view.plan.network.label(view.plan.network.tensors[other])
             return (
@@ -183,9 +183,9 @@ def _is_determined(view: ShardView, index: int) -> bool:
     if entry is None:
         return False
     if entry.base is None:
-        if entry.status != "set" or any(builds_on_values(action) for action in entry.edits):
+        if entry.status != "set" or any(action.builds_on_values for action in entry.edits):
             return False
-    elif isinstance(entry.base.payload, Kept):
+    elif entry.base.keeps:
         return False
-    needed = {other for action in entry.actions for other in reads(action)}
+    needed = {other for action in entry.actions for other in action.reads}
     return all(not _is_sharded(view, other) or _is_determined(view, other) for other in needed)

@@ -20,9 +20,9 @@ from initdsl.filling.run import Run, run_of
 from initdsl.initializers import Constant, Random
 from initdsl.network.description import Live, Network
 from initdsl.network.wrappers import unwrap
-from initdsl.planning.actions import Kept, Reset, Value, read_by
-from initdsl.planning.locality import Scope, scope
-from initdsl.planning.plan import Plan, PlanEntry, leaves_alone
+from initdsl.planning.actions import Kept, Reset, Value
+from initdsl.planning.locality import Locality, locality_of
+from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
@@ -55,7 +55,7 @@ def state_of(plan: Plan, live: Live, net: nn.Module) -> tuple[dict[str, torch.Te
 
 def whole_tensors(source: TensorSource) -> Iterator[Diagnostic]:
     """Yield a note on the tensors that are held in memory as a whole, if there are any."""
-    entries = [e for e in source.plan.entries if source.grids.get(e.tensor.index) is None and not leaves_alone(e)]
+    entries = [e for e in source.plan.entries if source.grids.get(e.tensor.index) is None and not e.keeps]
     if entries:
         largest = max(entries, key=lambda entry: entry.numel)
         count = f"{len(entries)} tensor{'s' * (len(entries) > 1)}"
@@ -90,7 +90,7 @@ class TensorSource:
     def entry(self, name: str) -> PlanEntry | None:
         """Return what is done to a tensor, if anything is."""
         entry = self.entries.get(self.numbers.get(name, -1))
-        return None if entry is None or leaves_alone(entry) else entry
+        return None if entry is None or entry.keeps else entry
 
     def has_values(self, number: int) -> bool:
         """Return whether a tensor has the values it ends with."""
@@ -113,7 +113,7 @@ def source_of(
     indices = {id(tensor): number for number, tensor in enumerate(live.tensors) if tensor is not None}
     numbers = {name: plan.tied_to.get(indices[id(t)], indices[id(t)]) for name, t in state.items() if id(t) in indices}
     groups = _groups(plan.network, entries)
-    filled = {number for number, entry in entries.items() if not leaves_alone(entry)} | set(groups)
+    filled = {number for number, entry in entries.items() if not entry.keeps} | set(groups)
     missing = [name for name, tensor in state.items() if tensor.is_meta and numbers.get(name, -1) not in filled]
     if missing:
         message = f"these tensors are on the meta device and no rule sets them: {listed(missing, 12)}"
@@ -125,7 +125,7 @@ def source_of(
 
 def _has_values(live: Live, entries: Mapping[int, PlanEntry], number: int) -> bool:
     tensor, entry = live.tensors[number], entries.get(number)
-    return tensor is not None and not tensor.is_meta and (entry is None or leaves_alone(entry))
+    return tensor is not None and not tensor.is_meta and (entry is None or entry.keeps)
 
 
 def _groups(network: Network, entries: Mapping[int, PlanEntry]) -> dict[int, frozenset[int]]:
@@ -136,7 +136,7 @@ def _groups(network: Network, entries: Mapping[int, PlanEntry]) -> dict[int, fro
             continue
         below = [network.modules[i] for i in network.reachable(info.owners[0][0])]
         group = frozenset(i for m in below for i in (*m.parameters.values(), *m.buffers.values())) | {info.index}
-        if any(i in entries and not leaves_alone(entries[i]) for i in group):
+        if any(i in entries and not entries[i].keeps for i in group):
             for member in group:
                 groups[member] = groups.get(member, frozenset()) | group
     return groups
@@ -179,7 +179,7 @@ def _grid(
         numbers = draws or isinstance(action.payload, Value)
         if views and action.view is None and (action.index is not None or not numbers):
             return None
-        if scope(source.plan, entry, action, shares, of_view=True) != Scope.ELEMENT:
+        if locality_of(source.plan, entry, action, shares, of_view=True) != Locality.ELEMENT:
             return None
     return None if entry.tensor.kind == "parametrized" else next(iter(views), None) or entry.shape
 
@@ -272,7 +272,7 @@ def _made_with(source: TensorSource, number: int) -> frozenset[int]:
         wanted.add(current)
         stack += [*source.groups.get(current, ()), *resets.get(current, ())]
         for action in entries[current].actions if current in entries else ():
-            stack += read_by(action)
+            stack += action.reads
     return frozenset(wanted - (source.taken - {number}))
 
 
