@@ -266,9 +266,21 @@ class Network:
         names = (f"{local}_orig", f"{local}_g", f"{local}_v")
         return [module.parameters[name] for name in names if name in module.parameters]
 
+    @cached_property
+    def _led_to_once(self) -> frozenset[int]:
+        """The modules that one way leads to from the root: what they hold has one name."""
+        once: set[int] = {0}
+        for index in self.reachable(0) if self.modules else ():  # parents first
+            parents = self.modules[index].parents
+            if len(parents) == 1 and parents[0][0] in once:
+                once.add(index)
+        return frozenset(once)
+
     def names(self, tensor: TensorInfo, most: int = 16) -> list[str]:
-        """Every dotted name of a tensor, the canonical one first; at most `most`."""
+        """Return every dotted name of a tensor, the canonical one first; at most `most`."""
         names = [tensor.name]
+        if len(tensor.owners) == 1 and tensor.owners[0][0] in self._led_to_once:
+            return names
         for owner, local in tensor.owners:
             for path in self._paths(owner, most):
                 name = f"{path}.{local}" if path else local

@@ -64,11 +64,12 @@ def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
         base, edits = actions.get(tensor.index, (None, []))
         if tensor.kind == "buffer" and base is None and not edits:
             continue
-        # of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied
-        members = sorted([tensor.index, *joined.get(tensor.index, ())])
-        aliases = dict.fromkeys(name for i in members for name in network.names(network.tensors[i]))
-        label = network.label(network.tensors[members[0]])
-        entries.append(PlanEntry(tensor, tuple(aliases), label, base, tuple(edits)))
+        first, aliases = tensor, network.names(tensor)
+        if tensor.index in joined:
+            # of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied
+            members = [network.tensors[i] for i in sorted([tensor.index, *joined[tensor.index]])]
+            first, aliases = members[0], list(dict.fromkeys(name for one in members for name in network.names(one)))
+        entries.append(PlanEntry(tensor, tuple(aliases), network.label(first), base, tuple(edits)))
     return entries
 
 
