@@ -1,7 +1,8 @@
 """What comes after everything is filled, whichever way it was filled.
 
-`execute` (which `apply`, `materialize`, the integrations and the whole tensors of `stream` go through) takes these steps
-last, in the same transaction. What is written to files is held against the expectations there.
+`execute` takes these steps last, in the same transaction: `apply`, `materialize`, the integrations and the whole tensors of
+`stream` go through it. A function of one module takes those of the entries it filled. What is written to files is held
+against the expectations there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["last_steps", "refuse_unmet"]
 
 
 def last_steps(run: Run, ways: Ways) -> list[Step]:
-    """Return the steps that come after everything is filled."""
+    """Return the steps that come after all entries of a run's plan are filled."""
     save = partial(save_tensors_below, run, 0)
     steps = []
     if run.plan.adjusted:

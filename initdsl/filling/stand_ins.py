@@ -86,27 +86,27 @@ def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -
     return value.detach()
 
 
-def stand_in(module: nn.Module, known: dict[int, Any]) -> nn.Module:
+def stand_in(module: nn.Module, stand_ins: dict[int, Any]) -> nn.Module:
     """Return the same modules on parameters without memory; buffers are copies, everything else is shared.
 
-    `known` gets modules, parameters and buffers by the identity of what they stand for.
+    `stand_ins` gets modules, parameters and buffers by the identity of what they stand for.
     """
-    if id(module) in known:
-        earlier: nn.Module = known[id(module)]
+    if id(module) in stand_ins:
+        earlier: nn.Module = stand_ins[id(module)]
         return earlier
-    shell = known[id(module)] = _bare(module)
+    shell = stand_ins[id(module)] = _bare(module)
     shell._parameters, shell._buffers = {}, {}
     for name, value in module._parameters.items():
-        if value is not None and not nn.parameter.is_lazy(value) and id(value) not in known:
+        if value is not None and not nn.parameter.is_lazy(value) and id(value) not in stand_ins:
             empty = torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
-            known[id(value)] = nn.Parameter(empty, requires_grad=value.requires_grad)
-        shell._parameters[name] = value if value is None else known.get(id(value), value)
+            stand_ins[id(value)] = nn.Parameter(empty, requires_grad=value.requires_grad)
+        shell._parameters[name] = value if value is None else stand_ins.get(id(value), value)
     for name, buffer in module._buffers.items():
-        if buffer is not None and id(buffer) not in known:
-            known[id(buffer)] = buffer.detach().clone()
-        shell._buffers[name] = None if buffer is None else known[id(buffer)]
+        if buffer is not None and id(buffer) not in stand_ins:
+            stand_ins[id(buffer)] = buffer.detach().clone()
+        shell._buffers[name] = None if buffer is None else stand_ins[id(buffer)]
     shell._modules = {
-        name: None if child is None else stand_in(unwrap(child), known) for name, child in module._modules.items()
+        name: None if child is None else stand_in(unwrap(child), stand_ins) for name, child in module._modules.items()
     }
     return shell
 

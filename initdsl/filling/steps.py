@@ -35,7 +35,7 @@ def whole_ways(run: Run) -> Ways:
     """Return how a run writes to tensors that this process holds as a whole."""
     read, beside = partial(read_whole, run), partial(reset_beside, run)
     return Ways(
-        lambda entry: fill_whole(run, entry, read),
+        partial(fill_whole, run, read=read),
         lambda index, tensors: reset_module(run, index, tensors, beside),
         beside,
         read,
@@ -152,7 +152,11 @@ def _can_fail(run: Run, action: Action) -> bool:
         return action.operator not in ("=", "~")
     if isinstance(action.payload, TruncatedNormal):  # torch makes tensors to draw one, streams don't
         return run.streams is None
-    return not isinstance(action.payload, Constant | Normal | Uniform | Bernoulli | Kept)
+    return not isinstance(action.payload, INFALLIBLE)
+
+
+# payloads that only write numbers
+INFALLIBLE = (Constant, Normal, Uniform, Bernoulli, Kept)
 
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -179,9 +183,11 @@ def claims_of(run: Run, *, ties: bool = True) -> set[int]:
     for entry in run.plan.order:
         if not entry.keeps:
             tensor = run.live.tensors[entry.tensor.index]
-            owner = run.live.modules[entry.tensor.owners[0][0]]
-            claims.add(id(owner) if tensor is None else memory_key(tensor))
-    if run.plan.adjusted or run.plan.resets:
+            if tensor is None:
+                claims.add(id(run.live.modules[entry.tensor.owners[0][0]]))
+            else:
+                claims.add(memory_key(tensor))
+    if run.plan.resets or run.plan.adjusted:
         claims |= {id(module) for module in run.live.modules}
     elif ties:
         claims |= {id(module) for module, _, _ in _tied_names(run)}

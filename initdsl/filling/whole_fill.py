@@ -20,6 +20,10 @@ from .write import Piece, write
 __all__ = ["Reading", "fill_whole", "write_actions"]
 
 
+# payloads that a module's own reset, or nothing, writes
+NOT_WRITTEN = (Kept, Reset)
+
+
 # returns the values of a tensor, all of them, by its number
 Reading = Callable[[int], torch.Tensor]
 
@@ -32,14 +36,14 @@ def fill_whole(run: Run, entry: PlanEntry, read: Reading) -> None:
             _fill_computed(run, entry, read)
         else:
             write_actions(run, entry, tensor.detach(), read)
-    if not entry.adjusts:  # that one is not done yet
+    if run.on_init is not None and not entry.adjusts:  # that one is not done yet
         tell(run, entry)
 
 
 def write_actions(run: Run, entry: PlanEntry, tensor: torch.Tensor, read: Reading) -> None:
     """Carry out the actions of an entry on a tensor of its shape, one after the other."""
     for action in entry.actions:
-        if not isinstance(action.payload, Kept | Reset):
+        if not isinstance(action.payload, NOT_WRITTEN):
             with blaming(run.plan, entry, action):
                 _write_action(run, entry, action, tensor, read)
 

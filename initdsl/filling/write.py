@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,8 +25,7 @@ from .seeded import call_seeded, fill_seeded
 __all__ = ["Piece", "call_initializer", "draw_distribution", "edited", "evaluate_into", "work_dtype", "write"]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """What an action writes to, and what it may look at meanwhile.
 
     `memory` is a view of the tensor's values, `target` the whole of what is there of the tensor. `window` says where

@@ -7,6 +7,7 @@ become other objects (`to_empty`), shards, or have come from the meta device.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from initdsl import streams
+from initdsl.filling.finish import last_steps
 from initdsl.filling.refusals import has_no_memory
 from initdsl.filling.run import OnInit, Run, run_of
 from initdsl.filling.sharded.fill import shard_ways
@@ -138,8 +140,9 @@ def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: l
     if any(is_sharded(live.tensors[entry.tensor.index]) for entry in entries):
         refuse_unknown(view_of(plan, live), entries)
         ways = shard_ways(run)
+    call = replace(run, plan=replace(plan, order=tuple(entries), ties=(), expected=()))
     with streams.team() if run.streams is not None else nullcontext():
-        carry_out(_steps(run, ways, index, entries), claims_of(run, ties=False))
+        carry_out([*_steps(run, ways, index, entries), *last_steps(call, ways)], claims_of(run, ties=False))
 
 
 def _steps(run: Run, ways: Ways, index: int, entries: list[PlanEntry]) -> list[Step]:

@@ -145,8 +145,8 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def _unset(plan: Plan, live: Live, known: set[int]) -> list[PlanEntry]:
-    """Return the entries that are to be default and that no reset writes to, but for those `known` to be."""
+def _unset(plan: Plan, live: Live, missing: set[int]) -> list[PlanEntry]:
+    """Return the entries that are to be default and that no reset writes to, but for those `missing` already."""
     written: set[int] = set()
     for index, tensors in plan.resets:
         written |= _written_by_reset(plan, live, index, tensors)
@@ -154,7 +154,7 @@ def _unset(plan: Plan, live: Live, known: set[int]) -> list[PlanEntry]:
         entry
         for entry in plan.entries
         if entry.base is not None and isinstance(entry.base.payload, Reset)
-        if entry.tensor.index not in written and entry.tensor.index not in known
+        if entry.tensor.index not in written and entry.tensor.index not in missing
     ]
 
 

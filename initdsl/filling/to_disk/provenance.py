@@ -5,24 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import torch
 
 from initdsl import streams
 from initdsl.filling.meta.with_defaults import DEFAULTS
-
-if TYPE_CHECKING:
-    from initdsl.planning.plan import Plan
+from initdsl.planning.plan import Plan
 
 __all__ = ["provenance", "rules_sha256"]
 
 
-# ---- where a file comes from
-
-
 def rules_sha256(plan: Plan) -> str:
-    """The SHA-256 of a plan's rule text, in hexadecimal: what `sha256sum rules.init` prints for a file without `use`.
+    """Return the SHA-256 of a plan's rule text, in hexadecimal: what `sha256sum rules.init` prints for a file without `use`.
 
     The files a rule file uses count too: their texts follow its own, each behind a NUL.
     """
@@ -31,21 +25,21 @@ def rules_sha256(plan: Plan) -> str:
 
 
 def provenance(plan: Plan) -> dict[str, str]:
-    """What a file says of how its values came about, as safetensors metadata.
+    """Return what a file says of how its values came about, as safetensors metadata.
 
     `initdsl.rules_sha256` (see `rules_sha256`), `initdsl.network` (a hash of names, classes, shapes, dtypes and ties),
     `initdsl.version`, `torch.version`; under a seed `initdsl.seed` and `initdsl.stream` (`v1`); and, where `let`s were
     overridden, `initdsl.vars` as JSON.
     """
-    found = {
+    values = {
         "initdsl.rules_sha256": rules_sha256(plan),
         "initdsl.network": plan.network.fingerprint(),
         "initdsl.version": metadata.version("initdsl"),
         "torch.version": str(torch.__version__),
     }
     if plan.seed is not None:
-        found["initdsl.seed"] = str(plan.seed)
-        found["initdsl.stream"] = streams.VERSION.rpartition(" ")[2]
+        values["initdsl.seed"] = str(plan.seed)
+        values["initdsl.stream"] = streams.VERSION.rpartition(" ")[2]
     if plan.variables:
-        found["initdsl.vars"] = json.dumps(plan.variables, sort_keys=True, default=str)
-    return found
+        values["initdsl.vars"] = json.dumps(plan.variables, sort_keys=True, default=str)
+    return values

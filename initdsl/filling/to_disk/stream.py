@@ -2,9 +2,9 @@
 
 The network has no memory at any time. What is drawn, set and computed element by element is filled chunk by chunk, and
 each chunk is written where it belongs; the rest (`orthogonal`, sums and norms, a module's own reset) is made one tensor
-at a time, with what it reads or is made with. Files are written under other names and renamed once they are whole, the index last. A
-run that was stopped goes on where it was; files of other rules, another seed or network are told apart by what they
-say of themselves.
+at a time, with what it reads or is made with. Files are written under other names and renamed once they are whole, the
+index last. A run that was stopped goes on where it was; files of other rules, another seed or network are told apart by
+what they say of themselves.
 """
 
 from __future__ import annotations
