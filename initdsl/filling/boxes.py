@@ -42,7 +42,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box of a tensor: a view of its memory, and the coordinates of its first element in the whole tensor."""
+    """A box of a tensor: `Box(memory, (4, 0))`.
+
+    `memory` is a view of it here, and `starts` are the coordinates of its first element in the whole tensor.
+    """
 
     memory: torch.Tensor
     starts: tuple[int, ...]

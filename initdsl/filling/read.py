@@ -18,7 +18,7 @@ __all__ = ["Files", "tensor_of"]
 
 
 class Files:
-    """The values of loaded tensors, for one run; a file is opened once, and may not change meanwhile."""
+    """The files that rules load, open for one run: each is opened once, and may not change meanwhile."""
 
     def __init__(self) -> None:
         self._pickled: dict[str, dict[str, torch.Tensor]] = {}

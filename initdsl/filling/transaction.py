@@ -34,7 +34,7 @@ class Backup:
     """What is needed to put a network and the random states back."""
 
     def __init__(self) -> None:
-        # by the identity of a tensor: itself, its memory, the values there, whether it requires a gradient
+        # by the identity of a tensor: itself, its memory, the values that were there, whether it requires a gradient
         self.values: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = {}
         # by the identity of a module: itself, its parameters, buffers and further attributes
         self.modules: dict[int, tuple[nn.Module, dict[str, Any], dict[str, Any], dict[str, Any]]] = {}

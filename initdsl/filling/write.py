@@ -26,7 +26,7 @@ __all__ = ["Piece", "call_initializer", "draw_distribution", "edited", "evaluate
 
 
 class Piece(NamedTuple):
-    """What an action writes to, and what it may look at meanwhile.
+    """What an action writes to, and what it may look at meanwhile: `Piece(entry, action, weight[0], weight, read)`.
 
     `memory` is a view of the tensor's values, `target` the whole of what is there of the tensor. `window` says where
     `memory` lies in all that the action writes, None where it is all of that. `read` returns the values of another

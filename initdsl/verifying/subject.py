@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from initdsl import streams
 from initdsl.checkpoints.open import open_store
 from initdsl.checkpoints.store import Store, Tensors, of_module
+from initdsl.filling.meta.allocate import put
 from initdsl.filling.stand_ins import named_skeleton, skeleton, stand_in
 from initdsl.filling.to_disk.origin import Held, TensorSource, source_of
 from initdsl.language.rules.ruleset import RuleSet
@@ -80,15 +80,11 @@ def _to_take(plan: Plan, store: Store, names: Mapping[int, str | None]) -> list[
 
 def _take(plan: Plan, live: Live, store: Store, index: int, name: str | None) -> bool:
     """Put what is stored in place of a tensor without memory; return whether it was there, in the right shape."""
-    info, old = plan.network.tensors[index], live.tensors[index]
-    if name is None or old is None or store.tensors[name].shape != info.shape:
+    old = live.tensors[index]
+    if name is None or old is None or store.tensors[name].shape != plan.network.tensors[index].shape:
         return False
     values = store.whole(name).to(old.dtype)
-    new: torch.Tensor = nn.Parameter(values, False) if isinstance(old, nn.Parameter) else values
-    live.tensors[index] = new
-    for owner, local in info.owners:
-        module = live.modules[owner]
-        (module._buffers if local in module._buffers else module._parameters)[local] = new  # type: ignore[assignment]
+    put(plan.network, live, index, nn.Parameter(values, False) if isinstance(old, nn.Parameter) else values)
     return True
 
 

@@ -335,8 +335,10 @@ class Partly(nn.Module):
 
 def test_what_a_reset_leaves_unset_does_not_pass() -> None:
     for seed in (None, 0):
-        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.weight`"):
-            initdsl.materialize(Partly, "", seed=seed)
+        state = torch.get_rng_state()
+        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.0\.weight`|`net\[0\]\.weight`"):
+            initdsl.materialize(lambda: nn.Sequential(Partly(), nn.Linear(2, 2)), "Linear.* ~ normal(0, 1)", seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)  # as after every fill that fails
 
 
 def test_a_module_that_arranges_resets_what_it_has() -> None:

@@ -89,7 +89,10 @@ def _refuse_expectations(plan: Plan, live: Live) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ShardView:
-    """A plan, and the network of which this rank holds parts; `entries` are the plan's by the tensor's number."""
+    """A plan, and the network of which this rank holds parts: `ShardView(plan, live, {0: entry, 1: other})`.
+
+    `entries` are the plan's by the number of their tensor.
+    """
 
     plan: Plan
     live: Live
@@ -124,7 +127,7 @@ def refuse_unknown(view: ShardView, entries: Iterable[PlanEntry]) -> None:
 
 def _shares(view: ShardView, entry: PlanEntry) -> Callable[[int], bool]:
     """Return what tells whether this rank's part of another tensor covers what it holds of the entry's."""
-    own: Any = view.live.tensors[entry.tensor.index]
+    own: Any = view.live.tensors[entry.tensor.index]  # a DTensor
 
     def share(index: int) -> bool:
         other: Any = view.live.tensors[index]

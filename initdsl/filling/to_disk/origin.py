@@ -231,7 +231,10 @@ def _fill_box(
 
 
 class Held:
-    """The tensors, by number, that are in memory now, and how the network gets back the ones it had."""
+    """The tensors of a source, by number, that are in memory now, and how the network gets back the ones it had.
+
+    The only thing about a source that changes; who asks for whole tensors keeps it and calls `release`.
+    """
 
     def __init__(self) -> None:
         self.tensors: frozenset[int] = frozenset()
