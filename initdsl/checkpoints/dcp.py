@@ -21,33 +21,38 @@ from .store import Described, Piece, Store, boxes
 __all__ = ["Checkpoint", "read_bounded"]
 
 
-LARGEST = 256 << 20  # of an index, or of what a DCP directory says of itself
+# bytes of an index of files, or of a DCP directory's `.metadata`
+LARGEST = 256 << 20
 
 
 class Checkpoint(Store):
-    """A directory that `torch.distributed.checkpoint` wrote: read a rank's part of a tensor at a time, by one process."""
+    """A directory that `torch.distributed.checkpoint` wrote: `Checkpoint("checkpoints/step_1000")`.
+
+    One process reads it, a rank's chunk of a tensor at a time. `chunks` are the offsets and sizes of each tensor's chunks,
+    `data` says where the bytes of a chunk are, by the tensor's name and the chunk's offsets.
+    """
 
     def __init__(self, where: str):
         super().__init__(where)
         data = read_bounded(os.path.join(where, ".metadata"))
         try:
-            found = _Metadata(io.BytesIO(data)).load()
-            self.data = {(k.fqn, tuple(k.offset)): v for k, v in found.storage_data.items() if k.offset is not None}
+            metadata = _Metadata(io.BytesIO(data)).load()
+            self.data = {(k.fqn, tuple(k.offset)): v for k, v in metadata.storage_data.items() if k.offset is not None}
             self.chunks: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
-            for name, entry in found.state_dict_metadata.items():
+            for name, entry in metadata.state_dict_metadata.items():
                 if hasattr(entry, "chunks"):
                     if not isinstance(name, str) or not isinstance(entry.properties.dtype, torch.dtype):
                         raise TypeError("a tensor has no name or no dtype")
                     self.tensors[name] = Described(_sizes(entry.size), entry.properties.dtype)
                     self.chunks[name] = [(_sizes(chunk.offsets), _sizes(chunk.sizes)) for chunk in entry.chunks]
-        except Exception as error:  # somebody's bytes: there is no telling what an unpickler says of them
+        except Exception as error:  # damaged bytes make an unpickler raise anything
             reason = ending(error) if isinstance(error, pickle.UnpicklingError) else "its metadata is damaged"
             raise ValueError(f"`{where}` is no readable DCP directory: {reason}") from None
 
     def pieces(self, name: str) -> Iterator[Piece]:
-        full = self.renamed.get(name, name)
-        for offsets, sizes in self.chunks[full]:
-            place = self.data.get((full, offsets))
+        stored_name = self.renamed.get(name, name)
+        for offsets, sizes in self.chunks[stored_name]:
+            place = self.data.get((stored_name, offsets))
             if place is None:
                 raise ValueError(f"`{self.where}` has no data for `{name}` at {list(offsets)}")
             if getattr(place, "transform_descriptors", None):
@@ -60,6 +65,8 @@ class Checkpoint(Store):
                 yield Piece(shifted, values[tuple(slice(e.start, e.stop) for e in extents)])
 
     def _stored(self, place: Any, name: str) -> torch.Tensor:
+        """Return the chunk of the tensor `name` that lies at a place. Raises ValueError where its bytes are damaged."""
+        # the last part of the path alone: a path that leads out of the directory is none of this checkpoint
         path = os.path.join(self.where, os.path.basename(str(place.relative_path)))
         if os.path.exists(path) and not os.path.isfile(path):
             raise OSError(f"`{path}` is not a file")
@@ -81,13 +88,14 @@ class Checkpoint(Store):
 
 
 def _sizes(numbers: Any) -> tuple[int, ...]:
-    """Numbers of a file as a shape. Raises ValueError for those that are none."""
-    found = tuple(numbers)
-    if not all(type(number) is int and 0 <= number < 2**63 for number in found):
+    """Return numbers of a file as a tuple of sizes. Raises ValueError for anything but 63-bit integers from 0 on."""
+    sizes = tuple(numbers)
+    if not all(type(number) is int and 0 <= number < 2**63 for number in sizes):
         raise ValueError("a size or a place is no number")
-    return found
+    return sizes
 
 
+# the classes and functions that the pickle of a DCP directory may name, by module
 ALLOWED = {
     "torch.distributed.checkpoint.metadata": {
         "TensorStorageMetadata", "BytesStorageMetadata", "MetadataIndex", "_MEM_FORMAT_ENCODING", "TensorProperties",
@@ -101,12 +109,12 @@ ALLOWED = {
 }  # fmt: skip
 
 
-# the unpickler in C makes room for all the places below one that a file merely names
+# pickle's own in Python: the unpickler in C allocates as many memo entries as the largest index in the bytes says
 _Unpickler: Any = pickle._Unpickler
 
 
 class _Metadata(_Unpickler):  # type: ignore[misc]
-    """Reads what DCP writes about a checkpoint, and nothing that could run code."""
+    """Unpickles what DCP writes about a checkpoint, and nothing that could run code: `_Metadata(file).load()`."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name in ALLOWED.get(module, ()):
@@ -117,6 +125,7 @@ class _Metadata(_Unpickler):  # type: ignore[misc]
 
 
 def read_bounded(path: str) -> bytes:
+    """Return the bytes of a file of at most `LARGEST` of them. Raises OSError."""
     try:
         return read_whole(path, LARGEST)
     except OSError as error:

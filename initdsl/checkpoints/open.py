@@ -1,4 +1,4 @@
-"""Where tensors are read from, a piece at a time: a network, a state dict, safetensors files, a DCP directory."""
+"""Opening a checkpoint by its path: a safetensors file, its index, a folder of either, or a DCP directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from initdsl.text.failures import ending
 
 from .dcp import Checkpoint, read_bounded
-from .reading import Safetensors
+from .safetensors import Safetensors
 from .store import Store
 
 __all__ = ["open_store"]
@@ -18,33 +18,39 @@ INDEX_SUFFIX = ".safetensors.index.json"
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """The tensors of a safetensors file, its index, a folder of shards, or a DCP directory.
+    """Open a safetensors file, its index, a folder of shards, or a DCP directory.
 
     Raises OSError for what can't be read, ValueError for what is none of these.
     """
-    place = os.fspath(path)
-    if os.path.isdir(place):
-        if os.path.exists(os.path.join(place, ".metadata")):
-            return Checkpoint(place)
-        names = sorted(os.listdir(place))
-        indices = [n for n in names if n.endswith(INDEX_SUFFIX)]
-        files = [n for n in names if n.endswith(".safetensors")]
-        if len(indices) == 1:
-            return _indexed(os.path.join(place, indices[0]))
-        if len(indices) > 1:
-            raise ValueError(f"`{place}` has {len(indices)} indices; name one of them")
-        if len(files) == 1:
-            return Safetensors(place, [os.path.join(place, files[0])])
-        what = f"{len(files)} safetensors files and no index" if files else "no safetensors file and no DCP metadata"
-        raise ValueError(f"`{place}` has {what}")
-    if place.endswith(INDEX_SUFFIX):
-        return _indexed(place)
-    if not os.path.exists(place):
-        raise OSError(f"there is no file `{place}`")
-    return Safetensors(place, [place])
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        return _of_folder(name)
+    if name.endswith(INDEX_SUFFIX):
+        return _indexed(name)
+    if not os.path.exists(name):
+        raise OSError(f"there is no file `{name}`")
+    return Safetensors(name, [name])
+
+
+def _of_folder(folder: str) -> Store:
+    """Open a DCP directory, or a folder with one safetensors file or one index."""
+    if os.path.exists(os.path.join(folder, ".metadata")):
+        return Checkpoint(folder)
+    names = sorted(os.listdir(folder))
+    indices = [name for name in names if name.endswith(INDEX_SUFFIX)]
+    files = [name for name in names if name.endswith(".safetensors")]
+    if len(indices) == 1:
+        return _indexed(os.path.join(folder, indices[0]))
+    if len(indices) > 1:
+        raise ValueError(f"`{folder}` has {len(indices)} indices; name one of them")
+    if len(files) == 1:
+        return Safetensors(folder, [os.path.join(folder, files[0])])
+    content = f"{len(files)} safetensors files and no index" if files else "no safetensors file and no DCP metadata"
+    raise ValueError(f"`{folder}` has {content}")
 
 
 def _indexed(path: str) -> Store:
+    """Open the files that an index names. Raises ValueError where they lack a tensor of it."""
     folder = os.path.dirname(path)
     try:
         table = json.loads(read_bounded(path))["weight_map"]

@@ -1,4 +1,4 @@
-"""PyTorch pickles: tensors by name, and nothing else."""
+"""Files of `torch.save`: their tensors by name, and nothing else of them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,43 @@ __all__ = ["PICKLED", "unpickled"]
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 
 
-REPEATED = 1 << 24  # elements of a tensor of which a file holds fewer
+# elements from which on a tensor must not be larger than its storage: `expand` makes terabytes of one number
+REPEATED = 1 << 24
 
 
-ENTRIES = 1_000_000  # of the mappings of a pickled checkpoint, all together
+# entries of all mappings of a file together, and how deep they may lie in each other
+ENTRIES = 1_000_000
 
 
 DEPTH = 16
 
 
 def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
-    """The tensors of a pickled checkpoint, those of inner mappings by dotted names."""
+    """Return the tensors of a file of `torch.save`, those of inner mappings by dotted names."""
     import torch
 
-    # mapped where no value is read: of a mapped file that somebody cuts short the system would end the process
+    # mapped only where no value is read: the system ends a process that reads a mapped file which was cut short
     try:
-        held = torch.load(path, map_location=device, weights_only=True, mmap=device == "meta")
+        content = torch.load(path, map_location=device, weights_only=True, mmap=device == "meta")
     except (RuntimeError, ValueError):  # the old format can't be mapped into memory
-        held = torch.load(path, map_location=device, weights_only=True)
-    found: dict[str, torch.Tensor] = {}
-    seen = 0
+        content = torch.load(path, map_location=device, weights_only=True)
+    tensors: dict[str, torch.Tensor] = {}
+    count = 0
 
-    def collect(mapping: Mapping[Any, Any], before: str, depth: int) -> None:
-        nonlocal seen
-        seen += len(mapping)
-        if seen > ENTRIES:  # mappings that hold each other
+    def collect(mapping: Mapping[Any, Any], prefix: str, depth: int) -> None:
+        nonlocal count
+        count += len(mapping)
+        if count > ENTRIES:  # mappings that hold each other
             raise ValueError(f"it holds more than {ENTRIES:,} things")
         for key, value in mapping.items():
             if isinstance(value, torch.Tensor):
                 if value.numel() > REPEATED and value.numel() * value.itemsize > value.untyped_storage().nbytes():
-                    raise ValueError(f"`{before}{key}` is larger than the file, which repeats its elements")
-                found[f"{before}{key}"] = value
+                    raise ValueError(f"`{prefix}{key}` is larger than the file, which repeats its elements")
+                tensors[f"{prefix}{key}"] = value
             elif isinstance(value, Mapping) and depth < DEPTH:
-                collect(value, f"{before}{key}.", depth + 1)
+                collect(value, f"{prefix}{key}.", depth + 1)
 
-    if not isinstance(held, Mapping):
-        raise TypeError(f"it holds {type(held).__name__}, no mapping of names and tensors")
-    collect(held, "", 0)
-    return found
+    if not isinstance(content, Mapping):
+        raise TypeError(f"it holds {type(content).__name__}, no mapping of names and tensors")
+    collect(content, "", 0)
+    return tensors

@@ -1,21 +1,21 @@
-"""Networks to safetensors files: whole or not at all, whatever happens meanwhile, and the same bytes every time."""
+"""Safetensors files: the dtypes they hold, and reading them in pieces."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from initdsl.text.files import write_bytes, writing
+from initdsl.text.failures import ending
+from initdsl.text.files import Stamp, reading, stamp
 
-if TYPE_CHECKING:
-    from torch import nn
+from .store import CHUNK, Described, Piece, Store, boxes
 
-__all__ = ["CODES", "Place", "alone", "distinct", "header", "save", "write_tensor"]
+__all__ = ["CODES", "Safetensors"]
 
 
 # the format's name of each dtype: https://huggingface.co/docs/safetensors/index#format
@@ -27,113 +27,102 @@ CODES = {
 }  # fmt: skip
 
 
-# ---- the format
+LONGEST_HEADER = 100 << 20  # bytes; more than the safetensors library itself reads
 
 
-class Place(NamedTuple):
-    """One tensor of a file: its name there, what it is, and where its bytes start, counted from the file's first."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    start: int
-
-    @property
-    def nbytes(self) -> int:
-        return self.dtype.itemsize * torch.Size(self.shape).numel()
+# how messages of the safetensors library begin, before the reason
+PREFIX = "Error while deserializing header: "
 
 
-def header(
-    tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], metadata: Mapping[str, str]
-) -> tuple[bytes, list[Place], int]:
-    """The first bytes of a safetensors file, where each tensor goes, and the file's size.
+DTYPES = {code: dtype for dtype, code in CODES.items()}
 
-    Wide dtypes come first, so that every tensor is aligned; otherwise the order is the given one.
-    Raises ValueError for a dtype the format has no name for.
+
+class Safetensors(Store):
+    """Tensors of safetensors files: `Safetensors("model", ["model/a.safetensors", "model/b.safetensors"])`.
+
+    `places` are the file of each tensor and where its bytes start in it; `stamps` tell whether a file has changed since
+    its header was read.
     """
-    described: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    offset = 0
-    ordered = sorted(tensors, key=lambda tensor: -tensor[1].itemsize)
-    offsets = []
-    for name, dtype, shape in ordered:
-        if dtype not in CODES:
-            raise ValueError(f"safetensors has no {str(dtype).removeprefix('torch.')} for `{name}`")
-        size = dtype.itemsize * torch.Size(shape).numel()
-        described[name] = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offsets.append(offset)
-        offset += size
-    text = json.dumps(described, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    start = 8 + len(text)
-    places = [Place(*tensor, start + at) for tensor, at in zip(ordered, offsets, strict=True)]
-    return len(text).to_bytes(8, "little") + text, places, start + offset
 
+    def __init__(self, where: str, files: list[str]):
+        super().__init__(where)
+        self.places: dict[str, tuple[str, int]] = {}
+        self.stamps: dict[str, Stamp] = {}
+        for file in files:
+            self._read_header(file)
+        # `safetensors.torch.save_model` maps further names of shared tensors in the metadata
+        self.others.update((k, v) for k, v in self.metadata.items() if v in self.tensors and k not in self.tensors)
 
-def write_tensor(descriptor: int, tensor: torch.Tensor, start: int) -> None:
-    """Write a tensor's bytes, row-major, from `start` on in an open file. Raises OSError."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    if flat.numel():
-        write_bytes(descriptor, flat.view(torch.uint8).numpy().data, start)
+    def _read_header(self, path: str) -> None:
+        from safetensors import SafetensorError, safe_open
 
-
-def distinct(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A state without repetitions: of the names of one tensor the first stays, the others are told with it.
-
-    Raises ValueError for what is no tensor, has no memory, or is sparse.
-    """
-    kept: dict[str, torch.Tensor] = {}
-    others: dict[str, str] = {}
-    known: dict[object, str] = {}
-    for name, tensor in state.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"`{name}` is {type(tensor).__name__}, not a tensor; a safetensors file can't hold it")
-        if tensor.layout != torch.strided or tensor.is_meta:
-            raise ValueError(f"`{name}` {'has no memory' if tensor.is_meta else 'is sparse'}; it can't be saved")
-        same = (tensor.device, tensor.dtype, tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        first = known.setdefault(same, name) if tensor.numel() else name
-        if first == name:
-            kept[name] = tensor
-        else:
-            others[name] = first
-    return kept, others
-
-
-# ---- files
-
-
-@contextmanager
-def alone(folder: str) -> Iterator[None]:
-    """Keep other runs out of a folder for as long as the block lasts. Raises OSError where one is in it."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+        if not os.path.isfile(path):  # opening a pipe would wait for its writer
+            raise OSError(f"`{path}` is not a file")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"another run is writing to `{folder}`") from None
-        yield
-    finally:
-        os.close(descriptor)
+            with reading(path) as file:
+                self.stamps[path] = stamp(file.fileno())
+                with safe_open(path, framework="pt") as opened:  # checks the whole header
+                    metadata = opened.metadata() or {}
+                length = int.from_bytes(file.read(8), "little")
+                entries = json.loads(file.read(min(length, LONGEST_HEADER)))
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"`{path}` is not a safetensors file: {ending(error, PREFIX)}") from None
+        self.metadata.update(metadata)
+        for name, entry in entries.items():
+            if name == "__metadata__":
+                continue
+            if entry["dtype"] not in DTYPES:
+                raise ValueError(f"`{name}` in `{path}` is {entry['dtype']}, which can't be read")
+            if name in self.tensors:
+                raise ValueError(f"`{name}` is in `{path}` and in another file of `{self.where}`")
+            self.tensors[name] = Described(tuple(entry["shape"]), DTYPES[entry["dtype"]])
+            self.places[name] = (path, 8 + length + entry["data_offsets"][0])
+
+    def pieces(self, name: str) -> Iterator[Piece]:
+        shape, dtype = self.tensors[name]
+        path, start = self.places[self.renamed.get(name, name)]
+        with reading(path, self.stamps[path]) as file:
+            for extents, first in boxes(shape):
+                sizes = [len(e) for e in extents]
+                data = bytearray(math.prod(sizes) * dtype.itemsize)
+                file.seek(start + first * dtype.itemsize)
+                _read_into(file, data, path)
+                yield Piece(extents, torch.frombuffer(data, dtype=dtype).reshape(sizes))
+
+    def whole(self, name: str) -> torch.Tensor:
+        return self.read(name)
+
+    def read(self, name: str, index: tuple[slice, ...] = ()) -> torch.Tensor:
+        """Return a tensor, or what slices without steps select of it.
+
+        Raises OSError where the file has changed since it was opened.
+        """
+        shape, dtype = self.tensors[name]
+        index = (*index, *[slice(None)] * (len(shape) - len(index)))
+        extents = [range(size)[piece] for size, piece in zip(shape, index, strict=True)]
+        out = torch.empty([len(extent) for extent in extents], dtype=dtype)
+        if not out.numel():
+            return out
+        inner = math.prod(shape[1:])
+        if out.numel() == math.prod(map(len, extents[:1])) * inner:  # rows without a gap
+            path, start = self.places[self.renamed.get(name, name)]
+            with reading(path, self.stamps[path]) as file:
+                file.seek(start + (extents[0].start * inner if extents else 0) * dtype.itemsize)
+                _read_into(file, out.reshape(-1).view(torch.uint8).numpy().data, path)
+            return out
+        rows = max(1, CHUNK // inner)
+        for first in range(0, len(extents[0]), rows):  # whole rows, so many that they fit in bounded memory
+            block = extents[0][first : first + rows]
+            values = self.read(name, (slice(block.start, block.stop),))
+            out[first : first + rows] = values[(slice(None), *index[1:])]
+        return out
 
 
-def save(net: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a network's state to a safetensors file.
-
-    The file is written beside its place under another name, and renamed once it is whole. Of the names of a shared
-    tensor the first is kept, and the metadata says which it stands for, as in `safetensors.torch.save_model`.
-    Raises OSError where the disk is full or the place can't be written to, ValueError for a state that the format
-    can't hold; then no file is left.
-    """
-    from initdsl.network.wrappers import unwrap
-
-    tensors, others = distinct(unwrap(net).state_dict())
-    described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
-    first, places, _ = header(described, {"format": "pt", **others, **(metadata or {})})
-    with writing(path) as descriptor:
-        write_bytes(descriptor, first, 0)
-        for place in places:
-            write_tensor(descriptor, tensors[place.name], place.start)
+def _read_into(file: Any, data: bytearray | memoryview, path: str) -> None:
+    """Fill `data` from an open file. Raises OSError where the file ends too soon."""
+    room = memoryview(data)
+    while room:
+        count = file.readinto(room)
+        if not count:
+            raise OSError(f"`{path}` ends too soon")
+        room = room[count:]

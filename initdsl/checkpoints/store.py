@@ -16,28 +16,32 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "Described", "Piece", "Store", "Tensors", "boxes", "of_module"]
 
 
-# elements looked at at a time
+# elements of a tensor that are in memory at a time
 CHUNK = 1 << 20
 
 
 class Described(NamedTuple):
-    """What a store says of a tensor before it is read."""
+    """A tensor that is not read yet: `Described((8, 4), torch.float32)`."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
 
 class Piece(NamedTuple):
-    """A box of a tensor: its coordinates along each dimension, and its values in the shape of the box."""
+    """A box of a tensor: `Piece((range(0, 2), range(0, 4)), values)`, with `values` of shape [2, 4]."""
 
     extents: tuple[range, ...]
     values: torch.Tensor
 
 
 def boxes(shape: tuple[int, ...], most: int = CHUNK) -> Iterator[tuple[tuple[range, ...], int]]:
-    """A tensor in boxes of at most `most` elements, each without a gap in row-major order: `(extents, first element)`."""
+    """Yield boxes of at most `most` elements that tile a tensor, as `(extents, number of its first element)`.
+
+    The elements of a box follow one another in row-major order.
+    """
     if 0 in shape:
         return
+    # dimensions before `cut` are taken one index at a time, `inner` elements lie in one index of the dimension `cut`
     cut, inner = 0, math.prod(shape[1:])
     while inner > most:
         cut += 1
@@ -56,43 +60,49 @@ def boxes(shape: tuple[int, ...], most: int = CHUNK) -> Iterator[tuple[tuple[ran
 
 @dataclass
 class Store:
-    """Named tensors that can be read in pieces. `others` says which name a further name of a shared tensor stands for."""
+    """Named tensors that can be read in pieces: `open_store("model.safetensors")`.
+
+    `where` names them in messages. `others` map further names of shared tensors to the names in `tensors`, `renamed` the
+    names left by `cut` to those under which the tensors are stored.
+    """
 
     where: str
     tensors: dict[str, Described] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def whole(self, name: str) -> torch.Tensor:
-        """One tensor, in memory."""
-        found = self.tensors[name]
-        out = torch.empty(found.shape, dtype=found.dtype)
+        """Return one tensor, in memory."""
+        shape, dtype = self.tensors[name]
+        out = torch.empty(shape, dtype=dtype)
         for extents, values in self.pieces(name):
             out[tuple(slice(e.start, e.stop) for e in extents)] = values
         return out
 
     def pieces(self, name: str) -> Iterator[Piece]:
-        """One tensor in boxes of bounded size, in any order, each element once."""
+        """Yield one tensor in boxes of bounded size, in any order, each element once."""
         raise NotImplementedError
 
     def cut(self, prefix: str) -> None:
-        """Forget the tensors whose names lack a prefix, and the prefix of the others."""
+        """Keep the tensors whose names start with `prefix`, under what follows it."""
         self.renamed = {n.removeprefix(prefix): n for n in self.tensors if n.startswith(prefix)}
         self.tensors = {short: self.tensors[name] for short, name in self.renamed.items()}
         self.others = {
             n.removeprefix(prefix): f.removeprefix(prefix) for n, f in self.others.items() if n.startswith(prefix)
         }
 
-    renamed: dict[str, str] = field(default_factory=dict)
-
 
 class Tensors(Store):
-    """Tensors in memory; those of a DTensor are gathered, one at a time, so all ranks have to read them."""
+    """The tensors of a state dict: `Tensors({"0.weight": tensor})`.
+
+    A DTensor is gathered when it is read, so all ranks have to read the same tensors in the same order.
+    """
 
     def __init__(self, state: Mapping[str, torch.Tensor], where: str = "the state dict"):
         super().__init__(where)
         self.state: dict[str, torch.Tensor] = {}
-        known: dict[object, str] = {}
+        first_names: dict[object, str] = {}
         for name, tensor in state.items():
             if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
                 if isinstance(name, str) and "_extra_state" in name:
@@ -101,8 +111,9 @@ class Tensors(Store):
             if tensor.is_meta:
                 raise ValueError(f"`{name}` is on the meta device and has no values to verify")
             local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-            place = (local.device, local.data_ptr(), tuple(local.shape), local.stride(), local.dtype)
-            first = known.setdefault(place, name) if local.numel() else name
+            memory = (local.device, local.data_ptr(), tuple(local.shape), local.stride(), local.dtype)
+            # tensors without elements have no memory to share
+            first = first_names.setdefault(memory, name) if local.numel() else name
             if first != name:
                 self.others[name] = first
             self.state[name] = tensor
@@ -121,7 +132,7 @@ class Tensors(Store):
 
 
 def of_module(net: nn.Module) -> Tensors:
-    """A network's parameters and buffers under all their names, those that it does not save included."""
+    """Return a network's parameters and buffers under all their names, with those that its state dict leaves out."""
     state: dict[str, torch.Tensor] = {}
     for named in (net.named_parameters(remove_duplicate=False), net.named_buffers(remove_duplicate=False)):
         state.update(named)

@@ -110,7 +110,7 @@ def _fill(
     model: str, rules: Path, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
 ) -> Report:
     """Fill a network in memory, and save it to a file."""
-    from initdsl.checkpoints.safetensors import save
+    from initdsl.checkpoints.writing import save
     from initdsl.filling.to_disk.provenance import provenance
 
     inputs = None if sample is None else _inputs(sample)

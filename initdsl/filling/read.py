@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from initdsl.checkpoints.pickled import PICKLED, unpickled
-from initdsl.checkpoints.reading import Safetensors
+from initdsl.checkpoints.safetensors import Safetensors
 from initdsl.network.description import Live
 from initdsl.planning.actions import Load
 from initdsl.planning.plan import PlanEntry

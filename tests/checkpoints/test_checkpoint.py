@@ -14,7 +14,7 @@ from safetensors.torch import load_file, load_model
 from torch import nn
 
 import initdsl
-from initdsl.checkpoints.safetensors import save
+from initdsl.checkpoints.writing import save
 from initdsl.filling.to_disk.provenance import provenance, rules_sha256
 
 RULES = "let std = 0.02\nLinear.weight ~ normal(0, std)\nLinear.bias = 0\n"

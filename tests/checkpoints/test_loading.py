@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
-from initdsl.checkpoints import reading as safetensors_files
+from initdsl.checkpoints import safetensors as safetensors_files
 from initdsl.checkpoints import store as stores
 from initdsl.network.describe import describe
 from initdsl.planning.loads import renamed

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
-from initdsl.checkpoints.safetensors import alone, save
+from initdsl.checkpoints.writing import alone, save
 from initdsl.filling.to_disk import write
 from tests.support.streamed import MLP, contents, mlp, python, tensors
 

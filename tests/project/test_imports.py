@@ -100,7 +100,7 @@ LATE = {
 NEEDLESS: set[tuple[str, str]] = {
     ("initdsl.api.plan", "initdsl.network.describe"),
     ("initdsl.api.report", "initdsl.reports.measure"),
-    ("initdsl.checkpoints.safetensors", "initdsl.network.wrappers"),
+    ("initdsl.checkpoints.writing", "initdsl.network.wrappers"),
     ("initdsl.linter.plan_helpers", "initdsl.planning.resolve"),
     ("initdsl.planning.names", "initdsl.language.expressions.shapes"),
 }

@@ -21,7 +21,7 @@ from torch import nn
 
 import initdsl
 from initdsl.checkpoints.open import open_store
-from initdsl.checkpoints.safetensors import save
+from initdsl.checkpoints.writing import save
 from initdsl.filling.to_disk.provenance import provenance
 from initdsl.initializers import Bernoulli, Normal, TruncatedNormal, Uniform
 from initdsl.statistics.goodness import Sample, holm, kolmogorov, two_samples

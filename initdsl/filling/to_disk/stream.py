@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from initdsl.checkpoints.open import open_store
-from initdsl.checkpoints.safetensors import alone
 from initdsl.checkpoints.shards import INDEX, shards
+from initdsl.checkpoints.writing import alone
 from initdsl.filling.blame import StepFailed
 from initdsl.filling.finish import refuse_unmet
 from initdsl.filling.meta.allocate import meta_buffers, settle_buffers

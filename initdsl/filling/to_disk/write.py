@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from initdsl import streams
-from initdsl.checkpoints.safetensors import Place, write_tensor
 from initdsl.checkpoints.shards import INDEX, Shard, index, unfinished
 from initdsl.checkpoints.store import boxes
+from initdsl.checkpoints.writing import Place, write_tensor
 from initdsl.filling.blame import StepFailed
 from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import ApplyError
