@@ -53,23 +53,26 @@ def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
     """Return an entry of every parameter, and of the buffers that rules write to."""
     network, tied_to = context.network, context.tied_to
     joined = tensors_by_first(tied_to)
-    actions = decisions.actions()
-    entries = []
-    seen = set()
-    for number in range(len(network.tensors)):
-        tensor = network.tensors[tied_to.get(number, number)]
-        if tensor.index in seen:
+    bases, edits = decisions.bases, decisions.edits
+    entries: list[PlanEntry] = []
+    seen: set[int] = set()
+    for each in network.tensors:
+        tensor = network.tensors[tied_to[each.index]] if each.index in tied_to else each
+        index = tensor.index
+        if index in seen:
             continue
-        seen.add(tensor.index)
-        base, edits = actions.get(tensor.index, (None, []))
-        if tensor.kind == "buffer" and base is None and not edits:
+        if joined:
+            seen.add(index)
+        base, on_top = bases.get(index), tuple(edits[index][::-1]) if index in edits else ()
+        if tensor.kind == "buffer" and base is None and not on_top:
             continue
-        first, aliases = tensor, network.names(tensor)
-        if tensor.index in joined:
+        aliases, label = network.names(tensor), network.label(tensor)
+        if index in joined:
             # of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied
-            members = [network.tensors[i] for i in sorted([tensor.index, *joined[tensor.index]])]
-            first, aliases = members[0], list(dict.fromkeys(name for one in members for name in network.names(one)))
-        entries.append(PlanEntry(tensor, tuple(aliases), network.label(first), base, tuple(edits)))
+            members = [network.tensors[i] for i in sorted([index, *joined[index]])]
+            aliases = list(dict.fromkeys(name for member in members for name in network.names(member)))
+            label = network.label(members[0])
+        entries.append(PlanEntry(tensor, tuple(aliases), label, base, on_top))
     return entries
 
 

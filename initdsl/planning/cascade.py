@@ -71,11 +71,6 @@ class Decisions:
     selected: dict[int, int] = field(default_factory=dict)
     calls: dict[int, Call] = field(default_factory=dict)
 
-    def actions(self) -> dict[int, tuple[Action | None, list[Action]]]:
-        """Return for every tensor its base, or None, and the edits on top in file order."""
-        tensors = {**self.bases, **self.edits}
-        return {index: (self.bases.get(index), self.edits.get(index, [])[::-1]) for index in tensors}
-
 
 def cascade(context: Context, statements: Sequence[Statement], findings: list[Diagnostic]) -> Decisions:
     """Return for every tensor the statements that decide it; what can't be right of any statement is a finding."""

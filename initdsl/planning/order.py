@@ -16,6 +16,9 @@ from .plan import PlanEntry
 __all__ = ["Circle", "circular_read", "read_after_sample", "write_order"]
 
 
+NOTHING: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True)
 class Circle:
     """Entries that wait for each other's final values, and those that were ordered before."""
@@ -42,15 +45,15 @@ def write_order(network: Network, tied_to: Mapping[int, int], entries: Iterable[
             first = tied_to.get(tensor, tensor)
             if first in written:
                 order.setdefault(first, written[first])
-    waits = {index: (set(entry.reads) & written.keys()) - {index} for index, entry in order.items()}
     pending = list(order.values())
+    waits = {index: (written.keys() & entry.reads) - {index} for index, entry in order.items() if entry.reads}
     if not any(waits.values()):
         return pending
     done: dict[int, PlanEntry] = {}
     while pending:
         later = []
         for entry in pending:
-            if waits[entry.tensor.index] <= done.keys():
+            if waits.get(entry.tensor.index, NOTHING) <= done.keys():
                 done[entry.tensor.index] = entry
             else:
                 later.append(entry)

@@ -108,6 +108,8 @@ class PlanEntry:
     @property
     def reads(self) -> tuple[int, ...]:
         """The tensors whose values are taken, by their numbers."""
+        if not self.edits:
+            return () if self.base is None else self.base.reads
         return tuple(sorted({tensor for action in self.actions for tensor in action.reads}))
 
     @property
