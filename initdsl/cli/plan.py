@@ -48,21 +48,19 @@ def command(
 
         click.echo(plan_page(planned), nl=False)
     else:
-        text = plan_text(planned, group=not ungrouped)
-        click.echo(_painted(text) if coloured(sys.stdout) else text)
+        group = not ungrouped
+        painted = coloured(sys.stdout)
+        click.echo(plan_text(planned, group, _painted) if painted else plan_text(planned, group))
     if detailed_exitcode and (planned.uncovered or planned.partial or planned.warnings):
         raise SystemExit(1)
 
 
-def _painted(text: str) -> str:
-    """Return the table with its heading bold and findings in their colour."""
-    head, *lines = text.split("\n")
-    painted = [click.style(head, bold=True)]
-    for line in lines:
-        severity = line.partition("[")[0]
-        if severity in COLOURS:
-            line = click.style(severity, fg=COLOURS[severity], bold=True) + line.removeprefix(severity)
-        elif "- uncovered" in line:
-            line = click.style(line, fg="yellow")
-        painted.append(line)
-    return "\n".join(painted)
+def _painted(line: str, role: str) -> str:
+    """Return a line of the table: its heading bold, the severity of a finding and uncovered parameters in their colour."""
+    if role == "heading":
+        return click.style(line, bold=True)
+    if role == "uncovered":
+        return click.style(line, fg="yellow")
+    if role in COLOURS:
+        return click.style(role, fg=COLOURS[role], bold=True) + line.removeprefix(role)
+    return line

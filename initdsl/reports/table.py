@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from initdsl.initializers import Distribution
 from initdsl.language.syntax.nodes import Assign, Number, Unary, Word
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "summary", "table"]
 
 
-# what the table says of a parameter that no rule reaches
-UNCOVERED = "- uncovered"
+# how a line of the text is shown: its text, and what it says: `heading`, the status of a parameter, `tied`, the severity
+# of a finding, or `summary`
+Paint = Callable[[str, str], str]
 
 
 # characters of a cell, above which its neighbours give way
@@ -36,6 +37,7 @@ MOST_VALUES = 3
 
 
 HEADINGS = ("parameter", "shape", "how", "values", "rule")
+HOW = HEADINGS.index("how")
 
 
 def summary(plan: Plan) -> str:
@@ -94,16 +96,24 @@ def range_name(pattern: str, names: list[str]) -> str:
     return name
 
 
-def _rows(plan: Plan, group: bool) -> list[tuple[str, str, str, str, str]]:
+class Row(NamedTuple):
+    """A row of the table, and what happens to its parameters: `Row(("0.bias", "8", "= 0", "", "net.init:2"), "set")`."""
+
+    cells: tuple[str, str, str, str, str]
+    status: str
+
+
+def _rows(plan: Plan, group: bool) -> list[Row]:
     groups = grouped(plan.entries) if group else [(entry.label, [entry]) for entry in plan.entries]
     rows = []
     for name, members in groups:
         entry = members[0]
-        effect = entry.effect or ("kept as it is" if entry.status == "kept" else UNCOVERED)
+        effect = entry.effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
         values = list(dict.fromkeys(resolved(member) for member in members))
         value_range = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
         locations = ", ".join(dict.fromkeys(relative_location(location) for _, location in entry.statements))
-        rows.append((_row_name(name, members), _row_shape(entry), effect, value_range, locations))
+        cells = (_row_name(name, members), _row_shape(entry), effect, value_range, locations)
+        rows.append(Row(cells, entry.status))
     return rows
 
 
@@ -136,19 +146,26 @@ def _says(entry: PlanEntry, action: Action, text: str) -> bool:
     return text in entry.effect
 
 
-def plan_text(plan: Plan, group: bool = True) -> str:
-    """Return a plan or report as an aligned table, notes, warnings and totals last."""
-    rows = [HEADINGS, *(tuple(map(printable, row)) for row in _rows(plan, group))]
-    if all(not row[3] for row in rows[1:]):
-        rows = [row[:3] + row[4:] for row in rows]
-    lines = aligned(rows, WIDEST)
+def _plain(line: str, role: str) -> str:
+    return line
+
+
+def plan_text(plan: Plan, group: bool = True, paint: Paint = _plain) -> str:
+    """Return a plan or report as an aligned table, notes, warnings and totals last; `paint` may colour its lines."""
+    rows = _rows(plan, group)
+    cells = [HEADINGS, *(tuple(map(printable, row.cells)) for row in rows)]
+    if all(not row.cells[3] for row in rows):
+        cells = [row[:3] + row[4:] for row in cells]
+    roles = ["heading", *(row.status for row in rows)]
+    lines = [paint(line, role) for line, role in zip(aligned(cells, WIDEST), roles, strict=True)]
     for names in plan.tied:
-        lines.append(printable(f"tied: {' = '.join(names)}"))
+        lines.append(paint(printable(f"tied: {' = '.join(names)}"), "tied"))
     for finding in (*plan.warnings, *plan.notes):
         place = f" ({finding.location})" if finding.location else ""
         hint = f"; {' '.join(finding.hint.splitlines())}" if finding.hint else ""
-        lines.append(printable(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}"))
-    lines.append(summary(plan))
+        line = printable(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}")
+        lines.append(paint(line, finding.severity))
+    lines.append(paint(summary(plan), "summary"))
     return "\n".join(lines)
 
 
@@ -165,7 +182,10 @@ def table(plan: Plan) -> str:
     Its colours are the notebook's own, dark or light.
     """
     rows = _rows(plan, group=True)
-    cells = [[Cell(text, text == UNCOVERED) for text in row] for row in rows[:MOST_ROWS]]
+    cells = [
+        [Cell(text, row.status == "uncovered" and column == HOW) for column, text in enumerate(row.cells)]
+        for row in rows[:MOST_ROWS]
+    ]
     findings = "".join(
         f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
         for finding in (*plan.warnings, *plan.notes)[:20]
