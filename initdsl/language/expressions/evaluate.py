@@ -11,6 +11,7 @@ from typing import Any
 
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.nodes import (
+    Argument,
     Binary,
     Call,
     Ellipsis,
@@ -55,8 +56,8 @@ WORDS = {"true": True, "false": False, "none": None, "inf": math.inf, "nan": mat
 # ---- evaluation
 
 
-def evaluate(node: nodes.Expr, env: Environment) -> Any:
-    """The value of an expression: a number, string, none, tuple, list, tensor (or `Shape`). Raises EvalError."""
+def evaluate(node: nodes.Expr, env: Environment) -> Any:  # noqa: C901  one case a kind of node
+    """Return the value of an expression: a number, string, none, tuple, list, tensor (or `Shape`). Raises EvalError."""
     match node:
         case Number():
             return node.value
@@ -156,50 +157,63 @@ def _noted(
     return env.note(node, function, operands, keywords or {}, value) if isinstance(value, Shape) else value
 
 
+REDUCTIONS = frozenset(["min", "max", "sum", "mean", "std", "norm"])
+
+
 def _call(node: Call, env: Environment) -> Any:
     if node.function not in FUNCTIONS:
         return env.draw(node)
     names = PARAMETERS.get(node.function, ("x",))
-    reduction = node.function in ("min", "max", "sum", "mean", "std", "norm")
     args: list[Any] = []
     keywords: dict[str, Any] = {}
     for argument in node.arguments:
-        word = WORDED.get(node.function)
-        meant = argument.name or (names[len(args)] if len(args) < len(names) else None)
-        worded = word is not None and meant == word and isinstance(argument.value, Name)
-        value = argument.value.name if worded else evaluate(argument.value, env)  # type: ignore[union-attr]
-        if argument.name is None and keywords:
-            raise EvalError("a positional argument stands before those by name", argument.span, name="bad-argument")
-        if argument.name is None:
-            args.append(value)
-        elif argument.name not in keywords and (
-            argument.name == "dim" if reduction else argument.name in names[len(args) :]
-        ):
+        position = len(args)
+        value = _argument_value(node, argument, names[position] if position < len(names) else None, env)
+        if argument.name is not None:
+            _check_keyword(node, argument, argument.name, names, position, keywords)
             keywords[argument.name] = value
-        elif argument.name in keywords or argument.name in names[: len(args)]:
-            raise EvalError(f"`{argument.name}` is given twice", argument.span, name="bad-argument")
+        elif keywords:
+            raise EvalError("a positional argument stands before those by name", argument.span, name="bad-argument")
         else:
-            allowed = "`dim`" if reduction else ", ".join(f"`{n}`" for n in names)
-            raise EvalError(
-                f"`{node.function}` has no argument `{argument.name}` here", argument.span, f"it takes {allowed}",
-                "unknown-argument",
-            )  # fmt: skip
-    if not reduction:
-        fewest = FEWEST.get(node.function, len(names))
-        missing = [name for name in names[:fewest] if name not in names[: len(args)] and name not in keywords]
-        if missing or len(args) > len(names):
-            count = (
-                f"{fewest} {'or' if fewest + 1 == len(names) else 'to'} {len(names)}"
-                if fewest < len(names)
-                else str(len(names))
-            )
-            plural = "argument" if count == "1" else "arguments"
-            raise EvalError(
-                f"`{node.function}` takes {count} {plural}, got {len(args) + len(keywords)}",
-                node.span,
-                name="bad-argument",
-            )
+            args.append(value)
+    if node.function not in REDUCTIONS:
+        _check_count(node, names, len(args), keywords)
     return _noted(node, env, node.function, tuple(args), keywords)
+
+
+def _argument_value(node: Call, argument: Argument, by_place: str | None, env: Environment) -> Any:
+    """Return the value of an argument; of a bare word, where the function takes one, the word."""
+    word = WORDED.get(node.function)
+    if word is not None and (argument.name or by_place) == word and isinstance(argument.value, Name):
+        return argument.value.name
+    return evaluate(argument.value, env)
+
+
+def _check_keyword(
+    node: Call, argument: Argument, name: str, names: tuple[str, ...], position: int, given: dict[str, Any]
+) -> None:
+    """Raise EvalError for an argument by name that the function doesn't take, or that is given twice."""
+    reduces = node.function in REDUCTIONS
+    if name not in given and (name == "dim" if reduces else name in names[position:]):
+        return
+    if name in given or name in names[:position]:
+        raise EvalError(f"`{name}` is given twice", argument.span, name="bad-argument")
+    allowed = "`dim`" if reduces else ", ".join(f"`{n}`" for n in names)
+    message = f"`{node.function}` has no argument `{name}` here"
+    raise EvalError(message, argument.span, f"it takes {allowed}", "unknown-argument")
+
+
+def _check_count(node: Call, names: tuple[str, ...], positional: int, keywords: dict[str, Any]) -> None:
+    """Raise EvalError for too few or too many arguments."""
+    fewest = FEWEST.get(node.function, len(names))
+    missing = [name for name in names[:fewest] if name not in names[:positional] and name not in keywords]
+    if missing or positional > len(names):
+        count = str(len(names))
+        if fewest < len(names):
+            count = f"{fewest} {'or' if fewest + 1 == len(names) else 'to'} {count}"
+        plural = "argument" if count == "1" else "arguments"
+        message = f"`{node.function}` takes {count} {plural}, got {positional + len(keywords)}"
+        raise EvalError(message, node.span, name="bad-argument")
 
 
 def _subscript(node: Subscript, base: Any, env: Environment) -> Any:

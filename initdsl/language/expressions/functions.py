@@ -128,21 +128,28 @@ def _reduction(name: str) -> Callable[..., Any]:
         shape = _reduced(call, shape_of(x), dim)
         if isinstance(x, Shape):
             return Shape(shape)
-        import torch
-
-        x = booleans_as_floats(x)
-        if env.steady and name not in ("min", "max") and x.dtype == torch.float32:
-            # float32 sums depend on how threads share them; those of float64 don't once they are rounded
-            return function(call, env, x.double(), dim=dim).to(torch.float32)
-        dims = tuple(dim) if isinstance(dim, list | tuple) else dim
-        if name == "min" or name == "max":
-            reduce = torch.amin if name == "min" else torch.amax
-            return reduce(x) if dims is None else reduce(x, dim=dims, keepdim=True)
-        if name == "norm":
-            return torch.linalg.vector_norm(x, dim=dims, keepdim=dims is not None)
-        return getattr(x, name)() if dims is None else getattr(x, name)(dim=dims, keepdim=True)
+        return _over_tensor(name, booleans_as_floats(x), dim, env.steady)
 
     return function
+
+
+def _over_tensor(name: str, x: torch.Tensor, dim: Any, steady: bool) -> torch.Tensor:
+    """Return a reduction of a tensor; where it is to be `steady`, the same bits whatever the number of threads."""
+    import torch
+
+    if steady and name not in ("min", "max") and x.dtype == torch.float32:
+        # float32 sums depend on how threads share them; those of float64 don't once they are rounded
+        return _over_tensor(name, x.double(), dim, steady).to(torch.float32)
+    dims = tuple(dim) if isinstance(dim, list | tuple) else dim
+    if name == "min" or name == "max":
+        reduce = torch.amin if name == "min" else torch.amax
+        return reduce(x) if dims is None else reduce(x, dim=dims, keepdim=True)
+    value: torch.Tensor
+    if name == "norm":
+        value = torch.linalg.vector_norm(x, dim=dims, keepdim=dims is not None)
+    else:
+        value = getattr(x, name)() if dims is None else getattr(x, name)(dim=dims, keepdim=True)
+    return value
 
 
 def _over_numbers(call: Call, name: str, values: list[Any]) -> Any:
@@ -220,8 +227,9 @@ def _resize_rows(call: Call, env: Environment, x: Any) -> Any:
     if not old or len(old) != len(new) or old[1:] != new[1:] or not old[0]:
         raise EvalError(
             f"a tensor of shape {list(old)} can't be given the rows of shape {list(new)}: only dimension 0 may differ",
-            call.span, name="bad-shape",
-        )  # fmt: skip
+            call.span,
+            name="bad-shape",
+        )
     if isinstance(x, Shape):
         return Shape(new)
     import torch
@@ -237,9 +245,15 @@ INTERPOLATIONS = ("bicubic", "bilinear", "area", "nearest")
 
 
 def _resize_grid(
-    call: Call, env: Environment, x: Any, prefix: Any = 0, mode: Any = "bicubic", antialias: Any = True,
-    grid: Any = None, old_grid: Any = None,
-) -> Any:  # fmt: skip
+    call: Call,
+    env: Environment,
+    x: Any,
+    prefix: Any = 0,
+    mode: Any = "bicubic",
+    antialias: Any = True,
+    grid: Any = None,
+    old_grid: Any = None,
+) -> Any:
     old, new = _table(call, env, x)
     if mode not in INTERPOLATIONS:
         words = ", ".join(f"`{word}`" for word in INTERPOLATIONS)
@@ -249,8 +263,10 @@ def _resize_grid(
     if len(old) < 2 or len(old) != len(new) or (*old[:-2], old[-1]) != (*new[:-2], new[-1]):
         raise EvalError(
             f"a tensor of shape {list(old)} can't be given the grid of shape {list(new)}: only the last dimension but one "
-            "may differ", call.span, name="bad-shape",
-        )  # fmt: skip
+            "may differ",
+            call.span,
+            name="bad-shape",
+        )
     sizes = [
         _grid(call, count - prefix, given, name)
         for count, given, name in ((old[-2], old_grid, "old_grid"), (new[-2], grid, "grid"))
@@ -345,10 +361,16 @@ FANS = ("fan_in", "fan_out")
 
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
-    "clip": ("x", "lo", "hi"), "where": ("c", "x", "y"), "linspace": ("a", "b", "n"), "index": ("d",),
-    "fan_in": ("x",), "fan_out": ("x",), "base_shape": ("path",), "calculate_gain": ("nonlinearity", "param"),
+    "clip": ("x", "lo", "hi"),
+    "where": ("c", "x", "y"),
+    "linspace": ("a", "b", "n"),
+    "index": ("d",),
+    "fan_in": ("x",),
+    "fan_out": ("x",),
+    "base_shape": ("path",),
+    "calculate_gain": ("nonlinearity", "param"),
     "resize_grid": ("x", "prefix", "mode", "antialias", "grid", "old_grid"),
-}  # fmt: skip
+}
 
 
 # of functions that may be called with fewer: how many they need

@@ -142,8 +142,9 @@ def index_shape(shape: tuple[int, ...], items: tuple[Any, ...], node: Any) -> tu
                 if bound is not None and not -size <= bound <= size:
                     raise EvalError(
                         f"slice bound {bound} is out of range for dimension {place} of shape {list(shape)}",
-                        node.span, name="bad-index",
-                    )  # fmt: skip
+                        node.span,
+                        name="bad-index",
+                    )
             if item.step is not None and item.step < 1:
                 raise EvalError(f"a slice's step is at least 1, this is {item.step}", node.span, name="bad-index")
             length = len(range(*item.indices(size)))
@@ -178,12 +179,7 @@ def nested_shape(values: Any, node: Any) -> tuple[int, ...]:
 
 def extents(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
     """The coordinates basic indexing selects, by dimension."""
-    count = sum(item is not ... for item in index)
-    items: list[Any] = []
-    for item in index:
-        items += [slice(None)] * (len(shape) - count) if item is ... else [item]
-    items += [slice(None)] * (len(shape) - len(items))
     return [
         range(*item.indices(size)) if isinstance(item, slice) else range(item % size, item % size + 1)
-        for item, size in zip(items, shape, strict=True)
+        for item, size in zip(full_index(index, len(shape)), shape, strict=True)
     ]
