@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import nn
 
-from initdsl.network.description import Live, ModuleInfo
+from initdsl.network.description import Live
+from initdsl.network.parts import ModuleInfo
 from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import Diagnostic

@@ -17,8 +17,9 @@ from torch import nn
 from initdsl.filling.execute import execute
 from initdsl.initializers import default_registry
 from initdsl.language.rules.loader import Rules, coerce
+from initdsl.network.attributes import Attributes
 from initdsl.network.describe import describe
-from initdsl.network.description import Attributes, Live, Network
+from initdsl.network.description import Live, Network
 from initdsl.planning.make import warn_of
 from initdsl.planning.plan import Plan, PlannedTie
 from initdsl.planning.resolve import resolve

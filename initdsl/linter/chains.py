@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from .plan_helpers import FillingRule, entry_of_tensor, filling_rules, is_norm
 
 if TYPE_CHECKING:
-    from initdsl.network.description import ModuleInfo, Network
+    from initdsl.network.description import Network
+    from initdsl.network.parts import ModuleInfo
     from initdsl.planning.plan import Plan, PlanEntry
 
     from .file import File

@@ -12,7 +12,7 @@ from initdsl.initializers import Constant, Distribution
 from initdsl.language.syntax.nodes import Assign, Node, Rule
 
 if TYPE_CHECKING:
-    from initdsl.network.description import ModuleInfo
+    from initdsl.network.parts import ModuleInfo
     from initdsl.planning.actions import Action
     from initdsl.planning.plan import Plan, PlanEntry
 

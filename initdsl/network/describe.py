@@ -1,8 +1,7 @@
-"""A network as the resolver sees it: modules, classes, attributes, tensors and ties, as plain values.
+"""Describing an `nn.Module`: its modules, classes, attributes, tensors and ties, as plain values.
 
-`describe` reads it off an `nn.Module` (this is the only part that knows torch); `Network.from_manifest` reads it from
-JSON, so that rules can be checked without anybody's code. Describing runs no code of the network: no properties, no
-`__getattr__`.
+No code of the network runs, as it may have side effects or fail: attributes are read from `__dict__`, so that neither
+properties nor a `__getattr__` are asked.
 """
 
 from __future__ import annotations
@@ -10,20 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .description import (
-    Attributes,
-    ClassInfo,
-    Live,
-    ModuleInfo,
-    Network,
-    TensorInfo,
-    class_values,
-    label_within,
-)
+from .attributes import Attributes, class_values
+from .description import Live, Network
 from .garbage import MANY, no_collection
 from .kinds import dtype_name, hook_computed, is_sharded, layout_name, reset_method, tensor_class
+from .parts import ClassInfo, ModuleInfo, TensorInfo, label_within
 from .wrappers import opened
 
 if TYPE_CHECKING:
@@ -33,36 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["class_info", "describe"]
 
 
-_classes: dict[type, ClassInfo] = {}
-
-
+@lru_cache(maxsize=4096)
 def class_info(cls: type) -> ClassInfo:
-    """What is known of a class; dynamic ones (`ParametrizedLinear`, `FSDPLinear`) count as the class they wrap."""
-    info = _classes.get(cls)
-    if info is not None:
-        return info
-    real = cls
+    """Return a class by name; one made at run time (`ParametrizedLinear`, `FSDPLinear`) counts as the class it wraps."""
     mro = cls.__mro__
     if cls.__module__ == "torch.nn.utils.parametrize" and cls.__name__.startswith("Parametrized") and len(mro) > 1:
-        real = mro[1]
-    elif len(mro) > 2 and mro[1].__name__ == "FSDPModule" and cls.__name__ == f"FSDP{mro[2].__name__}":
-        real = mro[2]
-    if real is not cls:
-        info = class_info(real)
-    else:
-        qualname = f"{cls.__module__}.{cls.__qualname__}"
-        aliases = []
-        public = getattr(sys.modules.get("torch.nn"), cls.__name__, None)
-        if public is cls:
-            aliases.append(f"torch.nn.{cls.__name__}")
-        bases = tuple(class_info(base) for base in mro[1:] if base is not object and "Generic" not in base.__name__)
-        info = ClassInfo(cls.__name__, qualname, tuple(aliases), bases)
-    _classes[cls] = info
-    return info
+        return class_info(mro[1])
+    if len(mro) > 2 and mro[1].__name__ == "FSDPModule" and cls.__name__ == f"FSDP{mro[2].__name__}":
+        return class_info(mro[2])
+    public = getattr(sys.modules.get("torch.nn"), cls.__name__, None)
+    aliases = (f"torch.nn.{cls.__name__}",) if public is cls else ()
+    bases = tuple(class_info(base) for base in mro[1:] if base is not object and "Generic" not in base.__name__)
+    return ClassInfo(cls.__name__, f"{cls.__module__}.{cls.__qualname__}", aliases, bases)
 
 
 def describe(net: nn.Module) -> tuple[Network, Live]:
-    """A network's description, and the objects behind it. Runs none of its code, changes nothing.
+    """Return a network's description, and the objects behind it. Runs none of its code, changes nothing.
 
     Raises TypeError for anything but an `nn.Module`, ResolveError where FSDP holds its parameters in another form.
     """
@@ -75,13 +54,13 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
 
 
 def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
-    found = _modules(net, hold)
-    tensors = _tensors(found)
+    walk = _walk(net, hold)
+    tensors = _tensors(walk)
     modules = []
-    for index, (path, label) in enumerate(zip(found.names, found.labels, strict=True)):
-        (cls, container), (reset, values, inherited) = found.facts[index], found.rest[index]
+    for index, (path, label) in enumerate(zip(walk.names, walk.labels, strict=True)):
+        (cls, container), (reset, values, inherited) = walk.classes[index], walk.attributes[index]
         parameters, buffers, absent = tensors.by_module[index]
-        children, parents = found.children[index], tuple(found.parents[index])
+        children, parents = walk.children[index], tuple(walk.parents[index])
         modules.append(
             ModuleInfo(
                 index,
@@ -99,96 +78,94 @@ def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
                 inherited,
             )
         )
-    return Network(tuple(modules), tensors.infos()), Live(found.modules, tensors.live)
+    return Network(tuple(modules), tensors.infos()), Live(walk.modules, tensors.live)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The modules of a network in pre-order, and by module what is known of it so far.
+class _Walk:
+    """The modules of a network in pre-order, and one entry for each module in every other list.
 
-    `facts` are its class and what kind of container it is, `rest` its reset and its plain attributes.
+    `classes` are its class and kind of container; `attributes` the name of its reset method, its plain attributes and
+    those of its class; `parents` are `(index of a module, name of this one in it)`.
     """
 
     modules: list[nn.Module] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    facts: list[tuple[ClassInfo, str]] = field(default_factory=list)
-    rest: list[tuple[str | None, Attributes, dict[str, Any]]] = field(default_factory=list)
+    classes: list[tuple[ClassInfo, str]] = field(default_factory=list)
+    attributes: list[tuple[str | None, Attributes, dict[str, Any]]] = field(default_factory=list)
     children: list[dict[str, int]] = field(default_factory=list)
     parents: list[list[tuple[int, str]]] = field(default_factory=list)
 
 
-def _modules(net: nn.Module, hold: Callable[[], None]) -> _Found:
+def _walk(net: nn.Module, hold: Callable[[], None]) -> _Walk:
     """Walk a network's modules, each once."""
-    found = _Found()
-    seen: dict[int, int] = {}
-    classes: dict[type, tuple[ClassInfo, str, str | None, dict[str, Any]]] = {}
-    # pre-order, with an explicit stack: (module, parent index, name in parent)
+    walk = _Walk()
+    indices: dict[int, int] = {}  # of modules by their id: all are alive meanwhile
+    facts: dict[type, tuple[ClassInfo, str, str | None, dict[str, Any]]] = {}
+    # pre-order, with an explicit stack, as networks may be deep: (module, parent index, name in parent)
     stack: list[tuple[nn.Module, int, str]] = [(opened(net), -1, "")]
     while stack:
         module, parent, name = stack.pop()
-        index = seen.setdefault(id(module), len(found.modules))
+        index = indices.setdefault(id(module), len(walk.modules))
         if parent >= 0:
-            found.children[parent][name] = index
-        if index < len(found.modules):
-            found.parents[index].append((parent, name))
+            walk.children[parent][name] = index
+        if index < len(walk.modules):
+            walk.parents[index].append((parent, name))
             continue
         if index == MANY:
             hold()
-        kind: type = type(module)
-        known = classes.get(kind)
-        if known is None:
-            cls = class_info(kind)
-            known = classes[kind] = (cls, _container(cls), reset_method(kind), class_values(kind))
-        cls, container, reset, inherited = known
-        inside = object.__getattribute__(module, "__dict__")
-        found.modules.append(module)
-        found.facts.append((cls, container))
-        found.rest.append((reset, Attributes(inside.copy()), inherited))
+        module_class: type = type(module)
+        class_facts = facts.get(module_class)
+        if class_facts is None:
+            cls = class_info(module_class)
+            class_facts = (cls, _container(cls), reset_method(module_class), class_values(module_class))
+            facts[module_class] = class_facts
+        cls, container, reset, inherited = class_facts
+        state = object.__getattribute__(module, "__dict__")
+        walk.modules.append(module)
+        walk.classes.append((cls, container))
+        walk.attributes.append((reset, Attributes(state.copy()), inherited))
         if parent >= 0:
-            above = found.names[parent]
-            found.names.append(f"{above}.{name}" if above else name)
-            found.labels.append(label_within(found.labels[parent], found.facts[parent][1], name))
-            found.parents.append([(parent, name)])
+            prefix = walk.names[parent]
+            walk.names.append(f"{prefix}.{name}" if prefix else name)
+            walk.labels.append(label_within(walk.labels[parent], walk.classes[parent][1], name))
+            walk.parents.append([(parent, name)])
         else:
-            found.names.append("")
-            found.labels.append("net")
-            found.parents.append([])
-        children = inside["_modules"]
+            walk.names.append("")
+            walk.labels.append("net")
+            walk.parents.append([])
+        children = state["_modules"]
         # in the order of registration, whatever order they are met in
-        found.children.append({key: -1 for key, child in children.items() if child is not None})
+        walk.children.append({key: -1 for key, child in children.items() if child is not None})
         if children:
-            below = [(opened(child), index, key) for key, child in children.items() if child is not None]
-            stack.extend(reversed(below))
-    return found
+            entries = [(opened(child), index, key) for key, child in children.items() if child is not None]
+            stack.extend(reversed(entries))
+    return walk
 
 
-_containers: dict[ClassInfo, str] = {}
+LISTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ParameterList"))
 
 
+DICTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("ModuleDict", "ParameterDict"))
+
+
+@lru_cache(maxsize=4096)
 def _container(cls: ClassInfo) -> str:
-    found = _containers.get(cls)
-    if found is None:
-        names = {cls.qualname, *(base.qualname for base in cls.bases)}
-        if names & {f"torch.nn.modules.container.{n}" for n in ("Sequential", "ModuleList", "ParameterList")}:
-            found = "list"
-        elif names & {f"torch.nn.modules.container.{n}" for n in ("ModuleDict", "ParameterDict")}:
-            found = "dict"
-        else:
-            found = ""
-        _containers[cls] = found
-    return found
+    """Return "list" or "dict" for a class that derives from such a container of torch, "" for any other."""
+    names = {cls.qualname, *(base.qualname for base in cls.bases)}
+    return "list" if names & LISTS else "dict" if names & DICTS else ""
 
 
-# by module: its parameters and buffers by local name, and names held as None
+# of one module: the indices of its parameters and buffers by local name, and the names of those that are None
 Held = tuple[dict[str, int], dict[str, int], frozenset[str]]
 
 
 @dataclass(frozen=True)
 class _Tensors:
-    """The tensors of a network, each once: the fields of a TensorInfo but its owners, then those.
+    """The tensors of a network, each once: `rows` are the fields of its TensorInfo but for the last, its owners.
 
-    `live` has the objects, None for what is computed; `by_module` what each module holds.
+    `live` are the objects, None for a computed tensor; `by_module` has an entry for each module.
     """
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
@@ -197,43 +174,43 @@ class _Tensors:
     by_module: list[Held] = field(default_factory=list)
 
     def infos(self) -> tuple[TensorInfo, ...]:
-        """Return them as values."""
+        """Return the tensors as values."""
         return tuple(
             [TensorInfo._make((*row, tuple(owners))) for row, owners in zip(self.rows, self.owners, strict=True)]
         )
 
 
-def _tensors(found: _Found) -> _Tensors:
+def _tensors(walk: _Walk) -> _Tensors:
     """Collect the tensors of a network's modules, under all their names."""
     tensors = _Tensors()
-    seen: dict[int, int] = {}
-    computing = _parametrizations(found)
-    for index, module in enumerate(found.modules):
-        inside = object.__getattribute__(module, "__dict__")
-        base = f"{name}." if (name := found.names[index]) else ""
+    indices: dict[int, int] = {}  # of tensors by their id: all are alive meanwhile
+    computing = _parametrizations(walk)
+    for index, module in enumerate(walk.modules):
+        state = object.__getattribute__(module, "__dict__")
+        prefix = f"{name}." if (name := walk.names[index]) else ""
         parameters: dict[str, int] = {}
         buffers: dict[str, int] = {}
         absent = []
-        for held, kind, tensor_of in (("_parameters", "parameter", parameters), ("_buffers", "buffer", buffers)):
-            for local, tensor in inside[held].items():
+        for registry, kind, numbers in (("_parameters", "parameter", parameters), ("_buffers", "buffer", buffers)):
+            for local, tensor in state[registry].items():
                 if tensor is None:
                     absent.append(local)
                     continue
-                number = seen.get(id(tensor))
+                number = indices.get(id(tensor))
                 if number is None:
-                    number = seen[id(tensor)] = len(tensors.rows)
-                    tensors.rows.append(_row(number, f"{base}{local}", tensor, kind))
+                    number = indices[id(tensor)] = len(tensors.rows)
+                    tensors.rows.append(_row(number, f"{prefix}{local}", tensor, kind))
                     tensors.owners.append([])
                     tensors.live.append(tensor)
                 tensors.owners[number].append((index, local))
-                tensor_of[local] = number
-        for local, like, shape, problem in _computed(module, inside, computing.get(index)):
+                numbers[local] = number
+        for local, like, shape, problem in _computed(module, state, computing.get(index)):
             parameters[local] = number = len(tensors.rows)
             dtype, _ = dtype_name(like.dtype)
             tensors.rows.append(
                 (
                     number,
-                    f"{base}{local}",
+                    f"{prefix}{local}",
                     shape,
                     dtype,
                     "parametrized",
@@ -261,29 +238,29 @@ def _row(number: int, name: str, tensor: torch.Tensor, kind: str) -> tuple[Any, 
     return (number, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded)
 
 
-# a tensor that is computed: its local name, what it is like, its shape, and why it can't be written to
+# a computed tensor: its local name, one with its dtype and device, its shape, and why it can't be written to
 Computed = tuple[str, "torch.Tensor", tuple[int, ...], "str | None"]
 
 
-def _parametrizations(found: _Found) -> dict[int, list[str]]:
+def _parametrizations(walk: _Walk) -> dict[int, list[str]]:
     """Return the local names of the tensors that `torch.nn.utils.parametrize` computes, by module."""
     computing = {}
-    for index, children in enumerate(found.children):
+    for index, children in enumerate(walk.children):
         if "parametrizations" in children:
             holder = children["parametrizations"]
-            if found.facts[holder][0].name == "ModuleDict":
-                computing[index] = list(found.children[holder])
+            if walk.classes[holder][0].name == "ModuleDict":
+                computing[index] = list(walk.children[holder])
     return computing
 
 
-def _computed(module: nn.Module, inside: dict[str, Any], parametrized: list[str] | None) -> Iterator[Computed]:
+def _computed(module: nn.Module, state: dict[str, Any], parametrized: list[str] | None) -> Iterator[Computed]:
     """Yield the tensors of a module that are computed from its parameters."""
     for local in parametrized or ():
         yield _parametrized(module, local)
-    if inside.get("_forward_pre_hooks"):
-        for local, _ in hook_computed(inside):  # the old `weight_norm` and `spectral_norm`, before each forward
-            source = inside["_parameters"].get(f"{local}_orig")
-            source = source if source is not None else inside["_parameters"].get(f"{local}_v")
+    if state.get("_forward_pre_hooks"):
+        for local, _ in hook_computed(state):  # the old `weight_norm` and `spectral_norm`, before each forward
+            source = state["_parameters"].get(f"{local}_orig")  # of `spectral_norm`
+            source = source if source is not None else state["_parameters"].get(f"{local}_v")  # of `weight_norm`
             yield local, source, tuple(source.shape), "computed-from-shards" if is_sharded(source) else None
 
 

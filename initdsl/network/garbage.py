@@ -1,4 +1,4 @@
-"""The garbage collector, paused while many small objects are made."""
+"""Pausing the garbage collector while many small objects are made."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from contextlib import contextmanager
 __all__ = ["MANY", "no_collection"]
 
 
-# from this many modules on, the garbage collector is held: it would look at all the lasting values again and again
+# modules from which on the garbage collector is held: it would go through all the lasting values again and again
 MANY = 4096
 
 
 class _Collection:
-    """How many blocks, of all threads, hold the garbage collector, and whether it ran before the first of them."""
+    """How many blocks of all threads hold the garbage collector, and whether it ran before the first of them.
+
+    One state of the process, as the collector is.
+    """
 
     lock = threading.Lock()
     holds = 0
@@ -24,9 +27,9 @@ class _Collection:
 
 @contextmanager
 def no_collection(wanted: bool = True) -> Iterator[Callable[[], None]]:
-    """With `wanted`, or once what is yielded is called, hold the garbage collector until the block's end.
+    """Hold the garbage collector until the block ends: at once if `wanted`, else from a call of what is yielded.
 
-    The last block to end, in whatever thread, puts it back as the first one found it.
+    The last block to end, in whatever thread, sets it as it was when the first one began.
     """
     held = False
 

@@ -1,4 +1,4 @@
-"""What kind of tensor or module something is: sharded, quantized, hooked."""
+"""Facts of one class, dtype or hook: whether tensors are sharded or quantized, what resets a module, what hooks compute."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ __all__ = ["dtype_name", "hook_computed", "is_sharded", "layout_name", "reset_me
 
 
 def reset_method(cls: type) -> str | None:
+    """Return the name of the method by which modules of a class initialize their parameters."""
     for name in ("reset_parameters", "_reset_parameters"):
         if callable(getattr(cls, name, None)):
             return name
@@ -21,31 +22,35 @@ def reset_method(cls: type) -> str | None:
 
 @lru_cache(maxsize=256)
 def dtype_name(dtype: torch.dtype) -> tuple[str, str | None]:
-    """A dtype's name, and why a tensor of it can't be filled, if it can't."""
+    """Return a dtype's name, and why a tensor of it can't be filled, None if it can."""
     name = str(dtype).removeprefix("torch.")
     return name, "quantized" if "qint" in name else "complex" if name.startswith("complex") else None
 
 
 @lru_cache(maxsize=16)
-def layout_name(layout: Any) -> str:
+def layout_name(layout: torch.layout) -> str:
+    """Return a layout's name: "strided", "sparse_coo"."""
     return str(layout).removeprefix("torch.")
 
 
 @lru_cache(maxsize=256)
 def tensor_class(cls: type) -> tuple[bool, bool]:
-    """Whether tensors of a class have no shape yet, and whether they are shards."""
+    """Return whether tensors of a class have no shape yet (lazy modules'), and whether they are DTensors."""
     return "Uninitialized" in cls.__name__, hasattr(cls, "placements") and hasattr(cls, "device_mesh")
 
 
 def is_sharded(tensor: Any) -> bool:
-    """Whether a tensor is one rank's view of a tensor spread over a device mesh (a DTensor)."""
+    """Tell whether a tensor is a DTensor: one rank's view of a tensor spread over a device mesh."""
     cls: Any = type(tensor)
     return tensor_class(cls)[1]
 
 
-def hook_computed(inside: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for hook in inside.get("_forward_pre_hooks", {}).values():
-        kind = type(hook)
-        computes = kind.__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
-        if computes and hasattr(hook, "name") and hook.name not in inside["_parameters"]:
+def hook_computed(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the name of each tensor that a hook of the old `weight_norm` or `spectral_norm` computes, and the hook.
+
+    `state` is the `__dict__` of a module.
+    """
+    for hook in state.get("_forward_pre_hooks", {}).values():
+        computes = type(hook).__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
+        if computes and hasattr(hook, "name") and hook.name not in state["_parameters"]:
             yield hook.name, hook

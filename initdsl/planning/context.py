@@ -9,7 +9,8 @@ from typing import Any
 from initdsl.initializers import Registry
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.rules.ruleset import RuleSet
-from initdsl.network.description import Network, child_label
+from initdsl.network.description import Network
+from initdsl.network.parts import child_label
 from initdsl.network.selectors.context import MatchCache
 from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Copy
-from initdsl.network.description import describe_tensor
+from initdsl.network.parts import describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import select
 from initdsl.text.diagnostic import Diagnostic

@@ -10,7 +10,7 @@ from initdsl.initializers import Distribution
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax.nodes import Expect
-from initdsl.network.description import TensorInfo, describe_tensor
+from initdsl.network.parts import TensorInfo, describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed

@@ -10,7 +10,7 @@ from initdsl.initializers import ArgumentError, fans
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import ClassPattern, Expr, Index, Length, Name, Path, Selector, Step
-from initdsl.network.description import MISSING
+from initdsl.network.attributes import MISSING
 from initdsl.network.selectors.context import SelectorContext
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.paths import reach

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from initdsl.initializers import Initializer, parameters_of
 from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Name, String
 from initdsl.language.syntax.walk import walk
-from initdsl.network.description import ClassInfo, ModuleInfo
+from initdsl.network.parts import ClassInfo, ModuleInfo
 from initdsl.network.selectors.classes import of_class
 from initdsl.text.diagnostic import Diagnostic
 

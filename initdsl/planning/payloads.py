@@ -9,7 +9,7 @@ from initdsl.initializers import ArgumentError, Arguments, Constant, Distributio
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, Shape, broadcast, describe_value, nested_shape
 from initdsl.language.syntax.nodes import Assign, Call
-from initdsl.network.description import TensorInfo
+from initdsl.network.parts import TensorInfo
 from initdsl.network.selectors.matches import Match
 
 from .actions import Draw, Expression, Load, Payload, Value

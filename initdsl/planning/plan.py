@@ -13,7 +13,8 @@ from initdsl.initializers import Constant, Distribution, Initializer
 from initdsl.language.expressions.shapes import extents
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Expect, Tie
-from initdsl.network.description import Network, TensorInfo
+from initdsl.network.description import Network
+from initdsl.network.parts import TensorInfo
 from initdsl.text.diagnostic import Diagnostic, printable
 from initdsl.text.frozen import FrozenDict
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from initdsl.language.syntax.nodes import Default
-from initdsl.network.description import ClassInfo, Network
+from initdsl.network.description import Network
+from initdsl.network.parts import ClassInfo
 from initdsl.network.selectors.select import select
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Tie
-from initdsl.network.description import TensorInfo, describe_tensor
+from initdsl.network.parts import TensorInfo, describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed

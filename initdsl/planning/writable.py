@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign, Keep
-from initdsl.network.description import TensorInfo
+from initdsl.network.parts import TensorInfo
 
 from .actions import Clause
 from .context import Context

@@ -15,8 +15,9 @@ from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign, Block, Expr, Let, Name, Node, Rule, Selector
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.config import Config, find_config
-from initdsl.network.description import Network, TensorInfo
+from initdsl.network.description import Network
 from initdsl.network.manifest import LARGEST
+from initdsl.network.parts import TensorInfo
 from initdsl.network.selectors.matches import Match
 from initdsl.planning.resolve import select_with
 from initdsl.text.diagnostic import InitDSLError

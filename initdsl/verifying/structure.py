@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from initdsl.checkpoints.store import Store, Tensors
-from initdsl.network.description import Live, TensorInfo
+from initdsl.network.description import Live
+from initdsl.network.parts import TensorInfo
 from initdsl.text.wording import listed
 
 from .subject import Subject

@@ -20,9 +20,6 @@ LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
 # files in which more than tables is aligned by hand
 ALIGNED = {
-    "network/describe.py",
-    "network/description.py",
-    "network/wrappers.py",
     "planning/saved.py",
 }
 

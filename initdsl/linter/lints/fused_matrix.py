@@ -44,7 +44,7 @@ from initdsl.linter.plan_helpers import filling_rules, is_refilled
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from initdsl.network.description import ModuleInfo
+    from initdsl.network.parts import ModuleInfo
     from initdsl.planning.plan import Plan, PlanEntry
 
 

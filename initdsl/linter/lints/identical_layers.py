@@ -41,7 +41,8 @@ from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed
 
 if TYPE_CHECKING:
-    from initdsl.network.description import ModuleInfo, Network
+    from initdsl.network.description import Network
+    from initdsl.network.parts import ModuleInfo
     from initdsl.planning.plan import Plan
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from initdsl.network.description import Network, child_label
+from initdsl.network.description import Network
+from initdsl.network.parts import child_label
 from initdsl.planning.make import make_plan
 
 from .fit import fit

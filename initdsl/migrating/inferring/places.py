@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from initdsl.network.description import ModuleInfo, Network, child_label
+from initdsl.network.description import Network
+from initdsl.network.parts import ModuleInfo, child_label
 from initdsl.text.wording import quoted
 
 from .sampling import Sampled

@@ -12,7 +12,8 @@ from torch import nn
 from initdsl import streams
 from initdsl.filling.random_state import isolated
 from initdsl.network.describe import describe
-from initdsl.network.description import Live, ModuleInfo, Network, TensorInfo
+from initdsl.network.description import Live, Network
+from initdsl.network.parts import ModuleInfo, TensorInfo
 from initdsl.statistics.moments import Moments, moments
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 

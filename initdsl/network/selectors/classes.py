@@ -12,7 +12,8 @@ from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax.nodes import ClassPattern, Name, Node, Number, Predicate, String
 from initdsl.language.syntax.walk import walk
-from initdsl.network.description import MISSING, ClassInfo
+from initdsl.network.attributes import MISSING
+from initdsl.network.parts import ClassInfo
 from initdsl.text.wording import did_you_mean
 
 from .context import SelectorContext, State

@@ -7,7 +7,7 @@ from typing import Any
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax.nodes import Ellipsis, Every, Expr, Index, Item, Name, Path, PathStep, Slice, Step, String
-from initdsl.network.description import ModuleInfo
+from initdsl.network.parts import ModuleInfo
 
 from .classes import check_predicates, glob, holds, of_class, scope_of
 from .context import SelectorContext, State, block_of, matches_around

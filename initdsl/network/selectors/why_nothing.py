@@ -16,7 +16,7 @@ from initdsl.language.syntax.nodes import (
     Union_,
     Within,
 )
-from initdsl.network.description import ModuleInfo
+from initdsl.network.parts import ModuleInfo
 from initdsl.text.wording import did_you_mean, listed
 
 from .classes import of_class, of_class_name

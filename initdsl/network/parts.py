@@ -1,0 +1,133 @@
+"""The parts of a described network: modules, their classes, and tensors, as plain values that name one another by index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from initdsl.text.frozen import FrozenDict
+from initdsl.text.wording import quoted
+
+from .attributes import MISSING, NO_ATTRIBUTES, Attributes
+
+__all__ = ["ClassInfo", "ModuleInfo", "TensorInfo", "child_label", "describe_tensor", "label_within"]
+
+
+EMPTY: Mapping[str, Any] = FrozenDict()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassInfo:
+    """A class by name: `ClassInfo("Linear", "torch.nn.modules.linear.Linear", ("torch.nn.Linear",), bases)`.
+
+    `qualname` is its name with that of its module, `aliases` are further public names, `bases` all classes it derives from.
+    """
+
+    name: str
+    qualname: str
+    aliases: tuple[str, ...] = ()
+    bases: tuple[ClassInfo, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, ClassInfo) and self._key() == other._key())
+
+    def __hash__(self) -> int:
+        return hash(self.qualname)
+
+    def _key(self) -> tuple[object, ...]:
+        """Return what a class is compared by; its bases hold one another, so they are compared by their names."""
+        return (self.name, self.qualname, self.aliases, [base.names for base in self.bases])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every qualified name of the class."""
+        return (self.qualname, *self.aliases)
+
+
+class ModuleInfo(NamedTuple):
+    """A module: `ModuleInfo(1, "layers", "net.layers", cls, "list", children={"0": 2})`.
+
+    `children`, `parameters` and `buffers` map local names to indices in the network, `absent` are the names of those that
+    are None. `container` is "list", "dict" or "". `parents` are `(index of a module, name of this one in it)`. `reset` is
+    the name of the method that initializes its parameters, if it has one. `values` are the plain attributes of the
+    instance, `class_values` those of its class.
+    """
+
+    index: int  # type: ignore[assignment]  # not tuple.index
+    name: str
+    label: str
+    cls: ClassInfo
+    container: str
+    children: Mapping[str, int] = EMPTY
+    parameters: Mapping[str, int] = EMPTY
+    buffers: Mapping[str, int] = EMPTY
+    absent: frozenset[str] = frozenset()
+    parents: tuple[tuple[int, str], ...] = ()
+    reset: str | None = None
+    values: Attributes = NO_ATTRIBUTES
+    class_values: Mapping[str, Any] = EMPTY
+
+    def attribute(self, name: str) -> Any:
+        """Return a plain attribute of the instance or its class: number, string, None, a tuple of those; else MISSING."""
+        value = self.values.get(name, MISSING)
+        return self.class_values.get(name, MISSING) if value is MISSING and not self.values.hides(name) else value
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the public plain attributes of the instance, but for `training`."""
+        return {k: v for k, v in self.values.items() if k[:1] != "_" and k != "training"}
+
+    def inherited(self) -> dict[str, Any]:
+        """Return the public plain attributes of the class, those of `nn.Module` itself left out."""
+        return {name: value for name, value in self.class_values.items() if not name.startswith("_")}
+
+
+class TensorInfo(NamedTuple):
+    """A parameter or buffer, once for all its names: `TensorInfo(0, "0.weight", (8, 4), "float32")`.
+
+    `owners` are `(index of a module, local name)`. `problem` is why the tensor can't be written to, None if it can.
+    `device` is a type of device, "manifest" in a network read from a manifest.
+    """
+
+    index: int  # type: ignore[assignment]  # not tuple.index
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: Literal["parameter", "buffer", "parametrized"] = "parameter"
+    requires_grad: bool = True
+    device: str = "cpu"
+    problem: str | None = None
+    sharded: bool = False
+    owners: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def floating(self) -> bool:
+        return "float" in self.dtype
+
+
+def child_label(module: ModuleInfo, name: str) -> str:
+    """Return a child or tensor of a module as a rule file writes it: `net.layers[0]`."""
+    return label_within(module.label, module.container, name)
+
+
+def label_within(label: str, container: str, name: str) -> str:
+    """Return the label of a child or tensor `name` of a module, by the module's label and kind of container."""
+    if container == "list" and name.isdigit():
+        return f"{label}[{name}]"
+    if name.isidentifier() or name.isdigit():
+        return f"{label}.{name}"
+    return f"{label}[{quoted(name)}]"
+
+
+def describe_tensor(tensor: TensorInfo) -> str:
+    """Return a tensor's name and shape for a message: "`0.weight` [8, 4]"."""
+    return f"`{tensor.name}` {list(tensor.shape)}"
