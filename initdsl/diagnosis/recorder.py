@@ -105,7 +105,8 @@ class Recorder:
         if not self.forward:  # recomputed for the backward pass by activation checkpointing
             return
         name, _ = self.running.pop() if self.running else ("", module)
-        cls = class_info(type(unwrap(module))).name
+        module_class: type = type(unwrap(module))
+        cls = class_info(module_class).name
         leaf = not any(True for _ in module.children())
         if leaf:
             self._orient(cls)
