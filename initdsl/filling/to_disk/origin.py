@@ -145,23 +145,25 @@ def _groups(network: Network, entries: Mapping[int, PlanEntry]) -> dict[int, fro
 # ---- in boxes
 
 
-def _grids(source: TensorSource) -> dict[int, tuple[int, ...] | None]:
-    """Return by number the shape in which an entry can be filled box by box; None if it can't be."""
-    grids: dict[int, tuple[int, ...] | None] = {}
+# by the number of an entry's tensor, the shape in which it can be filled box by box; None if it can't be
+Grids = dict[int, tuple[int, ...] | None]
 
-    def grid(number: int) -> tuple[int, ...] | None:
-        if number not in grids:
-            grids[number] = _grid(source, source.entries[number], grid)
-        return grids[number]
 
+def _grids(source: TensorSource) -> Grids:
+    grids: Grids = {}
     for number in source.entries:
-        grid(number)
+        _grid(source, number, grids)
     return grids
 
 
-def _grid(
-    source: TensorSource, entry: PlanEntry, grid_of: Callable[[int], tuple[int, ...] | None]
-) -> tuple[int, ...] | None:
+def _grid(source: TensorSource, number: int, grids: Grids) -> tuple[int, ...] | None:
+    """Return the shape in which an entry can be filled box by box, None if it can't be; note it in `grids`."""
+    if number not in grids:
+        grids[number] = _new_grid(source, source.entries[number], grids)
+    return grids[number]
+
+
+def _new_grid(source: TensorSource, entry: PlanEntry, grids: Grids) -> tuple[int, ...] | None:
     views = {action.view for action in entry.actions if action.view is not None}
     if entry.tensor.index in source.groups or len(views) > 1 or (entry.base is None and entry.status != "set"):
         return None
@@ -169,7 +171,7 @@ def _grid(
     def shares(number: int) -> bool:
         if number in source.groups or source.plan.network.tensors[number].shape != entry.shape:
             return False
-        return source.has_values(number) or (number in source.entries and grid_of(number) == entry.shape)
+        return source.has_values(number) or (number in source.entries and _grid(source, number, grids) == entry.shape)
 
     for action in entry.actions:
         draws = isinstance(action.payload, Constant | Random)
@@ -204,27 +206,33 @@ def _fill_box(
     extents: Sequence[range],
     memory: torch.Tensor,
 ) -> None:
-    read: dict[int, torch.Tensor] = {}
-
-    def share(number: int, box: Box) -> torch.Tensor:
-        tensor = source.live.tensors[number]
-        assert tensor is not None
-        if source.has_values(number):
-            return tensor.detach()[box.index]
-        if number not in read:
-            values = torch.empty(box.memory.shape, dtype=tensor.dtype)
-            other = source.entries[number]
-            fill(other, other.shape, Box(values, box.starts))
-            read[number] = values
-        return read[number]
-
-    def fill(entry: PlanEntry, shape: tuple[int, ...], box: Box) -> None:
-        for action in entry.actions:
-            with blaming(run.plan, entry, action):
-                fill_box(run, entry, action, box, shape, share)
-
     with torch.no_grad():
-        fill(entry, shape, Box(memory, tuple(extent.start for extent in extents)))
+        _carry_out(run, source, entry, shape, Box(memory, tuple(extent.start for extent in extents)), {})
+
+
+def _carry_out(
+    run: Run, source: TensorSource, entry: PlanEntry, shape: tuple[int, ...], box: Box, read: dict[int, torch.Tensor]
+) -> None:
+    """Fill a box of an entry's tensor; `read` has, by number, what was made of other tensors for the same box."""
+    # no closures that hold one another: what they hold would stay until Python looks for cycles
+    share = partial(_share, run, source, read)
+    for action in entry.actions:
+        with blaming(run.plan, entry, action):
+            fill_box(run, entry, action, box, shape, share)
+
+
+def _share(run: Run, source: TensorSource, read: dict[int, torch.Tensor], number: int, box: Box) -> torch.Tensor:
+    """Return the values of another tensor where a box lies."""
+    tensor = source.live.tensors[number]
+    assert tensor is not None
+    if source.has_values(number):
+        return tensor.detach()[box.index]
+    if number not in read:
+        values = torch.empty(box.memory.shape, dtype=tensor.dtype)
+        entry = source.entries[number]
+        _carry_out(run, source, entry, entry.shape, Box(values, box.starts), read)
+        read[number] = values
+    return read[number]
 
 
 # ---- whole
