@@ -672,3 +672,11 @@ class TestNumbers:
         assert (net[0].weight.grad == 1).all()
         net(torch.ones(1, 4)).sum().backward()
         assert len(seen) == 1
+
+
+def test_a_load_of_modules_leaves_other_rules_strict(tmp_path: Path) -> None:
+    """`load` takes modules for the parameters below them, and `=` does not, whichever comes first."""
+    save_file({"weight": torch.zeros(4, 3), "bias": torch.zeros(4)}, tmp_path / "net.safetensors")
+    rules = 'Linear = 0\nLinear = load("net.safetensors")'
+    with pytest.raises(initdsl.ResolveError, match="is a module, and `=` needs parameters"):
+        initdsl.plan(nn.Sequential(nn.Linear(3, 4)), rules, root=tmp_path)
