@@ -59,7 +59,7 @@ class Item:
 
 def completions(found: Outline, offset: int, known: Known, path: str = "") -> tuple[Span, list[Item]]:
     """Return the characters that what is typed at an offset would replace, and what can stand there."""
-    text = found.text
+    text = found.pieces.text
     line = text.rfind("\n", 0, offset) + 1
     used = USE.search(text[line:offset])
     if used is not None:
@@ -68,7 +68,7 @@ def completions(found: Outline, offset: int, known: Known, path: str = "") -> tu
     start = word.start() if word is not None else offset
     if any(begin < offset <= end for begin, end in found.pieces.comments):
         return Span(offset, offset), []
-    piece, number = found.pieces.typed(text, start)
+    piece, number = found.pieces.typed(start)
     outer = piece.outer if piece is not None else found.pieces.enclosing(start)
     before = text[piece.start if piece is not None else start : start]
     if _in_string_or_comment(before):

@@ -15,7 +15,8 @@ from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Span
 
 from .known import Known, known_at
-from .outline import Outline, OutlineCache, outline
+from .outline import Outline, OutlineCache, outline_of
+from .pieces import Pieces, pieces_of
 from .text import Text
 
 __all__ = ["Document", "diagnostic_of", "markdown", "path_of", "range_of", "uri_of"]
@@ -42,6 +43,7 @@ class Document:
     reading: asyncio.Task[None] | None = None
     laid_out: LaidOut = field(default_factory=LaidOut)
     cache: OutlineCache = field(default_factory=OutlineCache)
+    _pieces: Pieces | None = None
     _outline: Outline | None = None
 
     def __post_init__(self) -> None:
@@ -51,17 +53,25 @@ class Document:
     def outline(self) -> Outline:
         """The outline of the text, made when it is asked for first."""
         if self._outline is None:
-            self._outline = outline(self.text.text, self.cache)
+            self._outline = outline_of(self.pieces, self.cache)
         return self._outline
 
     @property
+    def pieces(self) -> Pieces:
+        """The pieces of the text, cut when they are asked for first."""
+        if self._pieces is None:
+            self._pieces = pieces_of(self.text.text, self.cache.pieces)
+        return self._pieces
+
+    @property
     def is_read(self) -> bool:
-        """Whether the outline of the text is there."""
-        return self._outline is not None
+        """Whether the pieces of the text are there."""
+        return self._pieces is not None
 
     def become(self, typed: Text, version: int | None) -> None:
         """Take over a change."""
-        self.typed, self.text, self.version, self._outline = typed, _without_bom(typed), version, None
+        self.typed, self.text, self.version = typed, _without_bom(typed), version
+        self._pieces = self._outline = None
 
     @property
     def known(self) -> Known:

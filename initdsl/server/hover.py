@@ -95,7 +95,7 @@ def _selector(found: Outline, number: int, offset: int, known: Known) -> tuple[S
     for selector in _nested(piece.rule):
         span = piece.place(selector.span)
         if span.start <= offset <= span.end:
-            matches = known.selected(found, piece.outer, selector, found.text[span.start : span.end], number)
+            matches = known.selected(found, piece.outer, selector, found.pieces.text[span.start : span.end], number)
             if matches is None:
                 return None
             tensors = known.tensors(matches, piece.rule)
@@ -121,21 +121,20 @@ def counts(found: Outline, start: int, end: int, known: Known) -> list[tuple[int
 
 def count_ahead(found: Outline, known: Known) -> Iterator[None]:
     """Count selector by selector, so that `counts` has little left to do."""
-    for _ in _counted(found, 0, len(found.text), known):
+    for _ in _counted(found, 0, len(found.pieces.text), known):
         yield
 
 
 def _counted(found: Outline, start: int, end: int, known: Known) -> Iterator[tuple[int, str]]:
     if known.network is None:
         return
-    for number, piece in enumerate(found.pieces.pieces):
-        if piece.end < start or piece.rule is None:
+    for number in found.pieces.between(start, end):
+        piece = found.pieces.pieces[number]
+        if piece.rule is None:
             continue
-        if piece.start > end:
-            break
         for target in selectors_of(piece.rule):
             span = piece.place(target.span)
-            matches = known.selected(found, piece.outer, target, found.text[span.start : span.end], number)
+            matches = known.selected(found, piece.outer, target, found.pieces.text[span.start : span.end], number)
             if matches is not None:
                 yield span.end, _count(len(known.tensors(matches, piece.rule)))
 

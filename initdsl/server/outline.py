@@ -11,22 +11,20 @@ from initdsl.initializers import default_registry
 from initdsl.language.syntax.grammar import keywords
 from initdsl.language.syntax.nodes import Call, Let, Name, Rule, Use
 from initdsl.language.syntax.state import DEFAULT_LIMITS
-from initdsl.language.syntax.units import ParseCache
 from initdsl.language.syntax.walk import walk
 from initdsl.text.source import Span
 
 from .colours import coloured
-from .pieces import Piece, Pieces, pieces_of
+from .pieces import Piece, Pieces, PiecesCache, pieces_of
 
-__all__ = ["Declaration", "Outline", "OutlineCache", "Refused", "Symbol", "outline", "renamed", "symbols"]
+__all__ = ["Declaration", "Outline", "OutlineCache", "Refused", "Symbol", "outline", "outline_of", "renamed", "symbols"]
 
 
 class Refused(Exception):
     """What was asked for can't be done; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(NamedTuple):
     """A `let`: its name, where that stands, the number of its piece and the block it holds in (-1: the file)."""
 
     name: str
@@ -46,9 +44,8 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Outline:
-    """A text, its pieces, and the names in it: where each is declared and used, and the paths that `use` names."""
+    """The pieces of a text and the names in it: where each is declared and used, and the paths that `use` names."""
 
-    text: str
     pieces: Pieces
     lets: dict[str, list[Declaration]] = field(default_factory=dict)
     references: dict[str, list[Reference]] = field(default_factory=dict)
@@ -110,28 +107,33 @@ class OutlineCache:
     """
 
     def __init__(self) -> None:
-        self.units = ParseCache()
+        self.pieces = PiecesCache()
         self.names: dict[tuple[str, bool], _Names] = {}
 
 
 def outline(text: str, cache: OutlineCache | None = None) -> Outline:
     """Return the outline of a text, which need not parse."""
     cache = cache or OutlineCache()
-    found = Outline(text, pieces_of(text, cache.units))
+    return outline_of(pieces_of(text, cache.pieces), cache)
+
+
+def outline_of(pieces: Pieces, cache: OutlineCache) -> Outline:
+    """Return the outline of a text that is cut already."""
+    found = Outline(pieces)
     remembered, cache.names = cache.names, {}
-    for number, piece in enumerate(found.pieces.pieces):
+    for number, piece in enumerate(pieces.pieces):
         if piece.kind == "close" or not piece.text:
             continue
         key = piece.text, piece.outer >= 0
         names = cache.names[key] = remembered.get(key) or cache.names.get(key) or _names(piece)
+        at = piece.start
         for name, start, end in names.lets:
-            span = Span(piece.start + start, piece.start + end)
-            found.lets.setdefault(name, []).append(Declaration(name, span, number, piece.outer))
+            declaration = Declaration(name, Span(at + start, at + end), number, piece.outer)
+            found.lets.setdefault(name, []).append(declaration)
         for name, start, end in names.references:
-            span = Span(piece.start + start, piece.start + end)
-            found.references.setdefault(name, []).append(Reference(name, span, number, bool(names.lets)))
-        for path, start, end in names.uses:
-            found.uses.append((path, Span(piece.start + start, piece.start + end)))
+            reference = Reference(name, Span(at + start, at + end), number, bool(names.lets))
+            found.references.setdefault(name, []).append(reference)
+        found.uses.extend((path, Span(at + start, at + end)) for path, start, end in names.uses)
     return found
 
 
@@ -233,12 +235,12 @@ class Symbol:
     children: list[Symbol]
 
 
-def symbols(found: Outline) -> list[Symbol]:
+def symbols(pieces: Pieces) -> list[Symbol]:
     """Return the statements of a text, those of blocks inside them."""
     top: list[Symbol] = []
     inside: dict[int, tuple[int, list[Symbol]]] = {}  # of a head how deep it is, and where what its block holds goes
-    ends = _ends_of_blocks(found)
-    for number, piece in enumerate(found.pieces.pieces):
+    ends = _ends_of_blocks(pieces)
+    for number, piece in enumerate(pieces.pieces):
         if piece.kind == "close" or not piece.text:
             continue
         symbol = _symbol(piece, max(piece.end, ends.get(number, piece.end)))
@@ -250,18 +252,17 @@ def symbols(found: Outline) -> list[Symbol]:
     return top
 
 
-def _ends_of_blocks(found: Outline) -> dict[int, int]:
+def _ends_of_blocks(pieces: Pieces) -> dict[int, int]:
     """Return where each block ends, by the number of its head; one that is never closed ends with the text."""
-    pieces = found.pieces.pieces
-    last = len(found.text.rstrip())
-    ends = {number: last for number, piece in enumerate(pieces) if piece.kind == "open"}
+    last = len(pieces.text.rstrip())
+    ends = {number: last for number, piece in enumerate(pieces.pieces) if piece.kind == "open"}
     current = -1
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate(pieces.pieces):
         if piece.kind == "open":
             current = number
         elif piece.kind == "close" and current >= 0:
             ends[current] = piece.end
-            current = pieces[current].outer
+            current = pieces.pieces[current].outer
     return ends
 
 

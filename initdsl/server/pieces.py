@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from initdsl.language.syntax.lenient import LenientCache, reread
 from initdsl.language.syntax.nodes import Block, Rule
 from initdsl.language.syntax.parse import FORBIDDEN, parse_source
-from initdsl.language.syntax.units import ParseCache, Unit, lenient_units
+from initdsl.language.syntax.units import Unit
 from initdsl.text.source import Source, Span
 
-__all__ = ["AROUND", "Piece", "Pieces", "pieces_of", "statement"]
+__all__ = ["AROUND", "Piece", "Pieces", "PiecesCache", "pieces_of", "statement"]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One statement, the head of a block, or the `}` of one: of `A { .w = 1 }` the pieces `A`, `.w = 1` and `}`.
 
     It lies from `start` to `end`. `outer` is the number of the head of the block it stands in, or -1. `rule` is the
@@ -30,7 +28,7 @@ class Piece:
     kind: Literal["statement", "open", "close"]
     outer: int
     text: str
-    rule: Rule | None = field(default=None, repr=False)
+    rule: Rule | None = None
     shift: int = 0
 
     def place(self, span: Span) -> Span:
@@ -39,8 +37,9 @@ class Piece:
 
 
 class Pieces(NamedTuple):
-    """The pieces of a text in its order, and the comments between them as `(start, end)`."""
+    """A text, its pieces in their order, and the comments between them as `(start, end)`."""
 
+    text: str
     pieces: list[Piece]
     comments: list[tuple[int, int]]
 
@@ -49,14 +48,19 @@ class Pieces(NamedTuple):
         number = bisect_right(self.pieces, offset, key=lambda piece: piece.start) - 1
         return number if number >= 0 and offset <= self.pieces[number].end else -1
 
-    def typed(self, text: str, offset: int) -> tuple[Piece | None, int]:
+    def between(self, start: int, end: int) -> range:
+        """Return the numbers of the pieces that lie between two offsets, or partly, or directly beside."""
+        first = bisect_left(self.pieces, start, key=lambda piece: piece.end)
+        return range(first, bisect_right(self.pieces, end, first, key=lambda piece: piece.start))
+
+    def typed(self, offset: int) -> tuple[Piece | None, int]:
         """Return the statement that what is typed at an offset goes on with and its number, or `None` and the next one."""
         number = bisect_left(self.pieces, offset, key=lambda piece: piece.start) - 1
         if number >= 0 and self.pieces[number].kind != "close":
             piece = self.pieces[number]
-            if text.count("\n", piece.start, offset) <= LONGEST:
+            if self.text.count("\n", piece.start, offset) <= LONGEST:
                 # a letter more, and it is still one statement
-                again = pieces_of(f"{text[piece.start : offset]}x").pieces
+                again = pieces_of(f"{self.text[piece.start : offset]}x").pieces
                 if len(again) == 1 and again[0].kind == "statement":
                     return piece, number
         return None, number + 1
@@ -89,35 +93,92 @@ COMMENT = re.compile(r"#[^\n]*")
 LONGEST = 500
 
 
-def pieces_of(text: str, cache: ParseCache | None = None) -> Pieces:
+class PiecesCache:
+    """The pieces of the text that was cut last, so that cutting one that differs a little takes little time.
+
+    Not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self.units = LenientCache()
+        self.pieces = Pieces("", [], [])
+
+
+def pieces_of(text: str, cache: PiecesCache | None = None) -> Pieces:
     """Return the pieces of a text, whatever is wrong with it; `cache` makes it fast where the text changed a little."""
-    return Pieces(*_cut(text, lenient_units(Source("", text), cache or ParseCache())))
+    cache = cache or PiecesCache()
+    before = cache.pieces
+    first, behind, fresh, by = reread(text, cache.units)
+    start = cache.units.units[first - 1].end if first else 0
+    pieces = before.pieces[:first]
+    comments = before.comments[: bisect_left(before.comments, (start,))]
+    start = _cut(text, fresh, pieces, comments, start)
+    if behind < len(before.pieces):
+        end = before.pieces[behind].start
+        comments += _comments(text, start, end + by)
+        comments += [(s + by, e + by) for s, e in before.comments[bisect_left(before.comments, (end,)) :]]
+        pieces += _moved(before.pieces, behind, pieces, by)
+    else:
+        comments += _comments(text, start, len(text))
+    cache.pieces = Pieces(text, pieces, comments)
+    return cache.pieces
 
 
-def _cut(text: str, units: Iterable[Unit]) -> tuple[list[Piece], list[tuple[int, int]]]:
-    """Return the units of a text as pieces, and the comments between those."""
-    pieces: list[Piece] = []
-    comments: list[tuple[int, int]] = []
-    outer, end = -1, 0
-    refused = FORBIDDEN.search(text) is not None
+def _cut(text: str, units: list[Unit], pieces: list[Piece], comments: list[tuple[int, int]], end: int) -> int:
+    """Add units to the pieces of a text, and to its comments those between the offset `end` and the last unit.
+
+    Returns where that ends.
+    """
+    outer = _head(pieces, len(pieces))
     for unit in units:
-        comments += (match.span() for match in COMMENT.finditer(text, end, unit.start))
+        comments += _comments(text, end, unit.start)
         if unit.step < 0 or (unit.failed and unit.end == unit.start + 1 and text[unit.start] == "}"):
             outer = pieces[outer].outer if outer >= 0 else -1
             piece = Piece(unit.start, unit.end, "close", outer, "}")
         else:
             last = _end(text, unit)
             body = text[unit.start : last]
+            wrong = unit.problems or FORBIDDEN.search(body) is not None
             kind: Literal["open", "statement"] = "open" if unit.step else "statement"
-            wrong = bool(unit.problems) or (refused and FORBIDDEN.search(body) is not None)
             piece = Piece(unit.start, last, kind, outer, body, None if wrong else unit.rule, unit.by)
         pieces.append(piece)
         if unit.step > 0:
             outer = len(pieces) - 1
-        comments += (match.span() for match in COMMENT.finditer(text, piece.end, unit.end))
+        comments += _comments(text, piece.end, unit.end)
         end = unit.end
-    comments += (match.span() for match in COMMENT.finditer(text, end))
-    return pieces, comments
+    return end
+
+
+def _comments(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Return where comments lie between two offsets that are not inside of a piece."""
+    if text.find("#", start, end) < 0:
+        return []
+    return [match.span() for match in COMMENT.finditer(text, start, end)]
+
+
+def _head(pieces: list[Piece], number: int) -> int:
+    """Return the number of the head of the block that the piece `number` stands in, by what stands before it, or -1."""
+    if not number:
+        return -1
+    last = pieces[number - 1]
+    return number - 1 if last.kind == "open" else last.outer
+
+
+def _moved(before: list[Piece], behind: int, pieces: list[Piece], by: int) -> list[Piece]:
+    """Return the pieces from number `behind` on as they follow on `pieces`, `by` characters further on."""
+    rest = before[behind:]
+    shift = len(pieces) - behind
+    old, new = _head(before, behind), _head(pieces, len(pieces))
+    if not by and not shift and old == new:
+        return rest
+    heads = {-1: -1}  # by number, those of the blocks that are open here
+    while old >= 0 <= new:
+        heads[old] = new
+        old, new = before[old].outer, pieces[new].outer
+    return [
+        Piece(start + by, end + by, kind, outer + shift if outer >= behind else heads[outer], text, rule, moved + by)
+        for start, end, kind, outer, text, rule, moved in rest
+    ]
 
 
 def _end(text: str, unit: Unit) -> int:

@@ -15,8 +15,8 @@ from pygls.exceptions import JsonRpcInvalidParams
 
 from initdsl.formatter.entries import LaidOut
 from initdsl.formatter.layout import format_range
+from initdsl.language.syntax.lenient import lenient_units
 from initdsl.language.syntax.parser import parser
-from initdsl.language.syntax.units import lenient_units
 from initdsl.text.diagnostic import InitDSLError
 from initdsl.text.source import Source
 
@@ -59,7 +59,7 @@ async def _read_ahead(document: Document) -> None:
 
 def _outlined(document: Document, text: Text) -> Iterator[None]:
     """Read a document unit by unit, so that its outline has little left to do; stop where that was asked for already."""
-    units = lenient_units(Source("", text.text), document.cache.units)
+    units = lenient_units(Source("", text.text), document.cache.pieces.units.ahead)
     while not document.is_read and document.text is text and next(units, None) is not None:
         yield
 

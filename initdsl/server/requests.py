@@ -12,7 +12,7 @@ from initdsl.formatter.layout import format_range
 from initdsl.text.diagnostic import Diagnostic, Edit, InitDSLError
 from initdsl.text.source import Span
 
-from .colours import Colour, coloured
+from .colours import coloured
 from .completion import Item, completions
 from .documents import Document, diagnostic_of, markdown, range_of, uri_of
 from .hover import counts, definition, hover
@@ -159,8 +159,7 @@ def _fix(document: Document, finding: Diagnostic) -> lsp.CodeAction | None:
 
 
 def _symbols(document: Document, params: lsp.DocumentSymbolParams) -> Plain | None:
-
-    return Plain([_symbol(document.text, symbol) for symbol in symbols(document.outline)])
+    return Plain([_symbol(document.text, symbol) for symbol in symbols(document.pieces)])
 
 
 def _symbol(text: Text, symbol: Symbol) -> dict[str, Any]:
@@ -190,11 +189,11 @@ def _range_tokens(document: Document, params: lsp.SemanticTokensRangeParams) -> 
 
 def _coloured(document: Document, asked: Span) -> Plain:
     text = document.text
-    pieces, comments = document.outline.pieces
-    colours = [Colour(start, end, "comment") for start, end in comments if end >= asked.start and start <= asked.end]
-    for piece in pieces:
-        if piece.end >= asked.start and piece.start <= asked.end:
-            colours += [Colour(piece.start + c.start, piece.start + c.end, c.kind) for c in coloured(piece.text)]
+    pieces = document.pieces
+    colours = [(start, end, "comment") for start, end in pieces.comments if end >= asked.start and start <= asked.end]
+    for number in pieces.between(*asked):
+        at = pieces.pieces[number].start
+        colours += [(at + start, at + end, kind) for start, end, kind in coloured(pieces.pieces[number].text)]
     colours.sort()
     data: list[int] = []
     line = column = 0

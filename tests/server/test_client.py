@@ -18,7 +18,8 @@ import initdsl
 from initdsl.server.finder import Finder
 from initdsl.server.findings import findings
 from initdsl.server.known import Known
-from initdsl.server.outline import outline, symbols
+from initdsl.server.outline import symbols
+from initdsl.server.pieces import pieces_of
 from initdsl.server.text import Text
 from tests.server.conftest import WHOLE
 from tests.support.wire import Wire
@@ -257,7 +258,7 @@ async def test_changes_by_part_add_up_whatever_they_hold(editor: Any, client: An
         file.type(first, last, new)
         text = text.changed(start, end, new)
     found = await client.text_document_document_symbol_async(lsp.DocumentSymbolParams(file.id))
-    assert [symbol.name for symbol in found or ()] == [symbol.name for symbol in symbols(outline(text.text))]
+    assert [symbol.name for symbol in found or ()] == [symbol.name for symbol in symbols(pieces_of(text.text))]
 
 
 @pytest.mark.asyncio(loop_scope="module")

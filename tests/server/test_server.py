@@ -108,7 +108,7 @@ def everything(text: str, at: int, known: Known, path: str = "x.init") -> None:
             assert text[name.start : name.end].isidentifier()
     except Refused:
         pass
-    for symbol in symbols(whole):
+    for symbol in symbols(whole.pieces):
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end <= len(text)
     previous = 0
     for piece in pieces_of(text).pieces:
@@ -177,9 +177,9 @@ def test_blocks_deeper_than_the_language_goes_are_shown_beside_each_other() -> N
     def depth(symbol: Any) -> int:
         return 1 + max(map(depth, symbol.children), default=0)
 
-    deep = symbols(outline("A {\n" * 3000))
+    deep = symbols(pieces_of("A {\n" * 3000))
     assert [depth(symbol) for symbol in deep] == [65]
-    assert depth(symbols(outline("A {\n" * 10))[0]) == 10
+    assert depth(symbols(pieces_of("A {\n" * 10))[0]) == 10
 
 
 # ---- completion

@@ -95,7 +95,7 @@ def asked(text: str) -> None:
     counts(whole, 0, len(text), known)
     with contextlib.suppress(Refused):
         assert all(text[name.start : name.end].isidentifier() for name in renamed(whole, at, "qqq"))
-    for symbol in symbols(whole):
+    for symbol in symbols(whole.pieces):
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end <= len(text)
 
 

@@ -16,10 +16,10 @@ from .checks import well_formed
 from .mistakes import recover
 from .nodes import Block, Rule
 from .parser import AnyCursor, cursor_of
-from .state import DEFAULT_LIMITS, ENCLOSING, Limits, ParseState, Problem, TooDeep, reading
+from .state import ENCLOSING, Limits, ParseState, Problem, reading
 from .walk import moved
 
-__all__ = ["ParseCache", "Unit", "lenient_units", "units"]
+__all__ = ["NEVER_FOUND", "ParseCache", "Unit", "is_behind_blank", "next_start", "units"]
 
 
 @dataclass(slots=True)
@@ -66,6 +66,10 @@ LONGEST_KEPT = 20_000
 TRIED = 8
 
 
+# the nesting of what the grammar has not read: no limit allows it, so that it is never found again
+NEVER_FOUND = 1 << 30
+
+
 # what a unit depends on besides its text: is it in a block, does a blank stand before it; and its first line
 Key = tuple[bool, bool, str]
 
@@ -108,11 +112,22 @@ class ParseCache:
     @staticmethod
     def _key(text: str, start: int, depth: int) -> Key:
         line = text.find("\n", start)
-        return depth > 0, text[start - 1 : start].isspace(), text[start : line if line >= 0 else len(text)]
+        return depth > 0, is_behind_blank(text, start), text[start : line if line >= 0 else len(text)]
 
 
 # between two units
 SEPARATORS = re.compile(r"(?:[ \t\r\n;]+|#[^\n]*)*+")
+
+
+def next_start(text: str, at: int) -> int:
+    """Return where the next unit begins behind an offset."""
+    gap = SEPARATORS.match(text, at)
+    return gap.end() if gap else at
+
+
+def is_behind_blank(text: str, at: int) -> bool:
+    """Whether a blank stands before an offset."""
+    return text[at - 1 : at].isspace()
 
 
 def units(source: Source, limits: Limits, cache: ParseCache | None, start: int = 0, depth: int = 0) -> Iterator[Unit]:
@@ -123,8 +138,7 @@ def units(source: Source, limits: Limits, cache: ParseCache | None, start: int =
     text, at = source.text, start
     cursor = cursor_of(text)
     while True:
-        gap = SEPARATORS.match(text, at)
-        at = gap.end() if gap else at
+        at = next_start(text, at)
         if at >= len(text):
             return
         if depth and text[at] == "}":
@@ -140,43 +154,6 @@ def units(source: Source, limits: Limits, cache: ParseCache | None, start: int =
         yield unit
         at = unit.end
         depth += unit.step
-
-
-def lenient_units(source: Source, cache: ParseCache, limits: Limits = DEFAULT_LIMITS) -> Iterator[Unit]:
-    """Yield the units of any text, as long and as wrong as it may be.
-
-    What is nested too deep fails to the end of its line; after as many mistakes as `limits.errors` every line does,
-    so that it takes time linear in the text.
-    """
-    text = source.text
-    cache.begin(source.name, limits)
-    at = depth = mistakes = 0
-    while mistakes < limits.errors:
-        try:
-            for unit in units(source, limits, cache, at, depth):
-                at, depth, mistakes = unit.end, depth + unit.step, mistakes + unit.failed
-                yield unit
-                if mistakes >= limits.errors:
-                    break
-            else:
-                return
-        except TooDeep:
-            mistakes += 1
-            unit = _failed_line(text, at)
-            at = unit.end
-            yield unit
-    while (unit := _failed_line(text, at)).start < len(text):
-        at = unit.end
-        yield unit
-
-
-def _failed_line(text: str, at: int) -> Unit:
-    """Return what follows an offset up to the end of its line as a unit that failed."""
-    gap = SEPARATORS.match(text, at)
-    start = gap.end() if gap else at
-    end = text.find("\n", start)
-    end = len(text) if end < 0 else end
-    return Unit(start, end, text[start:end], False, None, 0, True, 0, [], ())
 
 
 def _read(cursor: AnyCursor, text: str, start: int, depth: int, limits: Limits, source: str) -> Unit:
