@@ -14,17 +14,19 @@ from torch import nn
 import initdsl
 from initdsl.language.rules.loader import packaged_recipes
 from initdsl.language.syntax.parse import parse_source
+from initdsl.language.syntax.walk import moved
 from initdsl.server.calls import call_around
 from initdsl.server.colours import coloured
 from initdsl.server.completion import completions
 from initdsl.server.findings import findings
 from initdsl.server.hover import counts, definition, hover
 from initdsl.server.known import Known, known_at
-from initdsl.server.outline import Refused, outline, renamed, symbols
+from initdsl.server.outline import Outline, OutlineCache, Refused, outline, renamed, symbols
 from initdsl.server.pieces import pieces_of
 from initdsl.server.text import Text
 from initdsl.text.source import Source
 from tests.server.conftest import WHOLE, Model
+from tests.syntax.test_incremental import PARTS, edited
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "examples").rglob("*.init"))
@@ -84,6 +86,30 @@ def test_pieces(text: str, pieces: list[str]) -> None:
     if text.startswith("/"):
         pieces = [text.partition("\n")[0], "b.w = 1"]
     assert [piece.text for piece in pieces_of(text).pieces] == pieces
+
+
+def told(found: Outline) -> tuple[Any, ...]:
+    """All that an outline says, the statements as text with their spans where they lie in the whole text."""
+    pieces = [(*piece[:5], repr(piece.rule and moved(piece.rule, piece.shift))) for piece in found.pieces.pieces]
+    return pieces, found.pieces.comments, found.lets, found.references, found.uses
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_after_random_edits_the_outline_is_that_of_the_text_alone(path: Path) -> None:
+    dice = random.Random(path.name)
+    cache, text = OutlineCache(), path.read_text("utf-8")[:3000]
+    for step in range(40):
+        assert told(outline(text, cache)) == told(outline(text)), step
+        text = edited(text, dice, [*PARTS, "A {\n  .w = 1\n}\n", "(((\n", "[{", "{" * 70, "@\n" * 101])
+
+
+def test_a_keystroke_reads_one_statement() -> None:
+    text = "".join(f"net[{i}] {{\n  .w = {i}\n  Linear.bias = 0\n}}\n" for i in range(50))
+    at = text.index(".w = 25") + 7
+    cache = OutlineCache()
+    before = {id(piece.rule) for piece in outline(text, cache).pieces.pieces}
+    after = outline(f"{text[:at]}0{text[at:]}", cache).pieces.pieces
+    assert [piece.text for piece in after if id(piece.rule) not in before] == [".w = 250"]
 
 
 # ---- broken text

@@ -75,3 +75,9 @@ def test_without_larks_inside_a_text_is_read_by_its_public_names(monkeypatch: py
         again, found = parse_source(Source("t", text))
         assert repr(again) == repr(rules)  # as text, since spans take no part in comparison
         assert found == problems
+
+
+def test_a_brace_behind_the_bracket_a_line_begins_with_is_no_block() -> None:
+    rules, problems = parse_source(Source("", "[{ .w = 1 }"))
+    assert not rules
+    assert [problem.message for problem in problems] == ["`[` is never closed"]

@@ -206,7 +206,9 @@ class Cursor:
 
     def targets(self) -> Selector | None:
         """Return the targets of the block that the `{` fed last begins, or `None` where it begins a mapping."""
-        return cast(Selector, self._values[-2]) if isinstance(self._values[-3], Statements) else None
+        before, targets = self._values[-3:-1]
+        # in `[{` a token stands where a block has its targets
+        return None if isinstance(targets, Token) or not isinstance(before, Statements) else cast(Selector, targets)
 
     def reach(self) -> int:
         """Return how far the text was looked at."""
