@@ -1,4 +1,4 @@
-"""Columns of neighbouring statements, aligned."""
+"""Aligning the operators and the trailing comments of neighbouring statements."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from .lines import INDENT, WIDTH
 __all__ = ["align"]
 
 
-# operators are aligned while the shortest and the longest line before them differ by at most this
+# operators are aligned while the texts before them differ by at most so many cells
 SPREAD = 16
-
-
-# ---- the text of all entries: alignment, then lines
 
 
 def align(entries: list[Entry]) -> None:
@@ -27,8 +24,8 @@ def align(entries: list[Entry]) -> None:
             size = max(_columns(run[i])[0] for i in section)
             for i in section:
                 width, _ = _columns(run[i])
-                _, left, operator, right = cast(tuple[str, str, str, str], run[i].parts)
-                run[i].lines = [f"{' ' * (run[i].depth * INDENT)}{left}{' ' * (size - width)} {operator}{right}"]
+                _, targets, operator, value = cast(tuple[str, str, str, str], run[i].parts)
+                run[i].lines = [f"{' ' * (run[i].depth * INDENT)}{targets}{' ' * (size - width)} {operator}{value}"]
     for run in _runs(entries, lambda e: "" if e.comment and e.single else None):
         widths = [cell_width(entry.lines[0]) for entry in run]
         for section in _sections([(width, 0) for width in widths], max(widths)):
@@ -38,13 +35,13 @@ def align(entries: list[Entry]) -> None:
 
 
 def _columns(entry: Entry) -> tuple[int, int]:
-    """Where the operator of a statement ends, and the cells behind it."""
-    _, left, operator, right = cast(tuple[str, str, str, str], entry.parts)
-    return entry.depth * INDENT + cell_width(left) + 1 + len(operator), cell_width(right)
+    """Return the column in which a statement's operator ends, and the number of cells behind it."""
+    _, targets, operator, value = cast(tuple[str, str, str, str], entry.parts)
+    return entry.depth * INDENT + cell_width(targets) + 1 + len(operator), cell_width(value)
 
 
 def _runs(entries: list[Entry], key: Callable[[Entry], str | None]) -> Iterator[list[Entry]]:
-    """Entries on adjacent lines that share a key; `None` is no key."""
+    """Yield runs of entries on adjacent lines with the same key; those with the key None are left out."""
     run: list[Entry] = []
     for entry in entries:
         if run and (entry.blank or entry.depth != run[-1].depth or key(entry) != key(run[-1])):
@@ -57,7 +54,7 @@ def _runs(entries: list[Entry], key: Callable[[Entry], str | None]) -> Iterator[
 
 
 def _sections(columns: list[tuple[int, int]], width: int) -> Iterator[list[int]]:
-    """A run cut where alignment would move a line too far, or over the width."""
+    """Yield the parts of a run, as indices, in which alignment moves no line by more than SPREAD or over the width."""
     section: list[int] = []
     low = high = longest = 0
     for i, (column, rest) in enumerate(columns):

@@ -14,14 +14,14 @@ from initdsl.text.diagnostic import Edit, ParseError
 from initdsl.text.source import Source, Span
 
 from .align import align
-from .entries import Entry, LaidOut, Reader
+from .entries import Entry, LaidOut, entries_of
 from .lines import INDENT
 
 __all__ = ["format", "format_range", "format_source"]
 
 
 def format(text: str) -> str:
-    """The text in the canonical layout: the same rules, comments and (at most single) blank lines.
+    """Return a text in the canonical layout: the same rules, comments and (at most single) blank lines.
 
     Formatting twice changes nothing more. Raises ParseError for a text that does not parse.
 
@@ -37,16 +37,16 @@ def format(text: str) -> str:
 
 
 def format_source(source: Source) -> str:
-    """The text of a source in the canonical layout; its name is the one that diagnostics give."""
+    """Return the text of a source in the canonical layout; diagnostics name the source."""
     return _render(_laid_out(_without_bom(source)))
 
 
 def format_range(text: str, start_line: int, end_line: int, known: LaidOut | None = None) -> list[Edit]:
-    """The edits that lay out the statements and comments on the lines `start_line` to `end_line` (from 1, inclusive).
+    """Return the edits that lay out the statements and comments on lines `start_line` to `end_line` (from 1, inclusive).
 
     They are in the order of the text, do not overlap, and leave every other line as it is. Over all lines they give
     what `format` gives, except that the lines of a text with CRLF keep it. Raises ParseError as `format` does.
-    `known` remembers what there was to do, for the next time.
+    `known` is a cache to pass again with the next version of the text.
     """
     source = _without_bom(Source("<rules>", text))
     newline = "\r\n" if "\r\n" in text else "\n"
@@ -59,33 +59,34 @@ def _without_bom(source: Source) -> Source:
     return Source(source.name, source.text.removeprefix("\ufeff"))
 
 
-def _laid_out(source: Source, known: LaidOut | None = None) -> list[Entry]:
-    known = known or LaidOut()
-    units, problems = read_units(source, cache=known.before)
+def _laid_out(source: Source, cache: LaidOut | None = None) -> list[Entry]:
+    """Return the entries of a source, aligned, and checked to mean what it means."""
+    cache = cache or LaidOut()
+    units, problems = read_units(source, cache=cache.before)
     if problems:
         raise ParseError(problems)
-    entries = Reader(source.text, known).entries(units)
+    entries = entries_of(source.text, units, cache)
     align(entries)
-    again = Source(source.name, _render(entries))
-    again_units, problems = read_units(again, cache=known.after)
+    result = Source(source.name, _render(entries))
+    result_units, problems = read_units(result, cache=cache.after)
     if problems:  # a text just below the size limit may be longer once it is laid out
         raise ParseError(problems)
-    if not _same(source.text, units, again.text, again_units, known):
+    if not _same(source.text, units, result.text, result_units, cache):
         raise AssertionError("the layout would change the meaning of the text")
     return entries
 
 
-def _same(before: str, units: list[Unit], after: str, others: list[Unit], known: LaidOut) -> bool:
-    """Whether two texts say the same, unit by unit."""
-    if len(units) != len(others):
+def _same(text: str, units: list[Unit], result: str, result_units: list[Unit], cache: LaidOut) -> bool:
+    """Tell whether two texts mean the same, unit by unit."""
+    if len(units) != len(result_units):
         return False
     equal = set()
-    for one, other in zip(units, others, strict=True):
-        pair = before[one.start : one.end], after[other.start : other.end]
-        if one.step != other.step or not (pair in known.equal or one.rule == other.rule):
+    for one, other in zip(units, result_units, strict=True):
+        pair = text[one.start : one.end], result[other.start : other.end]
+        if one.step != other.step or not (pair in cache.equal or one.rule == other.rule):
             return False
         equal.add(pair)
-    known.equal = equal
+    cache.equal = equal
     return True
 
 
@@ -93,11 +94,8 @@ def _render(entries: list[Entry]) -> str:
     return "".join(("\n" if entry.blank else "") + entry.text() + "\n" for entry in entries)
 
 
-# ---- edits
-
-
 def _edits(text: str, entries: list[Entry], first: int, last: int, newline: str) -> Iterator[Edit]:
-    """What changes the text on some lines: edits of the entries there, and of the gaps between them."""
+    """Yield the edits of the entries on lines `first` to `last`, and of the gaps between those."""
     source = Source("", text)
     end, chosen_before = 0, True
     for chunk in _chunks(text, entries):
@@ -120,7 +118,7 @@ def _edits(text: str, entries: list[Entry], first: int, last: int, newline: str)
 
 
 def _chunks(text: str, entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Entries, those together that share a line of the source or have not its order."""
+    """Yield runs of entries that share a line of the source, or stand in another order than there."""
     starts = [entry.start for entry in entries]
     for i in range(len(starts) - 2, -1, -1):
         starts[i] = min(starts[i], starts[i + 1])
@@ -136,13 +134,15 @@ def _chunks(text: str, entries: list[Entry]) -> Iterator[list[Entry]]:
         yield chunk
 
 
-def _line_end(text: str, at: int) -> int:
-    end = text.find("\n", at)
+def _line_end(text: str, offset: int) -> int:
+    """Return where the line of an offset ends, before its line break."""
+    end = text.find("\n", offset)
     end = len(text) if end < 0 else end
-    return end - 1 if text[end - 1 : end] == "\r" and end > at else end
+    return end - 1 if text[end - 1 : end] == "\r" and end > offset else end
 
 
 def _edit(text: str, start: int, end: int, new: str, newline: str) -> Iterator[Edit]:
+    """Yield the edit that makes a part of the text `new`, if it is not that already."""
     new = new.replace("\n", newline)
     if text[start:end] != new:
         yield Edit(Span(start, end), new)

@@ -1,4 +1,4 @@
-"""Pieces laid on lines of limited width."""
+"""Writing of nodes to lines of limited width."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .pieces import Comments, Group, Node, Piece, flat_text, leading_width
 __all__ = ["CONTINUATION", "INDENT", "WIDTH", "Lines"]
 
 
-WIDTH = 100
+WIDTH = 100  # cells of a line
 
 
-INDENT = 2
+INDENT = 2  # cells a block or a bracket stands further in
 
 
 # a statement that goes on outside of brackets stands further in than the body of its block
@@ -22,7 +22,10 @@ CONTINUATION = 4
 
 
 class Lines:
-    """Lines being written, each with the indent that a bracket opened in it goes back to."""
+    """Lines that are being written, `Lines(100)`: those that are done, and the current one.
+
+    `indent` is that of the current line, to which a bracket opened in it goes back.
+    """
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -31,20 +34,23 @@ class Lines:
         self.indent = 0
 
     def begin(self, indent: int) -> None:
+        """End the current line and begin one with this indent."""
         self.finish()
         self.indent = indent
         self.current = " " * indent
 
     def finish(self) -> None:
+        """End the current line, unless it is empty."""
         if self.current.strip(" "):
             self.done.append(self.current)
         self.current = ""
 
     def write(self, text: str) -> None:
+        """Write a text; at the beginning of a line without its leading spaces."""
         self.current += text if self.current.strip(" ") else text.lstrip(" ")
 
     def comments(self, comments: Comments, indent: int) -> None:
-        """Comments behind what is written; the line ends with the last of them."""
+        """Write comments; only a line break may follow the last of them."""
         for number, text in enumerate(comments.texts):
             if number == 0 and comments.beside:
                 self.write(f"  {text}")
@@ -53,7 +59,7 @@ class Lines:
                 self.write(text)
 
     def nodes(self, nodes: Sequence[Node], after: int) -> None:
-        """Nodes one after the other, `after` cells to follow on the last line. Comments of the last are the caller's."""
+        """Write nodes one after the other, `after` cells to follow; comments behind the last are left to the caller."""
         home = self.indent
         for number, node in enumerate(nodes):
             rest = nodes[number + 1 :] if isinstance(node, Group) else ()
@@ -71,6 +77,7 @@ class Lines:
                 self.begin(home + CONTINUATION)
 
     def group(self, group: Group) -> None:
+        """Write a bracket over several lines."""
         home, inner = self.indent, self.indent + INDENT
         self.write(group.opener.flat)
         self.comments(group.opener.comments, inner)
@@ -87,7 +94,7 @@ class Lines:
         self.write(str(group.closer.token))
 
     def fill(self, group: Group, indent: int) -> None:
-        """Numbers side by side, as many as a line takes."""
+        """Write numbers side by side, as many as a line takes."""
         self.begin(indent)
         for item in group.items:
             text = flat_text(item.nodes).strip(" ") + ","

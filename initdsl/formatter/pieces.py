@@ -1,9 +1,9 @@
-"""A statement as nested pieces: brackets, operands, comments."""
+"""A statement as nested nodes: its tokens with the comments behind them, and the brackets they stand in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lark import Token
 
@@ -15,24 +15,28 @@ __all__ = [
     "OPERATORS",
     "Comments",
     "Group",
-    "Grouper",
     "Node",
     "Piece",
     "comments_behind",
     "flat_text",
     "leading_width",
+    "nodes_of",
 ]
 
 
-# ---- pieces: the tokens of one statement, with the comments that follow them and the brackets they stand in
-
+# kinds of tokens without a space before them, and without one behind them
 NOT_BEFORE = frozenset(("COMMA", "COLON", "DOT", "LSQB_GLUED", "LPAR_GLUED", "PLUS_GLUED", "MAYBE", "RPAR", "RSQB"))
 
 
 NOT_AFTER = frozenset(("LPAR", "LPAR_GLUED", "LSQB", "LSQB_GLUED", "DOT", "DOT_FREE", "NOT_MARK"))
 
 
+# what separates the targets of a statement from its right side
 OPERATORS = frozenset(("DRAW", "SET", "EDIT"))
+
+
+# what ends an item of a bracket
+ITEM_ENDS = frozenset(("COMMA", *CLOSERS))
 
 
 # a plus or minus behind one of these, behind an operator of an expression, or behind nothing, has one operand
@@ -41,7 +45,10 @@ BEFORE_UNARY = OPERATORS | NOT_AFTER | {"COLON", "LBRACE"}
 
 @dataclass(frozen=True)
 class Comments:
-    """The comments in a gap: whether the first one stands on the line of the token before it."""
+    """The comments between two tokens: `Comments(("# a", "# b"), beside=True)`.
+
+    `beside` tells whether the first one stands on the line of the token before it.
+    """
 
     texts: tuple[str, ...]
     beside: bool
@@ -58,7 +65,7 @@ NO_COMMENTS = Comments((), False)
 
 @dataclass
 class Piece:
-    """A token, whether a space stands before it, and the comments behind it."""
+    """A token, the comments behind it, and whether a space precedes it: `Piece(token, NO_COMMENTS)`."""
 
     token: Token
     comments: Comments
@@ -83,7 +90,7 @@ class Piece:
 
 @dataclass
 class _Item:
-    """What stands between two commas of a bracket, and the comments after it (behind its comma)."""
+    """What stands between two commas of a bracket, and the comments behind it or its comma: `_Item(nodes, NO_COMMENTS)`."""
 
     nodes: list[Piece | Group]
     comments: Comments
@@ -91,7 +98,7 @@ class _Item:
 
 @dataclass
 class Group:
-    """A bracket that can be laid out over several lines."""
+    """A bracket that can take several lines: of `(1, 2)` the opener, two items, the closer, and `flat`, the text on one line."""
 
     opener: Piece
     items: list[_Item]
@@ -113,134 +120,143 @@ class Group:
 Node = Piece | Group
 
 
-class Grouper:
-    """The pieces of one statement as nodes: spaces set, brackets matched."""
+@dataclass
+class _Bracket:
+    """A bracket that is being read, or the whole statement, which has no opener: `_Bracket(piece, "call", False, True, True)`.
 
-    def __init__(self, pieces: list[Piece]):
-        self.pieces = pieces
-        self.at = 0
-        self.previous = ""
-        self.unary = False
+    `holds` is "statement", "call", "predicates", "length", "group", "shape", "tuple", "list", "index" or "mapping".
+    """
 
-    def nodes(self) -> list[Node]:
-        found: list[Node] = []
-        selector = True
-        while self.at < len(self.pieces):
-            if self.pieces[self.at].kind in OPERATORS:
-                selector = False
-            self.node("statement", selector, found, breakable=False)
-        return found
+    opener: Piece | None
+    holds: str
+    selectors: bool  # are its items selectors, in which `(A, B)` is a group and no tuple
+    comma: bool  # may one follow the last item
+    breakable: bool  # may its items stand on lines of their own
+    items: list[_Item] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)  # of the item that is being read
 
-    def take(self, context: str) -> Piece:
-        piece = self.pieces[self.at]
-        self.at += 1
-        kind = piece.kind
-        piece.space = self.spaced(kind, context)
-        before = self.previous
-        self.unary = kind in ("PLUS", "MINUS") and (not before or before in BEFORE_UNARY or before in continuing())
-        self.previous = kind
-        return piece
 
-    def spaced(self, kind: str, context: str) -> bool:
-        before = self.previous
-        if not before or kind in NOT_BEFORE or before in NOT_AFTER or self.unary:
-            return False
-        if before == "LBRACE" or kind == "RBRACE":
-            return False
-        if before == "COLON":
-            return context == "mapping"
-        if "SET" in (kind, before):
-            return context == "statement"
-        if "COMPARE" in (kind, before):
-            return context != "predicates"
-        return True
+def nodes_of(pieces: list[Piece]) -> list[Node]:
+    """Return the pieces of one statement as nodes: brackets matched, and each piece told whether a space precedes it."""
+    statement = _Bracket(None, "statement", selectors=True, comma=False, breakable=False)
+    brackets = [statement]
+    previous, unary = "", False
+    for piece in pieces:
+        kind, bracket = piece.kind, brackets[-1]
+        piece.space = not unary and _spaced(previous, kind, bracket.holds)
+        unary = kind in ("PLUS", "MINUS") and (not previous or previous in BEFORE_UNARY or previous in continuing())
+        if kind in OPENERS:
+            brackets.append(_opened(piece, previous, bracket))
+        elif bracket.opener is None or kind not in ITEM_ENDS:
+            bracket.nodes.append(piece)
+            if bracket is statement and kind in OPERATORS:
+                statement.selectors = False
+        elif kind == "COMMA":
+            bracket.items.append(_Item(bracket.nodes, comments_behind(bracket.nodes) + piece.comments))
+            bracket.nodes = []
+        else:
+            brackets.pop()
+            brackets[-1].nodes += _closed(bracket, bracket.opener, piece)
+        previous = kind
+    return statement.nodes
 
-    def node(self, context: str, selector: bool, found: list[Node], breakable: bool) -> None:
-        """Read one token, or one bracket with all that is in it."""
-        before = self.previous
-        piece = self.take(context)
-        if piece.kind not in OPENERS:
-            found.append(piece)
-            return
-        inside, selects, comma = self.context(piece.kind, before, selector)
-        # outside of brackets a newline would end the mapping's statement
-        breakable = breakable or piece.kind != "LBRACE"
-        opener, items, current, commas = piece, [], _Item([], NO_COMMENTS), 0
-        while self.pieces[self.at].kind not in CLOSERS:
-            if self.pieces[self.at].kind == "COMMA":
-                current.comments = comments_behind(current.nodes) + self.take(inside).comments
-                commas += 1
-                items.append(current)
-                current = _Item([], NO_COMMENTS)
-            else:
-                self.node(inside, selects, current.nodes, breakable)
-        magic = bool(items) and not current.nodes
-        if current.nodes:
-            current.comments = comments_behind(current.nodes)
-            items.append(current)
-        closer = self.take(inside)
-        found += self.group(opener, items, closer, inside, comma, magic, breakable)
 
-    def context(self, kind: str, before: str, selector: bool) -> tuple[str, bool, bool]:
-        """What a bracket holds, whether that is selectors, and whether a comma may follow its last item."""
-        if kind == "LPAR_GLUED":
-            if before == "LEN":
-                return "length", True, False
-            return ("call" if before == "NAME" else "predicates"), False, True
-        if kind == "LPAR":
-            if selector and before != "AS":
-                return "group", True, False
-            return ("shape" if before == "AS" else "tuple"), False, True
-        return {"LSQB": "list", "LSQB_GLUED": "index"}.get(kind, "mapping"), False, True
+def _spaced(previous: str, kind: str, holds: str) -> bool:
+    """Tell whether a space stands between two tokens of these kinds in a bracket that holds this."""
+    if not previous or kind in NOT_BEFORE or previous in NOT_AFTER:
+        return False
+    if previous == "LBRACE" or kind == "RBRACE":
+        return False
+    if previous == "COLON":
+        return holds == "mapping"  # no slice
+    if "SET" in (kind, previous):
+        return holds == "statement"  # no keyword argument
+    if "COMPARE" in (kind, previous):
+        return holds != "predicates"
+    return True
 
-    def group(
-        self, opener: Piece, items: list[_Item], closer: Piece, inside: str, comma: bool, magic: bool, breakable: bool
-    ) -> list[Node]:
-        commented = bool(opener.comments) or any(_commented(item) for item in items)
-        single = len(items) == 1
-        # `(1,)` is a tuple and `(1)` is not
-        one_tuple = single and magic and inside in ("tuple", "shape")
-        if single and inside == "tuple" and not magic:
-            comma = False
-        inner = ", ".join(flat_text(item.nodes).lstrip(" ") for item in items) + ("," if one_tuple else "")
-        if (not items or not breakable or (single and inside == "index")) and not (commented and breakable):
-            flattened: list[Node] = [opener]
-            for number, item in enumerate(items):
-                flattened += item.nodes
-                if number < len(items) - 1 or one_tuple:
-                    flattened.append(_comma(item))
-            return [*flattened, closer]
-        numbers = inside in ("list", "tuple", "shape") and len(items) > 1 and all(_number(item.nodes) for item in items)
-        nested = any(isinstance(node, Group) and node.forced for item in items for node in item.nodes)
-        forced = commented or nested or (magic and not one_tuple and not numbers and not (single and inside == "index"))
-        flat = f"{opener.flat}{inner}{closer.token}"
-        return [Group(opener, items, closer, comma, forced, numbers and not commented, flat)]
+
+def _opened(opener: Piece, previous: str, outer: _Bracket) -> _Bracket:
+    """Return the bracket that a token opens, by the kind of the token before it and by what it stands in."""
+    kind = opener.kind
+    # outside of brackets a newline would end the statement that a mapping stands in
+    breakable = outer.breakable or kind != "LBRACE"
+    selectors, comma = False, True
+    if kind == "LPAR_GLUED" and previous == "LEN":
+        holds, selectors, comma = "length", True, False
+    elif kind == "LPAR_GLUED":
+        holds = "call" if previous == "NAME" else "predicates"
+    elif kind == "LPAR" and outer.selectors and previous != "AS":
+        holds, selectors, comma = "group", True, False
+    elif kind == "LPAR":
+        holds = "shape" if previous == "AS" else "tuple"
+    else:
+        holds = {"LSQB": "list", "LSQB_GLUED": "index"}.get(kind, "mapping")
+    return _Bracket(opener, holds, selectors, comma, breakable)
+
+
+def _closed(bracket: _Bracket, opener: Piece, closer: Piece) -> list[Node]:
+    """Return a bracket whose closer is read: one Group, or its pieces where it never takes several lines."""
+    items, holds = bracket.items, bracket.holds
+    trailing = bool(items) and not bracket.nodes  # a comma behind the last item
+    if bracket.nodes:
+        items.append(_Item(bracket.nodes, comments_behind(bracket.nodes)))
+    commented = bool(opener.comments) or any(_commented(item) for item in items)
+    single = len(items) == 1
+    one_tuple = single and trailing and holds in ("tuple", "shape")  # `(1,)` is a tuple and `(1)` is not
+    one_index = single and holds == "index"
+    if (not items or not bracket.breakable or one_index) and not (commented and bracket.breakable):
+        return _flattened(opener, items, closer, one_tuple)
+    numbers = holds in ("list", "tuple", "shape") and len(items) > 1 and all(_number(item.nodes) for item in items)
+    nested = any(isinstance(node, Group) and node.forced for item in items for node in item.nodes)
+    forced = commented or nested or (trailing and not one_tuple and not numbers and not one_index)
+    comma = bracket.comma and not (single and holds == "tuple" and not trailing)
+    inner = ", ".join(flat_text(item.nodes).lstrip(" ") for item in items) + ("," if one_tuple else "")
+    flat = f"{opener.flat}{inner}{closer.token}"
+    return [Group(opener, items, closer, comma, forced, numbers and not commented, flat)]
+
+
+def _flattened(opener: Piece, items: list[_Item], closer: Piece, trailing_comma: bool) -> list[Node]:
+    """Return the pieces of a bracket and of its items, one after the other."""
+    nodes: list[Node] = [opener]
+    for number, item in enumerate(items):
+        nodes += item.nodes
+        if number < len(items) - 1 or trailing_comma:
+            nodes.append(_comma(item))
+    return [*nodes, closer]
 
 
 def _comma(item: _Item) -> Piece:
-    """A comma of a bracket that is not laid out for itself, with its comments."""
+    """Return the comma behind an item, with the comments behind it."""
     return Piece(Token("COMMA", ","), item.comments, space=False)
 
 
 def comments_behind(nodes: Sequence[Node]) -> Comments:
+    """Return the comments behind the last of some nodes."""
     return nodes[-1].comments if nodes else NO_COMMENTS
 
 
 def _commented(item: _Item) -> bool:
+    """Tell whether a comment stands in an item or behind it."""
     return bool(item.comments) or any(node.comments for node in item.nodes)
 
 
 def _number(nodes: Sequence[Node]) -> bool:
+    """Tell whether an item is a number, with or without a sign."""
     kinds = [node.kind if isinstance(node, Piece) else "" for node in nodes]
     return kinds[-1] == "NUMBER" and (len(kinds) == 1 or (len(kinds) == 2 and kinds[0] in ("PLUS", "MINUS")))
 
 
 def flat_text(nodes: Sequence[Node]) -> str:
+    """Return nodes on one line, without their comments."""
     return "".join(node.flat for node in nodes)
 
 
 def leading_width(nodes: Sequence[Node], after: int) -> int:
-    """The cells that follow on the same line whatever is done: up to the first bracket that can be opened."""
+    """Return the cells that stay on the same line however nodes are broken: up to the first bracket that can be.
+
+    `after` is the number of cells behind the last node.
+    """
     cells = 0
     for node in nodes:
         if isinstance(node, Group):
