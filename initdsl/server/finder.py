@@ -1,4 +1,4 @@
-"""Findings from a process of its own: while it looks for them, what an editor asks is answered at full speed."""
+"""Findings from a process of their own, so that the server answers an editor's requests at full speed meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Finder:
-    """The process and the pipe to it. It is started when first asked, and anew after it has died."""
+    """A process that looks for findings, and the pipe to it: `Finder().find("a.init", "Linear.weight = 0")`.
+
+    It is started when first asked, and anew after it has died.
+    """
 
     def __init__(self) -> None:
         self.process: SpawnProcess | None = None
@@ -30,7 +33,10 @@ class Finder:
         self.closed = False
 
     def find(self, path: str, text: str) -> list[Diagnostic] | None:
-        """The findings about a text that stands for a file; `None` where there is no answer. Blocks until they are found."""
+        """Return the findings about a text that stands for the file at `path`, None where the process died.
+
+        Blocks until there is an answer.
+        """
         try:
             pipe = self._pipe()
             pipe.send((path, text))
@@ -47,24 +53,26 @@ class Finder:
         self._pipe()
 
     def close(self) -> None:
-        """End the process, whatever it is at; nothing is found any more."""
+        """End the process, whatever it is doing; `find` returns None from then on."""
         self.closed = True
         if self.process is not None:
             self.process.terminate()
 
     def _pipe(self) -> Connection:
+        """Return the pipe to the process, started if need be. Raises EOFError once this is closed."""
         if self.closed:
             raise EOFError
         if self.pipe is None:
-            # started from nothing: the server's threads and standard streams are not for this process
+            # spawned, not forked: a fork would share the server's locks and the streams it speaks LSP on
             context = multiprocessing.get_context("spawn")
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs,), name="findings", daemon=True)
+            self.pipe, other_end = context.Pipe()
+            self.process = context.Process(target=_serve, args=(other_end,), name="findings", daemon=True)
             self.process.start()
-            theirs.close()
+            other_end.close()
         return self.pipe
 
     def _end(self) -> None:
+        """End the process and forget it, so that the next request starts another."""
         if self.process is not None:
             self.process.terminate()
         if self.pipe is not None:
@@ -72,12 +80,12 @@ class Finder:
         self.process = self.pipe = None
 
 
-# of so many files it is remembered how they were read
+# files of which the parser's cache is kept
 FILES = 16
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer until the other end is gone."""
+    """Answer requests until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
     caches: dict[str, ParseCache] = {}
@@ -100,6 +108,6 @@ def _serve(pipe: Connection) -> None:
         except OSError:
             return
         del answer
-        if not pipe.poll(0.5):  # typing has paused
+        if not pipe.poll(0.5):  # typing has paused: the collector, off above, would delay an answer
             gc.collect()
             gc.freeze()

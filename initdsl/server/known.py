@@ -1,4 +1,4 @@
-"""What names there are around a file: initializers, recipes, torch's classes, and the network of its manifest."""
+"""The names a file may use: initializers, recipes, torch's classes, and the network of its manifest."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = ["Known", "known_at", "shape_and_fans", "torch_classes"]
 
 @lru_cache(maxsize=1)
 def torch_classes() -> tuple[str, ...]:
-    """The names of torch.nn's modules, read from where torch is installed; nothing is imported."""
+    """Return the names of torch.nn's modules, read from torch's source: importing it would take seconds."""
     try:
-        found = importlib.util.find_spec("torch")
-        if found is None or found.origin is None:
+        spec = importlib.util.find_spec("torch")
+        if spec is None or spec.origin is None:
             return ()
-        text = (Path(found.origin).parent / "nn" / "modules" / "__init__.py").read_text("utf-8")
+        text = (Path(spec.origin).parent / "nn" / "modules" / "__init__.py").read_text("utf-8")
         for statement in ast.parse(text).body:
             if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "__all__":
                 return tuple(sorted(name for name in ast.literal_eval(statement.value) if isinstance(name, str)))
@@ -47,7 +47,7 @@ def torch_classes() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def _network(path: str, changed: int, size: int) -> Network | None:
-    """A manifest's network; when the file changed, and its size, tell a cached answer from a stale one."""
+    """Return a manifest's network, None if it can't be read; time of change and size tell a cached one from a stale one."""
     try:
         return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
     except (OSError, ValueError, RecursionError):
@@ -56,19 +56,25 @@ def _network(path: str, changed: int, size: int) -> Network | None:
 
 @dataclass
 class Known:
-    """What a file can name. `network` is `None` without a manifest that can be read."""
+    """The names a file may use: `Known(config, registry, network)`; `network` is None without a readable manifest.
+
+    `_selected` caches matches by the heads around a selector, its text and the `let`s it reads.
+    """
 
     config: Config
     registry: Registry
     network: Network | None = None
     _selected: dict[tuple[object, ...], list[Match] | None] = field(default_factory=dict)
 
-    def selected(self, found: Outline, outer: int, selector: Selector, text: str, number: int) -> list[Match] | None:
-        """What a selector in the block `outer` selects; `None` where that can't be said. `text` identifies it."""
+    def selected(self, outline: Outline, outer: int, selector: Selector, text: str, number: int) -> list[Match] | None:
+        """Return the matches of a selector in piece `number`, in the block `outer`; None where they can't be known.
+
+        `text` is the selector as written, by which matches are cached.
+        """
         if self.network is None:
             return None
-        heads = found.pieces.heads(outer)
-        lets = self._lets(found, heads, selector, number)
+        heads = outline.pieces.heads(outer)
+        lets = self._lets(outline, heads, selector, number)
         key = (tuple(head.text for head in heads), text, tuple(lets.items()))
         if key not in self._selected:
             if len(self._selected) > 1 << 14:
@@ -76,22 +82,23 @@ class Known:
             self._selected[key] = self._select(heads, selector, lets)
         return self._selected[key]
 
-    def _lets(self, found: Outline, heads: list[Piece], selector: Selector, number: int) -> dict[str, Expr]:
-        """The formulas that the selectors read, by name."""
+    def _lets(self, outline: Outline, heads: list[Piece], selector: Selector, number: int) -> dict[str, Expr]:
+        """Return the formulas that a selector and the heads around it read, by name."""
         blocks = (head.rule for head in heads)
         nodes: list[Node] = [selector, *(block.targets for block in blocks if isinstance(block, Block))]
         lets: dict[str, Expr] = {}
         while nodes:
             for node in walk(nodes.pop()):
                 if isinstance(node, Name) and node.name not in lets:
-                    declared = found.declaration(node.name, number)
-                    rule = None if declared is None else found.pieces.pieces[declared.piece].rule
+                    declared = outline.declaration(node.name, number)
+                    rule = None if declared is None else outline.pieces.pieces[declared.piece].rule
                     if isinstance(rule, Let):
                         lets[node.name] = rule.value
                         nodes.append(rule.value)
         return lets
 
     def _select(self, heads: list[Piece], selector: Selector, lets: dict[str, Expr]) -> list[Match] | None:
+        """Return the matches of a selector inside these heads, None where one of them is no block or names fail."""
         assert self.network is not None
         blocks = [head.rule.targets for head in heads if isinstance(head.rule, Block)]
         if len(blocks) < len(heads):
@@ -102,18 +109,21 @@ class Known:
             return None
 
     def tensors(self, matches: list[Match], rule: Rule) -> list[TensorInfo]:
-        """The parameters a statement takes of its matches, each once: those of modules at any depth, but for `~` and `=`."""
+        """Return the parameters that a statement takes of its matches, each once.
+
+        Of a module these are all that lie in it; assignments (`~`, `=`) take tensors alone.
+        """
         assert self.network is not None
-        found: dict[int, None] = {}
+        indices: dict[int, None] = {}
         for match in matches:
             if match.tensor is not None:
-                found.setdefault(match.tensor)
+                indices.setdefault(match.tensor)
                 continue
             if isinstance(rule, Assign):
                 continue
             for index in self.network.reachable(match.module):
-                found.update(dict.fromkeys(self.network.modules[index].parameters.values()))
-        return [self.network.tensors[index] for index in found]
+                indices.update(dict.fromkeys(self.network.modules[index].parameters.values()))
+        return [self.network.tensors[index] for index in indices]
 
 
 @lru_cache(maxsize=8)
@@ -122,26 +132,26 @@ def _known(config: Config, manifest: tuple[str, int, int] | None) -> Known:
 
 
 def known_at(path: str) -> Known:
-    """What a file at a path can name. Settings that can't be right count as none."""
+    """Return the names that a file at this path may use. Invalid settings count as none."""
     try:
         config = find_config(os.path.dirname(os.path.abspath(path)))
     except InitDSLError:
         config = Config(Path(os.path.dirname(os.path.abspath(path))))
     manifest = None
-    place = config.manifest_of(path)
-    if place is not None:
+    manifest_path = config.manifest_of(path)
+    if manifest_path is not None:
         try:
-            state = os.stat(place)
-            manifest = (place, state.st_mtime_ns, state.st_size)
+            state = os.stat(manifest_path)
+            manifest = (manifest_path, state.st_mtime_ns, state.st_size)
         except (OSError, ValueError):
             manifest = None
     return _known(config, manifest)
 
 
 def shape_and_fans(tensor: TensorInfo) -> str:
-    """`[8, 4], fan_in 4, fan_out 8`."""
+    """Return a tensor's shape and fans for reading: "[8, 4], fan_in 4, fan_out 8"."""
     try:
-        into, out = fans(tensor.shape)
+        fan_in, fan_out = fans(tensor.shape)
     except ArgumentError:
         return str(list(tensor.shape))
-    return f"{list(tensor.shape)}, fan_in {into}, fan_out {out}"
+    return f"{list(tensor.shape)}, fan_in {fan_in}, fan_out {fan_out}"

@@ -21,11 +21,14 @@ __all__ = ["Declaration", "Outline", "OutlineCache", "Refused", "Symbol", "outli
 
 
 class Refused(Exception):
-    """What was asked for can't be done; the message says why."""
+    """A request that can't be carried out; the message says why: `Refused("`let` is reserved; take another name")`."""
 
 
 class Declaration(NamedTuple):
-    """A `let`: its name, where that stands, the number of its piece and the block it holds in (-1: the file)."""
+    """A `let`: `Declaration("std", Span(4, 7), piece=0, scope=-1)`.
+
+    `span` is that of its name, `piece` the number of its piece, `scope` that of the head of its block, -1 for the file.
+    """
 
     name: str
     span: Span
@@ -34,7 +37,10 @@ class Declaration(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A name in an expression; `formula` where that is a `let`'s, which is evaluated where the `let` is used."""
+    """A name in an expression: `Reference("std", Span(30, 33), piece=2, formula=False)`.
+
+    `formula` tells whether the expression is that of a `let`, which is evaluated where the `let` is used.
+    """
 
     name: str
     span: Span
@@ -91,17 +97,18 @@ class Outline:
 
 
 def _resolved(declared: list[Declaration], scopes: list[int], piece: int) -> Declaration | None:
+    """Return that of the `let`s of one name which holds at a piece: of the innermost scope the last one up to there."""
     for scope in scopes:
-        here = [one for one in declared if one.scope == scope]
-        before = [one for one in here if one.piece < piece]
-        if before:
-            return before[-1]
-    # a formula is evaluated where it is used, so it may speak of what comes later
+        in_scope = [one for one in declared if one.scope == scope]
+        earlier = [one for one in in_scope if one.piece < piece]
+        if earlier:
+            return earlier[-1]
+    # a formula is evaluated where its `let` is used, so it may name a later `let`
     return next((one for scope in scopes for one in declared if one.scope == scope), None)
 
 
 class OutlineCache:
-    """What was read of a text, so that the outline of one that differs a little takes little time.
+    """A cache of the last outline, `OutlineCache()`: that of a text which differs a little takes little time with it.
 
     Not to be shared between threads.
     """
@@ -119,26 +126,26 @@ def outline(text: str, cache: OutlineCache | None = None) -> Outline:
 
 def outline_of(pieces: Pieces, cache: OutlineCache) -> Outline:
     """Return the outline of a text that is cut already."""
-    found = Outline(pieces)
-    remembered, cache.names = cache.names, {}
+    result = Outline(pieces)
+    cached, cache.names = cache.names, {}
     for number, piece in enumerate(pieces.pieces):
         if piece.kind == "close" or not piece.text:
             continue
         key = piece.text, piece.outer >= 0
-        names = cache.names[key] = remembered.get(key) or cache.names.get(key) or _names(piece)
-        at = piece.start
+        names = cache.names[key] = cached.get(key) or cache.names.get(key) or _names(piece)
+        origin = piece.start
         for name, start, end in names.lets:
-            declaration = Declaration(name, Span(at + start, at + end), number, piece.outer)
-            found.lets.setdefault(name, []).append(declaration)
+            declaration = Declaration(name, Span(origin + start, origin + end), number, piece.outer)
+            result.lets.setdefault(name, []).append(declaration)
         for name, start, end in names.references:
-            reference = Reference(name, Span(at + start, at + end), number, bool(names.lets))
-            found.references.setdefault(name, []).append(reference)
-        found.uses.extend((path, Span(at + start, at + end)) for path, start, end in names.uses)
-    return found
+            reference = Reference(name, Span(origin + start, origin + end), number, bool(names.lets))
+            result.references.setdefault(name, []).append(reference)
+        result.uses.extend((path, Span(origin + start, origin + end)) for path, start, end in names.uses)
+    return result
 
 
 class _Names(NamedTuple):
-    """The names in a piece, each with where it starts and ends behind the start of the piece."""
+    """The names in a piece: `_Names([("std", 4, 7)], [], [])`, with their starts and ends counted from that of the piece."""
 
     lets: list[tuple[str, int, int]]
     references: list[tuple[str, int, int]]
@@ -151,25 +158,25 @@ def _names(piece: Piece) -> _Names:
     rule = piece.rule
     if rule is None:
         for colour in coloured(piece.text):
-            where = (piece.text[colour.start : colour.end], colour.start, colour.end)
+            name = (piece.text[colour.start : colour.end], colour.start, colour.end)
             if colour.kind == "definition":
-                names.lets.append(where)
+                names.lets.append(name)
             elif colour.kind == "name":
-                names.references.append(where)
+                names.references.append(name)
         return names
 
-    def behind(span: Span) -> tuple[int, int]:
+    def offsets(span: Span) -> tuple[int, int]:
         start, end = piece.place(span)
         return start - piece.start, end - piece.start
 
     if isinstance(rule, Let):
-        names.lets.append((rule.name, *behind(rule.name_span)))
+        names.lets.append((rule.name, *offsets(rule.name_span)))
     elif isinstance(rule, Use):
-        names.uses.append((rule.path, *behind(rule.path_span)))
+        names.uses.append((rule.path, *offsets(rule.path_span)))
     words = {id(word) for word in _enumerated(rule)}
     for node in walk(rule):
         if isinstance(node, Name) and id(node) not in words and node.name not in ("net", "it"):
-            names.references.append((node.name, *behind(node.span)))
+            names.references.append((node.name, *offsets(node.span)))
     return names
 
 
@@ -194,29 +201,29 @@ def _enumerated(rule: Rule) -> Iterator[Name]:
 NAME = re.compile(r"[^\W\d]\w*\Z")
 
 
-def renamed(found: Outline, offset: int, new: str) -> list[Span]:
+def renamed(outline: Outline, offset: int, new: str) -> list[Span]:
     """Return the places to write `new` so that the `let` at an offset has that name. Raises Refused."""
-    at = found.name_at(offset)
-    if at is None:
+    chosen = outline.name_at(offset)
+    if chosen is None:
         raise Refused("there is no name of a `let` here")
-    declaration = found.meant(at)
+    declaration = outline.meant(chosen)
     if declaration is None:
-        raise Refused(f"no `let` of this file declares `{at.name}`")
+        raise Refused(f"no `let` of this file declares `{chosen.name}`")
     if not NAME.match(new) or not new.isprintable():
         raise Refused(f"`{new}` is not a name: letters, digits and `_`, a letter or `_` first")
     if new in keywords():
         raise Refused(f"`{new}` is reserved; take another name")
-    if new == at.name:
+    if new == chosen.name:
         return []
-    if new in found.lets or new in found.references:
+    if new in outline.lets or new in outline.references:
         raise Refused(f"`{new}` means something in this file already; take another name")
-    declared, used = found.lets[at.name], found.references.get(at.name, [])
+    declared, used = outline.lets[chosen.name], outline.references.get(chosen.name, [])
     # a formula means the name where its own `let` is used: then one name in two blocks can't be told apart
     together = len({one.scope for one in declared}) > 1 and any(one.formula for one in used)
     spans = [one.span for one in declared if together or one.scope == declaration.scope]
     for reference in used:
-        meant = found.declaration(reference.name, reference.piece)
-        if meant is not None and (together or meant.scope == declaration.scope):
+        target = outline.declaration(reference.name, reference.piece)
+        if target is not None and (together or target.scope == declaration.scope):
             spans.append(reference.span)
     return sorted(set(spans))
 
@@ -226,7 +233,7 @@ def renamed(found: Outline, offset: int, new: str) -> list[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A line of an editor's outline: what it shows, what it is, and what is inside."""
+    """A line of an editor's outline: `Symbol("Linear {", "block", span, name_span, children)`."""
 
     name: str
     kind: Literal["let", "use", "block", "statement"]
@@ -238,17 +245,17 @@ class Symbol:
 def symbols(pieces: Pieces) -> list[Symbol]:
     """Return the statements of a text, those of blocks inside them."""
     top: list[Symbol] = []
-    inside: dict[int, tuple[int, list[Symbol]]] = {}  # of a head how deep it is, and where what its block holds goes
+    blocks: dict[int, tuple[int, list[Symbol]]] = {}  # by the head: how deep it is, and the list its statements go to
     ends = _ends_of_blocks(pieces)
     for number, piece in enumerate(pieces.pieces):
         if piece.kind == "close" or not piece.text:
             continue
         symbol = _symbol(piece, max(piece.end, ends.get(number, piece.end)))
-        depth, around = inside.get(piece.outer, (0, top))
+        depth, around = blocks.get(piece.outer, (0, top))
         around.append(symbol)
         if piece.kind == "open":
-            # deeper than the language goes, what is inside is shown beside it
-            inside[number] = (depth + 1, symbol.children if depth < DEFAULT_LIMITS.nesting else around)
+            # deeper than the language allows, statements are shown beside their block, not in it
+            blocks[number] = (depth + 1, symbol.children if depth < DEFAULT_LIMITS.nesting else around)
     return top
 
 
@@ -269,15 +276,15 @@ def _ends_of_blocks(pieces: Pieces) -> dict[int, int]:
 def _symbol(piece: Piece, end: int) -> Symbol:
     """Return the symbol of a piece that goes, with its block, to `end`."""
     colours = coloured(piece.text)
-    shown = re.sub(r"\s+", " ", piece.text)
+    label = re.sub(r"\s+", " ", piece.text)
     whole = Span(piece.start, end)
     if piece.kind == "open":
-        return Symbol(shown, "block", whole, Span(piece.start, piece.end), [])
+        return Symbol(label, "block", whole, Span(piece.start, piece.end), [])
     if len(colours) > 1 and colours[0].kind == "statement":
         word = piece.text[colours[0].start : colours[0].end]
         named = Span(piece.start + colours[1].start, piece.start + colours[1].end)
         if word == "let":
             return Symbol(piece.text[colours[1].start : colours[1].end], "let", whole, named, [])
         if word == "use":
-            return Symbol(shown, "use", whole, named, [])
-    return Symbol(shown if len(shown) <= 80 else f"{shown[:77]}...", "statement", whole, whole, [])
+            return Symbol(label, "use", whole, named, [])
+    return Symbol(label if len(label) <= 80 else f"{label[:77]}...", "statement", whole, whole, [])

@@ -1,4 +1,4 @@
-"""The server: its documents, and what it publishes about them."""
+"""The server: its documents, kept up to date, and the diagnostics it publishes of them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ REST = 2
 
 
 class Plain:
-    """An answer that is JSON as it stands: of thousands of parts, the protocol's classes would take longer than the rest."""
+    """An answer that is JSON already: `Plain([{"name": "std", "kind": 13}])`.
+
+    Making an object of lsprotocol for each of thousands of parts would take longer than all the rest.
+    """
 
     def __init__(self, value: Any):  # no dataclass, which would be converted part by part
         self.value = value
 
 
 class Protocol(LanguageServerProtocol):
-    """pygls' own copy of a text breaks lines where LSP doesn't: only ours is kept up to date."""
+    """The protocol without pygls' own copies of texts, whose lines break where those of LSP don't."""
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: lsp.DidChangeTextDocumentParams) -> Iterator[Any]:
@@ -51,7 +54,7 @@ class Protocol(LanguageServerProtocol):
 
 
 class Server(LanguageServer):
-    """The open files, each kept up to date change by change."""
+    """The server with its open files, by URI: `Server().open("file:///a.init", "Linear.weight = 0", 1)`."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -66,12 +69,14 @@ class Server(LanguageServer):
         self.background = ThreadPoolExecutor(1, "findings")
 
     def open(self, uri: str, text: str, version: int | None) -> Document:
+        """Return the document of a file that an editor opens."""
         unit = str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding) or "utf-16")
         document = Document(uri, path_of(uri), Text(text, unit), version)
         self.documents[uri] = document
         return document
 
     def change(self, params: lsp.DidChangeTextDocumentParams) -> Document | None:
+        """Return the document with an editor's changes made, None for a file that is not open."""
         document = self.documents.get(params.text_document.uri)
         if document is None:
             return None
@@ -87,7 +92,7 @@ class Server(LanguageServer):
         return document
 
     def check(self, document: Document, pause: float) -> None:
-        """Look for findings soon; a change in the meantime begins the wait anew."""
+        """Look for findings after `pause` seconds; the next call starts the wait anew."""
         if document.task is not None:
             document.task.cancel()
         loop = asyncio.get_running_loop()
@@ -101,21 +106,24 @@ class Server(LanguageServer):
         text, version = document.text, document.version
         try:
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self.background, self._found, document, text)
+            findings = await loop.run_in_executor(self.background, self._findings, document, text)
         except Exception:
             log.exception("no findings for %s", document.uri)
             return
-        if found is None or document.text is not text or document.uri not in self.documents:
+        if findings is None or document.text is not text or document.uri not in self.documents:
             return
-        document.found, document.checked = found, text.text
-        shown = [diagnostic_of(document, one) for one in found if one.source is None or one.source.text == text.text]
-        self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(document.uri, shown, version))
+        document.found, document.checked = findings, text.text
+        diagnostics = [
+            diagnostic_of(document, one) for one in findings if one.source is None or one.source.text == text.text
+        ]
+        self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(document.uri, diagnostics, version))
 
-    def _found(self, document: Document, text: Text) -> list[Diagnostic] | None:
-        """The findings about a text; `None` where it has changed before its turn came."""
+    def _findings(self, document: Document, text: Text) -> list[Diagnostic] | None:
+        """Return the findings about a text, None where it has changed before its turn came."""
         return self.finder.find(document.path, text.text) if document.text is text else None
 
     def forget(self, uri: str) -> None:
+        """Drop a file that an editor closes, and what was published of it."""
         document = self.documents.pop(uri, None)
         for task in (document.task, document.reading) if document is not None else ():
             if task is not None:
@@ -124,6 +132,6 @@ class Server(LanguageServer):
 
 
 def _collect() -> None:
-    """Collect garbage, and never look again at what is left."""
+    """Collect garbage, and exempt what remains from later collections."""
     gc.collect()
     gc.freeze()
