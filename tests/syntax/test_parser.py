@@ -81,3 +81,10 @@ def test_a_brace_behind_the_bracket_a_line_begins_with_is_no_block() -> None:
     rules, problems = parse_source(Source("", "[{ .w = 1 }"))
     assert not rules
     assert [problem.message for problem in problems] == ["`[` is never closed"]
+
+
+@pytest.mark.parametrize("text", ["A ? B,\nC.w = 1\nD.w = 2", "A.w = ? b+\n1\nD.w = 2"])
+def test_a_statement_with_a_mistake_goes_on_behind_a_comma_or_operator(text: str) -> None:
+    rules, problems = parse_source(Source("", text))
+    assert len(problems) == 1
+    assert [rule.kind for rule in rules] == ["assign"]

@@ -72,7 +72,10 @@ SCAN = re.compile(r'"(?:\\.|[^"\\\n])*"?|#[^\n]*|[()\[\]{};\n]')
 def _going_on(in_expression: bool) -> re.Pattern[str]:
     """Return what ends a line whose statement goes on."""
     names = continuing() if in_expression else continuing() - ENDS_SELECTORS
-    return re.compile(rf"(?<![\w.])(?:{'|'.join(terminals()[name] for name in sorted(names))})\s*\Z")
+    patterns = (terminals()[name] for name in sorted(names))
+    # a word is not the end of another one
+    wholes = (rf"(?<![\w.]){pattern}" if pattern[0].isalpha() else pattern for pattern in patterns)
+    return re.compile(rf"(?:{'|'.join(wholes)})\s*\Z")
 
 
 def _statement_end(
