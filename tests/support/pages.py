@@ -276,7 +276,8 @@ def _forget(modules: set[str]) -> None:
 def _forget_files_of_others() -> None:
     """Take out modules of files that another test wrote: a page's own may have the same names."""
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(tempfile.gettempdir()):
+        file = str(getattr(module, "__file__", None))
+        if file.startswith(tempfile.gettempdir()) and not Path(file).is_relative_to(ROOT):
             del sys.modules[name]
 
 
