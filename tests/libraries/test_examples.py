@@ -6,16 +6,20 @@ import copy
 import importlib.util
 import io
 import itertools
+import sys
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import initdsl
+from initdsl.filling.execute import execute
+from tests.planning.test_values import refuse_look_ups
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMBERED = sorted(path.stem for path in EXAMPLES.glob("[0-9][0-9]_*.py"))
@@ -436,3 +440,26 @@ def test_three_rules_on_one_line() -> None:
     same(ours, theirs)
     assert ours[2].weight is ours[4].weight
     assert (ours[4].weight == 42).all()
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_the_script_looks_nothing_up_while_it_fills(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan alone decides: neither a name nor a selector of an example is looked up once tensors are written."""
+    fills = []
+    importlib.import_module("initdsl.api.apply")  # now: what is imported first below would keep the guard
+
+    def guarded(*args: Any, **options: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            refuse_look_ups(patch)
+            execute(*args, **options)
+        fills.append(name)
+
+    for module in [module for key, module in sys.modules.items() if key.startswith("initdsl.")]:
+        if module.__dict__.get("execute") is execute:
+            monkeypatch.setattr(module, "execute", guarded)
+    state = torch.get_rng_state()
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", initdsl.UncoveredParameterWarning)
+        example(name).main()
+    torch.set_rng_state(state)
+    assert fills

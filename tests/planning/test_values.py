@@ -197,27 +197,29 @@ LOOK_UPS: list[Callable[..., Any]] = [
 ]
 
 
-@pytest.fixture
-def no_look_ups(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it, and from then on every look-up of a name, a selector or a network's description raises."""
+def refuse_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every look-up of a name, a selector or a network's description raise."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("something was looked up while tensors were written")
 
-    def start() -> None:
-        for method in ("__init__", "name", "path", "length", "draw", "base_shape"):
-            monkeypatch.setattr(names.Names, method, refuse)
-        for method in ("__getitem__", "__contains__", "__iter__"):
-            monkeypatch.setattr(let.Variables, method, refuse)
-        # a function is refused wherever it was imported to
-        loaded = [module for name, module in sys.modules.items() if name.startswith("initdsl.")]
-        for function in LOOK_UPS:
-            for module in loaded:
-                for name, value in list(vars(module).items()):
-                    if value is function:
-                        monkeypatch.setattr(module, name, refuse)
+    for method in ("__init__", "name", "path", "length", "draw", "base_shape"):
+        monkeypatch.setattr(names.Names, method, refuse)
+    for method in ("__getitem__", "__contains__", "__iter__"):
+        monkeypatch.setattr(let.Variables, method, refuse)
+    # a function is refused wherever it was imported to
+    loaded = [module for name, module in sys.modules.items() if name.startswith("initdsl.")]
+    for function in LOOK_UPS:
+        for module in loaded:
+            for name, value in list(vars(module).items()):
+                if value is function:
+                    monkeypatch.setattr(module, name, refuse)
 
-    return start
+
+@pytest.fixture
+def no_look_ups(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and from then on every look-up raises."""
+    return lambda: refuse_look_ups(monkeypatch)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
