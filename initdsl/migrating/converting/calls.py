@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
+from initdsl.initializers.fans import Nonlinearity
 from initdsl.language.syntax.literals import LARGEST_INT
 from initdsl.text.diagnostic import Diagnostic, RuleError
 from initdsl.text.wording import did_you_mean, exact_number, quoted
@@ -60,20 +61,7 @@ class Arguments:
             raise refusal("unknown-argument", f"`{self.initializer}` has no argument `{next(iter(self.rest))}`")
 
 
-GAINS = (
-    "linear",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "selu",
-)
+GAINS: tuple[str, ...] = get_args(Nonlinearity)
 
 
 MODES = ("fan_in", "fan_out")
