@@ -20,6 +20,10 @@ LARGEST_SEED = 2**64 - 1
 CONSTANTS = {"true": True, "false": False, "none": None}
 
 
+# what `--set` gives a `let` name
+Setting = int | float | bool | str | None | tuple[Any, ...]
+
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -42,9 +46,9 @@ class RuleOptions:
             fail("`--model` says which network", "as in `--model package.module:attribute`")
         return self.model
 
-    def variables(self) -> dict[str, int | float | bool | str | None]:
-        """Return the values of `--set`: numbers, `true`, `false`, `none`, or text. Exit with 2 where one is none."""
-        values: dict[str, int | float | bool | str | None] = {}
+    def variables(self) -> dict[str, Setting]:
+        """Return the values of `--set`: numbers, `true`, `false`, `none`, lists of those, or text. Exit with 2 for no value."""
+        values: dict[str, Setting] = {}
         for setting in self.settings:
             name, equals, text = (part.strip() for part in setting.partition("="))
             if not equals or not name.isidentifier():
@@ -57,7 +61,9 @@ class RuleOptions:
         return {"seed": self.seed, "vars": self.variables(), "root": self.root}
 
 
-def _value(text: str) -> int | float | bool | str | None:
+def _value(text: str) -> Setting:
+    if text.startswith("[") and text.endswith("]"):
+        return tuple(_value(item.strip()) for item in _items(text[1:-1]))
     if text in CONSTANTS:
         return CONSTANTS[text]
     for number in (int, float):
@@ -66,6 +72,18 @@ def _value(text: str) -> int | float | bool | str | None:
         except ValueError:
             continue
     return text.strip('"')
+
+
+def _items(text: str) -> list[str]:
+    """Return what stands between the commas of a list, but not those inside of lists in it; a last comma is fine."""
+    items, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return items if items[-1].strip() else items[:-1]
 
 
 def rule_options(

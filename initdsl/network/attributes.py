@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from initdsl.language.expressions.given import numpy_value
+
 __all__ = ["MISSING", "NO_ATTRIBUTES", "Attributes", "class_values", "plain_value"]
 
 
@@ -39,7 +41,8 @@ def plain_value(value: Any) -> Any:
         for plain in (bool, int, float, str):  # bool before int, which it derives from
             if isinstance(value, plain):
                 return plain.__call__(value) if plain is not str else str.__str__(value)
-    return MISSING
+    converted = numpy_value(value)
+    return MISSING if converted is value else plain_value(converted)
 
 
 class Attributes(Mapping[str, Any]):

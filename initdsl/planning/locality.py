@@ -65,6 +65,8 @@ def _by_element(plan: Plan, entry: PlanEntry, action: Action, program: Program, 
                 return not (whole and partial)
             case Drawn():
                 return step.initializer.elementwise
+            case Apply() if any(isinstance(operand, tuple) for operand in step.operands):
+                return False  # a list has elements of its own
             case Apply("**"):  # torch's float64 power has other last bits in other places of a tensor
                 return entry.dtype != "float64"
             case Apply("min" | "max"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from initdsl.initializers import Initializer, Registry, default_registry
+from initdsl.language.expressions.given import given_value
 from initdsl.language.expressions.let import Variable, Variables
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Call, Expr, Selector
@@ -93,7 +94,8 @@ def plan_and_findings(
     seed: int | None = None,
 ) -> tuple[Plan, list[Diagnostic]]:
     """Return the plan of what can be right in `rules`, and all that there is to say of them: errors, warnings and notes."""
-    context = Context(rules, network, registry or default_registry(), FrozenDict(variables or {}), seed)
+    given = FrozenDict({name: given_value(value) for name, value in (variables or {}).items()})
+    context = Context(rules, network, registry or default_registry(), given, seed)
     findings: list[Diagnostic] = []
     statements, expectations = statements_of(context, findings)
     ties, tied_to = plan_ties(context, statements, findings)

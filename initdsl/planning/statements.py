@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from initdsl.language.expressions.given import unusable, vector
 from initdsl.language.expressions.let import Variable, Variables
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.rules.ruleset import RuleSet
@@ -81,7 +81,7 @@ def _wrong_variables(context: Context) -> Iterable[Diagnostic]:
     for name, value in context.variables.items():
         if name not in names:
             yield Diagnostic("unknown-variable", f"no `let` declares `{name}`", hint=_declared(name, names))
-        elif (wrong := _unusable(value)) is not None:
+        elif (wrong := unusable(value)) is not None:
             yield Diagnostic("bad-variable", f"the value of `{name}` must be {wrong}")
 
 
@@ -90,17 +90,6 @@ def _declared(name: str, names: list[str]) -> str:
         return "no `let` is in these rules"
     each = sorted(set(names))
     return did_you_mean(name, names) or f"there {'is' if len(each) == 1 else 'are'} {listed(each)}"
-
-
-def _unusable(value: Any) -> str | None:
-    """Return what a variable must be, where this is not it."""
-    if isinstance(value, tuple | list):
-        return next((wrong for item in value if (wrong := _unusable(item)) is not None), None)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return "an integer of at most 64 bits, or a float"
-    if isinstance(value, bool | int | float | str | type(None)):
-        return None
-    return f"a number, a string or a tuple of those, not {type(value).__name__}"
 
 
 # ---- the walk
@@ -138,9 +127,8 @@ def _walk(
 
 
 def _variable(context: Context, rule: Let, findings: list[Diagnostic]) -> Variable:
-    if rule.name in context.variables:
-        value = context.variables[rule.name]
-        return Variable(None, rule.source, tuple(value) if isinstance(value, list) else value)
+    if rule.name in context.variables and unusable(context.variables[rule.name]) is None:
+        return Variable(None, rule.source, vector(context.variables[rule.name]))
     if any(isinstance(node, Name) and node.name == rule.name for node in walk(rule.value)):
         error = EvalError(f"`{rule.name}` is defined by itself", rule.name_span, name="circular-let")
         findings.append(finding_of(context, error, rule.source))

@@ -452,7 +452,7 @@ def test_variables_of_64_bits(value: float) -> None:
     ("value", "said"),
     [
         (2**63, "an integer of at most 64 bits"), (-(2**63) - 1, "an integer of at most 64 bits"),
-        ((1, (2, 2**63)), "an integer of at most 64 bits"), ([object()], "a tuple of those, not object"), (1j, "not complex"),
+        ((1, (2, 2**63)), "an integer of at most 64 bits"), ([object()], "a vector of those, not object"), (1j, "not complex"),
     ],
 )  # fmt: skip
 def test_variables_that_are_refused(value: object, said: str) -> None:

@@ -488,7 +488,7 @@ class TestLetVarsUse:
         ("variables", "name"),
         [
             ({"sdt": 1}, "unknown-variable"), ({"std": object()}, "bad-variable"), ({"std": 2**70}, "bad-variable"),
-            ({"std": (1, object())}, "bad-variable"), ({"std": torch.ones(2)}, "bad-variable"), ({"std": "a"}, "bad-argument"),
+            ({"std": (1, object())}, "bad-variable"), ({"std": torch.ones(2, dtype=torch.cfloat)}, "bad-variable"), ({"std": "a"}, "bad-argument"),
             ({"std": float("nan")}, "overflow"), ({"std": None}, "bad-argument"), ({"std": 1e39}, "overflow"),
         ],
     )  # fmt: skip

@@ -33,7 +33,8 @@ from initdsl.language.syntax.nodes import (
     Word,
 )
 
-from .functions import FEWEST, FUNCTIONS, PARAMETERS, WORDED
+from .functions import FEWEST, FUNCTIONS, OF_ONE_NUMBER, PARAMETERS, WORDED
+from .lists import element_by_element
 from .operators import (
     OPERATORS,
     Environment,
@@ -45,7 +46,7 @@ from .operators import (
     power,
     require_number,
 )
-from .shapes import EvalError, Shape, describe_value, index_shape, is_tensor, shape_of
+from .shapes import EvalError, Shape, describe_value, index_shape, is_tensor, nested_shape, shape_of
 
 __all__ = ["apply", "as_path", "element", "evaluate", "index_item", "subscript"]
 
@@ -109,10 +110,10 @@ def _binary(node: Binary, env: Environment) -> Any:
     op = node.operator
     left = evaluate(node.left, env)
     if op in ("and", "or"):
-        if not is_tensor(left) and bool(left) is (op == "or"):
+        if not _has_elements(left) and bool(left) is (op == "or"):
             return bool(left)
         right = evaluate(node.right, env)
-        if not is_tensor(left) and not is_tensor(right):
+        if not _has_elements(left) and not _has_elements(right):
             return bool(right)
     else:
         right = evaluate(node.right, env)
@@ -122,27 +123,66 @@ def _binary(node: Binary, env: Environment) -> Any:
 def _unary(node: Unary, env: Environment) -> Any:
     value = evaluate(node.operand, env)
     if node.operator == "not":
-        return _noted(node, env, "not", (value,)) if is_tensor(value) else not value
-    value = require_number(value, node.operand)
+        return _noted(node, env, "not", (value,)) if _has_elements(value) else not value
+    if not isinstance(value, list):
+        value = require_number(value, node.operand)
     if node.operator != "-":
         return value
-    return _noted(node, env, "negative", (value,)) if is_tensor(value) else check_result(node, -value, (value,))
+    return _noted(node, env, "negative", (value,))
+
+
+def _has_elements(value: Any) -> bool:
+    return isinstance(value, list) or is_tensor(value)
 
 
 def apply(node: Any, env: Surroundings, function: str, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """The value of one operator or function. Raises EvalError at `node`."""
+    """The value of one operator or function. Raises EvalError at `node`.
+
+    Among tensors a list is one of them; lists and numbers alone give a list.
+    """
+    if any(isinstance(operand, list | tuple) for operand in operands) and _is_elementwise(function, operands):
+        if any(is_tensor(operand) for operand in operands):
+            operands = tuple(_as_tensor(node, operand, operands, env) for operand in operands)
+        elif any(isinstance(operand, list) for operand in operands):
+            return element_by_element(node, lambda *numbers: apply(node, env, function, numbers, keywords), operands)
     match function:
         case "and" | "or":
             return logical(node, function, *operands)
         case "not":
             return operands[0] if isinstance(operands[0], Shape) else operands[0] == 0
         case "negative":
-            return operands[0] if isinstance(operands[0], Shape) else -booleans_as_floats(operands[0])
+            return _negative(node, operands[0])
         case "**" if env.steady and any(is_tensor(operand) for operand in operands):
             return power(node, *operands)
         case _ if function in OPERATORS:
             return combine(node, function, *operands)
     return FUNCTIONS[function](node, env, *operands, **keywords)
+
+
+# functions of each element; `min` and `max` are where they are given several
+ELEMENTWISE = frozenset([*OPERATORS, *OF_ONE_NUMBER, "and", "or", "not", "negative", "clip", "where"])
+
+
+def _is_elementwise(function: str, operands: tuple[Any, ...]) -> bool:
+    if function in ("==", "!="):  # of lists and tuples as a whole, as `shape == (3, 4)`
+        return any(is_tensor(operand) for operand in operands)
+    return function in ELEMENTWISE or (function in ("min", "max") and len(operands) > 1)
+
+
+def _as_tensor(node: Any, operand: Any, operands: tuple[Any, ...], env: Surroundings) -> Any:
+    """Return a list among tensors as a tensor; programs have lists as tuples, which no expression has there."""
+    lists = list if any(isinstance(each, Shape) for each in operands) else list | tuple
+    if not isinstance(operand, lists):
+        return operand
+    if isinstance(operand, list):
+        nested_shape(operand, node)
+    return env.tensor(operand)
+
+
+def _negative(node: Any, value: Any) -> Any:
+    if isinstance(value, Shape):
+        return value
+    return -booleans_as_floats(value) if is_tensor(value) else check_result(node, -value, (value,))
 
 
 def _noted(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from initdsl.initializers.fans import Nonlinearity, gain
 from initdsl.language.syntax.nodes import Call
 
+from .lists import flat
 from .operators import Environment, booleans_as_floats, check_result, require_number
 from .shapes import EvalError, Shape, broadcast, describe_value, is_tensor, shape_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FANS", "FEWEST", "FUNCTIONS", "PARAMETERS", "WORDED", "torch_tensor"]
+__all__ = ["FANS", "FEWEST", "FUNCTIONS", "OF_ONE_NUMBER", "PARAMETERS", "WORDED", "torch_tensor"]
 
 
 def _elementwise(scalar: Callable[[float], Any], method: str) -> Callable[..., Any]:
@@ -116,6 +117,7 @@ def _reduction(name: str) -> Callable[..., Any]:
             raise EvalError(f"`{name}` takes one tensor", call.span)
         x = values[0]
         if isinstance(x, tuple | list):
+            x = flat(x)
             if not x or not all(isinstance(v, int | float) for v in x):
                 raise EvalError(f"`{name}` needs numbers", call.span)
             try:
@@ -325,7 +327,8 @@ def _base_shape(call: Call, env: Environment, path: Any) -> tuple[int, ...]:
     return env.base_shape(call, path)
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+# functions of one number, or of each element
+OF_ONE_NUMBER: dict[str, Callable[..., Any]] = {
     "abs": _elementwise(abs, "abs"),
     "sqrt": _elementwise(math.sqrt, "sqrt"),
     "exp": _elementwise(math.exp, "exp"),
@@ -339,6 +342,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": _elementwise(math.floor, "floor"),
     "ceil": _elementwise(math.ceil, "ceil"),
     "round": _elementwise(_round, "round"),
+}
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **OF_ONE_NUMBER,
     "clip": _clip,
     "where": _where,
     "min": _reduction("min"),

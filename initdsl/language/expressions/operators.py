@@ -78,7 +78,12 @@ class Environment(Surroundings, Protocol):
 def require_number(value: Any, node: Any, what: str = "a number") -> Any:
     if is_tensor(value) or (isinstance(value, bool | int | float)):
         return value
-    raise EvalError(f"this is {describe_value(value)}, not {what}", node.span)
+    raise EvalError(f"this is {describe_value(value)}, not {what}", node.span, hint_at_tuple(value))
+
+
+def hint_at_tuple(value: Any) -> str | None:
+    """Return what to write where a tuple stands in arithmetic."""
+    return "a vector is a list, `[1, 2]`; one item of a tuple is `x[0]`" if isinstance(value, tuple) else None
 
 
 def booleans_as_floats(x: Any) -> Any:
@@ -152,7 +157,8 @@ def _scalars(node: Any, op: str, left: Any, right: Any) -> Any:
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
     if not numbers:
         wrong, side = (left, "left") if not isinstance(left, int | float) else (right, "right")
-        raise EvalError(f"this is {describe_value(wrong)}, not a number", getattr(node, side, node).span)
+        span = getattr(node, side, node).span
+        raise EvalError(f"this is {describe_value(wrong)}, not a number", span, hint_at_tuple(wrong))
     if op in COMPARISONS:
         return OPERATORS[op](left, right)
     if op == "**" and isinstance(left, int) and isinstance(right, int) and right > 0 and abs(left) > 1:
