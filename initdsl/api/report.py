@@ -78,7 +78,7 @@ class Report:
         return len(self.entries)
 
     def __getitem__(self, name: str) -> PlanEntry:
-        return self.plan.by_name[name]
+        return self.plan[name]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, versioned."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initdsl.network.kinds import hook_computed
+from initdsl.network.kinds import hook_computed, is_parametrization, is_torch_class
 
 __all__ = [
     "computed_from",
@@ -42,12 +42,18 @@ def hooked_names(module: nn.Module) -> set[str]:
 
 def parametrizations(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the ParametrizationList of every parametrized weight in a module and in those below it."""
-    return (each for each in module.modules() if type(each).__name__ == "ParametrizationList")
+    return (each for each in module.modules() if is_parametrization(each))
+
+
+def _is_spectral_norm(module: nn.Module) -> bool:
+    """Return whether a module is torch's parametrization by the spectral norm."""
+    cls: Any = type(module)
+    return is_torch_class(cls, "torch.nn.utils.parametrizations", "_SpectralNorm")
 
 
 def is_vector(module: nn.Module, local: str) -> bool:
     """Return whether a buffer is one of spectral norm's vectors."""
-    if type(module).__name__ == "_SpectralNorm":
+    if _is_spectral_norm(module):
         return True
     hooked = any(type(hook).__name__ == "SpectralNorm" for hook in _hooks(module))
     return hooked and local.endswith(("_u", "_v"))
@@ -109,12 +115,12 @@ def _write_spectral_norm(module: nn.Module, hook: Any, value: torch.Tensor) -> N
 
 def has_computed(module: nn.Module) -> bool:
     """Return whether `follow` has something to do in a module."""
-    return type(module).__name__ == "ParametrizationList" or any(True for _ in _hooks(module))
+    return is_parametrization(module) or any(True for _ in _hooks(module))
 
 
 def follow(module: nn.Module) -> None:
     """Bring the buffers that depend on a module's computed weights up to them."""
-    if type(module).__name__ == "ParametrizationList":
+    if is_parametrization(module):
         _follow_chain(module)
     for hook in _hooks(module):
         if type(hook).__name__ == "WeightNorm" and f"{hook.name}_g" in module._parameters:
@@ -131,7 +137,7 @@ def _follow_chain(chain: Any) -> None:
         return
     weight = chain.original
     for part in chain:
-        if type(part).__name__ == "_SpectralNorm" and hasattr(part, "_power_method") and hasattr(part, "_u"):
+        if _is_spectral_norm(part) and hasattr(part, "_u"):
             part._power_method(part._reshape_weight_to_matrix(weight), POWER_ITERATIONS)
         mode = part.training
         part.eval()

@@ -10,14 +10,22 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from .attributes import Attributes, class_values
 from .description import Live, Network
 from .garbage import MANY, no_collection
-from .kinds import dtype_name, hook_computed, is_sharded, layout_name, reset_method, tensor_class
+from .kinds import (
+    dtype_name,
+    hook_computed,
+    is_parametrization,
+    is_sharded,
+    layout_name,
+    reset_method,
+    tensor_class,
+)
 from .parts import ClassInfo, ModuleInfo, TensorInfo, label_within
-from .wrappers import opened
+from .wrappers import is_fsdp, opened
 
 if TYPE_CHECKING:
     import torch
@@ -32,11 +40,11 @@ def class_info(cls: type) -> ClassInfo:
     mro = cls.__mro__
     if cls.__module__ == "torch.nn.utils.parametrize" and cls.__name__.startswith("Parametrized") and len(mro) > 1:
         return class_info(mro[1])
-    if len(mro) > 2 and mro[1].__name__ == "FSDPModule" and cls.__name__ == f"FSDP{mro[2].__name__}":
+    if len(mro) > 2 and is_fsdp(cls) and is_fsdp(mro[1]) and cls.__name__ == f"FSDP{mro[2].__name__}":
         return class_info(mro[2])
     public = getattr(sys.modules.get("torch.nn"), cls.__name__, None)
     aliases = (f"torch.nn.{cls.__name__}",) if public is cls else ()
-    bases = tuple(class_info(base) for base in mro[1:] if base is not object and "Generic" not in base.__name__)
+    bases = tuple(class_info(base) for base in mro[1:] if base not in (object, Generic, Protocol))
     return ClassInfo(cls.__name__, f"{cls.__module__}.{cls.__qualname__}", aliases, bases)
 
 
@@ -59,7 +67,7 @@ def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
     modules = []
     for index, (path, label) in enumerate(zip(walk.names, walk.labels, strict=True)):
         (cls, container), (reset, values, inherited) = walk.classes[index], walk.attributes[index]
-        parameters, buffers, absent = tensors.by_module[index]
+        parameters, buffers, absent, transient = tensors.by_module[index]
         children, parents = walk.children[index], tuple(walk.parents[index])
         modules.append(
             ModuleInfo(
@@ -76,6 +84,8 @@ def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
                 reset,
                 values,
                 inherited,
+                transient,
+                _places(walk.modules[index], container),
             )
         )
     return Network(tuple(modules), tensors.infos()), Live(walk.modules, tensors.live)
@@ -157,8 +167,23 @@ def _container(cls: ClassInfo) -> str:
     return "list" if names & LISTS else "dict" if names & DICTS else ""
 
 
-# of one module: the indices of its parameters and buffers by local name, and the names of those that are None
-Held = tuple[dict[str, int], dict[str, int], frozenset[str]]
+def _places(module: nn.Module, container: str) -> tuple[str, ...]:
+    """Return the names of all places of a list, where some hold no module (None) or no parameter (a plain value)."""
+    if container != "list":
+        return ()
+    state = object.__getattribute__(module, "__dict__")
+    children, parameters = state["_modules"], state["_parameters"]
+    if children:
+        return tuple(children) if None in children.values() else ()
+    size = state.get("_size")  # of a ParameterList
+    if not isinstance(size, int) or size == len(parameters):
+        return ()
+    return tuple(map(str, range(size)))
+
+
+# of one module: the indices of its parameters and buffers by local name, the names of those that are None, and those of
+# the buffers that state dicts leave out
+Held = tuple[dict[str, int], dict[str, int], frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -178,6 +203,9 @@ class _Tensors:
         return tuple(
             [TensorInfo._make((*row, tuple(owners))) for row, owners in zip(self.rows, self.owners, strict=True)]
         )
+
+
+NOTHING: frozenset[str] = frozenset()
 
 
 def _tensors(walk: _Walk) -> _Tensors:
@@ -222,7 +250,8 @@ def _tensors(walk: _Walk) -> _Tensors:
             )
             tensors.owners.append([(index, local)])
             tensors.live.append(None)
-        tensors.by_module.append((parameters, buffers, frozenset(absent)))
+        transient = NOTHING if not buffers else frozenset(state["_non_persistent_buffers_set"]) & buffers.keys()
+        tensors.by_module.append((parameters, buffers, frozenset(absent), transient))
     return tensors
 
 
@@ -247,9 +276,8 @@ def _parametrizations(walk: _Walk) -> dict[int, list[str]]:
     computing = {}
     for index, children in enumerate(walk.children):
         if "parametrizations" in children:
-            holder = children["parametrizations"]
-            if walk.classes[holder][0].name == "ModuleDict":
-                computing[index] = list(walk.children[holder])
+            holder = walk.children[children["parametrizations"]]
+            computing[index] = [name for name, child in holder.items() if is_parametrization(walk.modules[child])]
     return computing
 
 

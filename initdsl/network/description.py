@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Live", "Network"]
 
 
-# how many steps are taken to find the names of one shared module
-STEPS = 10_000
+# how many steps are taken to find the names of one shared module, and how many names there are at most: shared modules
+# inside shared modules have exponentially many
+STEPS = 20_000
+NAMES = 1024
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,32 @@ class Network:
                 stack.extend(reversed(children))
         return order
 
+    def paths_below(self, module: int) -> Iterator[tuple[int, str]]:
+        """Yield every module in another one, itself first, by index and name there with a dot behind: `(3, "mlp.0.")`.
+
+        A module that is reached in several ways comes by each, the first ones of very many.
+        """
+        ways: dict[int, int] = {}
+        stack: list[tuple[int, str, frozenset[int]]] = [(module, "", frozenset())]
+        while stack:
+            index, path, above = stack.pop()
+            ways[index] = ways.get(index, 0) + 1
+            if index in above or ways[index] > NAMES:
+                continue
+            yield index, path
+            children = self.modules[index].children
+            if children:
+                inside = above | {index}
+                stack += [(child, f"{path}{name}.", inside) for name, child in reversed(list(children.items()))]
+
     def originals(self, tensor: TensorInfo) -> list[int]:
         """Return the parameters, by index, from which a parametrization or an older hook computes a tensor."""
         owner, local = tensor.owners[0]
         module = self.modules[owner]
-        if "parametrizations" in module.children:
-            chain = self.modules[self.modules[module.children["parametrizations"]].children[local]]
-            return list(chain.parameters.values())
+        holder = module.children.get("parametrizations")
+        chain = None if holder is None else self.modules[holder].children.get(local)
+        if chain is not None:
+            return list(self.modules[chain].parameters.values())
         names = (f"{local}_orig", f"{local}_g", f"{local}_v")
         return [module.parameters[name] for name in names if name in module.parameters]
 
@@ -99,23 +120,29 @@ class Network:
                 once.add(index)
         return frozenset(once)
 
-    def names(self, tensor: TensorInfo, most: int = 16) -> list[str]:
-        """Return every dotted name of a tensor, the canonical one first; at most `most`."""
-        names = [tensor.name]
+    def names(self, tensor: TensorInfo) -> list[str]:
+        """Return every dotted name of a tensor, the canonical one first."""
         if len(tensor.owners) == 1 and tensor.owners[0][0] in self._led_to_once:
-            return names
+            return [tensor.name]
+        names = {tensor.name: None}
         for owner, local in tensor.owners:
-            for path in self._paths(owner, most):
-                name = f"{path}.{local}" if path else local
-                if name not in names:
-                    names.append(name)
-        return names[:most]
+            names.update(dict.fromkeys(f"{path}.{local}" if path else local for path in self.module_names(owner)))
+        return list(names)
 
-    def module_names(self, index: int, most: int = 16) -> list[str]:
-        """Return every dotted name of a module; at most `most`."""
-        return self._paths(index, most)
+    def tensor_named(self, name: str) -> TensorInfo | None:
+        """Return the tensor of a dotted name, of however many it has; None where there is none."""
+        *path, local = name.split(".")
+        module = self.modules[0]
+        for step in path:
+            child = module.children.get(step)
+            if child is None:
+                return None
+            module = self.modules[child]
+        index = module.parameters.get(local, module.buffers.get(local))
+        return None if index is None else self.tensors[index]
 
-    def _paths(self, index: int, most: int) -> list[str]:
+    def module_names(self, index: int) -> list[str]:
+        """Return every dotted name of a module, the first ones of very many."""
         # most modules have one parent, and so have those around them: then the name is known
         module = above = self.modules[index]
         for _ in self.modules:  # bounded: in a manifest modules may hold each other
@@ -129,7 +156,7 @@ class Network:
         paths: list[str] = []
         stack: list[tuple[int, str, frozenset[int]]] = [(index, "", frozenset())]
         for _ in range(STEPS):  # bounded: shared modules inside shared modules have exponentially many paths
-            if not stack or len(paths) >= most:
+            if not stack or len(paths) >= NAMES:
                 break
             current, suffix, seen = stack.pop()
             if current == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["dtype_name", "hook_computed", "is_sharded", "layout_name", "reset_method", "tensor_class"]
+__all__ = [
+    "dtype_name",
+    "hook_computed",
+    "is_parametrization",
+    "is_sharded",
+    "is_torch_class",
+    "layout_name",
+    "reset_method",
+    "tensor_class",
+]
 
 
 def reset_method(cls: type) -> str | None:
@@ -43,6 +53,19 @@ def is_sharded(tensor: Any) -> bool:
     """Tell whether a tensor is a DTensor: one rank's view of a tensor spread over a device mesh."""
     cls: Any = type(tensor)
     return tensor_class(cls)[1]
+
+
+@lru_cache(maxsize=4096)
+def is_torch_class(cls: type, module: str, name: str) -> bool:
+    """Tell whether a class is, or derives from, one of torch's, by the name of its module and its own."""
+    known = getattr(sys.modules.get(module), name, None)
+    return known is not None and issubclass(cls, known)
+
+
+def is_parametrization(module: object) -> bool:
+    """Tell whether a module is a list of parametrizations, from which torch computes one tensor."""
+    cls: Any = type(module)
+    return is_torch_class(cls, "torch.nn.utils.parametrize", "ParametrizationList")
 
 
 def hook_computed(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:

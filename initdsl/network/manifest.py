@@ -30,7 +30,8 @@ class _Strict(BaseModel):
 class Module(_Strict):
     """A module, `{"name": "0", "label": "net[0]", "class": "torch.nn.modules.linear.Linear", ...}`.
 
-    `children`, `parameters` and `buffers` map local names to indices.
+    `children`, `parameters` and `buffers` map local names to indices. `transient` and `places` are left out where they are
+    empty.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Module(_Strict):
     absent: list[str]
     reset: Literal["reset_parameters", "_reset_parameters"] | None
     attributes: dict[str, Any]
+    transient: list[str] = []
+    places: list[str] = []
 
 
 class Tensor(_Strict):
@@ -142,38 +145,44 @@ def _parts(manifest: Manifest) -> tuple[tuple[ModuleInfo, ...], tuple[TensorInfo
             owners[number].append((i, local))
         for name, child in module.children.items():
             parents[child].append((i, name))
-    tensors = tuple(
-        TensorInfo(
-            index=i,
-            name=tensor.name,
-            shape=tuple(tensor.shape),
-            dtype=tensor.dtype,
-            kind=tensor.kind,
-            requires_grad=tensor.requires_grad,
-            device="manifest",
-            problem=tensor.problem,
-            owners=tuple(owners[i]),
-        )
-        for i, tensor in enumerate(manifest.tensors)
-    )
+    tensors = tuple(_tensor_info(i, tensor, owners[i]) for i, tensor in enumerate(manifest.tensors))
     modules = tuple(
-        ModuleInfo(
-            index=i,
-            name=module.name,
-            label=module.label,
-            cls=class_of(module.cls),
-            container=module.container,
-            children=module.children,
-            parameters=module.parameters,
-            buffers=module.buffers,
-            absent=frozenset(module.absent),
-            parents=tuple(parents[i]),
-            reset=module.reset,
-            values=_plain_attributes(module.attributes),
-        )
-        for i, module in enumerate(manifest.modules)
+        _module_info(i, module, class_of(module.cls), parents[i]) for i, module in enumerate(manifest.modules)
     )
     return modules, tensors
+
+
+def _tensor_info(index: int, tensor: Tensor, owners: Sequence[tuple[int, str]]) -> TensorInfo:
+    return TensorInfo(
+        index=index,
+        name=tensor.name,
+        shape=tuple(tensor.shape),
+        dtype=tensor.dtype,
+        kind=tensor.kind,
+        requires_grad=tensor.requires_grad,
+        device="manifest",
+        problem=tensor.problem,
+        owners=tuple(owners),
+    )
+
+
+def _module_info(index: int, module: Module, cls: ClassInfo, parents: Sequence[tuple[int, str]]) -> ModuleInfo:
+    return ModuleInfo(
+        index=index,
+        name=module.name,
+        label=module.label,
+        cls=cls,
+        container=module.container,
+        children=module.children,
+        parameters=module.parameters,
+        buffers=module.buffers,
+        absent=frozenset(module.absent),
+        parents=tuple(parents),
+        reset=module.reset,
+        values=_plain_attributes(module.attributes),
+        transient=frozenset(module.transient),
+        places=tuple(module.places),
+    )
 
 
 def _plain_attributes(attributes: Mapping[str, Any]) -> Attributes:
@@ -208,6 +217,8 @@ def _module(module: ModuleInfo) -> dict[str, Any]:
         "absent": sorted(module.absent),
         "reset": module.reset,
         "attributes": _jsonable({**module.inherited(), **module.attributes()}),
+        **({"transient": sorted(module.transient)} if module.transient else {}),
+        **({"places": list(module.places)} if module.places else {}),
     }
 
 

@@ -50,7 +50,8 @@ class ModuleInfo(NamedTuple):
     """A module: `ModuleInfo(1, "layers", "net.layers", cls, "list", children={"0": 2})`.
 
     `children`, `parameters` and `buffers` map local names to indices in the network, `absent` are the names of those that
-    are None. `container` is "list", "dict" or "". `parents` are `(index of a module, name of this one in it)`. `reset` is
+    are None; `transient` those of the buffers that state dicts leave out. `container` is "list", "dict" or ""; `places` are
+    the names of all places of a list in which some hold no module or parameter, empty of any other. `parents` are `(index of a module, name of this one in it)`. `reset` is
     the name of the method that initializes its parameters, if it has one. `values` are the plain attributes of the
     instance, `class_values` those of its class.
     """
@@ -68,6 +69,21 @@ class ModuleInfo(NamedTuple):
     reset: str | None = None
     values: Attributes = NO_ATTRIBUTES
     class_values: Mapping[str, Any] = EMPTY
+    transient: frozenset[str] = frozenset()
+    places: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> Mapping[str, int]:
+        """The tensors of its own that a state dict has, by local name: parameters and persistent buffers."""
+        if not self.buffers:
+            return self.parameters
+        kept = {local: tensor for local, tensor in self.buffers.items() if local not in self.transient}
+        return {**self.parameters, **kept}
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """The names of what a list holds, by position, those of places that hold nothing among them."""
+        return self.places or tuple(self.children or self.parameters)
 
     def attribute(self, name: str) -> Any:
         """Return a plain attribute of the instance or its class: number, string, None, a tuple of those; else MISSING."""

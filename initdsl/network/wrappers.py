@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
+from .kinds import is_torch_class
+
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["opened", "unwrap"]
+__all__ = ["is_fsdp", "opened", "unwrap"]
 
 
-# names that wrappers, and they alone, give to what they hold
-WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# torch's classes that wrap a module: by the module and name of each, the name it gives to what it holds
+WRAPPERS = {
+    ("torch._dynamo.eval_frame", "OptimizedModule"): "_orig_mod",
+    ("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
+    ("torch.nn.parallel.data_parallel", "DataParallel"): "module",
+    ("torch.distributed.fsdp.fully_sharded_data_parallel", "FullyShardedDataParallel"): "_fsdp_wrapped_module",
+    (
+        "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
+        "ActivationWrapper",
+    ): "_checkpoint_wrapped_module",
+}
 
 
-# classes whose child is named `module`, as other classes name children of theirs
-PARALLEL = ("DistributedDataParallel", "DataParallel")
+# of torch's modules that give modules another class
+FSDP = ("torch.distributed.fsdp", "torch.distributed._composable.fsdp")
 
 
 # a module that holds itself would be unwrapped for ever
@@ -37,12 +48,22 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 def _inside(module: nn.Module) -> nn.Module | None:
     """Return the module that a wrapper holds, None where `module` is no wrapper. Runs no code of either."""
-    children = object.__getattribute__(module, "__dict__").get("_modules")
-    if not children or len(children) != 1:
+    cls: Any = type(module)
+    name = _wrapped_name(cls)
+    if name is None:
         return None
-    ((name, child),) = children.items()
-    parallel = name == "module" and any(c.__name__ in PARALLEL for c in type(module).__mro__)
-    return child if name in WRAPPED or parallel else None
+    state = object.__getattribute__(module, "__dict__")
+    children = state.get("_modules", {})
+    if len(children) != 1 or state.get("_parameters") or state.get("_buffers"):
+        return None  # it has something of its own, which names have to reach
+    inner: nn.Module | None = children.get(name)
+    return inner
+
+
+@lru_cache(maxsize=4096)
+def _wrapped_name(cls: type) -> str | None:
+    """Return the name under which modules of a class hold what they wrap; None for a class that is no wrapper of torch's."""
+    return next((name for wrapper, name in WRAPPERS.items() if is_torch_class(cls, *wrapper)), None)
 
 
 FLATTENED = Diagnostic(
@@ -60,10 +81,9 @@ GATHERED = Diagnostic(
 )
 
 
-@lru_cache(maxsize=1024)
-def _is_fsdp(cls: type) -> bool:
+def is_fsdp(cls: type) -> bool:
     """Tell whether `fully_shard` made this class, which it derives from FSDPModule and the module's own."""
-    return any(base.__name__ == "FSDPModule" for base in cls.__mro__[:4])
+    return any(is_torch_class(cls, module, "FSDPModule") for module in FSDP)
 
 
 def opened(module: nn.Module) -> nn.Module:
@@ -76,7 +96,7 @@ def opened(module: nn.Module) -> nn.Module:
             raise ResolveError(FLATTENED)
         module = inner
     cls: Any = type(module)
-    if _is_fsdp(cls) and _is_gathered(module):
+    if is_fsdp(cls) and _is_gathered(module):
         raise ResolveError(GATHERED)
     return module
 

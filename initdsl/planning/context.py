@@ -68,13 +68,9 @@ def parameters_of_match(context: Context, match: Match) -> dict[str, int]:
     if match.tensor is not None:
         return {"": match.tensor}
     parameters: dict[str, int] = {}
-    prefix = {match.module: ""}
-    for index in context.network.reachable(match.module):
-        module = context.network.modules[index]
-        for name, child in module.children.items():
-            prefix.setdefault(child, f"{prefix[index]}{name}.")
-        for name, tensor in module.parameters.items():
-            parameters[f"{prefix[index]}{name}"] = tensor
+    for index, path in context.network.paths_below(match.module):
+        for name, tensor in context.network.modules[index].parameters.items():
+            parameters[f"{path}{name}"] = tensor
     return parameters
 
 

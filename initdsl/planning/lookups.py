@@ -206,7 +206,7 @@ def count_selected(
         module = site.context.network.modules[matches[0].module]
         wild = any(isinstance(s, Index) or "*" in s.name for s in selector.steps)
         if module.container and not (wild and not isinstance(selector.steps[-1], Step)):
-            return len(module.children or module.parameters)
+            return len(module.in_order) if module.container == "list" else len(module.children or module.parameters)
     return _distinct(matches)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,10 @@ PLAN_FORMAT = "initdsl-plan"
 
 
 PLAN_VERSION = 1
+
+
+# an index in a label: `[0]`, `["seg-1"]`
+LABEL_INDEX = re.compile(r'\[(?:(\d+)|"([^"]*)")\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +284,15 @@ class Plan:
                 entries.setdefault(name, entry)
         return entries
 
+    def entry_named(self, name: str) -> PlanEntry | None:
+        """Return what happens to a tensor, by any of its names or its label; None where there is no such name."""
+        entry = self.by_name.get(name)
+        dotted = LABEL_INDEX.sub(r".\1\2", name)[len("net.") :] if name.startswith(("net.", "net[")) else name
+        if entry is None and (tensor := self.network.tensor_named(dotted)) is not None:
+            index = self.tied_to.get(tensor.index, tensor.index)
+            return next((entry for entry in self.entries if entry.tensor.index == index), None)
+        return entry
+
     def names_of(self, tensor: int) -> list[str]:
         """Return every name of a tensor, those of tensors that ties make it included, in the order of `named_parameters()`."""
         network = self.network
@@ -286,7 +300,10 @@ class Plan:
         return list(dict.fromkeys(name for i in members for name in network.names(network.tensors[i])))
 
     def __getitem__(self, name: str) -> PlanEntry:
-        return self.by_name[name]
+        entry = self.entry_named(name)
+        if entry is None:
+            raise KeyError(name)
+        return entry
 
     def __iter__(self) -> Iterator[PlanEntry]:
         return iter(self.entries)

@@ -81,7 +81,7 @@ def explain(plan: Plan, name: str) -> Explanation:
 
     Raises KeyError, with the nearest names, where there is none.
     """
-    entry = plan.by_name.get(name)
+    entry = plan.entry_named(name)
     if entry is None:
         hint = did_you_mean(name, plan.by_name)
         raise KeyError(f"no parameter is named `{name}`{f'; {hint}' if hint else ''}")

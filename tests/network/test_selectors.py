@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from collections import OrderedDict
 
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 
 import initdsl
+from initdsl.network.describe import describe
+from initdsl.network.description import Network
 from tests.network.test_selecting_nothing import Derived
 from tests.support.nets import Block, Tensors, Tower, filled, mlp, names_of, written
 
@@ -141,6 +144,61 @@ def test_index_of_a_list_counts_its_children_only() -> None:
 
     assert written(Scaled(), "net[-1].bias = 0; net.scale = len(net)") == {"1.bias", "scale"}
     assert Scaled()[-1] is not None
+
+
+class Gaps(nn.Module):
+    """Lists of which some places hold None, or a plain value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(1, 1), None, nn.Linear(1, 1), nn.Linear(1, 1)])  # type: ignore[list-item]
+        self.steps = nn.Sequential(nn.Linear(1, 1))
+        self.steps.register_module("gone", None)
+        self.steps.append(nn.Linear(1, 1))
+        self.scales = nn.ParameterList([torch.zeros(1), 5, torch.zeros(1)])
+
+
+@pytest.mark.parametrize("name", ["layers", "steps"])
+def test_a_place_that_is_none_counts_as_in_python(name: str) -> None:
+    net = Gaps()
+    held = getattr(net, name)
+    count = len(held)
+    for k in range(-count, count):
+        child = list(held._modules.values())[k]
+        initdsl.apply(filled(net), f"net.{name}[{k}].bias? = 0")
+        zero = [m for m in held._modules.values() if m is not None and not m.bias.any()]
+        assert zero == ([] if child is None else [child])
+    for cut in (slice(1, None), slice(-2, None), slice(None, -1), slice(None, None, -2), slice(2, 99)):
+        bounds = ":".join("" if b is None else str(b) for b in (cut.start, cut.stop, cut.step))
+        initdsl.apply(filled(net), f"net.{name}[{bounds}].bias? = 0")
+        chosen = list(held._modules.values())[cut]
+        assert all(bool((m.bias == 0).all()) is (m in chosen) for m in held._modules.values() if m is not None)
+    initdsl.apply(net, f"net.{name}[i].bias = 10 * i; net.{name}[i].weight = len(net.{name})")
+    for k, child in enumerate(held._modules.values()):
+        assert child is None or (child.bias.item(), child.weight.item()) == (10 * k, count)
+
+
+def test_places_of_a_parameter_list() -> None:
+    net = filled(Gaps())
+    initdsl.apply(
+        net, "net.scales[i] = i; net.scales[2] += 10; net.scales[-1] += 100; net.layers[0].bias = len(net.scales)"
+    )
+    assert [net.scales[0].item(), net.scales[2].item(), net.layers[0].bias.item()] == [0, 112, 3]
+
+
+def test_labels_of_lists_with_places_that_are_none_lead_back() -> None:
+    net = Gaps()
+    described, _ = describe(net)
+    for network in (described, Network.from_manifest(json.loads(json.dumps(described.to_manifest())))):
+        plan = initdsl.plan(network, "*.* = 1; net.scales[*] = 1")
+        for entry in plan.entries:
+            again = initdsl.plan(network, f"{entry.label} = 2")
+            assert [e.name for e in again.entries if e.edits or e.base] == [entry.name]
+
+
+def test_nothing_is_selected_in_a_place_that_is_none() -> None:
+    plan = initdsl.plan(Gaps(), "net.layers[1].bias = 7")
+    assert [(d.name, d.message) for d in plan.warnings] == [("unmatched-selector", "`net.layers[1]` is none")]
 
 
 def test_order_is_the_containers_not_the_keys() -> None:

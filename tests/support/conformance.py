@@ -146,6 +146,15 @@ class Shared(nn.Module):
         self.head.weight = self.embed.weight
 
 
+class Gaps(nn.Module):
+    """Lists of which some places hold None, or a plain value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 2), None, nn.Linear(2, 2), nn.Linear(2, 2)])  # type: ignore[list-item]
+        self.scales = nn.ParameterList([torch.zeros(2), 5, torch.zeros(2)])
+
+
 class Buffered(nn.Module):
     """Tensors of several types, some of them buffers."""
 
@@ -213,6 +222,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "zoo": Zoo,
     "keys": Keys,
     "shared": Shared,
+    "gaps": Gaps,
     "buffered": Buffered,
     "noreset": NoReset,
     "parametrized": parametrized,

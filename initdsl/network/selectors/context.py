@@ -54,6 +54,7 @@ class MatchCache:
     by_attribute: dict[tuple[str, bool, str], dict[float, list[int]]] = field(default_factory=dict)
     regexes: dict[str, re.Pattern[str]] = field(default_factory=dict)
     indexed: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
+    places: dict[int, tuple[str, ...]] = field(default_factory=dict)
     blocks: dict[tuple[int, ...], BlockModules] = field(default_factory=dict)
 
 

@@ -183,12 +183,20 @@ def _has(module: ModuleInfo, key: str) -> bool:
     return key in module.children or key in module.parameters or key in module.buffers
 
 
+def _places(context: SelectorContext, module: ModuleInfo) -> tuple[str, ...]:
+    """Return the names of what a list holds, by position; what a name doesn't lead to is none there."""
+    names = context.cache.places.get(module.index)
+    if names is None:
+        names = context.cache.places[module.index] = module.in_order
+    return names
+
+
 def integer_keys(context: SelectorContext, module: ModuleInfo) -> list[Indexed]:
     """Return the children that an integer index can reach: those of a list by position, else those by integer keys."""
     indexed = context.cache.indexed.get(module.index)
     if indexed is None:
         if module.container == "list":
-            indexed = list(enumerate(module.children or module.parameters))
+            indexed = [(place, key) for place, key in enumerate(_places(context, module)) if _has(module, key)]
         else:
             keys = [*module.children, *module.parameters]
             indexed = sorted((int(key), key) for key in keys if key.isdecimal() and str(int(key)) == key)
@@ -213,8 +221,9 @@ def _by_index(context: SelectorContext, module: ModuleInfo, value: Any, node: It
     """Return the child by an index, as a list of one; of none where it is out of range."""
     index = _integer(value, node)
     if module.container == "list":
-        children = integer_keys(context, module)
-        return [children[index]] if -len(children) <= index < len(children) else []
+        names = _places(context, module)
+        inside = -len(names) <= index < len(names)
+        return [(index % len(names), names[index])] if inside and _has(module, names[index]) else []
     key = str(index)
     return [(index, key)] if _has(module, key) else []
 
@@ -231,7 +240,8 @@ def _sliced(context: SelectorContext, module: ModuleInfo, item: Slice, state: St
         raise EvalError("a slice's step can't be 0", item.span, name="bad-index")
     children = integer_keys(context, module)
     if module.container == "list":
-        return children[start:stop:step]
+        names = _places(context, module)
+        return [(place, names[place]) for place in range(len(names))[start:stop:step] if _has(module, names[place])]
     step = step or 1
     if step < 0 or (start or 0) < 0 or (stop or 0) < 0:
         raise EvalError("integer keys are sliced upwards, from 0", item.span, name="bad-index")

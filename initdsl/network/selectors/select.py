@@ -114,7 +114,6 @@ def _regex(context: SelectorContext, node: Regex, modules: bool) -> list[Match]:
         for owner, local in tensor.owners:
             if any(search(f"{path}.{local}" if path else local) for path in network.module_names(owner)):
                 matches.append(Match(owner, tensor.index))
-                break
     return matches
 
 

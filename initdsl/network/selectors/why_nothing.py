@@ -8,6 +8,7 @@ from initdsl.language.syntax.nodes import (
     ClassPattern,
     Index,
     Maybe,
+    Number,
     Path,
     PathStep,
     Regex,
@@ -88,6 +89,9 @@ def _explain_step(context: SelectorContext, path: Path, states: list[State], ste
         return Unmatched("a parameter has nothing inside it but elements", step.span, None)
     where = _where(path, modules)
     if isinstance(step, Index):
+        if (place := _empty_place(step, modules)) is not None:
+            hint = "a selector that may match nothing ends in `?`"
+            return Unmatched(f"`{place}` is none", step.span, hint, warning=True)
         return Unmatched(f"there is no such index {where}", step.span, _which_indices(context, modules))
     return _explain_name(step, modules, where)
 
@@ -115,6 +119,18 @@ def _explain_name(step: Step, modules: list[ModuleInfo], where: str) -> Unmatche
     hints = f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None
     noun = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
     return Unmatched(f"there is {noun} {where}", step.span, did_you_mean(name, names) or hints)
+
+
+def _empty_place(step: Index, modules: list[ModuleInfo]) -> str | None:
+    """Return the place of a list that an index written as a number leads to, and that holds nothing."""
+    text = step.items[0]
+    if len(step.items) != 1 or not isinstance(text, Number):
+        return None
+    for module in modules:
+        inside = text.value in range(len(module.places))
+        if inside and module.places[int(text.value)] not in {**module.children, **module.parameters}:
+            return f"{module.label}[{int(text.value)}]"
+    return None
 
 
 def _which_indices(context: SelectorContext, modules: list[ModuleInfo]) -> str | None:
