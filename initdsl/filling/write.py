@@ -67,6 +67,11 @@ def _write_number(run: Run, piece: Piece, number: float | int | bool) -> None:
     if operator in ("=", "~"):
         memory.fill_(number)
         return
+    if not memory.is_floating_point():
+        value = edited(run, piece, number, finite=False)  # refuses what the dtype can't hold
+        if memory.dtype == torch.bool:
+            memory.copy_(value)
+            return
     if memory.dtype in (torch.float32, torch.float64) or not memory.is_floating_point():
         {"+=": memory.add_, "-=": memory.sub_, "*=": memory.mul_, "/=": memory.div_}[operator](number)  # type: ignore[operator]
     else:
@@ -91,9 +96,27 @@ def edited(run: Run, piece: Piece, value: torch.Tensor | float, *, finite: bool)
         value = combine(action.clause.rule, action.operator[0], memory.to(work), value)
     if not isinstance(value, torch.Tensor):
         value = torch.tensor(value, dtype=work, device=memory.device)
-    if finite and value.is_floating_point():
+    if not memory.is_floating_point():
+        _refuse_unheld(run, piece, value)
+    elif finite and value.is_floating_point():
         _refuse_infinite(run, piece, value.to(memory.dtype))
     return value
+
+
+def _refuse_unheld(run: Run, piece: Piece, values: torch.Tensor) -> None:
+    """Raise StepFailed where an integer or boolean tensor can't hold one of the values."""
+    dtype = piece.memory.dtype
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    if not values.is_floating_point():
+        held = (
+            (values >= low) & (values <= high) if values.dtype != dtype else torch.ones_like(values, dtype=torch.bool)
+        )
+    else:
+        held = (values == values.floor()) & (values >= float(low)) & (values < float(high) + 1)
+    if not bool(held.all()):
+        wrong = float(values[~held].flatten()[0])
+        message = f"`{piece.entry.name}` is {str(dtype).removeprefix('torch.')} and can't hold {wrong:g}"
+        raise StepFailed(rule_diagnostic(run.plan, piece.action, "bad-dtype", message, None), ValueError(message))
 
 
 # ---- draws
@@ -140,8 +163,9 @@ def call_initializer(
 
 
 def work_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """Return the dtype in which an expression for a tensor is computed."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    """Return the dtype in which an expression for a tensor is computed: integers to 53 bits are kept for integers."""
+    double = tensor.dtype == torch.float64 or not tensor.is_floating_point()
+    return torch.float64 if double else torch.float32
 
 
 def evaluate_into(run: Run, piece: Piece, expression: Expression) -> None:
@@ -155,11 +179,16 @@ def evaluate_into(run: Run, piece: Piece, expression: Expression) -> None:
         return
     value = value_of(expression.program, values)
     if isinstance(value, tuple):
-        value = torch_tensor(value, values.work, memory.device)
+        exact = piece.action.operator == "=" and not memory.is_floating_point()
+        value = torch_tensor(value, memory.dtype if exact else values.work, memory.device)
     value = edited(run, piece, value, finite=expression.finite)
     if value.untyped_storage().data_ptr() == memory.untyped_storage().data_ptr():
         value = value.clone()  # a part of the target itself: `it[0]`
     memory.copy_(value)
+
+
+# below this floats of 64 bits have every integer
+EXACT = 2**53
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -219,6 +248,13 @@ class Values:
         return range(size) if self.piece.window is None else self.piece.window.extents[d]
 
     def _ready(self, value: torch.Tensor) -> torch.Tensor:
+        wide = value.dtype in (torch.int64, torch.uint64) and not self.piece.memory.is_floating_point()
+        if wide and bool((value.to(self.work).abs() >= EXACT).any()):
+            message = (
+                f"the rule for `{self.piece.entry.label}` reads integers of more than 53 bits, which only `copy` keeps"
+            )
+            diagnostic = rule_diagnostic(self.run.plan, self.piece.action, "bad-dtype", message, None)
+            raise StepFailed(diagnostic, ValueError(message))
         value = value.to(device=self.piece.memory.device, dtype=self.work)
         # torch takes other code, with other last bits, for other layouts
         return value.contiguous() if self.steady else value

@@ -68,7 +68,7 @@ def _by_element(plan: Plan, entry: PlanEntry, action: Action, program: Program, 
             case Apply() if any(isinstance(operand, tuple) for operand in step.operands):
                 return False  # a list has elements of its own
             case Apply("**"):  # torch's float64 power has other last bits in other places of a tensor
-                return entry.dtype != "float64"
+                return entry.tensor.floating and entry.dtype != "float64"
             case Apply("min" | "max"):
                 return len(step.operands) > 1
             case Apply():

@@ -46,7 +46,7 @@ def payload_of(site: Site, rule: Assign, side: RightHandSide, tensor: TensorInfo
         if call is not None and call.function == "load" and rule.operator == "=":
             return _loaded(site, call, env)
         if call is not None and rule.operator in ("=", "~"):
-            return _called(call, env, side, tensor)
+            return _called(call, env, rule, side, tensor)
         value = evaluate(side.expr, env)
     except EvalError as error:
         raise blamed_in_rule(error, rule) from None
@@ -59,9 +59,6 @@ def payload_of(site: Site, rule: Assign, side: RightHandSide, tensor: TensorInfo
         return Expression(env.program(value), side.finite)
     if isinstance(value, Shape):
         _check_fits(rule, value.dims, site.shape)
-        if not tensor.floating:
-            message = f"`{tensor.name}` is {tensor.dtype}: it takes numbers only"
-            raise EvalError(message, rule.value.span, name="bad-dtype")
         return Expression(env.program(value), side.finite, env.reads, env.reads_itself)
     message = f"a parameter can't be set to {describe_value(value)}"
     hint = "a vector is written as a list: `[1, 2]`" if isinstance(value, tuple) else None
@@ -115,7 +112,7 @@ def _check_fits(rule: Assign, value: tuple[int, ...], shape: tuple[int, ...]) ->
 # ---- calls of initializers
 
 
-def _called(call: Call, env: Names, side: RightHandSide, tensor: TensorInfo) -> Payload:
+def _called(call: Call, env: Names, rule: Assign, side: RightHandSide, tensor: TensorInfo) -> Payload:
     """Return what an initializer fills the piece with. Raises EvalError for arguments that can't be right."""
     shape = env.target_shape(call)
     initializer, arguments, operands = bind_call(call, env.site.context.registry, env)
@@ -131,7 +128,10 @@ def _called(call: Call, env: Names, side: RightHandSide, tensor: TensorInfo) -> 
         return Draw(initializer, arguments)
     if not math.prod(shape):
         return Constant(0.0)
-    return _distribution(call, initializer, arguments, shape, tensor.dtype)
+    distribution = _distribution(call, initializer, arguments, shape, tensor.dtype)
+    if isinstance(distribution, Constant) and not tensor.floating:
+        _check_integers(rule, tensor, distribution.value)
+    return distribution
 
 
 def _check_adjusting(call: Call, env: Names) -> None:

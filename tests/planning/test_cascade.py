@@ -617,7 +617,6 @@ class TestNumbers:
             "net.u ~ normal()",
             "net.u = [0.5, 1]",
             "net.b = 2",
-            "net.u = it",
             "net.i = inf",
         ],
     )
