@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Assign, Call, Path, Tie
+from initdsl.language.syntax.nodes import Assign, Call, Default, Path, Tie
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import match_key
 from initdsl.text.diagnostic import Diagnostic
@@ -168,6 +168,8 @@ def selection_of(
         return selections.by_key[key]
     expands = _expands(clause.rule)
     tensors = list(parameters_in(context.network, matches)) if expands else [m for m in matches if m.tensor is not None]
+    if isinstance(clause.rule, Default):
+        tensors = _without_originals(context, tensors)
     if matches and not tensors and not expands:
         findings.append(_needs_parameter(context, statement, matches[0]))
         return None
@@ -181,7 +183,18 @@ def _key(statement: Statement) -> Hashable | None:
     """Return what is equal for statements that select the same; None where that depends on where they stand."""
     assert statement.clause.targets is not None
     key = match_key(statement.clause.targets) if statement.setting.frame is None else None
-    return None if key is None else (key, _expands(statement.clause.rule))
+    rule = statement.clause.rule
+    return None if key is None else (key, _expands(rule), isinstance(rule, Default))
+
+
+def _without_originals(context: Context, matches: list[Match]) -> list[Match]:
+    """Return matches without the parameters from which a tensor among them is computed: its default gives those theirs."""
+    tensors = context.network.tensors
+    computed = [
+        t for match in matches if match.tensor is not None and (t := tensors[match.tensor]).kind == "parametrized"
+    ]
+    behind = {original for tensor in computed for original in context.network.originals(tensor)}
+    return [match for match in matches if match.tensor not in behind] if behind else matches
 
 
 def _selection(context: Context, matches: list[Match], tensors: list[Match]) -> Selection:
