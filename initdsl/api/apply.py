@@ -40,7 +40,8 @@ def apply(
 
     `rules` are text, a path (a `Path`, or a string that ends in `.init`) or a compiled `RuleSet`. `seed` gives every
     parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
-    override `let` names. `strict` refuses a rule set that leaves a parameter uncovered. `on_init` is called with every
+    override `let` names. `strict` refuses a rule set that leaves a parameter uncovered, and rules that select
+    nothing. `on_init` is called with every
     filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
     leave. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
     a dict of keyword arguments; without such a rule it is not looked at.

@@ -99,7 +99,14 @@ def rule_options(
         ),
     ]
     if strict:
-        declared.insert(3, click.option("--strict", is_flag=True, help="A parameter that no rule reaches is an error."))
+        declared.insert(
+            3,
+            click.option(
+                "--strict",
+                is_flag=True,
+                help="A parameter that no rule reaches is an error, and so is a rule that selects nothing.",
+            ),
+        )
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SECTIONS", "Check", "Lint", "all_lints", "by_resolver", "lint", "lint_names"]
 
 
-Needs = Literal["file", "network", "resolver", "suppressions"]
+Needs = Literal["file", "file-alone", "network", "resolver", "suppressions"]
 
 
 Findings = Callable[..., Iterator[Diagnostic]]
@@ -40,8 +40,9 @@ SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead")
 class Check:
     """How a lint looks for its findings: `Check(find, "error", needs="file")`.
 
-    `needs` says what `find` takes after the file: nothing, the network's plan, or the file's suppressions. What the
-    resolver finds itself nothing looks for: `find` is never called.
+    `needs` says what `find` takes after the file: nothing, the network's plan, or the file's suppressions. With
+    `file-alone` it takes nothing and is called without a network only, as the resolver knows better. What the resolver
+    finds itself nothing looks for: `find` is never called.
     """
 
     find: Findings

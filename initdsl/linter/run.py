@@ -106,7 +106,7 @@ def _lint_findings(enabled: list[Lint], file: File, resolved: Resolved | None) -
     plan = None if resolved is None else resolved.plan
     findings: list[Diagnostic] = []
     for lint in enabled:
-        if lint.needs == "file":
+        if lint.needs == "file" or (lint.needs == "file-alone" and resolved is None):
             findings += lint.run(file)
         elif lint.needs == "network" and plan is not None:
             findings += lint.run(file, plan)
@@ -127,7 +127,8 @@ def _suppressions(source: Source, enabled: list[Lint], has_network: bool) -> Sup
     """Return the suppressions of a text that may have some."""
     if "initdsl" not in source.text:
         return None
-    looked = frozenset(lint.name for lint in enabled if has_network or lint.needs not in ("network", "resolver"))
+    not_looked = ("file-alone",) if has_network else ("network", "resolver")
+    looked = frozenset(lint.name for lint in enabled if lint.needs not in not_looked)
     return read_suppressions(source, looked, frozenset(all_lints()))
 
 

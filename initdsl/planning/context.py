@@ -33,7 +33,8 @@ class Cache:
 class Context:
     """What every step of planning needs: `Context(rules, network, registry, FrozenDict(std=0.02), seed=3)`.
 
-    `tied_to` says of a tensor that a tie makes another's which that is, by their numbers; empty until ties are planned.
+    `strict` makes an error of a statement that selects nothing. `tied_to` says of a tensor that a tie makes another's which
+    that is, by their numbers; empty until ties are planned.
     """
 
     rules: RuleSet
@@ -41,6 +42,7 @@ class Context:
     registry: Registry
     variables: Mapping[str, Any] = FrozenDict()
     seed: int | None = None
+    strict: bool = False
     tied_to: Mapping[int, int] = FrozenDict()
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 

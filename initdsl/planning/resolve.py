@@ -95,7 +95,7 @@ def plan_and_findings(
 ) -> tuple[Plan, list[Diagnostic]]:
     """Return the plan of what can be right in `rules`, and all that there is to say of them: errors, warnings and notes."""
     given = FrozenDict({name: given_value(value) for name, value in (variables or {}).items()})
-    context = Context(rules, network, registry or default_registry(), given, seed)
+    context = Context(rules, network, registry or default_registry(), given, seed, strict)
     findings: list[Diagnostic] = []
     statements, expectations = statements_of(context, findings)
     ties, tied_to = plan_ties(context, statements, findings)

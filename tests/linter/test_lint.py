@@ -147,6 +147,34 @@ def _target(selector: str):  # type: ignore[no-untyped-def]
     return target
 
 
+@pytest.mark.parametrize(
+    ("selector", "hint", "fix"),
+    [
+        ("layers.0.mlp.up.weight", "did you mean `net.layers[0].mlp.up.weight`?", "net.layers[0].mlp.up.weight"),
+        ("layers[i].norm.bias", "did you mean `net.layers[i].norm.bias`?", "net.layers[i].norm.bias"),
+        ("layers.0.attn.Wqkv.weight", "did you mean `net.layers[0].attn.Wqkv.weight`?", "net.layers[0].attn.Wqkv.weight"),
+        ("self.head.weight", "did you mean `net.head.weight`?", "net.head.weight"),
+        ("head.weight", "did you mean `net.head.weight`, or `*.head.weight`?", None),
+        ("lora_A.weight", "did you mean `net.lora_A.weight`, or `*.lora_A.weight`?", None),
+        ("weight", "did you mean `*.weight`?", None), ("linear.weight", "did you mean `Linear`?", "Linear.weight"),
+    ],
+)  # fmt: skip
+def test_a_path_without_net(selector: str, hint: str, fix: str | None) -> None:
+    (finding,) = findings(f"{selector} = 0")
+    assert (finding.name, finding.hint) == ("missing-net", hint)
+    assert fixed("a.init", f"{selector} = 0", Config(), True).text == f"{fix or selector} = 0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nn.Linear.weight = 0", "torch.nn.Linear.weight = 0", "_Hidden.gate = 0", "linear+.weight = 0", "linear(bias).weight = 0",
+     "timm.layers.*.weight = 0", "*.head.weight = 0", "net.head { .weight = 0; Linear.bias in net.a = 1 }", "/head/ = 0",
+     "Linear.weight = len(net.layers)"],
+)  # fmt: skip
+def test_what_may_be_a_class_is_no_path_without_net(text: str) -> None:
+    assert "missing-net" not in names(text)
+
+
 # ---- fixes
 
 STATEMENTS = [
@@ -269,11 +297,12 @@ def test_lint_against_a_module(tmp_path: Path) -> None:
     )
     net = torch.nn.Sequential(torch.nn.Linear(2, 3))
     alone = [(f.name, f.line) for f in initdsl.lint(path)]
-    assert alone == [("unknown-initializer", 1), ("drawn-constant", 5)]
+    assert alone == [("unknown-initializer", 1), ("missing-net", 4), ("drawn-constant", 5)]
     found = [(f.name, f.line) for f in initdsl.lint(path, net=net)]
     assert found.count(("unknown-initializer", 1)) == 1
     assert ("unmatched-selector", 3) in found
-    assert set(alone) <= set(found)
+    assert set(alone) - set(found) == {("missing-net", 4)}  # the network tells that there is no such class
+    assert ("unmatched-selector", 4) in found
 
 
 def test_a_used_file_counts_but_is_not_reported(tmp_path: Path) -> None:

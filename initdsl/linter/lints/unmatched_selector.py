@@ -2,7 +2,8 @@
 
 ## What it does
 Finds paths, regular expressions and classes that select nothing in the network. A class that is not there at all is a
-warning, everything else an error; `S?` says that S may select nothing.
+warning (a word in small letters that names none is an error: `head.weight` for `net.head.weight`), everything else an
+error; `S?` says that S may select nothing.
 
 ## Why is this bad
 The rule does nothing, and what it was written for keeps torch's default. Nobody sees it but in the loss.

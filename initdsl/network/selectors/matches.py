@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from initdsl.language.syntax.nodes import Index, Maybe, Path, Selector, View
 from initdsl.network.description import Network
+from initdsl.text.diagnostic import Fix
 from initdsl.text.source import Span
 
 __all__ = ["Bindings", "Frame", "Match", "Scope", "Unmatched", "continued", "merge"]
@@ -54,7 +55,7 @@ class Frame:
 class Unmatched:
     """Why a selector selects nothing: ``Unmatched("there is no `q` in `net`", span, "did you mean `k`?")``.
 
-    A warning where the class is simply not in this network.
+    A warning where the class is simply not in this network. `fix` changes the selector to the one that was meant.
     """
 
     message: str
@@ -62,6 +63,7 @@ class Unmatched:
     hint: str | None
     name: str = "unmatched-selector"
     warning: bool = False
+    fix: Fix | None = None
 
 
 def merge(a: Bindings, b: Bindings) -> Bindings | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from initdsl.language.syntax.nodes import (
     ClassPattern,
@@ -17,12 +18,16 @@ from initdsl.language.syntax.nodes import (
     Union_,
     Within,
 )
-from initdsl.network.parts import ModuleInfo
-from initdsl.text.wording import did_you_mean, listed
+from initdsl.network.description import Network
+from initdsl.network.parts import ClassInfo, ModuleInfo
+from initdsl.text.diagnostic import Edit, Fix
+from initdsl.text.source import Span
+from initdsl.text.wording import listed, nearest
 
 from .classes import of_class, of_class_name
 from .context import SelectorContext, State
 from .matches import Frame, Unmatched, continued
+from .meant import Meant, is_no_class, meant_by, renaming
 from .paths import integer_keys, select_path, starts, take_step
 from .select import container_of, select
 
@@ -33,13 +38,20 @@ __all__ = ["explain"]
 MOST_MODULES = 1000
 
 
+# the classes of modules that `torch.export` and `torch.fx` rebuild, whatever they were before
+REBUILT = frozenset(["torch.nn.modules.module.Module", "torch.export.unflatten.InterpreterModule"])
+
+
+PATHS = "a path from the network itself starts with `net.`, one from any module with `*.`"
+
+
 def explain(
     context: SelectorContext, selector: Selector, frame: Frame | None = None, modules: bool = False
 ) -> Iterator[Unmatched]:
     """Yield, for each part of a selector that selects nothing and must, what is missing and the nearest there is."""
     match selector:
         case Maybe():
-            return
+            yield from _meant_all_the_same(context, selector.selector, frame)
         case Union_():
             for member in selector.members:
                 if not select(context, member, frame, modules):
@@ -56,6 +68,14 @@ def explain(
                 yield _explain_path(context, selector, frame)
 
 
+def _meant_all_the_same(context: SelectorContext, selector: Selector, frame: Frame | None) -> Iterator[Unmatched]:
+    """Yield what is wrong with a selector that may select nothing: only a path that begins with no class, as it stands."""
+    root = selector.root if isinstance(selector, Path) else None
+    if isinstance(selector, Path) and isinstance(root, ClassPattern) and is_no_class(root):
+        if not of_class(context, root) and (meant := meant_by(context, selector, frame)):
+            yield _taken_for_class(selector, root, meant)
+
+
 def _explain_within(context: SelectorContext, node: Within, frame: Frame | None, modules: bool) -> Iterator[Unmatched]:
     if not container_of(context, node.container, frame):
         for part in node.container.members if isinstance(node.container, Union_) else (node.container,):
@@ -70,12 +90,12 @@ def _explain_within(context: SelectorContext, node: Within, frame: Frame | None,
 
 def _explain_path(context: SelectorContext, path: Path, frame: Frame | None) -> Unmatched:
     if isinstance(path.root, ClassPattern) and not of_class(context, path.root):
-        return _explain_class(context, path.root)
+        return _explain_class(context, path, path.root, frame)
     states = starts(context, path, frame)
     for number, step in enumerate(path.steps, 1):
         reached = take_step(context, states, step, number == len(path.steps))
         if not reached:
-            return _explain_step(context, path, states, step)
+            return _without_holders(context, path, number) or _explain_step(context, path, states, step)
         states = reached
     return Unmatched("this selects nothing", path.span, None)
 
@@ -94,6 +114,18 @@ def _explain_step(context: SelectorContext, path: Path, states: list[State], ste
             return Unmatched(f"`{place}` is none", step.span, hint, warning=True)
         return Unmatched(f"there is no such index {where}", step.span, _which_indices(context, modules))
     return _explain_name(step, modules, where)
+
+
+def _without_holders(context: SelectorContext, path: Path, number: int) -> Unmatched | None:
+    """Return what is wrong with `net.model.head`, where that is `net.head`; None for what fails further down."""
+    holder = path.steps[0]
+    if path.root != "net" or number != 1 or not isinstance(holder, Step) or holder.predicates:
+        return None
+    root = ClassPattern(holder.name, False, (), holder.span)
+    meant = [one for one in meant_by(context, replace(path, root=root, steps=path.steps[1:]), None) if not one.exact]
+    if not meant or meant[0].path.root != "net":
+        return None
+    return replace(_taken_for_class(path, root, meant), message=f"there is no `{holder.name}` in `net`", warning=False)
 
 
 def _where(path: Path, modules: list[ModuleInfo]) -> str:
@@ -118,7 +150,9 @@ def _explain_name(step: Step, modules: list[ModuleInfo], where: str) -> Unmatche
         return Unmatched(f"there are no parameters {where}", step.span, None)
     hints = f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None
     noun = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
-    return Unmatched(f"there is {noun} {where}", step.span, did_you_mean(name, names) or hints)
+    near = nearest(name, names)
+    hint, fix = (hints, None) if near is None else (f"did you mean `{near}`?", renaming(step, near))
+    return Unmatched(f"there is {noun} {where}", step.span, hint, fix=fix)
 
 
 def _empty_place(step: Index, modules: list[ModuleInfo]) -> str | None:
@@ -153,7 +187,7 @@ def _which_indices(context: SelectorContext, modules: list[ModuleInfo]) -> str |
 # ---- a class that is not there
 
 
-def _explain_class(context: SelectorContext, pattern: ClassPattern) -> Unmatched:
+def _explain_class(context: SelectorContext, path: Path, pattern: ClassPattern, frame: Frame | None) -> Unmatched:
     network, name, span = context.network, pattern.name, pattern.span
     exact = of_class_name(context, name, False)
     if exact and pattern.predicates:
@@ -164,8 +198,36 @@ def _explain_class(context: SelectorContext, pattern: ClassPattern) -> Unmatched
         classes = listed(list(dict.fromkeys(network.modules[index].cls.name for index in derived)))
         message = f"`{name}` selects 0 of {len(derived)} {noun} of {name} ({classes})"
         return Unmatched(message, span, f"`{name}+` would", "subclass-left-out")
-    hint = did_you_mean(name.rpartition(".")[2], [cls.name for cls in network.by_class])
+    meant = meant_by(context, path, frame)
+    if meant:
+        return _taken_for_class(path, pattern, meant)
+    near = nearest(name.rpartition(".")[2], [cls.name for cls in network.by_class])
+    hint = None if near is None else f"did you mean `{near}`?"
+    if not is_no_class(pattern):
+        lost = next(
+            (cls.name for cls in network.by_class if cls.qualname in REBUILT and _hold_parameters(network, cls)), None
+        )
+        if lost is not None:
+            hint = f"layers that `torch.export` rebuilds are of the class `{lost}`: paths from `net` select them"
+        return Unmatched(f"there is no `{name}` in this network", span, hint, warning=True)
+    message = f"`{name}` is taken for a class, and there is none of that name in this network"
     root = network.modules[0]
-    if hint is None and name in (*root.children, *root.parameters):
-        hint = f"a path starts with `net`: `net.{name}`"
-    return Unmatched(f"there is no `{name}` in this network", span, hint, warning=True)
+    is_child = name in root.children or name in root.parameters
+    return Unmatched(message, span, f"a path starts with `net`: `net.{name}`" if is_child else hint or PATHS)
+
+
+def _hold_parameters(network: Network, cls: ClassInfo) -> bool:
+    return any(network.modules[index].parameters for index in network.by_class[cls])
+
+
+def _taken_for_class(path: Path, pattern: ClassPattern, meant: list[Meant]) -> Unmatched:
+    """Return the finding about a path that selects something behind `net`, `*` or a dot, and begins with no class."""
+    texts = [one.text for one in meant if one.text is not None]
+    fix = None
+    if meant[0].text is not None:
+        whole = Span(path.span.start, (path.steps[-1] if path.steps else pattern).span.end)
+        fix = Fix(f"write `{meant[0].text}`", (Edit(whole, meant[0].text),), safe=False)
+    hint = " or ".join(f"`{text}`" for text in texts)
+    warning = not is_no_class(pattern) and not meant[0].exact
+    message = f"`{pattern.name}` is taken for a class, and there is none of that name in this network"
+    return Unmatched(message, pattern.span, f"did you mean {hint}?" if hint else None, warning=warning, fix=fix)
