@@ -151,8 +151,9 @@ def _explain_name(step: Step, modules: list[ModuleInfo], where: str) -> Unmatche
     hints = f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None
     noun = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
     near = nearest(name, names)
-    hint, fix = (hints, None) if near is None else (f"did you mean `{near}`?", renaming(step, near))
-    return Unmatched(f"there is {noun} {where}", step.span, hint, fix=fix)
+    if near is None:
+        return Unmatched(f"there is {noun} {where}", step.span, hints)
+    return Unmatched(f"there is {noun} {where}", step.span, f"did you mean `{near}`?", fix=renaming(step, near))
 
 
 def _empty_place(step: Index, modules: list[ModuleInfo]) -> str | None:
