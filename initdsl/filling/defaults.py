@@ -38,7 +38,7 @@ def reset_module(run: Run, index: int, tensors: tuple[int, ...], beside: ResetMo
     held = {number: tensor for number in tensors if (tensor := run.live.tensors[number]) is not None}
     if tensors and not held:
         return
-    if run.streams is not None:
+    if run.seed is not None:
         beside(index, tuple(held))
         return
     own = {id(tensor) for tensor in held.values()}
@@ -52,7 +52,7 @@ def call_reset(run: Run, info: ModuleInfo, module: nn.Module) -> None:
     """Call a module's own reset. Raises StepFailed."""
     # a reset that looks at a computed weight moves spectral norm's vectors, to those of what is not its weight yet
     vectors = []
-    if run.streams is not None or run.fresh:
+    if run.seed is not None or run.fresh:
         vectors = [(buffer, buffer.clone()) for chain in parametrizations(module) for buffer in chain.buffers()]
     try:
         getattr(module, info.reset or "")()
@@ -71,7 +71,7 @@ def reset_beside(run: Run, index: int, tensors: tuple[int, ...]) -> None:
     """
     info, module = run.plan.network.modules[index], run.live.modules[index]
     stand_ins: dict[int, nn.Parameter] = {}
-    with resetting(run.streams, info.name):
+    with resetting(run.seed, info.name):
         call_reset(run, info, shell_of(module, stand_ins))
     for number in tensors:
         tensor = run.live.tensors[number]

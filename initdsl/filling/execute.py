@@ -43,5 +43,5 @@ def execute(
     run = run_of(plan, live, on_init, fresh=fresh, sample=sample)
     ways = shard_ways(run) if sharded else whole_ways(run)
     steps = [*steps_of(run, ways), *last_steps(run, ways)]
-    with streams.team() if run.streams is not None else nullcontext():
+    with streams.team() if run.seed is not None else nullcontext():
         carry_out(steps, claims_of(run), hooks_of(run) if sharded else ALONE)

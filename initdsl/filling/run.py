@@ -17,7 +17,6 @@ from initdsl.text.failures import first_line
 from .blame import StepFailed
 from .read import Files
 from .refusals import refuse_no_sample
-from .seeded import Streams, streams_of
 
 __all__ = ["OnInit", "Run", "read_whole", "run_of", "tell"]
 
@@ -28,19 +27,23 @@ OnInit = Callable[[PlanEntry], Any]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One fill of a network: `Run(plan, live, streams=Streams(seed=7), files=Files(), on_init=print)`.
+    """One fill of a network: `Run(plan, live, files=Files(), on_init=print)`.
 
-    `streams` are the seed's, None without one. A `fresh` network has no values yet: none are kept or put back. `sample`
+    A `fresh` network has no values yet: none are kept or put back. `sample`
     is what the network is run on by rules that adjust tensors to their layer's output.
     """
 
     plan: Plan
     live: Live
-    streams: Streams | None
     files: Files
     on_init: OnInit | None = None
     fresh: bool = False
     sample: object = None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the streams that draws come from; None where torch's generators draw."""
+        return self.plan.seed
 
 
 def run_of(plan: Plan, live: Live, on_init: OnInit | None = None, *, fresh: bool = False, sample: object = None) -> Run:
@@ -52,7 +55,7 @@ def run_of(plan: Plan, live: Live, on_init: OnInit | None = None, *, fresh: bool
         refuse_no_sample(plan)
     if plan.seed is not None:
         streams.prepare(0)  # what is wrong with the kernel shows before anything is written
-    return Run(plan, live, streams_of(plan), Files(), on_init, fresh, sample)
+    return Run(plan, live, Files(), on_init, fresh, sample)
 
 
 def read_whole(run: Run, tensor: int) -> torch.Tensor:

@@ -58,7 +58,7 @@ def adjust_tensors(run: Run) -> None:
     computed: dict[str, torch.Tensor] = {}
     layers = [_layer(run, entry, computed) for entry in entries.values()]
     layers.sort(key=lambda layer: entries[layer.label].tensor.ndim < 2)  # a bias after its weight
-    key = None if run.streams is None else streams.key(run.streams.seed, "<sample>")
+    key = None if run.seed is None else streams.key(run.seed, "<sample>")
     try:
         with isolated(key):
             adjust(run.live.modules[0], run.sample, layers)

@@ -151,7 +151,7 @@ def _can_fail(run: Run, action: Action) -> bool:
     if isinstance(action.payload, Value):
         return action.operator not in ("=", "~")
     if isinstance(action.payload, TruncatedNormal):  # torch makes tensors to draw one, streams don't
-        return run.streams is None
+        return run.seed is None
     return not isinstance(action.payload, INFALLIBLE)
 
 

@@ -71,7 +71,7 @@ def _fill_computed(run: Run, entry: PlanEntry, read: Reading) -> None:
         value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
     if entry.base is not None and isinstance(entry.base.payload, Reset):
         info = run.plan.network.modules[owner]
-        with resetting(run.streams, info.name):
+        with resetting(run.seed, info.name):
             value = plain_reset(module, info.reset or "", local, value)
     write_actions(run, entry, value, read)
     try:

@@ -122,26 +122,28 @@ def _refuse_unheld(run: Run, piece: Piece, values: torch.Tensor) -> None:
 # ---- draws
 
 
-def draw_distribution(run: Run, piece: Piece, memory: torch.Tensor, distribution: Distribution, nth: int = 0) -> None:
+def draw_distribution(
+    run: Run, piece: Piece, memory: torch.Tensor, distribution: Distribution, stream: int = 0
+) -> None:
     """Fill memory in the piece's place from a distribution: by torch's generator, or from each element's own stream."""
-    if run.streams is not None and not isinstance(distribution, Constant):
-        fill_seeded(run.streams, piece.entry, piece.action, memory, distribution, nth, piece.window)
+    if run.seed is not None and not isinstance(distribution, Constant):
+        fill_seeded(run.seed, piece.entry, piece.action, memory, distribution, stream, piece.window)
     else:
         fill(memory, distribution)
 
 
 def call_initializer(
-    run: Run, piece: Piece, memory: torch.Tensor, initializer: Initializer, arguments: Arguments, nth: int = 0
+    run: Run, piece: Piece, memory: torch.Tensor, initializer: Initializer, arguments: Arguments, stream: int = 0
 ) -> None:
     """Let an initializer's function fill memory of the piece's shape; one that returns a tensor has it copied in."""
     shape = memory.shape
-    if run.streams is not None:
+    if run.seed is not None:
         work = memory
         half = memory.dtype in (torch.float16, torch.bfloat16)
         if half or not memory.is_contiguous():  # neither the dtype nor the layout may show in what is drawn
             dtype = torch.float32 if half else memory.dtype
             work = torch.empty(memory.shape, dtype=dtype, device=memory.device).copy_(memory)
-        returned = call_seeded(run.streams, piece.entry, piece.action, work, initializer, arguments, nth)
+        returned = call_seeded(run.seed, piece.entry, piece.action, work, initializer, arguments, stream)
         if work is not memory and returned is None:
             returned = work
     else:
@@ -202,7 +204,7 @@ class Values:
     @property
     def steady(self) -> bool:
         """Whether the bits may depend on the values alone."""
-        return self.run.streams is not None
+        return self.run.seed is not None
 
     # ---- steps of a program
 
@@ -229,9 +231,9 @@ class Values:
         """Let an initializer fill memory of the piece's shape."""
         if step.initializer.elementwise:
             distribution = step.initializer.distribution(self.piece.action.shape, arguments)
-            draw_distribution(self.run, self.piece, memory, distribution, step.nth)
+            draw_distribution(self.run, self.piece, memory, distribution, step.stream)
         else:
-            call_initializer(self.run, self.piece, memory, step.initializer, arguments, step.nth)
+            call_initializer(self.run, self.piece, memory, step.initializer, arguments, step.stream)
 
     # ---- what the functions of the language ask
 

@@ -17,7 +17,7 @@ place. It draws if it has a parameter `generator`.
   are rounded and copied. It holds the parameter's old values: write every element.
 - All drawing is done by `fill(tensor, distribution, generator)`, which takes the three kinds of generator: None
   (torch's global one), a `torch.Generator` (one that a user's function was given), and a `StreamGenerator`, which
-  built-in initializers get under a seed. Where torch has an initializer of the same name, no seed means torch's very
+  built-in initializers get under a seed; one that fills more than once says how often: `@builtin(streams=2)`. Where torch has an initializer of the same name, no seed means torch's very
   call, bit by bit.
 - Under a seed, what is computed from many elements (sums, products of matrices, decompositions) is computed in float64
   inside `fixed_order()`: otherwise the number of threads shows in the last bits.

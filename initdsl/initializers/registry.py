@@ -134,6 +134,7 @@ def builtin(
     max_ndim: int | None = None,
     check: Callable[..., None] | None = None,
     adjust: Callable[..., Any] | None = None,
+    streams: int = 1,
 ) -> Callable[[F], F]:
     """Register one of the package's own initializers; the contract is in the package's docstring."""
 
@@ -146,6 +147,7 @@ def builtin(
             max_ndim=max_ndim,
             check=check,
             adjust=adjust,
+            streams=streams,
         )
         if not own.doc and sys.flags.optimize < 2:  # python -OO drops docstrings
             raise TypeError(f"{own.name} has no docstring")

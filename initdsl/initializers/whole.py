@@ -81,7 +81,7 @@ def _orthogonal_of_stream(tensor: torch.Tensor, gain: float, generator: StreamGe
     tensor.copy_((q.t() if wide else q).reshape(tensor.shape))
 
 
-@builtin(min_ndim=2, max_ndim=2)
+@builtin(min_ndim=2, max_ndim=2, streams=2)
 def sparse(
     tensor: torch.Tensor,
     sparsity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)],

@@ -117,7 +117,9 @@ class Action:
     """One write: what, into which piece of which tensor, by which clause.
 
     `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor). `effect` is the write in short, as
-    one reads it behind the tensor's name: `[0] = 42`.
+    one reads it behind the tensor's name: `[0] = 42`. `stream` is the number of the first of the parameter's streams
+    that it draws from under a seed; `stream_strides` are part of the name of a piece that is drawn as one, where another
+    of the tensor's begins at the same element.
     """
 
     clause: Clause
@@ -128,6 +130,8 @@ class Action:
     effect: str
     view: tuple[int, ...] | None = None
     index: tuple[Any, ...] | None = None
+    stream: int = 0
+    stream_strides: tuple[int, ...] | None = None
 
     @property
     def keeps(self) -> bool:

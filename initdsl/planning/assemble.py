@@ -11,6 +11,7 @@ from initdsl.text.wording import listed
 
 from .cascade import Decisions
 from .context import Context
+from .drawing import with_streams
 from .notes import doubtful_fans, subclasses_left_out
 from .order import Circle, circular_read, read_after_sample, write_order
 from .plan import PlanEntry, tensors_by_first
@@ -66,6 +67,9 @@ def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
         base, on_top = bases.get(index), tuple(edits[index][::-1]) if index in edits else ()
         if tensor.kind == "buffer" and base is None and not on_top:
             continue
+        if on_top:  # what draws as a whole alone has the first stream
+            numbered = with_streams(tensor, on_top if base is None else (base, *on_top))
+            base, on_top = (None, tuple(numbered)) if base is None else (numbered[0], tuple(numbered[1:]))
         aliases, label = network.names(tensor), network.label(tensor)
         if index in joined:
             # of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied

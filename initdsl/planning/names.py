@@ -48,7 +48,7 @@ class Names:
         self.site = site
         self._bindings = dict(site.match.bindings)
         self._variables: dict[str, Any] = {}  # the values of `let` names that were met
-        self._draws = 0
+        self._draws = self._streams = 0
         self._recorder = Recorder()
 
     def is_name(self, name: str) -> bool:
@@ -91,14 +91,15 @@ class Names:
 
     def note_drawn(self, node: Call, initializer: Initializer, arguments: dict[str, Any]) -> Shape:
         """Note what an initializer gives; the tensors among its arguments as they were met."""
-        nth, self._draws = self._draws, self._draws + 1
+        self._draws += 1
         if self._draws > MOST_DRAWS:
             raise EvalError(f"this draws more than {MOST_DRAWS:,} times", node.span, name="too-many-draws")
         keywords = [a.name for a in node.arguments if a.name is not None]
         names = parameters_of(initializer, len(node.arguments) - len(keywords), keywords)
         spans = tuple((name, argument.span) for name, argument in zip(names, node.arguments, strict=True))
         values = tuple((name, operand(value)) for name, value in arguments.items())
-        return self._recorder.add(Drawn(initializer, values, nth, spans, node.span), self.target_shape(node))
+        stream, self._streams = self._streams, self._streams + initializer.streams
+        return self._recorder.add(Drawn(initializer, values, stream, spans, node.span), self.target_shape(node))
 
     def _noted(self, value: Any) -> Any:
         """Return what was looked up; a tensor as its shape, noted as a step."""

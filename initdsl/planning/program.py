@@ -10,7 +10,7 @@ written:
     1  Read(tensor=7)
     2  Apply("abs", (Step 1,))
     3  Apply("*", (Step 0, Step 2))
-    4  Drawn(normal, (("mean", 0), ("std", 1)), nth=0)
+    4  Drawn(normal, (("mean", 0), ("std", 1)), stream=0)
     5  Apply("+", (Step 3, Step 4))
 """
 
@@ -88,11 +88,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What an initializer gives for a tensor of the piece's shape; the `nth` that this expression asks for."""
+    """What an initializer gives for a tensor of the piece's shape.
+
+    `stream` is the first of those that it draws from under a seed, counted over the draws of this expression.
+    """
 
     initializer: Initializer
     arguments: tuple[tuple[str, Operand], ...]
-    nth: int
+    stream: int
     spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False)  # of the arguments, to blame them
     span: Span = field(default=Span(0, 0), compare=False)
 

@@ -40,7 +40,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 RULES = ("initdsl", "init")
 # tags whose blocks another test reads
-ELSEWHERE = {"vectors": "streams/test_streams.py"}
+ELSEWHERE = {"vectors": "streams/test_streams.py", "draws": "filling/test_streams_of_rules.py"}
 # shell commands that set things up, and so are not run here
 SET_UP = re.compile(r"(pip install|python -m pip install|git clone|cd) ")
 

@@ -141,7 +141,7 @@ def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: l
         refuse_unknown(view_of(plan, live), entries)
         ways = shard_ways(run)
     call = replace(run, plan=replace(plan, order=tuple(entries), ties=(), expected=()))
-    with streams.team() if run.streams is not None else nullcontext():
+    with streams.team() if run.seed is not None else nullcontext():
         carry_out([*_steps(run, ways, index, entries), *last_steps(call, ways)], claims_of(run, ties=False))
 
 

@@ -236,8 +236,8 @@ def _reset_values(shards: ShardRun, index: int, tensors: tuple[int, ...]) -> dic
     run, network = shards.run, shards.run.plan.network
     info = network.modules[index]
     stand_ins: dict[int, nn.Parameter] = {}
-    assert run.streams is not None
-    with resetting(run.streams, info.name):
+    assert run.seed is not None
+    with resetting(run.seed, info.name):
         shell = shell_of(run.live.modules[index], stand_ins)
         versions = {key: stand_in._version for key, stand_in in stand_ins.items()}
         call_reset(run, info, shell)
