@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 from initdsl.initializers import Constant, Distribution, Initializer
-from initdsl.language.expressions.shapes import extents
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Expect, Tie
 from initdsl.network.description import Network
@@ -20,6 +17,7 @@ from initdsl.text.diagnostic import Diagnostic, printable
 from initdsl.text.frozen import FrozenDict
 
 from .actions import Action, Clause, Kept, Reset, Value, payload_dict
+from .elements import cover
 
 __all__ = [
     "PLAN_FORMAT",
@@ -91,7 +89,8 @@ class PlanEntry:
         if self.base is None:
             if not self.edits:
                 return "uncovered"
-            return "set" if _covered(self.edits, self.tensor) else "partial"
+            setting = [action for action in self.edits if not action.builds_on_values]
+            return "set" if cover(setting, self.shape) else "partial"
         if isinstance(self.base.payload, Kept):
             return "kept" if not self.edits else "set"
         return "default" if isinstance(self.base.payload, Reset) and not self.edits else "set"
@@ -161,35 +160,6 @@ class PlanEntry:
 
     def __str__(self) -> str:
         return printable(f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}")
-
-
-def _covered(actions: Sequence[Action], tensor: TensorInfo) -> bool:
-    """Return whether slices that are set make up the whole of a tensor.
-
-    Each dimension is cut where a slice begins or ends, and the cells of that grid are counted.
-    """
-    pieces = [action for action in actions if not action.builds_on_values]
-    views = {a.view for a in pieces}
-    if not pieces or len(views) > 1:
-        return False
-    shape = next(iter(views)) or tensor.shape
-    boxes = [extents(a.index or (), shape) for a in pieces]
-    cells: list[list[int]] = []  # the first coordinate of each cell, by dimension
-    for d, size in enumerate(shape):
-        cuts = {0}
-        for box in boxes:
-            extent = box[d]
-            cuts.update(extent if extent.step > 1 else (extent.start, extent.stop))
-            cuts.update(x + 1 for x in (extent if extent.step > 1 else ()))
-        cells.append(sorted(c for c in cuts if c < size))
-    if math.prod(map(len, cells)) > 1 << 16:
-        return False
-    wanted = set(product(*cells))
-    for box in boxes:
-        wanted.difference_update(
-            product(*([c for c in row if c in extent] for row, extent in zip(cells, box, strict=True)))
-        )
-    return not wanted
 
 
 @dataclass(frozen=True, slots=True)

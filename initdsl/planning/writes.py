@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign, Default, Keep
 from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic
@@ -11,6 +12,7 @@ from initdsl.text.diagnostic import Diagnostic
 from .actions import Action, Clause, CopyFrom, Kept, Payload, Reset
 from .context import Context, refuse_piece
 from .copies import source_of_copy
+from .elements import elements_key, overlapping
 from .lookups import Site
 from .names import Names
 from .payloads import payload_of
@@ -48,8 +50,31 @@ def actions_of(
     if len(matches) == 1:
         return _actions(context, statement, side, index, matches[0], progress)
     # selected by several names, or members of a union: once, as the last of them says
-    actions = [a for match in matches for a in _actions(context, statement, side, index, match, progress)]
-    return list({(action.view, repr(action.index)): action for action in actions}.values())
+    shape = context.network.tensors[index].shape
+    written = [a for match in matches for a in _actions(context, statement, side, index, match, progress)]
+    actions = list({elements_key(action, shape): action for action in written}.values())
+    if len(actions) > 1 and any(action.builds_on_values for action in actions):
+        _refuse_overlap(context, index, actions)
+    return actions
+
+
+def _refuse_overlap(context: Context, index: int, actions: list[Action]) -> None:
+    """Raise EvalError where one statement would edit an element twice."""
+    tensor = context.network.tensors[index]
+    pair = overlapping(actions, tensor.shape)
+    if pair is None:
+        return
+    one, other = (_piece_text(context, action) for action in pair)
+    rule = actions[0].clause.rule
+    assert isinstance(rule, Assign)
+    message = f"of `{context.network.label(tensor)}`, {one} and {other} have elements in common, which this edits once"
+    raise EvalError(message, rule.targets.span, "for those to be edited twice, write two statements", "bad-index")
+
+
+def _piece_text(context: Context, action: Action) -> str:
+    """Return which piece an action writes, as written: `[0:2]`."""
+    piece = action.match.view or action.match.index
+    return "all of it" if piece is None else f"`{context.rules.text(action.clause.rule.source, piece.span)}`"
 
 
 def _actions(
