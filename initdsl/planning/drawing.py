@@ -18,7 +18,7 @@ from .actions import Action, Draw, Expression
 from .locality import WHOLE
 from .program import Apply, Drawn, Element, Step, Target
 
-__all__ = ["with_streams"]
+__all__ = ["moves", "with_streams"]
 
 
 # streams of one statement; the next one's start above them
@@ -40,7 +40,7 @@ def with_streams(tensor: TensorInfo, actions: Sequence[Action]) -> list[Action]:
             steps = tuple(step if size > 1 else 0 for size, step in zip(action.shape, steps, strict=True))
             if pieces.setdefault((action.stream, offset, action.shape), steps) != steps:
                 action = replace(action, stream_strides=steps)
-        moved = moved or _moves(action)
+        moved = moved or moves(action)
         numbered.append(action)
     return numbered
 
@@ -53,13 +53,13 @@ def _draws_as_one(action: Action) -> bool:
     return isinstance(action.payload, Draw)
 
 
-def _moves(action: Action) -> bool:
+def moves(action: Action) -> bool:
     """Return whether an action puts values of the tensor, or what comes of them, in other places of it."""
     if not isinstance(action.payload, Expression) or not action.payload.reads_itself:
         return False
     is_piece = action.index is not None or action.view is not None
 
-    def moves(step: Step) -> bool:
+    def moving(step: Step) -> bool:
         match step:
             case Element():
                 return True
@@ -71,4 +71,4 @@ def _moves(action: Action) -> bool:
                 return step.function in WHOLE and step.function != "linspace"
         return False
 
-    return any(map(moves, action.payload.program.steps))
+    return any(map(moving, action.payload.program.steps))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
-from initdsl.planning.actions import Action, Draw, Value
+from initdsl.planning.actions import Action, Draw, Payload, Value
 from initdsl.planning.plan import PlanEntry
 
-__all__ = ["Promise", "affine_distribution", "entry_distribution", "expected"]
+__all__ = ["Promise", "affine_distribution", "expected", "scaled_by"]
 
 
 class Promise(NamedTuple):
@@ -27,7 +28,7 @@ def expected(entry: PlanEntry) -> Promise | None:
     Known are distributions and numbers, the matrices of `torch.nn.init` that are no distribution, and those edited by
     a number on the whole.
     """
-    edits = _affine(entry)
+    edits = _affine(entry.edits) if _on_the_whole(entry.edits) else None
     base = None if entry.base is None or edits is None else _of_base(entry.base)
     if base is None or edits is None:
         return None
@@ -39,30 +40,32 @@ def expected(entry: PlanEntry) -> Promise | None:
 
 def affine_distribution(entry: PlanEntry) -> Distribution | None:
     """Return the distribution of an entry that is drawn as a whole and then moved or scaled by numbers; else None."""
-    edits = _affine(entry)
-    if entry.base is None or edits is None or not isinstance(entry.base.payload, Random):
+    if entry.base is None or not _on_the_whole(entry.edits):
         return None
-    scale, shift = edits
+    return scaled_by(entry.base.payload, entry.edits)
+
+
+def scaled_by(payload: Payload, edits: Sequence[Action]) -> Distribution | None:
+    """Return the distribution of what is drawn and then moved or scaled by numbers; else None."""
+    by = _affine(edits)
+    if by is None or not isinstance(payload, Random):
+        return None
+    scale, shift = by
     if not scale:
         return None
-    distribution = _scaled(entry.base.payload, scale, shift) if edits != (1.0, 0.0) else entry.base.payload
+    distribution = _scaled(payload, scale, shift) if by != (1.0, 0.0) else payload
     return Constant(distribution.mean) if distribution.std == 0 else distribution
 
 
-def entry_distribution(action: Action) -> Distribution:
-    """Return what an action that sets elements one by one gives them: a number is a distribution of no width."""
-    payload = action.payload
-    if isinstance(payload, Value):
-        return Constant(float(payload.value))
-    assert isinstance(payload, Distribution)
-    return payload
+def _on_the_whole(edits: Sequence[Action]) -> bool:
+    return all(edit.index is None and edit.view is None for edit in edits)
 
 
-def _affine(entry: PlanEntry) -> tuple[float, float] | None:
-    """Return the scale and the shift that an entry's edits come to; None where one is not by a number on the whole."""
+def _affine(edits: Sequence[Action]) -> tuple[float, float] | None:
+    """Return the scale and the shift that edits come to; None where one is not by a number."""
     scale, shift = 1.0, 0.0
-    for edit in entry.edits:
-        if edit.index is not None or edit.view is not None or not isinstance(edit.payload, Value):
+    for edit in edits:
+        if not isinstance(edit.payload, Value):
             return None
         by = float(edit.payload.value)
         match edit.operator:

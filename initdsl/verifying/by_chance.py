@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from initdsl.checkpoints.store import Piece
-from initdsl.filling.to_disk.origin import Held, box_filler, release, whole
-from initdsl.initializers import Constant, Random
-from initdsl.planning.actions import Action, Draw, Expression, Reset, Value
+from initdsl.filling.to_disk.origin import Held, release, whole
+from initdsl.planning.actions import Action, Draw, Expression
 from initdsl.planning.plan import PlanEntry
 from initdsl.planning.program import Apply, Drawn
 from initdsl.statistics.goodness import Sample, holm, two_samples
-from initdsl.statistics.predicted import affine_distribution, entry_distribution
+from initdsl.statistics.predicted import affine_distribution
 
-from .exactly import NEEDS_CODE, Difference, compared, needs_code
+from .determined import UNKNOWN, Sources, is_drawn, sources_of
+from .exactly import NEEDS_CODE, Difference, compared, made_pieces, needs_code
 from .properties import PROPERTIES
 from .subject import Subject
 from .verification import Check, differing, unchecked
@@ -42,12 +42,7 @@ class Outcome:
 
 def draws(entry: PlanEntry) -> bool:
     """Return whether chance has a part in an entry's values."""
-    return any(_drawn(action) for action in entry.actions)
-
-
-def _drawn(action: Action) -> bool:
-    constant = isinstance(action.payload, Random) and action.payload.std == 0
-    return isinstance(action.payload, Reset) or (action.draws and not constant)
+    return any(is_drawn(action) for action in entry.actions)
 
 
 def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Outcome:
@@ -59,13 +54,13 @@ def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> 
         for piece in subject.store.pieces(name):
             sample.add(piece.values)
         return _judged(Outcome(check), sample)
-    grid = subject.source.grids[entry.tensor.index]
-    if grid is not None and all(isinstance(action.payload, Value | Constant | Random) for action in entry.actions):
-        return _by_slices(subject, entry, check, name, grid)
     draw = entry.base.payload if entry.base is not None else None
     if isinstance(draw, Draw) and not entry.edits:
         return Outcome(_by_property(check, draw, subject.store.whole(name)))
-    return _by_simulation(subject, entry, check, name)
+    sources = sources_of(entry)
+    if all(not making.is_drawn or making.distribution is not None for making in sources.makings):
+        return _by_making(subject, entry, check, name, sources)
+    return _by_simulation(subject, entry, check, name, sources)
 
 
 def _judged(outcome: Outcome, sample: Sample) -> Outcome:
@@ -81,28 +76,29 @@ def _judged(outcome: Outcome, sample: Sample) -> Outcome:
     return Outcome(check if outside is None else differing(check, outside), (*outcome.tests, *tests.items()))
 
 
-def _by_slices(subject: Subject, entry: PlanEntry, check: Check, name: str, grid: tuple[int, ...]) -> Outcome:
-    """Return what tests say of each element by the last rule that sets it."""
-    store = subject.store
-    samples = [Sample(entry_distribution(action), store.tensors[name].dtype) for action in entry.actions]
-    pieces = store.pieces(name)
-    if grid != entry.shape:
-        pieces = iter([Piece(tuple(map(range, grid)), store.whole(name).reshape(grid))])
-    fill = box_filler(subject.source)
-    for extents, values in pieces:
-        # every element gets the number of the action that sets it last
-        numbers = torch.full(values.shape, -1.0)
-        for number, action in enumerate(entry.actions):
-            marking = replace(action, operator="=", payload=Constant(float(number)))
-            fill(replace(entry, base=None, edits=(marking,)), grid, extents, numbers)
+def _by_making(subject: Subject, entry: PlanEntry, check: Check, name: str, sources: Sources) -> Outcome:
+    """Return what is said of each element by what makes it: drawn ones are tested together, others compared one by one."""
+    dtype = subject.store.tensors[name].dtype
+    samples = [None if m.distribution is None else Sample(m.distribution, dtype) for m in sources.makings]
+    difference = Difference()
+    if all(samples):
+        pieces: Iterable[Any] = ((extents, values, values) for extents, values in subject.store.pieces(name))
+    else:
+        pieces = made_pieces(subject, entry, name)
+    for extents, values, wanted in pieces:
+        numbers = sources.cut(extents)
         for number, sample in enumerate(samples):
-            chosen = values[numbers == number]
-            if chosen.numel():
-                sample.add(chosen)
+            chosen = numbers == number
+            if sample is not None and bool(chosen.any()):
+                sample.add(values[chosen])
+            elif sample is None:
+                difference.add(values[chosen], wanted[chosen])
     outcome = Outcome(check)
     for sample in samples:
-        if sample.moments.count + sample.moments.other:
+        if sample is not None and sample.moments.count + sample.moments.other:
             outcome = _judged(outcome, sample)
+    if difference.count:
+        outcome = replace(outcome, check=differing(outcome.check, difference.message(entry.numel)))
     return outcome
 
 
@@ -116,19 +112,20 @@ def _by_property(check: Check, draw: Draw, values: torch.Tensor) -> Check:
     return check if wrong is None else differing(check, wrong)
 
 
-def _by_simulation(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Outcome:
+def _by_simulation(subject: Subject, entry: PlanEntry, check: Check, name: str, sources: Sources) -> Outcome:
     """Return what tests say against values that the same rules draw under a seed, for what works element by element."""
     if not all(_by_element(action) for action in entry.actions):
         return Outcome(unchecked(check, "can be compared under its seed only"))
     if needs_code(subject, entry):
         return Outcome(unchecked(check, NEEDS_CODE))
-    values = subject.store.whole(name).double()
+    chosen = (sources.numbers != UNKNOWN).reshape(-1)
+    values = subject.store.whole(name).double().reshape(-1)[chosen]
     if not bool(torch.isfinite(values).all()):
         return Outcome(differing(check, "some elements are not finite"))
-    reference = _simulated(subject, entry)
+    reference = _simulated(subject, entry)[:, chosen]
     if bool((reference == reference[0, :1]).all()):  # nothing was drawn after all
         difference = Difference()
-        difference.add(values, reference[0].reshape(values.shape))
+        difference.add(values, reference[0])
         return Outcome(compared(subject, check, difference, entry.numel))
     p_values = two_samples(values, reference.reshape(-1))
     check = replace(

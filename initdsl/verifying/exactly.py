@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,10 +14,11 @@ from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
 from initdsl.statistics.moments import Moments, joined, moments
 
+from .determined import UNKNOWN, is_determined, sources_of
 from .subject import Subject
 from .verification import Check, differing, unchecked
 
-__all__ = ["NEEDS_CODE", "Difference", "compared", "computed", "exact", "needs_code"]
+__all__ = ["NEEDS_CODE", "Difference", "compared", "computed", "exact", "made_pieces", "needs_code"]
 
 
 NEEDS_CODE = "torch's default needs the network's code: `--model`"
@@ -26,20 +28,33 @@ def exact(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Check:
     """Return the check of an entry against the values that its rules make, under the plan's seed if they draw."""
     if needs_code(subject, entry):
         return unchecked(check, NEEDS_CODE)
-    source, pieces = subject.source, subject.store.pieces(name)
+    sources = None if is_determined(entry) else sources_of(entry)
     difference = Difference()
+    for extents, values, wanted in made_pieces(subject, entry, name):
+        if sources is None:
+            difference.add(values, wanted)
+        else:
+            chosen = sources.cut(extents) != UNKNOWN
+            difference.add(values[chosen], wanted[chosen])
+    check = replace(check, measured=difference.measured, expected=difference.expected)
+    return compared(subject, check, difference, entry.numel)
+
+
+def made_pieces(
+    subject: Subject, entry: PlanEntry, name: str
+) -> Iterator[tuple[Sequence[range], torch.Tensor, torch.Tensor]]:
+    """Yield an entry piece by piece: where it lies, what is stored, and what the rules make under the source's seed."""
+    source, pieces = subject.source, subject.store.pieces(name)
     if source.grids[entry.tensor.index] == entry.shape:
         fill = box_filler(source)
         for extents, values in pieces:
             wanted = torch.empty(values.shape, dtype=getattr(torch, entry.dtype))
             fill(entry, entry.shape, extents, wanted)
-            difference.add(values, wanted)
+            yield extents, values, wanted
     else:
         made = whole(source, subject.held, entry.name)
         for extents, values in pieces:
-            difference.add(values, made[tuple(slice(extent.start, extent.stop) for extent in extents)])
-    check = replace(check, measured=difference.measured, expected=difference.expected)
-    return compared(subject, check, difference, entry.numel)
+            yield extents, values, made[tuple(slice(extent.start, extent.stop) for extent in extents)]
 
 
 def computed(subject: Subject, entry: PlanEntry, check: Check) -> Check:

@@ -12,6 +12,7 @@ from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import ApplyError
 
 from .by_chance import Outcome, draws, settled, statistical
+from .determined import is_determined, sources_of
 from .exactly import computed, exact
 from .subject import Subject
 from .verification import Check, unchecked
@@ -44,14 +45,21 @@ def unmet(subject: Subject) -> list[str]:
 def _outcome(subject: Subject, entry: PlanEntry) -> Outcome:
     check = _new(entry)
     name = subject.names[entry.tensor.index]
-    if entry.tensor.kind == "parametrized":
-        return Outcome(computed(subject, entry, check))
-    if name is None:
-        return Outcome(unchecked(check, "missing"))
-    if subject.store.tensors[name].shape != entry.shape:
-        return Outcome(unchecked(check, "of another shape"))
+    if entry.tensor.kind != "parametrized":
+        if name is None:
+            return Outcome(unchecked(check, "missing"))
+        if subject.store.tensors[name].shape != entry.shape:
+            return Outcome(unchecked(check, "of another shape"))
     if entry.keeps:
         return Outcome(check)
+    undetermined = 0 if is_determined(entry) else sources_of(entry).unknown
+    if undetermined == entry.numel:
+        return Outcome(unchecked(check, "it builds on values that no rule sets"))
+    if name is None or entry.tensor.kind == "parametrized":
+        return Outcome(computed(subject, entry, check))
+    if undetermined:
+        message = f"{undetermined} of {entry.numel} elements build on values that no rule sets, and are not compared"
+        check = replace(check, message=message)
     if subject.after_training:
         check = replace(check, moved={"moved": 0.0})
     try:

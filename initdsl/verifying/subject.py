@@ -27,6 +27,8 @@ from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
+from .determined import is_determined
+
 __all__ = ["Subject", "network_of", "seed_of", "store_of", "subject_of", "vars_of"]
 
 
@@ -55,6 +57,9 @@ def subject_of(plan: Plan, live: Live, store: Store, after_training: bool) -> Su
     """Return the subject of a plan; what rules read and none of them sets is taken as it is in the store."""
     names = {entry.tensor.index: _stored(store, entry.names) for entry in plan.entries}
     taken = frozenset(index for index, name in _to_take(plan, store, names) if _take(plan, live, store, index, name))
+    for entry in plan.entries:
+        if not (entry.keeps or is_determined(entry)):  # what builds on values has some, and no rule says which
+            _take(plan, live, store, entry.tensor.index, names[entry.tensor.index])
     state = {
         entry.name: tensor
         for entry in plan.entries
@@ -73,7 +78,11 @@ def _to_take(plan: Plan, store: Store, names: Mapping[int, str | None]) -> list[
     """Return the tensors that rules read and whose values the plan does not make again, and their names in the store."""
     read = {index for entry in plan.entries for action in entry.actions for index in action.reads}
     network, entries = plan.network, {entry.tensor.index: entry for entry in plan.entries}
-    kept = [i for i, entry in entries.items() if i in read and (entry.keeps or plan.seed is None)]
+    kept = [
+        i
+        for i, entry in entries.items()
+        if i in read and (plan.seed is None or entry.keeps or not is_determined(entry))
+    ]
     others = [(i, _stored(store, network.names(network.tensors[i]))) for i in sorted(read - set(entries))]
     return [*((i, names[i]) for i in kept), *others]
 
