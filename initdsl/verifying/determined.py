@@ -94,9 +94,9 @@ def sources_of(entry: PlanEntry) -> Sources:
         piece = numbers.view(action.view or entry.shape)
         piece = piece if action.index is None else piece[action.index]
         if not action.builds_on_values:
-            piece.fill_(number(Making(action)))
+            piece[...] = number(Making(action))
         elif moves(action) and bool((numbers == UNKNOWN).any()):
-            piece.fill_(UNKNOWN)
+            piece[...] = UNKNOWN
         else:
             for place in torch.unique(piece).tolist():
                 if place != UNKNOWN:
