@@ -462,7 +462,6 @@ def test_a_factory_that_builds_on_the_meta_device_is_told_so() -> None:
         (lambda: Evasive(lambda weight: weight.device.type == "meta"), "the constructor of `Evasive` needs"),
         (Viewing, "`part`"),
         (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), "needs the values of parameters"),
-        (lambda: mlp().to("cpu"), "left to `device=`"),
         (lambda: nn.LazyLinear(3), "weight"),
     ],
     ids=[
@@ -474,7 +473,6 @@ def test_a_factory_that_builds_on_the_meta_device_is_told_so() -> None:
         "asks-type",
         "view",
         "parametrization",
-        "moved",
         "lazy",
     ],
 )

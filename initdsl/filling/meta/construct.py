@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
     try:
         with isolated(key), unallocated():
             net = factory()
-    except (NotImplementedError, RuntimeError) as error:
+    except (NotImplementedError, RuntimeError, TypeError) as error:
         if "meta" not in str(error) and "incompatible tensor type" not in str(error):
             raise
         raise ResolveError(
@@ -85,15 +85,32 @@ def unallocated() -> Iterator[None]:
 
 
 class Undrawn(TorchFunctionMode):
-    """Nothing is drawn for tensors without memory: before it does nothing too, torch loads its compiler, for seconds."""
+    """Nothing is drawn for tensors without memory, and none is moved to a device.
+
+    Before it draws nothing too, torch loads its compiler, for seconds. Moved, as by `.to(device)` in a constructor, a
+    tensor without memory stays one; whatever needs its values still fails.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _DRAWING:
+        if func in _DRAWING or func in _MOVING:
             tensor = args[0] if args else kwargs.get("tensor")
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
-                return tensor
+                return tensor if func in _DRAWING else self.moved(func, tensor, args[1:], kwargs)
         return func(*args, **kwargs)
+
+    def moved(self, func: Any, tensor: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
+        """Return a tensor without memory as `tensor.to(*args, **kwargs)`, `.cpu()` or `.cuda()`: of another dtype, but there."""
+        if func is not torch.Tensor.to:
+            return tensor
+        if args and isinstance(args[0], torch.Tensor):
+            args = (args[0].dtype, *args[1:])
+        elif args and not isinstance(args[0], torch.dtype):
+            args = ("meta", *args[1:])
+        named: dict[str, Any] = {name: "meta" if name == "device" else value for name, value in kwargs.items()}
+        if "other" in named:
+            named["dtype"] = named.pop("other").dtype
+        return tensor.to(*args, **named)
 
 
 class _Unmoved(Undrawn):
@@ -103,12 +120,25 @@ class _Unmoved(Undrawn):
     it computes of both has no memory either.
     """
 
-    def __init__(self, devices: Mapping[Any, torch.device]):
+    def __init__(self, devices: MutableMapping[Any, torch.device]):
         super().__init__()
         self.devices = devices
 
+    def moved(self, func: Any, tensor: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
+        """Return a tensor without memory as if it were moved: from then on it is said to be where it was moved to."""
+        there = super().moved(func, tensor, args, kwargs)
+        there = there if there is not tensor else tensor.detach()
+        device = torch.empty(0, device=self.devices.get(tensor, "cpu"))
+        try:
+            self.devices[there] = func(device, *args, **kwargs).device
+        except (RuntimeError, AssertionError):  # there is no such device here
+            self.devices[there] = torch.device("cpu")
+        return there
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func == _SET_DATA and args[1] in self.devices:  # what `module.to(device)` does
+            self.devices[args[0]] = self.devices[args[1]]
         if func in _ASKING and args[0] in self.devices and _asked_by_a_network():
             return func(torch.empty(0, device=self.devices[args[0]]))
         mixed = self.devices and _on_meta((args, kwargs))
@@ -151,6 +181,12 @@ _DRAWING = {
     *(getattr(torch.Tensor, name) for name in ("bernoulli_", "cauchy_", "exponential_", "geometric_")),
     *(getattr(torch.Tensor, name) for name in ("log_normal_", "normal_", "random_", "uniform_")),
 }
+
+
+_SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+
+
+_MOVING = {torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda}
 
 
 _ASKING = {torch.Tensor.device.__get__, torch.Tensor.is_meta.__get__}  # type: ignore[attr-defined]
