@@ -5,34 +5,17 @@
 >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
 >>> report = initdsl.apply(net, "Linear.weight ~ normal(0, 0.01); Linear.bias = 0")
 
-Importing this package, parsing, formatting and linting files do not import torch; `apply`, `plan` and what needs a
-network do, when first used.
+Every name is imported when it is first used. Parsing, formatting and linting files do not import torch; `apply`, `plan`
+and what needs a network do.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from initdsl.api.rules import RuleSet, load, parse
-from initdsl.text.diagnostic import (
-    ApplyError,
-    DiagnoseError,
-    Diagnostic,
-    InitDSLError,
-    ParseError,
-    ResolveError,
-    RuleError,
-    UncoveredParameterWarning,
-    UnmatchedRuleWarning,
-)
-
-from .initializers import initializer
-
+# no `__future__`, `typing` or `importlib` at the top: of the command line this is the first file, and the path is not clean yet
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from initdsl.api.apply import apply
     from initdsl.api.plan import Plan, plan
     from initdsl.api.report import Report
+    from initdsl.api.rules import RuleSet, load, parse
     from initdsl.api.stream import stream
     from initdsl.filling.meta.materialize import materialize
     from initdsl.formatter.layout import format
@@ -41,10 +24,22 @@ if TYPE_CHECKING:
     from initdsl.network.describe import describe
     from initdsl.network.description import Network
     from initdsl.planning.plan import PlanEntry
+    from initdsl.text.diagnostic import (
+        ApplyError,
+        DiagnoseError,
+        Diagnostic,
+        InitDSLError,
+        ParseError,
+        ResolveError,
+        RuleError,
+        UncoveredParameterWarning,
+        UnmatchedRuleWarning,
+    )
     from initdsl.verifying.verification import Verification
     from initdsl.verifying.verify import verify
 
     from .diagnosis import Diagnosis, diagnose
+    from .initializers import initializer
     from .linter import lint
 
 __version__ = "0.1.0"
@@ -84,12 +79,22 @@ __all__ = [
 ]
 
 _LATE = {
-    "Inferred": ".migrating.inferring",
+    "ApplyError": ".text.diagnostic",
+    "DiagnoseError": ".text.diagnostic",
     "Diagnosis": ".diagnosis",
+    "Diagnostic": ".text.diagnostic",
+    "Inferred": ".migrating.inferring",
+    "InitDSLError": ".text.diagnostic",
     "Network": ".network.description",
+    "ParseError": ".text.diagnostic",
     "Plan": ".api.plan",
     "PlanEntry": ".planning.plan",
     "Report": ".api.report",
+    "ResolveError": ".text.diagnostic",
+    "RuleError": ".text.diagnostic",
+    "RuleSet": ".api.rules",
+    "UncoveredParameterWarning": ".text.diagnostic",
+    "UnmatchedRuleWarning": ".text.diagnostic",
     "Verification": ".verifying.verification",
     "apply": ".api.apply",
     "convert": ".migrating.converting.convert",
@@ -97,16 +102,21 @@ _LATE = {
     "diagnose": ".diagnosis",
     "format": ".formatter.layout",
     "infer": ".migrating.inferring",
+    "initializer": ".initializers",
     "lint": ".linter",
+    "load": ".api.rules",
     "materialize": ".filling.meta.materialize",
+    "parse": ".api.rules",
     "plan": ".api.plan",
     "stream": ".api.stream",
     "verify": ".verifying.verify",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _LATE:
+        import importlib
+
         value = getattr(importlib.import_module(_LATE[name], __name__), name)
         globals()[name] = value
         return value

@@ -1,7 +1,6 @@
 """`python -m initdsl` is the command `initdsl`."""
 
-from __future__ import annotations
-
+# no `__future__`: the path is not clean before `main` runs
 from .cli import main
 
 if __name__ == "__main__":

@@ -1,100 +1,28 @@
 """The command line. Only this package prints or exits; each command is one module, imported when it is called."""
 
-from __future__ import annotations
-
-import atexit
-import gc
-import importlib
-import os
-import signal
+# no `__future__`, and no module of the standard library beyond what Python starts with: the path is not clean yet
 import sys
-from typing import Any
 
-import click
+from initdsl.text.search_path import without_working_folder
 
-from initdsl.text.diagnostic import Diagnostic, InitDSLError
-from initdsl.text.failures import out_of_memory
-from initdsl.text.wording import did_you_mean
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .program import COMMANDS, group
 
-from .console import show
-
-COMMANDS = {
-    "apply": "fill a network by its rules, and save it",
-    "convert": "other libraries' initialization settings, as a rule file",
-    "diagnose": "how signals and gradients get through the network, before training does",
-    "explain": "every rule that touches one parameter, and which won",
-    "infer": "a rule file proposed from a network as its own code starts it",
-    "lint": "what is wrong in rule files",
-    "fmt": "the one canonical layout; comments kept",
-    "list": "the initializers, recipes and lints there are",
-    "lsp": "the language server, for editors",
-    "manifest": "a network described as JSON, to lint and plan against without its code",
-    "plan": "what would happen to every parameter; touches nothing",
-    "verify": "does a checkpoint still match its rules",
-}
-
-INTERRUPTED = 128 + signal.SIGINT  # as shells say it
-
-
-class Commands(click.Group):
-    """The group of all commands: each is imported when it is called, so that `initdsl lint` never pays for torch."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"{__name__}.{cmd_name}")
-        command: click.Command = module.command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            hint = did_you_mean(args[0], COMMANDS)
-            if hint is not None:
-                raise click.UsageError(f"no command is named `{args[0]}`; {hint}", ctx) from None
-            raise error
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what ends it ends it with a sentence and an exit code, never with a traceback."""
-        try:
-            return super().invoke(ctx)
-        except InitDSLError as error:
-            show(error.diagnostics, file=sys.stderr)
-        except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
-            ctx.exit(INTERRUPTED)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            show([Diagnostic("out-of-memory", "there is not enough memory")], file=sys.stderr)
-        ctx.exit(2)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
-
-
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="initdsl", prog_name="initdsl")
-def group() -> None:
-    """Declarative weight initialization for PyTorch: rule files, checked and applied."""
+__all__ = ["COMMANDS", "group", "main"]
 
 
 def main() -> None:
-    """The `initdsl` program: exit code 0 fine, 1 findings or a difference, 2 could not run, 130 interrupted."""
-    # a short program: nearly all it makes lasts to its end, and looking for garbage would take a tenth of its time
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
-    try:
-        group(prog_name="initdsl")
-    except SystemExit as end:
-        # at once: torch's threads may still be ending, and an orderly end would abort on them
-        if end.code == INTERRUPTED:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        raise
+    """Run the `initdsl` program; nothing is imported from the working folder, which may be a stranger's."""
+    sys.path[:] = without_working_folder(sys.path)
+    from .program import run
+
+    run()
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from . import program
+
+        return getattr(program, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -29,6 +30,9 @@ from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
 from .model import load_model, read_manifest
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 # below this much text the start of further processes costs more than they save
 WORTH_PROCESSES = 200_000
@@ -194,10 +198,58 @@ def _run(jobs: Sequence[Job]) -> list[Fixed]:
     alone = any(job.fix or job.model is not None or job.manifest is not None for job in jobs)
     if cores < 2 or alone or _size(jobs) <= WORTH_PROCESSES:
         return list(map(_one, jobs))
-    from concurrent.futures import ProcessPoolExecutor
+    return _shared(jobs, cores)
 
-    with ProcessPoolExecutor(cores) as pool:
-        return list(pool.map(_one, jobs, chunksize=max(1, len(jobs) // (8 * cores))))
+
+def _shared(jobs: Sequence[Job], cores: int) -> list[Fixed]:
+    """Do every job, here and in as many further processes as there are further cores."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from initdsl.text.companions import Companion
+
+    size = max(1, len(jobs) // (8 * cores))
+    waiting = deque(range(0, len(jobs), size))
+    results: dict[int, list[Fixed]] = {}
+
+    def work(lint: Callable[[Sequence[Job]], list[Fixed]]) -> None:
+        while waiting:
+            try:
+                start = waiting.popleft()
+            except IndexError:  # another thread took the last
+                return
+            try:
+                results[start] = lint(jobs[start : start + size])
+            except EOFError:  # the process died; whoever is left does it
+                waiting.append(start)
+                return
+
+    companions = [Companion(__name__) for _ in range(cores - 1)]
+    with ThreadPoolExecutor(cores - 1) as threads:
+        try:
+            asked = [threads.submit(work, companion.ask) for companion in companions]
+            work(_several)
+            for future in asked:
+                future.result()
+            work(_several)
+        finally:
+            waiting.clear()
+            for companion in companions:
+                companion.close()
+    return [result for start in sorted(results) for result in results[start]]
+
+
+def _several(jobs: Sequence[Job]) -> list[Fixed]:
+    return list(map(_one, jobs))
+
+
+def serve(pipe: Connection) -> None:
+    """Do jobs until the other end of the pipe is closed."""
+    while True:
+        try:
+            (jobs,) = pipe.recv()
+            pipe.send(_several(jobs))
+        except (EOFError, OSError):
+            return
 
 
 def _size(jobs: Sequence[Job]) -> int:

@@ -15,6 +15,7 @@ from initdsl.network.description import Network
 from initdsl.network.manifest import LARGEST
 from initdsl.text.failures import reason
 from initdsl.text.files import read_whole
+from initdsl.text.search_path import behind_standard_library
 from initdsl.text.wording import did_you_mean
 
 from .console import fail, reported
@@ -84,19 +85,40 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
 
 
 def _import(place: str) -> ModuleType:
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     is_path = place.endswith(".py") or os.sep in place
     if is_path and not os.path.isfile(place):
         fail(f"there is no file `{place}`")
     if is_path and not place.endswith(".py"):
         fail(f"`{place}` is not a Python file")
+    _search_around(place, is_path)
     try:
         return _run_file(place) if is_path else importlib.import_module(place)
     except ModuleNotFoundError as error:
         fail(f"no module is named `{error.name}`", "the working directory is searched too")
     except (Exception, SystemExit) as error:
         fail(f"importing `{place}` raised {type(error).__name__}: {error}")
+
+
+def _search_around(place: str, is_path: bool) -> None:
+    """Let modules be found where the code lies that the command line names: beside its file, and in the working folder.
+
+    Not in the working folder where the file lies elsewhere or the module is installed: nothing names a file there then.
+    """
+    here = os.getcwd()
+    if is_path:
+        folder = os.path.dirname(os.path.abspath(place))
+        if os.path.commonpath([folder, here]) == here:
+            behind_standard_library(here)
+        behind_standard_library(folder)
+    elif not _is_installed(place.partition(".")[0]):
+        behind_standard_library(here)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _run_file(path: str) -> ModuleType:
@@ -106,7 +128,6 @@ def _run_file(path: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(name, module)
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec.loader.exec_module(module)
     return module
 

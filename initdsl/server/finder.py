@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import gc
 import logging
-import multiprocessing
 import signal
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 from initdsl.language.syntax.parse import ParseCache
+from initdsl.text.companions import Companion
 from initdsl.text.diagnostic import Diagnostic
 
 from .findings import findings
 from .known import known_at
 
-__all__ = ["Finder"]
+__all__ = ["Finder", "serve"]
 
 
 log = logging.getLogger(__name__)
@@ -28,8 +27,7 @@ class Finder:
     """
 
     def __init__(self) -> None:
-        self.process: SpawnProcess | None = None
-        self.pipe: Connection | None = None
+        self.process: Companion | None = None
         self.closed = False
 
     def find(self, path: str, text: str) -> list[Diagnostic] | None:
@@ -38,19 +36,19 @@ class Finder:
         Blocks until there is an answer.
         """
         try:
-            pipe = self._pipe()
-            pipe.send((path, text))
-            answer: list[Diagnostic] | None = pipe.recv()
-        except (EOFError, OSError):
+            answer: list[Diagnostic] | None = self._companion().ask(path, text)
+        except EOFError:
             if not self.closed:
                 log.error("the process that looks for findings in %s has died", path)
-            self._end()
+            if self.process is not None:
+                self.process.close()
+            self.process = None
             return None
         return answer
 
     def start(self) -> None:
         """Start the process, so that the first question does not wait for it."""
-        self._pipe()
+        self._companion()
 
     def close(self) -> None:
         """End the process, whatever it is doing; `find` returns None from then on."""
@@ -58,33 +56,20 @@ class Finder:
         if self.process is not None:
             self.process.terminate()
 
-    def _pipe(self) -> Connection:
-        """Return the pipe to the process, started if need be. Raises EOFError once this is closed."""
+    def _companion(self) -> Companion:
+        """Return the process, started if need be. Raises EOFError once this is closed."""
         if self.closed:
             raise EOFError
-        if self.pipe is None:
-            # spawned, not forked: a fork would share the server's locks and the streams it speaks LSP on
-            context = multiprocessing.get_context("spawn")
-            self.pipe, other_end = context.Pipe()
-            self.process = context.Process(target=_serve, args=(other_end,), name="findings", daemon=True)
-            self.process.start()
-            other_end.close()
-        return self.pipe
-
-    def _end(self) -> None:
-        """End the process and forget it, so that the next request starts another."""
-        if self.process is not None:
-            self.process.terminate()
-        if self.pipe is not None:
-            self.pipe.close()
-        self.process = self.pipe = None
+        if self.process is None:
+            self.process = Companion(__name__)
+        return self.process
 
 
 # files of which the parser's cache is kept
 FILES = 16
 
 
-def _serve(pipe: Connection) -> None:
+def serve(pipe: Connection) -> None:
     """Answer requests until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
