@@ -16,9 +16,12 @@ from initdsl.network.kinds import hook_computed, is_parametrization, is_torch_cl
 
 __all__ = [
     "computed_from",
+    "computed_weight",
     "follow",
+    "gives_back",
     "has_computed",
     "hooked_names",
+    "inverting",
     "is_vector",
     "parametrizations",
     "write_computed",
@@ -59,10 +62,52 @@ def is_vector(module: nn.Module, local: str) -> bool:
     return hooked and local.endswith(("_u", "_v"))
 
 
+def inverting(module: nn.Module, local: str) -> Iterator[nn.Module]:
+    """Yield the parametrizations of a weight that are set where it is written, buffers included: `orthogonal`'s base."""
+    chains = getattr(module, "parametrizations", {})
+    if local in chains:
+        yield from (part for part in chains[local] if hasattr(part, "right_inverse"))
+
+
 def computed_from(module: nn.Module, local: str) -> Iterator[nn.Parameter]:
     """Return the parameters that a computed weight is computed from."""
     chains = getattr(module, "parametrizations", {})
     return chains[local].parameters() if local in chains else module.parameters(recurse=False)
+
+
+def computed_weight(module: nn.Module, local: str) -> torch.Tensor:
+    """Return a computed weight from what is there now, without moving its buffers."""
+    chains = getattr(module, "parametrizations", {})
+    if local not in chains:
+        for hook in _hooks(module):
+            if hook.name == local:
+                further = {} if type(hook).__name__ == "WeightNorm" else {"do_power_iteration": False}
+                return torch.as_tensor(hook.compute_weight(module, **further)).detach()
+        return torch.as_tensor(getattr(module, local)).detach()
+    training = {part: part.training for part in chains[local].modules()}
+    try:
+        chains[local].eval()
+        with torch.no_grad():
+            return torch.as_tensor(chains[local]()).detach()
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+
+
+# how far a computed weight may be from the values that were written to it, in parts of the largest of them
+CLOSE, CLOSE_IN_HALF = 1e-2, 5e-2
+
+
+def gives_back(module: nn.Module, local: str, value: torch.Tensor, *, exactly: bool) -> bool:
+    """Return whether a computed weight is finite where the value written to it is, and, if `exactly`, is that value."""
+    computed = computed_weight(module, local).to(value.dtype)
+    finite = torch.isfinite(value)
+    if not bool(torch.isfinite(computed[finite]).all()):
+        return False
+    if not exactly or not bool(finite.any()):
+        return True
+    close = CLOSE if value.dtype.itemsize > 2 else CLOSE_IN_HALF
+    return float((computed - value)[finite].abs().max()) <= close * float(value[finite].abs().max())
 
 
 # ---- writing
@@ -83,7 +128,12 @@ def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
 
 def _write_parametrized(module: nn.Module, local: str, chain: nn.Module, value: torch.Tensor) -> None:
     memory = [(original, original.detach()) for original in chain.parameters(recurse=False)]
+    buffers = [(part, name, b) for part in chain.modules() for name, b in part._buffers.items() if b is not None]
     setattr(module, local, value)
+    for part, name, buffer in buffers:  # what `right_inverse` puts in a buffer's place (`orthogonal`'s base) likewise
+        now = part._buffers[name]
+        if now is not buffer and now is not None and now.shape == buffer.shape and not buffer.is_meta:
+            part._buffers[name] = buffer.copy_(now)
     for original, place in memory:  # torch gives the original other memory: values go into the one it had
         if original.shape == place.shape and original.data_ptr() != place.data_ptr():
             place.copy_(original)

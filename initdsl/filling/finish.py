@@ -19,6 +19,7 @@ from .blame import StepFailed
 from .computed_weights import follow, has_computed
 from .defaults import refuse_unset, tensors_by_default
 from .expectations import unmet_expectations
+from .represented import refuse_broken, written_weights
 from .run import Run
 from .sample import adjust_tensors
 from .steps import Ways, save_tensors_below
@@ -36,6 +37,8 @@ def last_steps(run: Run, ways: Ways) -> list[Step]:
     computed = _computed_modules(run) if run.fresh else []
     if computed:
         steps.append(Step(partial(_follow_all, computed), True, save))
+    if written_weights(run):
+        steps.append(Step(partial(refuse_broken, run), True, lambda backup: None))
     if run.fresh and any(True for _ in tensors_by_default(run.live, run.plan.order)):
         steps.append(Step(partial(refuse_unset, run), True, save))
     if run.plan.expected:

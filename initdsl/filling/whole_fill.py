@@ -11,7 +11,8 @@ from initdsl.planning.plan import PlanEntry
 from initdsl.text.failures import first_line
 
 from .blame import StepFailed, blaming, rule_diagnostic
-from .computed_weights import write_computed
+from .computed_weights import gives_back, write_computed
+from .represented import unrepresented
 from .run import Run, tell
 from .seeded import resetting
 from .stand_ins import plain_reset
@@ -75,7 +76,12 @@ def _fill_computed(run: Run, entry: PlanEntry, read: Reading) -> None:
             value = plain_reset(module, info.reset or "", local, value)
     write_actions(run, entry, value, read)
     try:
-        write_computed(module, local, value)
+        with resetting(run.seed, f"{entry.name}.<inverse>"):  # `orthogonal` draws what completes its base
+            write_computed(module, local, value)
     except Exception as error:
         message = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
         raise StepFailed(rule_diagnostic(run.plan, entry.actions[-1], "fill-failed", message), error) from error
+    drawn = entry.draws or any(isinstance(action.payload, Reset) for action in entry.actions)
+    if not gives_back(module, local, value, exactly=not drawn):
+        problem = unrepresented(run.plan, entry.tensor, entry.actions[-1], "can't have these values")
+        raise StepFailed(problem, ValueError(problem.message))

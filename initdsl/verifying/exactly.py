@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from initdsl.filling.computed_weights import inverting, is_vector
 from initdsl.filling.to_disk.origin import box_filler, whole
+from initdsl.network.parts import TensorInfo
 from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
 from initdsl.statistics.moments import Moments, joined, moments
@@ -61,7 +63,12 @@ def computed(subject: Subject, entry: PlanEntry, check: Check) -> Check:
     """Return the check of a parametrized weight, by what it is computed from, where a seed says what that is."""
     tensors, live, source = subject.plan.network.tensors, subject.live.tensors, subject.source
     group = sorted(source.groups.get(entry.tensor.index, ()))
-    originals = [i for i in group if live[i] is not None and tensors[i].kind == "parameter"]
+    found = {id(part) for part in inverting(subject.live.modules[entry.tensor.owners[0][0]], entry.tensor.owners[0][1])}
+    originals = [
+        i
+        for i in group
+        if live[i] is not None and (tensors[i].kind == "parameter" or _is_found(subject, tensors[i], found))
+    ]
     if subject.plan.seed is None or not originals:
         return unchecked(check, "it is computed, and can be compared under its seed only")
     names = {}
@@ -75,6 +82,12 @@ def computed(subject: Subject, entry: PlanEntry, check: Check) -> Check:
     for i, name in names.items():
         difference.add(subject.store.whole(name), whole(source, subject.held, tensors[i].name))
     return compared(subject, check, difference, difference.elements)
+
+
+def _is_found(subject: Subject, tensor: TensorInfo, parts: set[int]) -> bool:
+    """Return whether a buffer gets its values with the weight, by one of the parametrizations of these identities."""
+    modules = subject.live.modules
+    return any(id(modules[owner]) in parts and not is_vector(modules[owner], local) for owner, local in tensor.owners)
 
 
 def compared(subject: Subject, check: Check, difference: Difference, numel: int) -> Check:

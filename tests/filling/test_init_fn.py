@@ -126,6 +126,63 @@ def test_a_rule_that_ties() -> None:
         assert torch.equal(other.head.weight, net.head.weight)
 
 
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(2, 3))
+        self.b = nn.Parameter(torch.randn(2, 3))
+        self.below = nn.Linear(3, 2, bias=False)
+
+
+@pytest.mark.parametrize("place", ["", "0."])
+@pytest.mark.parametrize("ties", ["tie {}a {}b", "tie {}b {}a", "tie {}a {}below.weight {}b"])
+def test_a_rule_that_ties_within_one_module(place: str, ties: str) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(Two()) if place else Two()
+
+    path = "net[0]." if place else "net."
+    rules = f"{ties.replace('{}', path)}; {path}below.weight = 0; {path}a ~ normal(0, 1)"
+    net, other = build(), build()
+    initdsl.apply(other, rules, seed=0)
+    net.apply(initdsl.parse(rules).as_init_fn(net, seed=0))
+    got, wanted = dict(net.named_parameters()), dict(other.named_parameters())
+    assert set(got) == set(wanted)
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+    with torch.device("meta"):
+        empty = build()
+    fn = initdsl.parse(rules).as_init_fn(empty, seed=0, device="cpu")
+    empty.apply(fn)
+    assert set(dict(empty.named_parameters())) == set(wanted)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "net[0].weight ~ normal(0, 1); net[0].V ~ uniform(-1, 1)",
+        "net[0].V ~ uniform(-1, 1); net[0].weight ~ normal(0, 1)",
+        "net[0].weight ~ normal(0, 1); net[0].G = 2",
+        "net[0].G = 2; net[0].weight ~ normal(0, 1); net[0].weight *= 3",
+    ],
+)
+def test_the_order_of_calls_does_not_show_in_a_computed_weight(rules: str, old: bool) -> None:
+    rules = rules.replace("V", "weight_v" if old else "parametrizations.weight.original1")
+    rules = rules.replace("G", "weight_g" if old else "parametrizations.weight.original0")
+    wrap = nn.utils.weight_norm if old else nn.utils.parametrizations.weight_norm
+    applied = nn.Sequential(wrap(nn.Linear(4, 3)))
+    initdsl.apply(applied, rules, seed=1)
+    for backwards in (False, True):
+        net = nn.Sequential(wrap(nn.Linear(4, 3)))
+        fn = initdsl.parse(rules).as_init_fn(net, seed=1)
+        modules = list(net.modules())
+        for module in reversed(modules) if backwards else modules:
+            fn(module)
+        for name, value in applied.state_dict().items():
+            if "bias" not in name:
+                assert torch.equal(net.state_dict()[name], value), (name, backwards)
+        assert fn.unfilled == []
+
+
 def test_defaults_also_those_a_module_above_gives() -> None:
     ours = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2), "linear": nn.Linear(8, 2)})
     theirs = copy.deepcopy(ours)

@@ -10,7 +10,7 @@ from torch import nn
 
 from initdsl import streams
 from initdsl.filling.boxes import memory_of
-from initdsl.filling.computed_weights import hooked_names, is_vector
+from initdsl.filling.computed_weights import hooked_names, inverting, is_vector
 from initdsl.filling.random_state import isolated
 from initdsl.initializers import Normal
 from initdsl.network.description import Live, Network
@@ -52,6 +52,8 @@ def meta_buffers(plan: Plan, live: Live) -> Valueless:
     refused: list[str] = []
     written = {e.tensor.index for e in plan.entries if e.base is not None and e.tensor.kind == "buffer"}
     own = {id(tensor) for tensor in live.tensors}
+    weights = [e.tensor.owners[0] for e in plan.entries if e.tensor.kind == "parametrized" and e.actions]
+    set_with_weight = {id(part) for owner, local in weights for part in inverting(live.modules[owner], local)}
     for info, module in zip(plan.network.modules, live.modules, strict=True):
         for local, buffer in module._buffers.items():
             if buffer is None or not buffer.is_meta or info.buffers[local] in written:
@@ -61,7 +63,7 @@ def meta_buffers(plan: Plan, live: Live) -> Valueless:
                 buffers.vectors.append(place)
             elif callable(getattr(type(module), "init_non_persistent_buffers", None)):
                 buffers.recomputed.append(place)
-            else:
+            elif id(module) not in set_with_weight:
                 refused.append(place.name)
         refused += [f"{info.name}.{local}" if info.name else local for local in _meta_attributes(module, own)]
     if refused:

@@ -146,11 +146,33 @@ class _Unmoved(Undrawn):
             raise NotImplementedError(f"`{func.__name__}` would write the values of a meta tensor")
         try:
             return super().__torch_function__(func, types, args, kwargs)
+        except NotImplementedError:
+            if not mixed:
+                raise
+            return _shapes_alone(func, args, kwargs)
         except RuntimeError:
             if not mixed:
                 raise
             args, kwargs = _without_values((args, kwargs))
         return func(*args, **kwargs)
+
+
+def _shapes_alone(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return the shapes that a function's results have, where torch works them out from values alone (`geqrf`)."""
+    results = func(*_on_zeros(args), **_on_zeros(kwargs))
+    if not isinstance(results, torch.Tensor | tuple):
+        raise NotImplementedError(f"`{func.__name__}` looks at the values of a meta tensor")
+    return _without_values(tuple(results) if isinstance(results, tuple) else results)
+
+
+def _on_zeros(value: Any) -> Any:
+    """Return arguments with zeros for every tensor on the meta device."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_on_zeros, value))
+    if isinstance(value, dict):
+        return {key: _on_zeros(item) for key, item in value.items()}
+    is_meta = isinstance(value, torch.Tensor) and value.is_meta
+    return torch.zeros(value.shape, dtype=value.dtype) if is_meta else value
 
 
 def _written_has_memory(func: Any, args: Any, kwargs: Any) -> bool:

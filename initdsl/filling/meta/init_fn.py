@@ -75,6 +75,13 @@ class InitFn:
         for entry in plan.order:
             for owner in dict.fromkeys(owner for owner, _ in places_of(plan, entry)):
                 self._entries.setdefault(owner, []).append(entry)
+        # by tensor, the computed weight that it is, or that is computed from it
+        self._together = {
+            number: info.index
+            for info in plan.network.tensors
+            if info.kind == "parametrized"
+            for number in (info.index, *plan.network.originals(info))
+        }
         # by tensor: the object that was filled last, where its memory was, and the module whose call it was
         self._filled: dict[int, tuple[torch.Tensor | None, int, int]] = {}
 
@@ -94,10 +101,31 @@ class InitFn:
         entries = [entry for entry in self._entries.get(index, ()) if self._settle(entry, index)]
         if not entries:
             return
+        entries = self._with_overwritten(entries)
         _fill(self.plan, self._live, self._on_init, index, entries)
         for entry in entries:
             tensor = self._live.tensors[entry.tensor.index]
-            self._filled[entry.tensor.index] = (tensor, _address(tensor), index)
+            caller = self._filled.get(entry.tensor.index, (None, 0, index))[2]
+            self._filled[entry.tensor.index] = (tensor, _address(tensor), caller)
+
+    def _with_overwritten(self, entries: list[PlanEntry]) -> list[PlanEntry]:
+        """Return entries with those filled before that these overwrite, though the plan has them later.
+
+        So of a computed weight and what it is computed from the plan's order decides, and not that of the calls.
+        """
+        numbers = {entry.tensor.index for entry in entries}
+        shared = {number for number in numbers if number in self._together}
+        if not shared:
+            return entries
+        again: list[PlanEntry] = []
+        written: set[int] = set()  # computed weights of which something was written, in the order of the plan so far
+        for entry in self.plan.order:
+            number = entry.tensor.index
+            if number in shared:
+                written.add(self._together[number])
+            elif number in self._filled and number not in numbers and self._together.get(number) in written:
+                again.append(entry)
+        return [*entries, *again]
 
     def _refuse_foreign(self, module: nn.Module) -> None:
         """Refuse a module with parameters that is no part of the network, and wraps none. Raises ResolveError."""
@@ -115,15 +143,15 @@ class InitFn:
         if entry.tensor.kind == "parametrized":
             return True
         modules, places = self._live.modules, places_of(self.plan, entry)
-        held = {place: _held(modules[place[0]], place[1]) for place in places}
-        current = next(tensor for (owner, _), tensor in held.items() if owner == index and tensor is not None)
-        others = [tensor for (owner, _), tensor in held.items() if owner != index and tensor is not None]
+        held = {place: tensor for place in places if (tensor := _held(modules[place[0]], place[1])) is not None}
+        own = {place: tensor for place, tensor in held.items() if place[0] == index}
+        current = next(iter(own.values()))
         earlier, address, caller = self._filled.get(entry.tensor.index, (None, 0, index))
-        if earlier is not None and earlier is not current and any(tensor is earlier for tensor in others):
-            for (owner, local), tensor in held.items():  # `to_empty` made two of one, or rules tie them
-                if owner == index and tensor is not None:
-                    setattr(modules[owner], local, earlier)
+        if earlier is not None and any(tensor is earlier for tensor in held.values()):
             current = earlier
+        for (owner, local), tensor in own.items():
+            if tensor is not current:  # `to_empty` made two of one, or rules tie them
+                setattr(modules[owner], local, current)
         self._live.tensors[entry.tensor.index] = current
         return caller == index or earlier is not current or address != _address(current)
 
