@@ -50,7 +50,7 @@ site: $(STAMP)-docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 	INITDSL_SITE=docs/_build/html $(BIN)/python -m pytest tests/project/test_site.py
 
-bench: $(STAMP)-fast
+bench: $(STAMP)-test
 	$(BIN)/python benchmarks/run.py $(if $(wildcard .venv-jax/bin/python),--jax .venv-jax/bin/python)
 
 clean:
@@ -68,10 +68,6 @@ $(STAMP)-test: $(STAMP)
 # torchvision wants this very torch; with another the tests on real models are skipped
 	if $(BIN)/python -c "import sys, torch; sys.exit(not torch.__version__.startswith('2.13.0'))"; then \
 	  $(BIN)/python -m pip install --quiet -e ".[models,integrations]"; fi
-	touch $@
-
-$(STAMP)-fast: $(STAMP)-test
-	$(BIN)/python -m pip install --quiet -e ".[fast]"
 	touch $@
 
 $(STAMP)-docs: $(STAMP)-test

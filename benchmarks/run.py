@@ -19,12 +19,14 @@ from datetime import date
 from pathlib import Path
 
 import apply
+import first_call
 import streaming
 import streams
 import torch
 from side_by_side import Row, seconds, table
 
 import initdsl
+import initdsl.streams
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -52,10 +54,7 @@ def facts() -> str:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         model = names[0] if names else model
     versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}", f"initdsl {initdsl.__version__}"]
-    if importlib.util.find_spec("numba"):
-        import numba
-
-        versions.append(f"numba {numba.__version__}")
+    versions.append(f"kernel {initdsl.streams.engine()}")
     cores = f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads"
     return f"{model}, {cores}; {platform.system()} {platform.machine()}; {', '.join(versions)}; {date.today()}"
 
@@ -64,9 +63,7 @@ def jax(python: str, rounds: int) -> list[Row]:
     """A seeded normal beside JAX's, each in its own process but in turn."""
     count = 1 << 24
     made = []
-    for engine, kernel in (("torch", "torch"), ("numba", "numba")):
-        if kernel not in apply.engines():
-            continue
+    for engine, kernel in (("native", "native"), ("torch", "torch")):
         room = torch.empty(count)
         fill = streams.seeded(room, streams.CASES[1][2], kernel)
         fill()
@@ -76,7 +73,7 @@ def jax(python: str, rounds: int) -> list[Row]:
             done = subprocess.run([python, "-c", JAX, str(count)], capture_output=True, text=True, check=True)
             pairs.append((mine, float(done.stdout)))
         mine, other = sorted(pairs, key=lambda pair: pair[1] / pair[0])[len(pairs) // 2]
-        target = "at least 4" if kernel == "numba" else ""
+        target = "at least 4" if kernel == "native" else ""
         case = f"seeded normal, {engine}, to jax.random.normal, jitted"
         made.append(Row(case, mine, other, target, f"{other / mine:.2f} x", other >= 4 * mine if target else None))
     os.environ.pop("INITDSL_KERNEL", None)
@@ -99,6 +96,7 @@ def main() -> None:
         print(f"{time.perf_counter() - start:5.0f} s  {name}", file=sys.stderr)
 
     add("networks", apply.rows(options.rounds))
+    add("first calls", first_call.rows(options.rounds))
     add("streams", streams.rows(options.rounds))
     if options.jax:
         add("jax", jax(options.jax, options.rounds))

@@ -9,7 +9,6 @@ number.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Callable
 
@@ -32,11 +31,11 @@ def seeded(tensor: torch.Tensor, distribution: Distribution, kernel: str) -> Cal
 
 Fill = Callable[[torch.Tensor], object]
 CASES: list[tuple[str, Fill, Distribution, dict[str, float]]] = [
-    ("uniform", lambda t: torch.nn.init.uniform_(t, -1, 1), Uniform(-1, 1), {"torch": 2, "numba": 6}),
-    ("normal", lambda t: torch.nn.init.normal_(t, 0, 0.02), Normal(0, 0.02), {"torch": 1.5, "numba": 4}),
+    ("uniform", lambda t: torch.nn.init.uniform_(t, -1, 1), Uniform(-1, 1), {"torch": 2, "native": 6}),
+    ("normal", lambda t: torch.nn.init.normal_(t, 0, 0.02), Normal(0, 0.02), {"torch": 1.5, "native": 4}),
     (
         "trunc_normal", lambda t: torch.nn.init.trunc_normal_(t, 0, 1, -2, 2), TruncatedNormal(0, 1, -2, 2),
-        {"torch": 15, "numba": 40},
+        {"torch": 15, "native": 40},
     ),
 ]  # fmt: skip
 
@@ -46,7 +45,7 @@ def rows(rounds: int = 7, elements: int = 1 << 24, threads: int = 2) -> list[Row
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     large, small = torch.zeros(elements), torch.zeros(512)
-    kernels = ["torch", "numba"] if importlib.util.find_spec("numba") else ["torch"]
+    kernels = ["native", "torch"]
     made = []
     for name, own, distribution, least in CASES:
         for kernel in kernels:
@@ -57,8 +56,8 @@ def rows(rounds: int = 7, elements: int = 1 << 24, threads: int = 2) -> list[Row
             )
     for name, own, distribution, _ in CASES:
         case = f"seeded {name} of 512 elements, to nn.init"
-        made.append(faster(case, seeded(small, distribution, "torch"), lambda own=own: own(small), None, 50 * rounds))  # type: ignore[misc]
-    os.environ.pop("INITDSL_KERNEL")
+        made.append(faster(case, seeded(small, distribution, "native"), lambda own=own: own(small), 1, 50 * rounds))  # type: ignore[misc]
+    os.environ.pop("INITDSL_KERNEL", None)
     torch.set_num_threads(before)
     return made
 

@@ -8,6 +8,7 @@ import importlib
 import os
 import signal
 import sys
+from importlib import metadata
 from typing import Any
 
 import click
@@ -78,8 +79,33 @@ class Commands(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print our version, torch's, and which engine fills under a seed."""
+    if not asked or ctx.resilient_parsing:
+        return
+    click.echo(f"initdsl, version {metadata.version('initdsl')}")
+    try:
+        import torch  # late, here alone: no command waits for it that doesn't need it
+
+        from initdsl import streams
+
+        click.echo(f"torch {torch.__version__}, seeded fills by {streams.engine()}")
+    except ImportError:
+        click.echo("torch can't be imported")
+    except ValueError as error:  # of INITDSL_KERNEL
+        click.echo(str(error))
+    ctx.exit()
+
+
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="initdsl", prog_name="initdsl")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the versions and exit.",
+)
 def group() -> None:
     """Declarative weight initialization for PyTorch: rule files, checked and applied."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,13 +11,13 @@ from torch import Tensor
 
 from initdsl.text.failures import out_of_memory
 
-from .backend import Kernel, compiled_kernel
+from .backend import compiled_kernel
 from .buffers import Buffers
-from .compiled import write_compiled
 from .keys import StreamKey
 from .lanes import Positions
+from .native import Kernel
 from .recipes import Recipe
-from .threads import LEAST_CHUNK, SHARE_FROM, shared, thread_state
+from .threads import LEAST_CHUNK, SHARE_FROM, shared, spread, thread_state
 from .values import write
 
 __all__ = ["fill_in_chunks"]
@@ -59,7 +60,7 @@ def fill_in_chunks(tensor: Tensor, recipe: Recipe, key: StreamKey, steps: tuple[
     """
     job, piece = _job(tensor, recipe, key), _ordered(tensor, steps, offset)
     if job.kernel is not None:
-        torch.autograd.graph.increment_version(tensor)  # a write through numpy is not seen by autograd
+        torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
     while True:
         try:
             _fill(piece, job)
@@ -80,7 +81,7 @@ def _job(tensor: Tensor, recipe: Recipe, key: StreamKey) -> Job:
     small = count < _SMALL and device not in ("mps", "xpu")
     if device != "cpu":
         return Job(key, recipe, precision, small, None, _DEVICE_CHUNK, 1)
-    kernel = compiled_kernel(count) if precision == torch.float32 and not small else None
+    kernel = compiled_kernel() if type(tensor) is Tensor else None
     threads = torch.get_num_threads() if count >= SHARE_FROM else 1
     chunk = _CPU_CHUNK if threads == 1 else min(_SHARED_CHUNK, max(_CPU_CHUNK, -(-count // threads)))
     return Job(key, recipe, precision, small, kernel, chunk, threads)
@@ -106,11 +107,9 @@ def _ordered(tensor: Tensor, steps: tuple[int, ...], offset: int) -> Piece:
 
 def _fill(whole: Piece, job: Job) -> None:
     view = whole.view
-    if job.kernel is not None and view.is_contiguous() and view.dtype == torch.float32:
-        positions = _positions(whole)
-        if positions.in_rows:  # the kernel itself shares the work
-            write_compiled(job.kernel, view, positions, job.recipe, job.key, alone=job.alone)
-            return
+    if job.kernel is not None and view.is_contiguous():
+        _compiled(view, whole, job, view.numel())
+        return
     pieces = _cut(whole, job.chunk)
     if job.threads == 1:
         buffers = Buffers(job.key, view.device)
@@ -145,15 +144,29 @@ def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
 def _write(piece: Piece, job: Job, buffers: Buffers) -> None:
     """Generate the values of one piece, in place where its memory is what values are computed in."""
     view = piece.view
-    direct = view.dtype == job.precision and view.is_contiguous()
-    out = view.view(-1) if direct else buffers.take("values", view.numel(), job.precision)
-    positions = _positions(piece)
-    if job.kernel is not None and positions.in_rows:
-        write_compiled(job.kernel, out, positions, job.recipe, job.key, alone=job.alone)
+    dtype = job.precision if job.kernel is None else view.dtype
+    direct = view.dtype == dtype and view.is_contiguous()
+    out = view.view(-1) if direct else buffers.take("values", view.numel(), dtype)
+    if job.kernel is not None:
+        _compiled(out, piece, job, 0)
     else:
-        write(out, positions, job.recipe, job.key, buffers, scaled_alone=job.small)
+        write(out, _positions(piece), job.recipe, job.key, buffers, scaled_alone=job.small)
     if not direct:
         view.copy_(out.view(view.shape))
+
+
+def _compiled(out: Tensor, piece: Piece, job: Job, shared_elements: int) -> None:
+    """Let the kernel write the values of a piece to contiguous memory; threads share what is worth it."""
+    kernel, address, dtype = job.kernel, out.data_ptr(), out.dtype
+    assert kernel is not None
+    lengths, steps, offset = _positions(piece)
+    row = out.itemsize * math.prod(lengths[1:])
+
+    def part(first: int, end: int) -> None:
+        positions = Positions((end - first, *lengths[1:]), steps, offset + first * steps[0])
+        kernel.fill_places(address + first * row, dtype, positions, job.recipe, job.key)
+
+    spread(part, lengths[0], 0 if job.alone else shared_elements)
 
 
 def _positions(piece: Piece) -> Positions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ VERSION = "initdsl stream v1"
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 
 _MASK64 = (1 << 64) - 1
+_LIMIT = 1 << 64
+_PREFIX = VERSION.encode() + b"\0"
+_unpacked = struct.Struct("<QQQ").unpack
 
 
 class StreamKey(NamedTuple):
@@ -36,20 +40,24 @@ def key(seed: int, name: str, draw: int = 0) -> StreamKey:
     parameter from 0. Different arguments give unrelated streams. Raises TypeError for another type, ValueError for
     a number out of range. Source: BLAKE2b (RFC 7693) over version, seed, draw and name.
     """
-    for argument, value in (("seed", seed), ("draw", draw)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{argument} must be an integer, not {type(value).__name__}")
-        if not 0 <= value < 1 << 64:
-            raise ValueError(f"{argument} must be at least 0 and less than 2**64, not {value}")
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a string, not {type(name).__name__}")
-    message = VERSION.encode() + b"\0" + seed.to_bytes(8, "little") + draw.to_bytes(8, "little")
-    digest = hashlib.blake2b(message + name.encode("utf-8", "surrogatepass"), digest_size=24).digest()
-    state, fine, gamma = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
+    if type(seed) is not int or type(draw) is not int or not isinstance(name, str) or not 0 <= seed | draw < _LIMIT:
+        _check(seed, name, draw)
+    message = _PREFIX + (seed | draw << 64).to_bytes(16, "little") + name.encode("utf-8", "surrogatepass")
+    state, fine, gamma = _unpacked(hashlib.blake2b(message, digest_size=24).digest())
     gamma |= 1
     if (gamma ^ gamma >> 1).bit_count() < 24:  # long runs of equal bits mix slowly
         gamma ^= 0xAAAAAAAAAAAAAAAA
     return StreamKey(state, fine, gamma)
+
+
+def _check(seed: object, name: object, draw: object) -> None:
+    for argument, value in (("seed", seed), ("draw", draw)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{argument} must be an integer, not {type(value).__name__}")
+        if not 0 <= value < _LIMIT:
+            raise ValueError(f"{argument} must be at least 0 and less than 2**64, not {value}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, not {type(name).__name__}")
 
 
 def words(key: StreamKey, start: int, count: int) -> Tensor:

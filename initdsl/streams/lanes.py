@@ -41,11 +41,6 @@ class Positions(NamedTuple):
             return cls((1,), (1,), offset)
         return cls(tuple(n for n, _ in joined), tuple(step for _, step in joined), offset)
 
-    @property
-    def in_rows(self) -> bool:
-        """Whether places count on along the last dimension, of one or two."""
-        return len(self.steps) <= 2 and self.steps[-1] == 1
-
 
 def lanes(positions: Positions, key: StreamKey, buffers: Buffers, *, fine: bool = False) -> Tensor:
     """Return the lane of each element as a one-dimensional int32 tensor, in memory that the next call overwrites.

@@ -7,10 +7,11 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["normal_quantile"]
+__all__ = ["normal_quantile", "truncation"]
 
 
 # ----------------------------------------------------------------- the normal distribution function, in decimal arithmetic
@@ -47,7 +48,7 @@ def _upper_tail(x: float) -> Decimal:
         return density / fraction
 
 
-class _Truncation(NamedTuple):
+class Truncation(NamedTuple):
     """A truncated standard normal seen from the side of its upper tail.
 
     The survival probability at fraction `u` of the mass, counted from the lower bound, is `survival * (1 - u * drop)`;
@@ -63,14 +64,14 @@ class _Truncation(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _truncation(alpha: float, beta: float) -> _Truncation:
+def truncation(alpha: float, beta: float) -> Truncation:
     mirrored = alpha + beta < 0
     if mirrored:
         alpha, beta = -beta, -alpha
     with localcontext(_DECIMAL):
         above, beyond = _upper_tail(alpha), _upper_tail(beta)
         remainder = beyond / above
-        return _Truncation(float(above), float(-above.ln()), float(1 - remainder), float(remainder), mirrored)
+        return Truncation(float(above), float(-above.ln()), float(1 - remainder), float(remainder), mirrored)
 
 
 # ---------------------------------------------------------------------------- its inverse, in float64 tensor operations
@@ -128,6 +129,13 @@ def _log(x: Tensor) -> Tensor:
     return power * _LN2_HIGH + (s * series + power * _LN2_LOW)
 
 
+def _root(x: Tensor) -> Tensor:
+    """Return the square root, rounded once: torch's own on a CPU is the mathematics library's, off by a bit at times."""
+    if x.device.type != "cpu" or type(x) is not Tensor:
+        return x.sqrt()
+    return torch.from_numpy(np.sqrt(x.numpy()))
+
+
 def normal_quantile(position: Tensor, alpha: float, beta: float) -> Tensor:
     """Return the values of a truncated standard normal at signed positions, float64.
 
@@ -138,7 +146,7 @@ def normal_quantile(position: Tensor, alpha: float, beta: float) -> Tensor:
     near = position.abs()
     if math.isinf(alpha) and math.isinf(beta):
         return _from_survival(near, -_log(near)) * torch.where(lower, -1.0, 1.0).to(position.dtype)
-    cut = _truncation(alpha, beta)
+    cut = truncation(alpha, beta)
     if cut.mirrored:
         lower = ~lower
     # 1 - u * drop; from the upper end that is (1 - drop) + near * drop
@@ -155,6 +163,6 @@ def _from_survival(survival: Tensor, log: Tensor) -> Tensor:
     mirrored = survival > 0.5
     rest = torch.where(mirrored, 1.0 - survival, 0.25)
     log = torch.where(mirrored, -_log(rest.clamp_(min=1e-300)), log).clamp_(min=0.0)
-    r = log.sqrt()
+    r = _root(log)
     tail = torch.where(r <= 5.0, _ratio(r - 1.6, _TAIL), _ratio(r - 5.0, _FAR))
     return torch.where(q.abs() <= 0.425, central, torch.where(mirrored, -tail, tail))

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from initdsl.initializers.distributions import Constant, Distribution
 
+from .backend import compiled_kernel
 from .chunks import fill_in_chunks
 from .keys import StreamKey
 from .recipes import recipe_of
@@ -28,6 +30,9 @@ __all__ = ["fill"]
 
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+# elements that no second thread is worth
+_SMALL = 1 << 17
 
 
 def fill(
@@ -48,6 +53,8 @@ def fill(
     Raises TypeError for another dtype or layout, ValueError for strides that don't fit the shape, a negative index,
     a tensor whose elements share memory or that has none (meta), and parameters that no distribution has.
     """
+    if strides is None and _at_once(tensor, distribution, key, offset):
+        return
     steps = _checked_steps(tensor, offset, strides)
     with torch.no_grad():
         tensor = tensor.detach()
@@ -59,6 +66,36 @@ def fill(
             tensor.zero_()
         elif tensor.numel():
             fill_in_chunks(tensor, recipe, key, steps, offset)
+
+
+def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset: int) -> bool:
+    """Fill what most small tensors are, with as little Python as may be; return whether it was done.
+
+    That is a contiguous tensor on the CPU, by the compiled kernel. All others, and what is wrong, are left to others.
+    """
+    dtype = tensor.dtype
+    if (
+        not tensor.is_cpu
+        or dtype not in _DTYPES
+        or type(tensor) not in (Tensor, Parameter)
+        or tensor.layout != torch.strided
+        or not tensor.is_contiguous()
+        or tensor.is_neg()
+        or not 0 < tensor.numel() < _SMALL
+        or offset < 0
+        or isinstance(distribution, Constant)
+        or not tensor.untyped_storage().nbytes()
+    ):
+        return False
+    kernel = compiled_kernel()
+    if kernel is None:
+        return False
+    try:
+        kernel.fill(tensor.data_ptr(), dtype, tensor.numel(), recipe_of(distribution, dtype), key, offset)
+    except MemoryError:  # for a table; nothing is written yet
+        return False
+    torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
+    return True
 
 
 def _is_fake(tensor: Tensor) -> bool:
@@ -77,6 +114,8 @@ def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -
         )
     if tensor.is_meta:
         raise ValueError("a tensor on the meta device has no memory to fill")
+    if type(tensor) in (Tensor, Parameter) and tensor.numel() and not tensor.untyped_storage().nbytes():
+        raise ValueError("a tensor whose storage was freed has no memory to fill")
     shape = tensor.shape
     if strides is None:
         steps = tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))

@@ -34,7 +34,7 @@ def write(
     out.copy_(lanes(positions, key, buffers))
     if isinstance(recipe, Affine):
         out.mul_(recipe.step)
-        if recipe.middle:
+        if recipe.middle or not recipe.step:  # a step of 0 leaves -0, which becomes 0
             out.add_(recipe.middle)
         out.clamp_(recipe.low, recipe.high)
     else:

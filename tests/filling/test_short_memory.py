@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,46 +171,3 @@ def test_what_says_that_there_is_no_memory(make: Any) -> None:
         make()
     assert out_of_memory(caught.value)
     assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-
-
-# ---- a kernel that can't be had
-
-BROKEN = """
-    import torch, initdsl, warnings
-    from initdsl import streams
-    net = torch.nn.ParameterList([torch.zeros(1000), torch.zeros(1000)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        streams.prepare(1 << 40)
-        try:
-            initdsl.apply(net, "net[0] = 1; net[1] ~ normal(0, 1)", seed=1)
-        except ImportError as error:
-            print(error, net[0].any().item())
-    print([str(w.message) for w in caught], streams.engine(), [round(v.item(), 3) for v in net[1][:3]])
-"""
-
-
-@pytest.mark.parametrize("choice", ["", "numba"])
-def test_a_numba_that_can_t_be_imported(choice: str, tmp_path: Path) -> None:
-    """As numba is with a numpy that it does not know."""
-    (tmp_path / "numba").mkdir()
-    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 1.0 or less')")
-    paths = os.pathsep.join([str(tmp_path), *sys.path])
-    environment = {**os.environ, "INITDSL_KERNEL": choice, "PYTHONPATH": paths}
-    code = textwrap.dedent(BROKEN)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False, env=environment
-    )
-    if choice:
-        assert done.returncode == 1  # `prepare` raises it
-        assert "ImportError: Numba needs NumPy 1.0 or less" in done.stderr
-        code = code.replace("streams.prepare(1 << 40)", "pass").replace("print([str", "pass; ([str")
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False, env=environment
-        )
-        assert done.stdout == "Numba needs NumPy 1.0 or less False\n", done.stderr  # before anything is written
-        return
-    net = torch.nn.ParameterList([torch.zeros(1000), torch.zeros(1000)])
-    initdsl.apply(net, "net[0] = 1; net[1] ~ normal(0, 1)", seed=1)
-    said = "numba can't be used, torch fills in its place: ImportError: Numba needs NumPy 1.0 or less"
-    assert done.stdout == f"{[said]} torch {[round(v.item(), 3) for v in net[1][:3]]}\n", done.stderr

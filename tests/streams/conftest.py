@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from initdsl.streams import backend, chunks
+from initdsl.streams import backend, chunks, native
 
 
 def kernels() -> list[object]:
-    have = backend.importlib.util.find_spec("numba") is not None
-    return ["torch", pytest.param("numba", marks=() if have else pytest.mark.skip(reason="numba is not installed"))]
+    have = isinstance(backend._loaded(), native.Kernel)
+    return ["torch", pytest.param("native", marks=() if have else pytest.mark.skip(reason="no kernel was compiled"))]
 
 
 @pytest.fixture(params=kernels())

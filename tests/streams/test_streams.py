@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from initdsl.initializers.distributions import Bernoulli, Distribution, Normal, TruncatedNormal, Uniform
-from initdsl.streams import backend, buffers, chunks, lines, recipes
+from initdsl.streams import backend, buffers, chunks, lines, native, recipes
 from initdsl.streams import keys as stream_keys
 from initdsl.streams import tensors as streams
 from initdsl.streams import threads as workers_of
@@ -266,8 +266,8 @@ def test_chunks_threads_and_kernels_leave_no_trace(
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
     expected = filled(distribution, count, offset=offset)
     variants = [("torch", 1, 1 << 12, 1), ("torch", 2, 1 << 18, 1), ("torch", 16, 99990, 1 << 40)]
-    if backend.importlib.util.find_spec("numba") is not None:
-        variants += [("numba", 1, 1 << 18, 1), ("numba", 3, 1 << 18, 1), ("numba", 16, 77777, 1)]
+    if isinstance(backend._loaded(), native.Kernel):
+        variants += [("native", 1, 1 << 18, 1), ("native", 3, 1 << 18, 1), ("native", 16, 77777, 1)]
     for choice, workers, chunk, small in variants:
         monkeypatch.setenv("INITDSL_KERNEL", choice)
         monkeypatch.setattr(chunks, "_CPU_CHUNK", chunk)
@@ -426,42 +426,6 @@ def test_fill_refuses_distributions(distribution: Distribution, message: str) ->
     assert not tensor.any()
 
 
-def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    assert backend.engine() == "torch"
-    monkeypatch.setenv("INITDSL_KERNEL", "cuda")
-    with pytest.raises(ValueError, match="INITDSL_KERNEL must be numba or torch, not cuda"):
-        backend.engine()
-    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.delenv("INITDSL_KERNEL")
-    assert backend.engine() == "torch"
-    monkeypatch.setenv("INITDSL_KERNEL", "numba")
-    with pytest.raises(ValueError, match="not installed"):
-        backend.engine()
-
-
-@pytest.mark.parametrize("choice", kernels()[1:])
-def test_the_kernel_waits_until_it_pays(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(backend, "_usage", backend._Usage())
-    assert backend.engine() == "numba"
-    assert backend.compiled_kernel(1 << 20) is None
-    backend.prepare(1 << 30)
-    assert backend.compiled_kernel(1) is not None
-
-
-@pytest.mark.parametrize("choice", kernels()[1:])
-def test_what_was_announced_is_not_counted_again(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the kernel would be compiled in the middle of a fill that is too small for it, as streaming to disk did."""
-    monkeypatch.delenv("INITDSL_KERNEL", raising=False)
-    monkeypatch.setattr(backend, "_usage", backend._Usage())
-    most = backend._COMPILE_AFTER
-    backend.prepare(most // 2)
-    assert all(backend.compiled_kernel(most // 8) is None for _ in range(4))
-    assert backend.compiled_kernel(most // 4) is None
-    assert backend.compiled_kernel(most // 4) is not None
-
-
 def accelerators() -> list[object]:
     """Every kind of accelerator the streams are for, skipped where there is none."""
     have = {
@@ -549,7 +513,7 @@ FRESH = {
 @pytest.mark.parametrize("real", [False, True], ids=["fake", "real"])
 def test_fake_tensors_leave_no_trace(kernel: str, distribution: str, side: int, real: bool) -> None:
     """Neither those that are filled, nor what is made while a real one is filled under their mode."""
-    number = 1 + side + 2 * real + 5 * (kernel == "numba")
+    number = 1 + side + 2 * real + 5 * (kernel == "native")
     tensor = torch.empty(side, side)
     with FakeTensorMode(allow_non_fake_inputs=True):
         streams.fill(tensor if real else torch.empty(side, side), FRESH[distribution](number), KEY)

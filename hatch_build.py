@@ -1,0 +1,93 @@
+"""Compiles `initdsl/streams/kernel.c` while the package is built; without a C compiler it goes into the wheel without one.
+
+hatchling calls it. `python hatch_build.py` compiles the kernel where it stands, for a checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # called as a script
+    BuildHookInterface = object
+
+FOLDER = Path(__file__).parent / "initdsl" / "streams"
+NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
+
+# no fast-math, and no product and sum in one rounding: either would change bits
+UNIX = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fvisibility=hidden", "-g0"]
+WINDOWS = ["/nologo", "/O2", "/std:c11", "/fp:precise", "/LD", "/Brepro"]
+
+
+def command(source: Path, target: Path) -> list[str] | None:
+    """Return what compiles a shared library here, None where no compiler is found."""
+    if sys.platform == "win32":
+        compiler = shutil.which("cl") or shutil.which("clang-cl")
+        return compiler and [
+            compiler,
+            *WINDOWS,
+            str(source),
+            f"/Fe{target}",
+            f"/Fo{target.with_suffix('.obj')}",
+            "/link",
+            "/Brepro",
+        ]
+    for words in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang"):
+        compiler = shlex.split(words or "")
+        if compiler and shutil.which(compiler[0]):
+            flags = ["-dynamiclib"] if sys.platform == "darwin" else ["-shared", "-fPIC", "-s", "-Wl,--build-id=none"]
+            more = shlex.split(os.environ.get("ARCHFLAGS", ""))
+            return [*compiler, *UNIX, *flags, *more, str(source), "-o", str(target)]
+    return None
+
+
+def compile_kernel() -> bool:
+    """Compile the kernel beside its source, and write down from what; return whether there is one now."""
+    source, target = FOLDER / "kernel.c", FOLDER / NAME
+    for old in (target, FOLDER / "kernel.json"):
+        old.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        made = Path(work) / NAME
+        words = command(source, made)
+        if words is None:
+            print("initdsl: no C compiler was found; torch's operations fill in the kernel's place", file=sys.stderr)
+            return False
+        done = subprocess.run(words, cwd=work, capture_output=True, text=True)
+        if done.returncode or not made.exists():
+            print(
+                f"initdsl: the kernel was not compiled\n{shlex.join(words)}\n{done.stdout}{done.stderr}",
+                file=sys.stderr,
+            )
+            return False
+        shutil.copyfile(made, target)
+    text = source.read_bytes().replace(b"\r\n", b"\n")
+    digests = {"source": hashlib.sha256(text).hexdigest(), "library": hashlib.sha256(target.read_bytes()).hexdigest()}
+    (FOLDER / "kernel.json").write_text(json.dumps(digests) + "\n", encoding="utf-8")
+    return True
+
+
+class KernelBuildHook(BuildHookInterface):
+    """The wheel holds the kernel, and is one for this platform; without it, the wheel is one for all."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name != "wheel" or not compile_kernel():
+            return
+        build_data["artifacts"] += [f"/initdsl/streams/{NAME}", "/initdsl/streams/kernel.json"]
+        if version != "editable":
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["pure_python"], build_data["tag"] = False, f"py3-none-{platform}"
+
+
+if __name__ == "__main__":
+    sys.exit(not compile_kernel())

@@ -1,0 +1,173 @@
+"""The compiled kernel, `kernel.c`: loaded by ctypes, which lets go of Python's lock while it fills.
+
+`hatch_build.py` compiles it when the package is installed, and writes beside it what it was made from. A kernel that
+is missing, damaged or made from another text is not loaded: torch's operations fill, with the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import math
+import sys
+from ctypes import byref, c_char_p, c_double, c_float, c_int64, c_uint64, c_void_p
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from .keys import StreamKey
+from .lanes import Positions
+from .quantile import truncation
+from .recipes import Affine, Choice, Quantile, Recipe
+
+__all__ = ["DTYPES", "Kernel", "KernelError", "load"]
+
+
+# where the build puts the kernel, and what says what it was made from
+NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
+
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+
+# from so many elements on it pays to scale all segments of a quantile, and to keep them
+_ALL_SEGMENTS_FROM = 1 << 13
+
+_AFFINE, _CHOICE, _LINES, _SEGMENTS, _QUANTILE = range(5)
+
+
+class KernelError(Exception):
+    """Why there is no compiled kernel: `no kernel was built` or the like."""
+
+
+class _Truncation(ctypes.Structure):
+    """`struct truncation` of the kernel."""
+
+    _fields_ = (
+        *((name, c_double) for name in ("survival", "log", "drop", "remainder")),
+        *((name, c_int64) for name in ("mirrored", "cut")),
+    )
+
+
+class _Recipe(ctypes.Structure):
+    """`struct recipe` of the kernel."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("kind", "dtype")),
+        *((name, c_double) for name in ("scale", "shift", "low", "high")),
+        *(("last", c_int64), ("table", c_void_p), ("truncation", _Truncation)),
+    )
+
+
+class _Prepared(NamedTuple):
+    """A recipe as the kernel reads it."""
+
+    address: int
+    recipe: _Recipe
+    table: object  # what the recipe points to, so that it stays
+
+
+class Kernel:
+    """A loaded kernel. `vectors` says which instructions it uses on this processor: `avx2`."""
+
+    def __init__(self, library: ctypes.CDLL):
+        self._fill, self._fill_places = library.initdsl_fill, library.initdsl_fill_places
+        self.segments, self.scaled = library.initdsl_segments, library.initdsl_scaled
+        stream = (c_uint64, c_uint64, c_uint64, c_uint64, c_void_p)  # offset, key, recipe
+        self._fill.argtypes = (c_void_p, c_int64, *stream)
+        self._fill_places.argtypes = (c_void_p, c_int64, c_void_p, c_void_p, *stream)
+        self.segments.argtypes = (c_void_p, c_void_p)
+        self.scaled.argtypes = (c_void_p, c_void_p, c_double, c_double)
+        for function in (self._fill, self._fill_places, self.segments, self.scaled):
+            function.restype = None
+        library.initdsl_segment_count.restype = c_int64
+        library.initdsl_kernel_vectors.restype = c_char_p
+        self.segment_count: int = library.initdsl_segment_count()
+        self.vectors: str = library.initdsl_kernel_vectors().decode()
+
+    def fill(self, address: int, dtype: torch.dtype, count: int, recipe: Recipe, key: StreamKey, offset: int) -> None:
+        """Write `count` values to an address; the first has the place `offset` in the stream."""
+        ready = _prepared(self, recipe, dtype, count)  # held until the kernel has read it
+        self._fill(address, count, offset, *key, ready.address)
+
+    def fill_places(
+        self, address: int, dtype: torch.dtype, positions: Positions, recipe: Recipe, key: StreamKey
+    ) -> None:
+        """Write the values at `positions` to an address, one after the other."""
+        lengths, steps, offset = positions
+        ready, numbers = _prepared(self, recipe, dtype, math.prod(lengths)), c_int64 * len(lengths)
+        self._fill_places(address, len(lengths), numbers(*lengths), numbers(*steps), offset, *key, ready.address)
+
+
+def _prepared(kernel: Kernel, recipe: Recipe, dtype: torch.dtype, count: int) -> _Prepared:
+    """Return a recipe for a fill of `count` elements, with the table that is cheaper for so many."""
+    if count < _ALL_SEGMENTS_FROM or dtype == torch.float64 or not isinstance(recipe, Quantile):
+        return _ready(kernel, recipe, dtype)
+    table = _scaled_table(kernel, recipe)
+    return _kept(_Recipe(_LINES, DTYPES[dtype], 0, 0, recipe.low, recipe.high, 0, ctypes.addressof(table)), table)
+
+
+@lru_cache(maxsize=1024)
+def _ready(kernel: Kernel, recipe: Recipe, dtype: torch.dtype) -> _Prepared:
+    number = DTYPES[dtype]
+    if isinstance(recipe, Affine):
+        return _kept(_Recipe(_AFFINE, number, recipe.step, recipe.middle, recipe.low, recipe.high))
+    if isinstance(recipe, Choice):
+        return _kept(_Recipe(_CHOICE, number, 0, 0, recipe.low, recipe.high, recipe.last))
+    numbers = recipe.scale, recipe.loc, recipe.low, recipe.high
+    if dtype == torch.float64:
+        return _kept(_Recipe(_QUANTILE, number, *numbers, truncation=_truncation(recipe)))
+    table = _table(kernel, recipe._replace(loc=0, scale=1, low=0, high=0))
+    return _kept(_Recipe(_SEGMENTS, number, *numbers, 0, ctypes.addressof(table)), table)
+
+
+def _kept(recipe: _Recipe, table: object = None) -> _Prepared:
+    return _Prepared(ctypes.addressof(recipe), recipe, table)
+
+
+@lru_cache(maxsize=8)
+def _table(kernel: Kernel, recipe: Quantile) -> ctypes.Array[c_double]:
+    """Return intercept and slope of each segment of a standard distribution: 512 KiB."""
+    table = (c_double * (2 * kernel.segment_count))()
+    kernel.segments(table, byref(_truncation(recipe)))
+    return table
+
+
+@lru_cache(maxsize=8)
+def _scaled_table(kernel: Kernel, recipe: Quantile) -> ctypes.Array[c_float]:
+    """Return the segments of a distribution, scaled and rounded: 256 KiB."""
+    table = (c_float * (2 * kernel.segment_count))()
+    standard = _table(kernel, recipe._replace(loc=0, scale=1, low=0, high=0))
+    kernel.scaled(table, standard, recipe.scale, recipe.loc)
+    return table
+
+
+def _truncation(recipe: Quantile) -> _Truncation:
+    if math.isinf(recipe.alpha) and math.isinf(recipe.beta):
+        return _Truncation()
+    return _Truncation(*truncation(recipe.alpha, recipe.beta), cut=1)
+
+
+def load(folder: Path = Path(__file__).parent) -> Kernel:
+    """Return the kernel that was built into a folder. Raises KernelError where there is none that can be used."""
+    try:
+        built = json.loads((folder / "kernel.json").read_bytes())
+        library, source = (folder / NAME).read_bytes(), (folder / "kernel.c").read_bytes()
+    except FileNotFoundError:
+        raise KernelError("no compiled kernel is installed") from None
+    except (OSError, ValueError) as error:
+        raise KernelError(f"the compiled kernel can't be read ({error})") from None
+    if not isinstance(built, dict) or built.get("source") != _digest(source.replace(b"\r\n", b"\n")):
+        raise KernelError("the compiled kernel is of another version, and has to be built anew: `pip install` does")
+    if built.get("library") != _digest(library):  # a file cut short would end the process when it is loaded
+        raise KernelError("the compiled kernel is damaged")
+    try:
+        kernel = Kernel(ctypes.CDLL(str(folder / NAME)))
+    except (OSError, AttributeError):
+        raise KernelError("the compiled kernel does not fit this machine") from None
+    return kernel
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
