@@ -289,7 +289,7 @@ def test_an_engine_that_can_t_be_had_is_said_before_anything_is_written(monkeypa
 def test_the_engine_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for choice in ("torch", "native"):
         monkeypatch.setenv("INITDSL_KERNEL", choice)
-        assert f"({choice}" in initdsl.apply(torch.nn.Linear(2, 2), "Linear = 0", seed=1).engine
+        assert f"({choice}" in initdsl.apply(torch.nn.Linear(2, 2), "Linear.weight, Linear.bias = 0", seed=1).engine
         with pytest.raises(SystemExit):
             cli.group(["--version"])
         assert f"seeded fills by {choice}" in capsys.readouterr().out
