@@ -17,7 +17,7 @@ import torch
 
 import hatch_build
 import initdsl
-from initdsl import cli
+from initdsl.cli import program as cli
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.streams import backend, keys, native, tensors
 from tests.streams.conftest import kernels
