@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Threads of OpenMP that wait for work spin, by default: with as many tests at a time as there are cores, each waits for
+# the others' spinning, for ten times as long as it computes. Read when torch is loaded, here and in what tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _kept = []

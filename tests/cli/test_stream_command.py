@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from torch import nn
 
 import initdsl
 from tests.support.code import ROOT
-from tests.support.streamed import MLP, python, same, tensors
+from tests.support.processes import start
+from tests.support.streamed import MLP, on_one_thread, same, tensors
 
 # ---- the command
 
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return python("-c", "from initdsl.cli import main; main()", "apply", "rules.init", *words, cwd=project)
+    return on_one_thread("-c", "from initdsl.cli import main; main()", "apply", "rules.init", *words, cwd=project)
 
 
 def test_the_command_streams(project: Path) -> None:
@@ -74,13 +74,7 @@ def test_a_terminal_sees_a_bar(project: Path) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
     words = ["apply", "rules.init", "--model", "net.py:make", "--seed", "1", "-o", "out/"]
-    program = subprocess.Popen(
-        [sys.executable, "-c", "from initdsl.cli import main; main()", *words],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-    )
+    program = start("-c", "from initdsl.cli import main; main()", *words, cwd=project, env=environment, stderr=theirs)
     os.close(theirs)
     shown = b""
     try:
@@ -88,11 +82,11 @@ def test_a_terminal_sees_a_bar(project: Path) -> None:
             shown += part
     except OSError:  # the other end is closed
         pass
-    out = program.communicate()[0].decode()
+    done = program.done(60)
     os.close(ours)
-    assert program.returncode == 0
-    assert "~ normal(0, 0.02)" in out
-    assert "writing" not in out
+    assert done.returncode == 0
+    assert "~ normal(0, 0.02)" in done.stdout
+    assert "writing" not in done.stdout
     text = shown.decode()
     assert "writing" in text
     assert "/67.1 MB" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 import textwrap
 import warnings
@@ -17,6 +16,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import initdsl
+from tests.support import processes
 from tests.support.nets import Block, named, names_of, same, snapshot
 
 
@@ -268,7 +268,8 @@ INTERRUPTED = """
     import torch, initdsl
     from torch import nn
     sys.path.insert(0, {root!r})
-    from tests.support.nets import snapshot, same
+    from tests.support import processes
+from tests.support.nets import snapshot, same
     from tests.filling.test_atomicity import Net, RULES
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of the background starts with it ignored
     torch.manual_seed(0)
@@ -299,7 +300,7 @@ INTERRUPTED = """
 )
 def test_a_real_interrupt(act: str) -> None:
     code = textwrap.dedent(INTERRUPTED).format(root=str(Path(__file__).parents[2]), act=act)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = processes.python("-c", code)
     assert done.stdout.strip() == "as it was", done.stderr
 
 

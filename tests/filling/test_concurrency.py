@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -17,6 +16,7 @@ from torch import nn
 import initdsl
 from initdsl.network.garbage import no_collection
 from tests.support.nets import mlp, names_of, same, snapshot
+from tests.support.processes import python
 
 RULES = "Linear.weight ~ normal(0, 1); Linear.bias = 1; net[0].weight ~ orthogonal(); net[2].weight = it * 2 + index(0)"
 
@@ -142,7 +142,7 @@ SIGNALLED = """
 def test_a_signal_in_the_middle_of_a_fill(seed: int | None, name: str, error: str) -> None:
     """A plan without a backup is carried out to its end; then the handler has its say."""
     code = textwrap.dedent(SIGNALLED).format(name=name, seed=seed)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = python("-c", code)
     assert done.stdout.split() == [error, "40", "True"], done.stderr
 
 

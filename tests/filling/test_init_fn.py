@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import initdsl
+from tests.support.processes import ranks
 
 
 class Block(nn.Module):
@@ -336,18 +333,7 @@ FSDP = "tests.support.workers.fsdp"
 
 
 @pytest.mark.parametrize("mode", ["device", "to_empty"])
-def test_fsdp_calls_it_on_modules_without_memory(mode: str, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", FSDP, mode, str(tmp_path / "store")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-    assert "as one network: 24 parameters" in done.stdout, done.stderr[-3000:]
+def test_fsdp_calls_it_on_modules_without_memory(mode: str) -> None:
+    first, second = ranks(2, "-m", FSDP, mode)
+    assert "as one network: 24 parameters" in first.stdout, first.stderr[-3000:]
+    assert second.returncode == 0, second.stderr[-3000:]

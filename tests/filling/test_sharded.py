@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import python, ranks
 
 WORKER = Path(__file__).parents[1] / "support" / "workers" / "sharded.py"
 
@@ -24,22 +25,22 @@ WRONG = [
 ]  # fmt: skip
 
 
-def torchrun(ranks: int, script: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+def torchrun(count: int, *words: str | Path) -> str:
+    """What a script says under torch's own launcher."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *script]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    return python(*launcher, *words, env=environment, imports=["torch.distributed.run"]).stdout
 
 
-def launch(ranks: int, folder: Path, cases: list[str], timeout: float = 300) -> None:
+def launch(count: int, folder: Path, cases: list[str], timeout: float = 300) -> None:
     """Run cases on a process group; no rank may fail or hang."""
-    done = torchrun(ranks, [str(WORKER), str(folder), *cases], timeout)
-    said = (done.stdout + done.stderr)[-4000:]
-    for rank in range(ranks):
-        written = folder / f"rank-{ranks}-{rank}.json"
-        assert written.exists(), f"rank {rank} of {ranks} wrote nothing: {said}"
+    done = ranks(count, WORKER, folder, *cases, timeout=timeout)
+    for rank, program in enumerate(done):
+        written = folder / f"rank-{count}-{rank}.json"
+        assert written.exists(), f"rank {rank} of {count} wrote nothing: {program.stderr[-4000:]}"
         problems = json.loads(written.read_text())
-        assert not problems, f"rank {rank} of {ranks}: " + "\n".join(f"{k}: {v}" for k, v in problems.items())
-    assert done.returncode == 0, said
+        assert not problems, f"rank {rank} of {count}: " + "\n".join(f"{k}: {v}" for k, v in problems.items())
+    assert not any(program.returncode for program in done), [program.stderr[-2000:] for program in done]
 
 
 def test_two_ranks(tmp_path: Path) -> None:
@@ -63,22 +64,22 @@ def test_a_lost_rank_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_example_makes_the_same_network_on_any_number_of_ranks(tmp_path: Path, examples: Path) -> None:
     sums = {}
-    for ranks in (1, 2, 3):
-        said = torchrun(ranks, [str(examples / "sharded" / "start.py"), str(tmp_path / f"saved-{ranks}")], 120).stdout
-        sums[ranks] = [line.split()[1] for line in said.splitlines() if line.startswith("checksum")]
-        assert len(sums[ranks]) == 1, said
-        assert said.count(" holds ") == ranks
-        assert (tmp_path / f"saved-{ranks}" / ".metadata").exists()
+    for count in (1, 2, 3):
+        said = torchrun(count, examples / "sharded" / "start.py", tmp_path / f"saved-{count}")
+        sums[count] = [line.split()[1] for line in said.splitlines() if line.startswith("checksum")]
+        assert len(sums[count]) == 1, said
+        assert said.count(" holds ") == count
+        assert (tmp_path / f"saved-{count}" / ".metadata").exists()
     assert sums[1] == sums[2] == sums[3]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 3, 4, 8])
-def test_any_number_of_ranks(ranks: int, tmp_path: Path) -> None:
-    parallel = ["tensor_parallel"] if ranks in (1, 4) else []
-    several = WRONG if ranks > 1 else []
-    plane = ["two_dimensions", "two_dimensions_uneven", "hybrid"] if ranks % 2 == 0 else []
-    launch(ranks, tmp_path, [*EVERYWHERE, *parallel, *plane, "wrappers", *several, "memory"], timeout=900)
+@pytest.mark.parametrize("count", [1, 3, 4, 8])
+def test_any_number_of_ranks(count: int, tmp_path: Path) -> None:
+    parallel = ["tensor_parallel"] if count in (1, 4) else []
+    several = WRONG if count > 1 else []
+    plane = ["two_dimensions", "two_dimensions_uneven", "hybrid"] if count % 2 == 0 else []
+    launch(count, tmp_path, [*EVERYWHERE, *parallel, *plane, "wrappers", *several, "memory"], timeout=900)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import textwrap
 import threading
@@ -19,6 +18,7 @@ from initdsl.streams import tensors as streams
 from initdsl.text.failures import out_of_memory
 from tests.filling.test_atomicity import RULES, Net
 from tests.support.nets import same, snapshot
+from tests.support.processes import python
 
 
 class Shortage(TorchDispatchMode):
@@ -44,12 +44,13 @@ LIMITED = """
     import torch, initdsl
     from torch import nn
     torch.set_num_threads(2)
-    def net():
-        torch.manual_seed(0)
-        made = nn.ParameterDict({f"p{i}": torch.zeros(n) for i, n in enumerate((100, 300_000, 3_000_000, 5_000_000))})
-        made["turned"] = nn.Parameter(torch.zeros(1500, 1000).t())
-        made["short"] = nn.Parameter(torch.zeros(1500, 1000, dtype=torch.bfloat16))
-        return made.double() if "double" in sys.argv else made
+    def net():  # of doubles, which are slow, fewer are as many bytes as one chunk's buffers
+        by, dtypes = (4, [torch.double] * 2) if "double" in sys.argv else (1, [torch.float, torch.bfloat16])
+        sizes = (100, 300_000, 3_000_000 // by, 5_000_000 // by)
+        made = nn.ParameterDict({f"p{i}": torch.zeros(n, dtype=dtypes[0]) for i, n in enumerate(sizes)})
+        made["turned"] = nn.Parameter(torch.zeros(1500 // by, 1000, dtype=dtypes[0]).t())
+        made["short"] = nn.Parameter(torch.zeros(1500 // by, 1000, dtype=dtypes[1]))
+        return made
     expected, short = net(), net()
     initdsl.apply(expected, RULES, seed=7)
     plan = initdsl.plan(short, RULES, seed=7)
@@ -73,9 +74,7 @@ LIMITED = """
 def test_a_seeded_fill_goes_on_with_little_memory(rules: str, words: tuple[str, ...]) -> None:
     """6 MB are less than one more thread's stack and less than one chunk's buffers."""
     code = textwrap.dedent(LIMITED).replace("RULES", repr(rules))
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=100, check=False
-    )
+    done = python("-c", code, *words, timeout=100)
     assert done.stdout == "the same\n", done.stderr
 
 

@@ -19,7 +19,7 @@ from torch import nn
 import initdsl
 from initdsl.checkpoints.writing import alone, save
 from initdsl.filling.to_disk import write
-from tests.support.streamed import MLP, contents, mlp, python, tensors
+from tests.support.streamed import MLP, contents, mlp, on_one_thread, tensors
 
 # ---- stopped, gone on with, not mixed
 
@@ -38,7 +38,7 @@ initdsl.stream(lambda: nn.Sequential(*(nn.Linear(64, 64) for _ in range(6))), sy
 
 def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
     initdsl.stream(mlp, MLP, tmp_path / "whole", seed=0, max_shard_size="40KB")
-    done = python("-c", KILLED, str(tmp_path / "out"), "50000", MLP)
+    done = on_one_thread("-c", KILLED, str(tmp_path / "out"), "50000", MLP)
     assert done.returncode == -signal.SIGKILL, done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [".initdsl-model-00002-of-00003.safetensors.part", "model-00001-of-00003.safetensors"]
@@ -55,7 +55,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_tidied(tmp_path: Path) -> None:
-    done = python("-c", KILLED, str(tmp_path), "3000", MLP)
+    done = on_one_thread("-c", KILLED, str(tmp_path), "3000", MLP)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [".initdsl-model-00001-of-00003.safetensors.part"]
     initdsl.stream(mlp, MLP, tmp_path, seed=1)  # nothing of the other seed was whole
@@ -162,7 +162,7 @@ except OSError as error:
 
 
 def test_a_file_that_can_not_grow(tmp_path: Path) -> None:
-    done = python("-c", LIMITED, str(tmp_path), MLP)
+    done = on_one_thread("-c", LIMITED, str(tmp_path), MLP)
     assert "file too large; what is whole stays" in done.stdout, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model-00001-of-00003.safetensors"]
     initdsl.stream(
@@ -235,7 +235,7 @@ def test_memory_does_not_grow_with_the_network(tmp_path: Path) -> None:
     Linear.*? ~ normal(); net[0].weight? ~ normal(0, 1) * 0.02 + 0.01 * tanh(index(0)); net[1].weight? = net[0].weight / 2
     Embedding.weight[padding_idx]? = 0
     """
-    done = python("-c", MEMORY, str(tmp_path), rules)
+    done = on_one_thread("-c", MEMORY, str(tmp_path), rules)
     assert done.returncode == 0, done.stderr
     assert sum(path.stat().st_size for path in (tmp_path / "large").iterdir()) > 268e6
     assert int(done.stdout) < 128 * 1024  # KiB

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from torch import nn
 import initdsl
 from initdsl import ApplyError, ParseError, ResolveError, RuleError
 from tests.support.nets import Tensors, filled, mlp, names_of, same, snapshot
+from tests.support.processes import python
 
 WORDS_OF_OTHERS = re.compile(
     r"lark|pydantic|Traceback|VisitError|NoneType|validation error|Unexpected(Token|Char)|\.py\b|object at 0x|initdsl\.\w+\."
@@ -340,8 +339,11 @@ def message_of(path: Path) -> str:
 
 def run(script: str, timeout: float = 30) -> str:
     """A script in a process of its own: what hangs or eats memory ends there."""
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))\n" + textwrap.dedent(script)
-    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=timeout, check=False)
+    limits = {"AS": 6 << 30, "CPU": int(timeout)}  # seconds of the processor: other programs take none of them
+    limited = "".join(
+        f"import resource; resource.setrlimit(resource.RLIMIT_{k}, ({v}, {v}))\n" for k, v in limits.items()
+    )
+    done = python("-c", limited + textwrap.dedent(script), timeout=20 * timeout)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
 

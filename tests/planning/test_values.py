@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pickle
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from initdsl.language.expressions import evaluate, let
 from initdsl.network import describe as describing
 from initdsl.network.selectors import classes, paths, select, why_nothing
 from initdsl.planning import calls, cascade, file_contents, loads, lookups, names, resolve, selecting, statements
+from tests.support.processes import python
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,12 +142,8 @@ from tests.planning.test_values import Net, RULES
 with open("plan.pickle", "wb") as file:
     pickle.dump(initdsl.plan(Net(), RULES, seed={seed}), file)
 """
-    subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        check=True,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = python("-c", program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
     plan = pickle.loads((tmp_path / "plan.pickle").read_bytes())
     torch.manual_seed(0)
     net = Net()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.support.code import ROOT
+from tests.support.processes import python
 
 MLP = "Linear.weight ~ normal(0, 0.02); Linear.bias = 0"
 
@@ -40,9 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def python(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def on_one_thread(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("INITDSL_KERNEL", None)
-    return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=120, **options
-    )
+    return python(*words, env=environment, **options)

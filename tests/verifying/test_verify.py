@@ -6,8 +6,6 @@ import json
 import math
 import os
 import pickle
-import subprocess
-import sys
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -25,6 +23,7 @@ from initdsl.checkpoints.writing import save
 from initdsl.filling.to_disk.provenance import provenance
 from initdsl.initializers import Bernoulli, Normal, TruncatedNormal, Uniform
 from initdsl.statistics.goodness import Sample, holm, kolmogorov, two_samples
+from tests.support.processes import command, ranks
 
 
 class Net(nn.Module):
@@ -264,11 +263,8 @@ os._exit(0)
 
 def test_dcp_directories_of_several_ranks(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(DCP)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
-    made = subprocess.run(
-        [*command, tmp_path / "worker.py", tmp_path / "dcp"], capture_output=True, text=True, timeout=120
-    )
-    assert (tmp_path / "dcp" / ".metadata").exists(), made.stderr
+    made = ranks(2, tmp_path / "worker.py", tmp_path / "dcp")
+    assert (tmp_path / "dcp" / ".metadata").exists(), made[0].stderr
     rules = "Linear.weight ~ normal(0, 0.02); Linear.bias = 0; net[1].weight ~ orthogonal()"
     net = nn.Sequential(nn.Linear(33, 65), nn.Linear(65, 17))
     found = initdsl.verify(tmp_path / "dcp", rules, 4, model=net)
@@ -411,33 +407,26 @@ def test_false_alarms_are_rare(dtype: torch.dtype) -> None:
 # ---- the command
 
 
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from initdsl.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
-
-
 def test_the_commands_exit_codes(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("from torch import nn\ndef Net(): return nn.Sequential(nn.Linear(8, 9))\n")
     (tmp_path / "net.init").write_text("Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n")
-    assert (
-        run("apply", "net.init", "--model", "net.py:Net", "--seed", 3, "-o", "a.safetensors", cwd=tmp_path).returncode
-        == 0
-    )
-    fine = run("verify", "net.init", "a.safetensors", "--model", "net.py:Net", cwd=tmp_path)
+    made = command("apply", "net.init", "--model", "net.py:Net", "--seed", 3, "-o", "a.safetensors", cwd=tmp_path)
+    assert made.returncode == 0
+    fine = command("verify", "net.init", "a.safetensors", "--model", "net.py:Net", cwd=tmp_path)
     assert (fine.returncode, fine.stderr) == (0, "")
     assert "2 match (values of seed 3)" in fine.stdout
-    drift = run(
+    drift = command(
         "verify", "net.init", "a.safetensors", "--model", "net.py:Net", "--seed", 4, "--format", "json", cwd=tmp_path
     )
     assert drift.returncode == 1
     found = json.loads(drift.stdout)
     assert [c["status"] for c in found["checks"]] == ["drift", "match"]
-    trained = run(
+    trained = command(
         "verify", "net.init", "a.safetensors", "--model", "net.py:Net", "--seed", 4, "--after-training", cwd=tmp_path
     )
     assert (trained.returncode, "1 moved" in trained.stdout) == (0, True)
     for arguments in (("net.init", "a.safetensors"), ("net.init", "none.safetensors", "--model", "net.py:Net")):
-        wrong = run("verify", *arguments, cwd=tmp_path)
+        wrong = command("verify", *arguments, cwd=tmp_path)
         assert wrong.returncode == 2
         assert wrong.stderr.startswith("error[")
         assert "Traceback" not in wrong.stderr
@@ -452,7 +441,7 @@ def test_a_checkpoint_with_a_part_missing(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         dcp.save(nn.Linear(8, 9).state_dict(), checkpoint_id=tmp_path / "dcp")
     (tmp_path / "dcp" / "__0_0.distcp").unlink()
-    done = run("verify", "net.init", "dcp", "--model", "net.py:Net", cwd=tmp_path)
+    done = command("verify", "net.init", "dcp", "--model", "net.py:Net", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
         2,
         "error[usage]: can't read `dcp/__0_0.distcp`: no such file or directory\n",

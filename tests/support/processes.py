@@ -1,0 +1,177 @@
+"""Python programs in processes of their own, without importing torch again for each: they are forked from one that has.
+
+`python("-c", code)` is `subprocess.run([sys.executable, "-c", code])` in a tenth of the time. What is said of the start
+of a process (that torch is not imported, flags of Python, `PYTHONHASHSEED`) needs `fresh=True`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+FORKS = Path(__file__).parent / "workers" / "forks.py"
+# what fork leaves whole: elsewhere the system's own libraries don't bear it
+CAN_FORK = sys.platform == "linux"
+DISTRIBUTED = (
+    "torch.distributed.fsdp", "torch.distributed.tensor.parallel", "torch.distributed.checkpoint",
+    "torch._dynamo", "torch._inductor.compile_fx",
+)  # fmt: skip
+
+
+class Forked:
+    """What of `subprocess.Popen` is asked of a program that was forked elsewhere."""
+
+    def __init__(self, answer: int) -> None:
+        self._answer = os.fdopen(answer)
+        self.pid = int(self._answer.readline())
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._answer], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("python", timeout or 0)
+            self.returncode = os.waitstatus_to_exitcode(int(self._answer.readline()))
+            self._answer.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Program:
+    """A program that runs: what it has said until now, and how it ended."""
+
+    def __init__(self, process: Forked | subprocess.Popen[bytes], words: Sequence[str], out: IO[str], err: IO[str]):
+        self.process, self.words, self._out, self._err = process, words, out, err
+
+    def done(self, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Wait until it has ended; it is killed if it doesn't in so many seconds."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            said = self.stderr
+            raise subprocess.TimeoutExpired(list(self.words), timeout, self.stdout, said) from None
+        finally:
+            self.process.kill()
+        return subprocess.CompletedProcess(list(self.words), status, self.stdout, self.stderr)
+
+    @property
+    def stdout(self) -> str:
+        self._out.seek(0)
+        return self._out.read()
+
+    @property
+    def stderr(self) -> str:
+        self._err.seek(0)
+        return self._err.read()
+
+
+def start(
+    *words: object,
+    input: str = "",
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+    imports: Sequence[str] = ("torch",),
+    fresh: bool = False,
+) -> Program:
+    """Start `python WORDS`, forked from a process that has imported `imports`, or fresh."""
+    given, out, err = _file(input), _file(), _file()
+    streams = [given.fileno(), out.fileno(), err.fileno() if stderr is None else stderr]
+    command = [str(word) for word in words]
+    folder, environment = os.fspath(cwd or os.getcwd()), dict(os.environ if env is None else env)
+    process: Forked | subprocess.Popen[bytes]
+    if fresh or not CAN_FORK:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=streams[0], stdout=streams[1], stderr=streams[2], cwd=folder, env=environment,
+        )  # fmt: skip
+    else:
+        asked = {"words": command, "folder": os.path.abspath(folder), "environment": environment}
+        process = _fork({**asked, "imports": list(imports)}, streams)
+    given.close()
+    return Program(process, command, out, err)
+
+
+def python(*words: object, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python WORDS` to its end; the options are those of `start`."""
+    return start(*words, **options).done(timeout)
+
+
+def command(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `initdsl WORDS` to its end."""
+    return python("-c", "from initdsl.cli import main; main()", *words, **options)
+
+
+def ranks(count: int, *words: object, timeout: float = 300, **options: Any) -> list[subprocess.CompletedProcess[str]]:
+    """Run `python WORDS` on so many ranks of a process group, with the environment that `torchrun` gives each."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    usual = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **place}
+    started = [
+        start(*words, env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)}, imports=DISTRIBUTED, **options)
+        for rank in range(count)
+    ]
+    ends = time.monotonic() + timeout
+    try:
+        return [program.done(max(ends - time.monotonic(), 0.1)) for program in started]
+    finally:
+        for program in started:
+            program.process.kill()
+
+
+@cache
+def _channel() -> socket.socket:
+    """Start the process that forks, once for the process that asks; it ends with it."""
+    here, there = socket.socketpair()
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    process = subprocess.Popen(
+        [sys.executable, "-P", FORKS, str(there.fileno())],
+        pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    there.close()
+
+    def end() -> None:
+        here.close()
+        process.wait()
+
+    atexit.register(end)
+    return here
+
+
+def _file(text: str = "") -> IO[str]:
+    file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - the program that has it ends it
+    file.write(text)
+    file.seek(0)
+    return file
+
+
+def _fork(request: dict[str, Any], streams: list[int]) -> Forked:
+    read, write = os.pipe()
+    with _file(json.dumps(request)) as file:
+        socket.send_fds(_channel(), [b"-"], [file.fileno(), *streams, write])
+        os.close(write)
+        return Forked(read)
