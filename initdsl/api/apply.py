@@ -35,6 +35,7 @@ def apply(
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
     sample: torch.Tensor | Any = None,
+    generator: torch.Generator | None = None,
 ) -> Report:
     """Fill a network in place by its rules; return what was done.
 
@@ -44,7 +45,8 @@ def apply(
     nothing. `on_init` is called with every
     filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
     leave. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
-    a dict of keyword arguments; without such a rule it is not looked at.
+    a dict of keyword arguments; without such a rule it is not looked at. `generator` draws in place of torch's global one,
+    as it does in `torch.nn.init`; it goes with no seed.
 
     Raises ParseError, RuleError or ResolveError before anything changes, ApplyError where a fill failed: then
     parameters, buffers, ties and random states are as they were.
@@ -63,5 +65,5 @@ def apply(
         plan, live = make_plan_of(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
         plan = review(plan, live)
         warn_of(plan)  # first: where a warning is made an error, nothing has changed
-    execute(plan, live, on_init, sample=sample)
+    execute(plan, live, on_init, sample=sample, generator=generator)
     return Report(with_live(plan, live), live)

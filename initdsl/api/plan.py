@@ -41,6 +41,7 @@ class Plan(planning.Plan):
         sample: torch.Tensor | Any = None,
         *,
         net: nn.Module | None = None,
+        generator: torch.Generator | None = None,
     ) -> Report:
         """Carry the plan out on the network it was made for, or on `net`, which must be like it.
 
@@ -54,7 +55,7 @@ class Plan(planning.Plan):
         if live is None:
             what = "this plan was made from a description, or elsewhere: there is no network to fill"
             raise ResolveError(Diagnostic("no-network", what, hint="`plan.apply(net=net)` fills one like it"))
-        execute(self, live, on_init, sample=sample)
+        execute(self, live, on_init, sample=sample, generator=generator)
         return Report(self, live)
 
     def _live_of(self, net: nn.Module) -> Live:

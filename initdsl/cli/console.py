@@ -15,7 +15,7 @@ from initdsl.text.diagnostic import Diagnostic, InitDSLError, UncoveredParameter
 from initdsl.text.failures import reason
 from initdsl.text.files import write_whole
 
-__all__ = ["coloured", "fail", "progress", "refuse_unless_rule_file", "reported", "show", "write_or_print"]
+__all__ = ["coloured", "fail", "progress", "refuse_unless_rule_file", "reported", "show", "working", "write_or_print"]
 
 
 T = TypeVar("T")
@@ -74,6 +74,24 @@ def write_or_print(text: str, output: str | None) -> None:
         click.echo(text, nl=False)
     else:
         reported(lambda: write_whole(output, text.encode()))
+
+
+@contextmanager
+def working(activity: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show what is being done and how far it is on standard error, where that is a terminal.
+
+    Yields the function that says so, which takes what is being done, how much of that is done, and how much there is.
+    """
+    if not sys.stderr.isatty():
+        yield lambda doing, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(activity, total=None)
+        yield lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .console import fail, refuse_unless_rule_file, reported, write_or_print
+from .console import fail, refuse_unless_rule_file, reported, working, write_or_print
 from .model import checked_factory, find_model
 from .options import LARGEST_SEED, model_option, output_option
 
@@ -33,7 +33,8 @@ def command(model: str, samples: int | None, seed: int, output: str | None) -> N
         fail(f"`{model}` is a network that was built already", "name what builds it: it is built anew a few times")
     factory = checked_factory(model, build)
     title = f"proposed by `initdsl infer --model {model}`"
-    inferred = reported(lambda: infer(factory, samples=samples, seed=seed, title=title))
+    with working("looking at the network") as tell:
+        inferred = reported(lambda: infer(factory, samples=samples, seed=seed, title=title, on_progress=tell))
     write_or_print(inferred.text, output)
     if inferred.kept:
         more = ", ..." if len(inferred.kept) > MOST_NAMED else ""

@@ -271,6 +271,8 @@ def _collapse(layers: Sequence[Layer]) -> Iterator[Remark]:
 
 def exceeded(layers: Sequence[Layer], trunk: Trunk | None, limits: Limits) -> Iterator[str]:
     """Yield what goes beyond the limits, in words."""
+    if limits == Limits():
+        return
     if any(layer.nonfinite or layer.grad_nonfinite for layer in layers):
         yield "there are values that are not finite"
     if limits.growth is not None:

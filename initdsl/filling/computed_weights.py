@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from initdsl.network.description import Live
 from initdsl.network.kinds import hook_computed, is_parametrization, is_torch_class
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "inverting",
     "is_vector",
     "parametrizations",
+    "uncached",
     "write_computed",
 ]
 
@@ -92,6 +95,24 @@ def computed_weight(module: nn.Module, local: str) -> torch.Tensor:
     finally:
         for part, mode in training.items():
             part.training = mode
+
+
+@contextmanager
+def uncached(live: Live) -> Iterator[None]:
+    """Forget what `parametrize.cached()` holds of a network's computed weights, before what is done in the block and after."""
+    _forget(live)
+    try:
+        yield
+    finally:
+        _forget(live)
+
+
+def _forget(live: Live) -> None:
+    held: dict[Any, Any] = torch.nn.utils.parametrize._cache
+    if held:
+        modules = {id(module) for module in live.modules}
+        for key in [key for key in held if key[0] in modules]:
+            del held[key]
 
 
 # how far a computed weight may be from the values that were written to it, in parts of the largest of them

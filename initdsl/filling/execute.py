@@ -8,6 +8,7 @@ alone, the usual one, needs no backup and costs what hand-written code costs.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from initdsl import streams
 from initdsl.network.description import Live
@@ -15,23 +16,34 @@ from initdsl.network.kinds import is_sharded
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
+from .computed_weights import uncached
 from .finish import last_steps
-from .refusals import refuse_meta
+from .random_state import drawing_from
+from .refusals import refuse_generator, refuse_meta
 from .run import OnInit, run_of
 from .sharded.agreement import hooks_of
 from .sharded.fill import shard_ways
 from .steps import claims_of, steps_of, whole_ways
 from .transaction import ALONE, carry_out
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["execute"]
 
 
 def execute(
-    plan: Plan, live: Live, on_init: OnInit | None = None, *, fresh: bool = False, sample: object = None
+    plan: Plan,
+    live: Live,
+    on_init: OnInit | None = None,
+    *,
+    fresh: bool = False,
+    sample: object = None,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Fill a network by the plan that was made for it; see `initdsl.apply`.
 
-    A `fresh` one has no values to put back after a failure. Raises ResolveError before anything changes, ApplyError.
+    A `fresh` one has no values to put back after a failure. Without a seed, what draws does so from `generator`. Raises ResolveError before anything changes, ApplyError.
     """
     sharded = any(is_sharded(tensor) for tensor in live.tensors)
     if sharded and plan.adjusted and sample is not None:
@@ -43,5 +55,7 @@ def execute(
     run = run_of(plan, live, on_init, fresh=fresh, sample=sample)
     ways = shard_ways(run) if sharded else whole_ways(run)
     steps = [*steps_of(run, ways), *last_steps(run, ways)]
-    with streams.team() if run.seed is not None else nullcontext():
+    if generator is not None:
+        refuse_generator(plan, live, generator)
+    with streams.team() if run.seed is not None else nullcontext(), drawing_from(generator), uncached(live):
         carry_out(steps, claims_of(run), hooks_of(run) if sharded else ALONE)

@@ -12,7 +12,7 @@ import torch
 
 from initdsl import streams
 
-__all__ = ["RandomStates", "everything_unmoved", "isolated", "put_back", "random_states", "unmoved"]
+__all__ = ["RandomStates", "drawing_from", "everything_unmoved", "isolated", "put_back", "random_states", "unmoved"]
 
 
 # what sets a generator's state, and the state it had
@@ -82,6 +82,30 @@ def isolated(key: streams.StreamKey | None) -> Iterator[None]:
         yield
     finally:
         put_back(states)
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
+    """Let what draws from the global generator of a device draw from another one of it; None: from the global one."""
+    if generator is None:
+        yield
+        return
+    default = _default_of(generator.device)
+    before = default.get_state()
+    default.set_state(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(default.get_state())
+        default.set_state(before)
+
+
+def _default_of(device: torch.device) -> torch.Generator:
+    """Return the global generator of a device."""
+    if device.type == "cpu":
+        return torch.default_generator
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    return torch.cuda.default_generators[device.index or 0]
 
 
 @contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+
 from initdsl.network.description import Live
+from initdsl.planning.actions import Reset
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 from .computed_weights import computed_from
 
-__all__ = ["has_no_memory", "refuse_meta", "refuse_no_sample"]
+__all__ = ["has_no_memory", "refuse_generator", "refuse_meta", "refuse_no_sample"]
 
 
 def refuse_no_sample(plan: Plan) -> None:
@@ -28,6 +31,21 @@ def refuse_no_sample(plan: Plan) -> None:
             "(materialize, streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
         )
     )
+
+
+def refuse_generator(plan: Plan, live: Live, generator: torch.Generator) -> None:
+    """Refuse a generator beside a seed, or of another device than what is drawn. Raises TypeError, ResolveError."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"a generator is a torch.Generator, not {type(generator).__name__}")
+    if plan.seed is not None:
+        raise TypeError("a seed draws from streams of its own: give a seed or a generator")
+    for entry in plan.order:
+        tensor = live.tensors[entry.tensor.index]
+        drawn = entry.draws or any(isinstance(action.payload, Reset) for action in entry.actions)
+        if drawn and tensor is not None and tensor.device.type != generator.device.type:
+            message = f"`{entry.label}` is on {tensor.device}, and the generator on {generator.device}"
+            hint = f"`torch.Generator(device={str(tensor.device)!r})`"
+            raise ResolveError(Diagnostic("bad-generator", message, hint=hint))
 
 
 def has_no_memory(live: Live, entry: PlanEntry) -> bool:

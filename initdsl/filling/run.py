@@ -15,6 +15,7 @@ from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.failures import first_line
 
 from .blame import StepFailed
+from .computed_weights import computed_weight
 from .read import Files
 from .refusals import refuse_no_sample
 
@@ -63,7 +64,7 @@ def read_whole(run: Run, tensor: int) -> torch.Tensor:
     values = run.live.tensors[tensor]
     if values is None:
         owner, local = run.plan.network.tensors[tensor].owners[0]
-        values = getattr(run.live.modules[owner], local)
+        values = computed_weight(run.live.modules[owner], local)
     assert isinstance(values, torch.Tensor)
     return values.detach()
 

@@ -11,7 +11,7 @@ from initdsl.planning.plan import PlanEntry
 from initdsl.text.failures import first_line
 
 from .blame import StepFailed, blaming, rule_diagnostic
-from .computed_weights import gives_back, write_computed
+from .computed_weights import computed_weight, gives_back, write_computed
 from .represented import unrepresented
 from .run import Run, tell
 from .seeded import resetting
@@ -69,7 +69,7 @@ def _fill_computed(run: Run, entry: PlanEntry, read: Reading) -> None:
         device = next(module.parameters()).device
         value = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device=device)
     else:
-        value = getattr(module, local).detach().clone(memory_format=torch.contiguous_format)
+        value = computed_weight(module, local).clone(memory_format=torch.contiguous_format)
     if entry.base is not None and isinstance(entry.base.payload, Reset):
         info = run.plan.network.modules[owner]
         with resetting(run.seed, info.name):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
+from initdsl.text.diagnostic import Diagnostic, ResolveError
+
 from .attributes import Attributes, class_values
 from .description import Live, Network
 from .garbage import MANY, no_collection
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["class_info", "describe"]
+__all__ = ["class_info", "describe", "refuse_torchscript"]
 
 
 @lru_cache(maxsize=4096)
@@ -108,6 +110,22 @@ class _Walk:
     parents: list[list[tuple[int, str]]] = field(default_factory=list)
 
 
+def _torchscript(cls: type, name: str) -> ResolveError:
+    """Return the error that a module is TorchScript: its classes and modules are out of Python's sight."""
+    what = f"`{name}` of this network" if name else "this network"
+    message = f"{what} is TorchScript (`{cls.__name__}`), which has no layers to select"
+    hint = "fill the network before it is scripted or traced, or fill one that is not and load its state dict"
+    return ResolveError(Diagnostic("torchscript", message, hint=hint))
+
+
+def refuse_torchscript(net: nn.Module) -> None:
+    """Refuse a network with modules of TorchScript. Raises ResolveError."""
+    for name, module in net.named_modules():
+        cls: type = type(module)
+        if cls.__module__.startswith("torch.jit"):
+            raise _torchscript(cls, name)
+
+
 def _walk(net: nn.Module, hold: Callable[[], None]) -> _Walk:
     """Walk a network's modules, each once."""
     walk = _Walk()
@@ -128,6 +146,8 @@ def _walk(net: nn.Module, hold: Callable[[], None]) -> _Walk:
         module_class: type = type(module)
         class_facts = facts.get(module_class)
         if class_facts is None:
+            if module_class.__module__.startswith("torch.jit"):
+                raise _torchscript(module_class, f"{walk.names[parent]}.{name}" if parent > 0 else name)
             cls = class_info(module_class)
             class_facts = (cls, _container(cls), reset_method(module_class), class_values(module_class))
             facts[module_class] = class_facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ def make_plan(
 
     Nothing is touched; see `initdsl.plan`. Raises ParseError, RuleError or ResolveError with every finding.
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     compiled = coerce(rules, root)
     registry: Registry = default_registry()
     if initializers:
@@ -55,13 +56,19 @@ def make_plan_of(net: nn.Module, rules: Rules, **options: Any) -> tuple[Plan, Li
     return plan, live
 
 
-def check_seed(seed: Any) -> None:
+def check_seed(seed: Any) -> int | None:
+    """Return a seed as an int: whatever has `__index__`, numpy's integers too. Raises TypeError, ValueError."""
     if seed is None:
-        return
-    if isinstance(seed, bool) or not isinstance(seed, int):
+        return None
+    try:
+        number = None if isinstance(seed, bool) or type(seed).__name__.startswith("bool") else operator.index(seed)
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"a seed is an integer, not {type(seed).__name__}")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"a seed lies between 0 and 2**64 - 1, not {seed}")
+    if not 0 <= number < 2**64:
+        raise ValueError(f"a seed lies between 0 and 2**64 - 1, not {number}")
+    return number
 
 
 def warn_of(plan: Plan, uncovered: bool = True) -> None:

@@ -20,7 +20,7 @@ from initdsl.filling.to_disk.origin import Held, TensorSource, source_of
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax import nodes
 from initdsl.language.syntax.walk import walk
-from initdsl.network.describe import describe
+from initdsl.network.describe import describe, refuse_torchscript
 from initdsl.network.description import Live, Network
 from initdsl.network.wrappers import unwrap
 from initdsl.planning.plan import Plan
@@ -161,8 +161,10 @@ def network_of(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Netw
     if isinstance(net, nn.Module):
         if model is not None:
             raise TypeError("`model` goes with a state dict or a file; a network is one already")
+        refuse_torchscript(net)
         return describe(stand_in(unwrap(net), {}))
     if isinstance(model, nn.Module):
+        refuse_torchscript(model)
         network, live = describe(stand_in(unwrap(model), {}))
     elif isinstance(model, Network):
         network, live = model.on_device("meta"), skeleton(model)

@@ -66,7 +66,7 @@ def verify(
     >>> bool(verify(net, rules, seed=0)), bool(verify(net, rules)), bool(verify(net, rules, seed=1))
     (True, True, False)
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     store = store_of(net)
     compiled = coerce(rules, root)
     notes: list[str] = []

@@ -215,3 +215,12 @@ def test_notebooks_and_hostile_names(browser: Browser, tmp_path: Path) -> None:
     assert browser.errors == []
     assert browser.run("document.querySelectorAll('img').length") == 0
     assert copy.copy(made).to_dict() == made.to_dict()
+
+
+def test_without_a_limit_nothing_is_exceeded(folder: Path) -> None:
+    Path("nan.init").write_text("Linear.weight = nan\nLinear.bias = 0\n", "utf-8")
+    code, said = run("nan.init")
+    assert "not finite" in said
+    assert (code, "exceeded" in said) == (0, False)
+    code, said = run("nan.init", "--max-dead", "1")
+    assert (code, "exceeded: there are values that are not finite" in said) == (1, True)

@@ -331,3 +331,25 @@ def main() -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+class Reading(nn.Module):
+    """A network of this width that a plain `nn.Linear` reads out; tied to what reads in, or not."""
+
+    def __init__(self, width: int, tied: bool = False) -> None:
+        super().__init__()
+        self.embed, self.up = nn.Embedding(300, width), nn.Linear(width, 4 * width)
+        self.head = nn.Linear(width, 300, bias=False)
+        if tied:
+            self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_plain_readout_shrinks_with_the_width_in_mup(tied: bool, tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(json.dumps(initdsl.describe(Reading(32, tied))[0].to_manifest()))
+    for width in (16, 32, 64, 128):
+        net = Reading(width, tied)
+        initdsl.apply(net, 'use "initdsl:mup"', seed=0, root=tmp_path, strict=True)
+        assert net.embed.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert net.up.weight.std().item() == pytest.approx(0.02 * (32 / width) ** 0.5, rel=0.1)
+        assert net.head.weight.std().item() == pytest.approx(0.02 if tied else 0.02 * 32 / width, rel=0.05)

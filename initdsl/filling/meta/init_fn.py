@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from initdsl import streams
+from initdsl.filling.computed_weights import uncached
 from initdsl.filling.finish import last_steps
 from initdsl.filling.refusals import has_no_memory
 from initdsl.filling.run import OnInit, Run, run_of
@@ -169,7 +170,7 @@ def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: l
         refuse_unknown(view_of(plan, live), entries)
         ways = shard_ways(run)
     call = replace(run, plan=replace(plan, order=tuple(entries), ties=(), expected=()))
-    with streams.team() if run.seed is not None else nullcontext():
+    with streams.team() if run.seed is not None else nullcontext(), uncached(live):
         carry_out([*_steps(run, ways, index, entries), *last_steps(call, ways)], claims_of(run, ties=False))
 
 

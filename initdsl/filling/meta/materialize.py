@@ -58,7 +58,7 @@ def materialize(
     >>> net[0].weight.device, net[1].weight.tolist()[:2]
     (device(type='cpu'), [1.0, 1.0])
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     net = construct(factory, seed)
     with agreed(net):
         options = {"seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root}

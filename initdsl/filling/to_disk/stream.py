@@ -72,7 +72,7 @@ def stream(
     """
     if seed is None:
         raise ValueError("a network is streamed from a seed, from which it can be gone on with; give one, such as 0")
-    check_seed(seed)
+    seed = check_seed(seed) or 0
     most = size_in_bytes(max_shard_size)
     given = isinstance(network, nn.Module)
     net = network if isinstance(network, nn.Module) else construct(network, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,11 @@ from initdsl.network.parts import ModuleInfo, TensorInfo
 from initdsl.statistics.moments import Moments, moments
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
-__all__ = ["Drawn", "Sampled", "sample"]
+__all__ = ["Drawn", "OnProgress", "Sampled", "sample"]
+
+
+# what is told what is being done, how much of that is done, and how much there is
+OnProgress = Callable[[str, int, int], Any]
 
 
 # elements of a small and of a large network: how often they are built
@@ -73,7 +78,9 @@ class Sampled:
         return self.tensor.shape
 
 
-def sample(factory: Callable[[], nn.Module], count: int | None, seed: int) -> tuple[Network, Live, list[Sampled]]:
+def sample(
+    factory: Callable[[], nn.Module], count: int | None, seed: int, on_progress: OnProgress
+) -> tuple[Network, Live, list[Sampled]]:
     """Build the network `count` times (by its size, if none is given), and look at every parameter.
 
     Raises TypeError where `factory` does not give a module, ResolveError where it gives another network each time.
@@ -83,6 +90,7 @@ def sample(factory: Callable[[], nn.Module], count: int | None, seed: int) -> tu
     count = count or (12 if total < SMALL else 5 if total < LARGE else 3)
     seen = {index: [tensor] for index, tensor in values.items()}
     for number in range(1, count):
+        on_progress("building the network", number, count)
         again, live, more = _built(factory, seed, number)
         if again.fingerprint() != network.fingerprint():
             raise ResolveError(
@@ -92,7 +100,8 @@ def sample(factory: Callable[[], nn.Module], count: int | None, seed: int) -> tu
             seen[index].append(tensor)
     defaults = _defaults(network, live, list(seen), count, seed)
     sampled = []
-    for index, tensors in seen.items():
+    for place, (index, tensors) in enumerate(seen.items()):
+        on_progress("measuring tensors", place, len(seen))
         info = network.tensors[index]
         owner, local = info.owners[0]
         one = _sampled(info, network.modules[owner], local, network.label(info), tensors)

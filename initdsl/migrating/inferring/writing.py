@@ -12,7 +12,7 @@ from initdsl.formatter.layout import format as laid_out
 
 from .grouping import Rule, repaired, rules_of, ties_of
 from .places import placed
-from .sampling import sample
+from .sampling import OnProgress, sample
 from .tensor import Fit, Tensor
 
 __all__ = ["Inferred", "infer"]
@@ -30,13 +30,21 @@ class Inferred:
         return self.text
 
 
-def infer(factory: Callable[[], nn.Module], *, samples: int | None = None, seed: int = 0, title: str = "") -> Inferred:
+def infer(
+    factory: Callable[[], nn.Module],
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    title: str = "",
+    on_progress: OnProgress | None = None,
+) -> Inferred:
     """Return a rule file that starts a network as its own code does, from building it a few times.
 
     `factory` is called without arguments, `samples` times (by default 3 to 12 times, the smaller the network the more
     often), each under seeds of its own. Constants, distributions, their scale as a formula of the fans or of the depth,
     padding rows and ties are found by measuring; comments say how sure each rule is. What is not understood is kept as
-    the constructor makes it, and said to be. The global random states stay as they were.
+    the constructor makes it, and said to be. The global random states stay as they were. `on_progress` is told what is
+    being done, how much of it is done, and how much there is.
 
     Raises TypeError for a factory that is none, ResolveError where it gives another network each time.
 
@@ -50,7 +58,7 @@ def infer(factory: Callable[[], nn.Module], *, samples: int | None = None, seed:
         raise TypeError(
             f"a factory is called without arguments and returns an nn.Module, this is {type(factory).__name__}"
         )
-    network, live, sampled = sample(factory, samples, seed)
+    network, live, sampled = sample(factory, samples, seed, on_progress or (lambda doing, done, total: None))
     tensors = [placed(network, one) for one in sampled]
     ties = ties_of(network, sampled)
     rules = repaired(live.modules[0], ties, rules_of(network, tensors), tensors)
