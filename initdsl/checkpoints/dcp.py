@@ -8,17 +8,18 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from initdsl.text.failures import ending, reason
 from initdsl.text.files import read_whole
+from initdsl.text.places import lies_in
 
 from .store import Described, Piece, Store, boxes
 
-__all__ = ["Checkpoint", "read_bounded"]
+__all__ = ["Checkpoint", "read_bounded", "refuse_leaving"]
 
 
 # bytes of an index of files, or of a DCP directory's `.metadata`
@@ -70,6 +71,7 @@ class Checkpoint(Store):
         path = os.path.join(self.where, os.path.basename(str(place.relative_path)))
         if os.path.exists(path) and not os.path.isfile(path):
             raise OSError(f"`{path}` is not a file")
+        refuse_leaving(self.where, [os.path.basename(path)])
         try:
             offset, length = _sizes((place.offset, place.length))
             with open(path, "rb") as file:
@@ -122,6 +124,19 @@ class _Metadata(_Unpickler):  # type: ignore[misc]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         raise pickle.UnpicklingError(f"it names `{module}.{name}`, which a checkpoint's metadata has no use for")
+
+
+def refuse_leaving(folder: str, names: Iterable[str]) -> None:
+    """Raise OSError where one of these files of a checkpoint is a link out of its folder.
+
+    In the cache of the Hugging Face hub, where `snapshots/REVISION/` has links to `blobs/`, the folder is that of both.
+    """
+    real = os.path.realpath(folder or ".")
+    above, kind = os.path.split(os.path.dirname(real))
+    base = above if kind == "snapshots" else real
+    for name in names:
+        if not lies_in(os.path.join(real, name), base):
+            raise OSError(f"`{os.path.join(folder, name)}` is a link that leads out of its folder")
 
 
 def read_bounded(path: str) -> bytes:

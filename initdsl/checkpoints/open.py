@@ -7,7 +7,7 @@ import os
 
 from initdsl.text.failures import ending
 
-from .dcp import Checkpoint, read_bounded
+from .dcp import Checkpoint, read_bounded, refuse_leaving
 from .safetensors import Safetensors
 from .store import Store
 
@@ -35,10 +35,12 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 def _of_folder(folder: str) -> Store:
     """Open a DCP directory, or a folder with one safetensors file or one index."""
     if os.path.exists(os.path.join(folder, ".metadata")):
+        refuse_leaving(folder, [".metadata"])
         return Checkpoint(folder)
     names = sorted(os.listdir(folder))
     indices = [name for name in names if name.endswith(INDEX_SUFFIX)]
     files = [name for name in names if name.endswith(".safetensors")]
+    refuse_leaving(folder, indices[:1] or files[:1])
     if len(indices) == 1:
         return _indexed(os.path.join(folder, indices[0]))
     if len(indices) > 1:
@@ -66,6 +68,7 @@ def _indexed(path: str) -> Store:
     missing = [name for name in files if not os.path.exists(os.path.join(folder, name))]
     if missing:
         raise OSError(f"`{path}` names `{missing[0]}`, which is not there")
+    refuse_leaving(folder, files)
     store = Safetensors(folder or ".", [os.path.join(folder, name) for name in files])
     lost = sorted(set(table) - set(store.tensors))
     if lost:

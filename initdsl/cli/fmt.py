@@ -18,9 +18,10 @@ import click
 from initdsl.formatter.layout import format_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.linter.config import LARGEST, matches
+from initdsl.linter.files import leaving, rule_files
 from initdsl.text.diagnostic import Diagnostic, ParseError, printable
-from initdsl.text.failures import reason
 from initdsl.text.files import read_whole, write_whole
+from initdsl.text.places import is_shown, leads_out, withheld
 from initdsl.text.source import Source, decode, read_source
 
 from .console import coloured, show
@@ -71,8 +72,9 @@ def _outcomes(paths: tuple[str, ...], check: bool, diff: bool) -> Iterator[_Outc
     """Format the rule files that paths name, each once, without those that `exclude` in pyproject.toml names."""
     seen: set[str] = set()
     for path in paths:
-        files, problems = _files_in(path) if os.path.isdir(path) else ([path], [])
-        for file in files:
+        problems: list[Diagnostic] = []
+        is_folder = os.path.isdir(path)
+        for file in rule_files(path, problems, lambda folder: False) if is_folder else [path]:
             real = os.path.realpath(file)
             if real in seen:
                 continue
@@ -80,8 +82,11 @@ def _outcomes(paths: tuple[str, ...], check: bool, diff: bool) -> Iterator[_Outc
             project = _project(Path(os.path.abspath(file)).parent)
             if project.problem is not None:
                 yield _Outcome("failed", (project.problem,))
+            out = leaving(file, path) if is_folder else None
             if project.excludes(file):
                 yield _Outcome("excluded")
+            elif out is not None:
+                yield _Outcome("failed", (out,))
             else:
                 yield _format(file, check, diff)
         if problems:
@@ -98,11 +103,14 @@ def _format(path: str, check: bool, diff: bool) -> _Outcome:
         return _Outcome("failed", (Diagnostic(*source),))
     formatted = _formatted(source)
     if isinstance(formatted, list):
-        return _Outcome("failed", tuple(formatted))
+        return _Outcome("failed", tuple(withheld(path, formatted)))
     try:
         mark = BOM if _begins_with_bom(path) else b""
         if formatted == source.text and not mark:
             return _Outcome("unchanged")
+        if leads_out(path) or (diff and not is_shown(path)):
+            message = f"`{path}` is a link to `{os.path.realpath(path)}`; that is not touched through it"
+            return _Outcome("failed", (Diagnostic("unwritable-file", message, hint="name the file that it leads to"),))
         if not (check or diff):
             write_whole(path, formatted.encode(), was=mark + source.text.encode())
     except OSError as error:
@@ -160,20 +168,6 @@ def _print_diff(path: str, text: str, formatted: str) -> None:
 
 
 # ---- which files
-
-
-def _files_in(folder: str) -> tuple[list[str], list[Diagnostic]]:
-    """Return the `*.init` of a folder and those below, and which of these folders can't be read."""
-    problems: list[Diagnostic] = []
-
-    def unreadable(error: OSError) -> None:
-        problems.append(Diagnostic("unreadable-file", f"can't read `{error.filename}`: {reason(error)}"))
-
-    files = []
-    for inside, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [os.path.normpath(os.path.join(inside, name)) for name in sorted(names) if name.endswith(".init")]
-    return files, problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,12 @@ from initdsl.linter.run import is_unreadable
 from initdsl.text.diagnostic import Diagnostic, in_order
 from initdsl.text.failures import reason
 from initdsl.text.files import write_whole
+from initdsl.text.places import withheld
 from initdsl.text.source import decode
 from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
-from .model import load_model, read_manifest
+from .model import load_model, read_manifest, settings_manifest
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -98,13 +99,17 @@ def command(
 
     def job(path: str) -> Job:
         config = _config(path, selected, ignored)
-        described = config.manifest_of(path) if model is None and manifest is None else manifest
+        described = settings_manifest(config, path) if model is None and manifest is None else manifest
         return Job(path, config, fix or unsafe_fixes, unsafe_fixes, model, described)
 
     try:
         # the fixed text of standard input has standard output for itself
         stream = sys.stderr if paths == ("-",) and (fix or unsafe_fixes) else sys.stdout
-        results = [_standard_input(job(stdin_filename))] if paths == ("-",) else _run(_jobs(paths or (".",), job))
+        if paths == ("-",):
+            results = [_standard_input(job(stdin_filename))]
+        else:
+            refused: list[Diagnostic] = []
+            results = [*_run(_jobs(paths or (".",), job, refused)), Fixed("", 0, refused)]
     except ConfigError as error:
         show(error.diagnostics, file=sys.stderr)
         raise SystemExit(2) from None
@@ -155,9 +160,9 @@ def _config(path: str, selected: tuple[str, ...], ignored: tuple[str, ...]) -> C
     return replace(config, select=selected or config.select, ignore=(*config.ignore, *ignored))
 
 
-def _jobs(paths: Sequence[str], job: Callable[[str], Job]) -> list[Job]:
-    files = find_files(paths)
-    if not files:
+def _jobs(paths: Sequence[str], job: Callable[[str], Job], refused: list[Diagnostic]) -> list[Job]:
+    files = find_files(paths, refused)
+    if not files and not refused:
         click.echo("no `*.init` files here", err=True)
     return [job(file) for file in files]
 
@@ -179,8 +184,10 @@ def _standard_input(job: Job) -> Fixed:
 
 def _one(job: Job) -> Fixed:
     if job.fix:
-        return fix_file(job.path, job.config, job.unsafe, _network(job))
-    return Fixed("", 0, lint_file(job.path, config=job.config, network=_network(job)))
+        result = fix_file(job.path, job.config, job.unsafe, _network(job))
+    else:
+        result = Fixed("", 0, lint_file(job.path, config=job.config, network=_network(job)))
+    return replace(result, findings=withheld(job.path, result.findings))
 
 
 def _network(job: Job) -> Resolve | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from initdsl.linter.config import find_config
+from initdsl.linter.config import Config, find_config
 from initdsl.network.description import Network
 from initdsl.network.manifest import LARGEST
 from initdsl.text.failures import reason
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-__all__ = ["checked_factory", "find_model", "load_model", "named_network", "network_of", "read_manifest", "read_sample"]
+__all__ = [
+    "checked_factory",
+    "find_model",
+    "load_model",
+    "named_network",
+    "network_of",
+    "read_manifest",
+    "read_sample",
+    "settings_manifest",
+]
 
 
 def load_model(spec: str, meta: bool) -> nn.Module:
@@ -145,10 +154,19 @@ def named_network(model: str | None, manifest: str | None, rules: str) -> nn.Mod
     if model is None and manifest is None:
         config = reported(lambda: find_config(os.getcwd()))
         model = config.model
-        manifest = config.manifest_of(rules) if model is None else None
+        manifest = settings_manifest(config, rules) if model is None else None
     if model is not None:
         return load_model(model, meta=True)
     return None if manifest is None else read_manifest(manifest)
+
+
+def settings_manifest(config: Config, rules: str) -> str | None:
+    """Return the manifest that settings name for a rule file, if they do; exit with 2 where it lies outside their folder."""
+    path = config.manifest_of(rules)
+    if path is not None and not config.holds(path):
+        message = f"the manifest `{path}` lies outside the folder of the `pyproject.toml` that names it"
+        fail(message, "give it as `--manifest`")
+    return path
 
 
 def read_manifest(path: str) -> Network:

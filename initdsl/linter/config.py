@@ -12,6 +12,7 @@ from typing import Any
 
 from initdsl.text.diagnostic import Diagnostic, InitDSLError
 from initdsl.text.files import read_whole
+from initdsl.text.places import lies_in
 from initdsl.text.source import Source, Span
 from initdsl.text.wording import did_you_mean, listed
 
@@ -54,6 +55,13 @@ class Config:
     manifests: tuple[tuple[str, str], ...] = ()
     root: str | None = None
 
+    @property
+    def root_folder(self) -> Path | None:
+        """The folder that `use` and `load` may not leave, None for that of each file. It never leads out of `folder`."""
+        if self.root is None:
+            return None
+        return self.folder / self.root if lies_in(self.folder / self.root, self.folder) else self.folder
+
     def relative(self, path: str | os.PathLike[str]) -> str:
         """Return a path as the globs see it: relative to `folder`, with `/`."""
         return os.path.relpath(os.path.abspath(path), self.folder.absolute()).replace(os.sep, "/")
@@ -73,6 +81,10 @@ class Config:
         relative = self.relative(path)
         manifests = [manifest for glob, manifest in self.manifests if matches(relative, glob)]
         return str(self.folder / manifests[-1]) if manifests else None
+
+    def holds(self, path: str | os.PathLike[str]) -> bool:
+        """Tell whether a file that the settings name lies in their folder, its links followed."""
+        return lies_in(path, self.folder)
 
     def names(self) -> frozenset[str]:
         """Return every lint that the settings name."""

@@ -9,6 +9,7 @@ from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.files import read_whole, write_whole
+from initdsl.text.places import leads_out
 from initdsl.text.source import Source, decode
 
 from .against_network import Resolve
@@ -70,6 +71,10 @@ def fix_file(path: str, config: Config, unsafe: bool = False, network: Resolve |
     if isinstance(source, tuple) or not data:
         return Fixed("", 0, lint_file(path, config=config, network=network))
     result = fixed(path, source.text, config, unsafe, network)
+    if result.count and leads_out(path):
+        message = f"can't write `{path}`: it is a link to `{os.path.realpath(path)}`, out of this folder"
+        problem = Diagnostic("unreadable-file", message, hint="name the file that it leads to")
+        return Fixed(source.text, 0, [problem, *lint_file(path, config=config, network=network)])
     if result.count:
         mark = BOM if data.startswith(BOM) else b""
         try:

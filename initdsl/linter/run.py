@@ -11,6 +11,7 @@ from initdsl.language.rules.loader import read_rules
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Rule
 from initdsl.text.diagnostic import Diagnostic, in_order
+from initdsl.text.places import withheld
 from initdsl.text.source import Source, Span
 
 from .against_network import Resolve, Resolved, against
@@ -47,7 +48,9 @@ def lint(
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     network = None if net is None else against(net)
-    return in_order([finding for file in find_files(paths) for finding in lint_file(file, network=network)])
+    refused: list[Diagnostic] = []
+    files = find_files(paths, refused)
+    return in_order(refused + [one for file in files for one in withheld(file, lint_file(file, network=network))])
 
 
 def lint_file(
@@ -59,8 +62,7 @@ def lint_file(
     """
     name = os.fspath(path)
     config = config or find_config(os.path.dirname(os.path.abspath(name)))
-    root = None if config.root is None else config.folder / config.root
-    rules, problems = read_rules(name, text=text, root=root)
+    rules, problems = read_rules(name, text=text, root=config.root_folder)
     if name not in rules.sources:
         return problems
     return lint_source(rules.source(name), rules, problems, config, network)

@@ -19,6 +19,7 @@ from initdsl.language.rules.loader import inside_root
 from initdsl.language.syntax.nodes import Call
 from initdsl.network.description import Network
 from initdsl.text.failures import first_line
+from initdsl.text.files import read_whole
 
 __all__ = ["FileCache", "Shapes", "StoredTensor", "contents_of", "header_of", "looked_into", "manifest_of"]
 
@@ -131,10 +132,7 @@ def _pickled(path: str, call: Call) -> Shapes:
 
 
 def _json(path: str) -> Any:
-    if os.path.getsize(path) > JSON_BYTES:
-        raise ValueError("it is too large")
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    return json.loads(read_whole(path, JSON_BYTES))
 
 
 def _require_file(path: str, call: Call) -> None:

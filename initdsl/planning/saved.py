@@ -13,6 +13,8 @@ from initdsl.language.rules.ruleset import RuleSet
 from initdsl.network.description import Live
 from initdsl.text.diagnostic import Diagnostic, InitDSLError, ResolveError
 from initdsl.text.failures import reason
+from initdsl.text.files import read_whole
+from initdsl.text.places import lies_in
 from initdsl.text.source import Source, Span
 from initdsl.text.wording import listed
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from initdsl.network.description import Network
 
 __all__ = ["SavedPlan", "read_plan"]
+
+
+LARGEST = 1 << 30  # bytes of a file
 
 
 @dataclass(frozen=True)
@@ -114,15 +119,23 @@ def read_plan(path: str | os.PathLike[str]) -> SavedPlan:
     name = os.fspath(path)
     saved = _read(name)
     texts: dict[str, str] = saved["rules"]["sources"]
-    rules = from_texts(texts, saved["rules"]["root"])
-    changed = _change(name, texts, _current(texts, saved["rules"]["root"]))
+    root = saved["rules"]["root"]
+    near = [os.getcwd(), os.path.dirname(os.path.abspath(name))]
+    if root is not None and not any(lies_in(root, folder) for folder in near):
+        root = near[-1]  # who wrote the plan does not say which files of this machine are read
+    rules = from_texts(texts, root)
+    changed = _change(name, texts, _current(texts, root, near))
     return SavedPlan(name, rules, {"seed": saved["seed"], "vars": saved["vars"]}, saved, changed)
 
 
-def _current(texts: Mapping[str, str], root: str | None) -> Mapping[str, str] | None:
-    """The texts of the rule files by now; None where there is no file."""
+def _current(texts: Mapping[str, str], root: str | None, near: list[str]) -> Mapping[str, str] | None:
+    """The texts of the rule files by now; None where there is no file, or what the plan names is none in the folders `near`.
+
+    What differs is shown, and a plan may name any file.
+    """
     first = next(iter(texts))
-    if first.startswith("<") or not os.path.isfile(first):
+    is_near = os.path.realpath(first).endswith(".init") and any(lies_in(first, folder) for folder in near)
+    if first.startswith("<") or not is_near or not os.path.isfile(first):
         return None
     rules, _ = read_rules(first, root=root)
     return rules.sources
@@ -130,8 +143,7 @@ def _current(texts: Mapping[str, str], root: str | None) -> Mapping[str, str] | 
 
 def _read(name: str) -> dict[str, Any]:
     try:
-        with open(name, encoding="utf-8") as file:
-            saved = json.load(file)
+        saved = json.loads(read_whole(name, LARGEST))
     except OSError as error:
         raise OSError(f"can't read the plan `{name}`: {reason(error)}") from None
     except (ValueError, RecursionError) as error:

@@ -24,8 +24,7 @@ def findings(path: str, text: str, known: Known, cache: ParseCache | None = None
     `cache` makes reading a text anew that changed a little fast.
     """
     config = known.config
-    root = None if config.root is None else config.folder / config.root
-    rules, problems = read_rules(path, text=text, root=root, cache=cache)
+    rules, problems = read_rules(path, text=text, root=config.root_folder, cache=cache)
     if path not in rules.sources:
         return problems
     source = rules.source(path)

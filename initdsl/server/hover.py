@@ -10,6 +10,7 @@ from pathlib import Path
 from initdsl.language.rules.loader import inside_root, packaged_recipes
 from initdsl.language.syntax.nodes import Rule, Selector, Union_
 from initdsl.language.syntax.walk import selectors_of
+from initdsl.text.files import read_whole
 from initdsl.text.source import Span
 
 from .calls import call_around
@@ -166,9 +167,7 @@ def definition(found: Outline, offset: int, path: str, known: Known) -> tuple[st
 def _lets_of(path: str) -> dict[str, Span]:
     """Return where a file declares each name outside of blocks, the last time it does; none if it can't be read."""
     try:
-        if os.path.getsize(path) > 1 << 20:
-            return {}
-        return _lets_in(Path(path).read_text("utf-8"))
+        return _lets_in(read_whole(path, 1 << 20).decode("utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -184,6 +183,6 @@ def _used(used: str, path: str, known: Known) -> str | None:
         recipe = packaged_recipes().get(used.removeprefix("initdsl:"))
         return None if recipe is None else str(recipe)
     folder = Path(os.path.dirname(os.path.abspath(path)))
-    root = folder if known.config.root is None else known.config.folder / known.config.root
-    place = inside_root(used, folder, root)
-    return str(place) if place is not None and place.is_file() else None
+    place = inside_root(used, folder, known.config.root_folder or folder)
+    is_rule_file = place is not None and os.path.realpath(place).endswith(".init") and place.is_file()
+    return str(place) if is_rule_file else None

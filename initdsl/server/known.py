@@ -139,7 +139,7 @@ def known_at(path: str) -> Known:
         config = Config(Path(os.path.dirname(os.path.abspath(path))))
     manifest = None
     manifest_path = config.manifest_of(path)
-    if manifest_path is not None:
+    if manifest_path is not None and config.holds(manifest_path):
         try:
             state = os.stat(manifest_path)
             manifest = (manifest_path, state.st_mtime_ns, state.st_size)

@@ -9,8 +9,9 @@ from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
 
 from initdsl.formatter.layout import format_range
+from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.text.diagnostic import Diagnostic, Edit, InitDSLError
-from initdsl.text.source import Span
+from initdsl.text.source import Span, read_source
 
 from .colours import coloured
 from .completion import Item, completions
@@ -88,8 +89,10 @@ def _definition(document: Document, params: lsp.DefinitionParams) -> lsp.Locatio
     path, span = origin
     if path is None:
         return lsp.Location(document.uri, document.range(span))
-    with open(path, encoding="utf-8", newline="") as file:
-        return lsp.Location(uri_of(path), range_of(Text(file.read(), document.text.unit), span))
+    source = read_source(path, DEFAULT_LIMITS.file_bytes)
+    if isinstance(source, tuple):
+        return None
+    return lsp.Location(uri_of(path), range_of(Text(source.text, document.text.unit), span))
 
 
 def _prepare_rename(document: Document, params: lsp.PrepareRenameParams) -> lsp.Range | None:

@@ -8,11 +8,23 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import IO
 
 from .failures import reason
 
-__all__ = ["Stamp", "read_whole", "reading", "replacing", "stamp", "write_bytes", "write_whole", "writing"]
+__all__ = [
+    "Stamp",
+    "open_file",
+    "read_beginning",
+    "read_whole",
+    "reading",
+    "replacing",
+    "stamp",
+    "write_bytes",
+    "write_whole",
+    "writing",
+]
 
 
 # bytes handed to the system at a time
@@ -40,15 +52,44 @@ def _write_at(descriptor: int, data: memoryview, start: int) -> int:
 
 
 def read_whole(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return the bytes of a file of at most `limit`. Raises OSError, for what is no file too: a device or a pipe never ends."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is not a file")
-        data = file.read(limit + 1)
+    """Return the bytes of a file of at most `limit`. Raises OSError."""
+    data = read_beginning(path, limit + 1)
     if len(data) > limit:
         raise OSError(f"it is larger than {limit:,} bytes")
     return data
+
+
+def read_beginning(path: str | os.PathLike[str], count: int) -> bytes:
+    """Return the first `count` bytes of a file. Raises OSError, for what is no file of a disk too."""
+    with open_file(path) as file:
+        return file.read(count)
+
+
+def open_file(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
+    """Open a file to be read. Raises OSError for what is none: a device or a pipe never ends, /proc tells secrets."""
+    _refuse_special(os.stat(path))  # before it is opened, which a device may notice
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _refuse_special(os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb", buffering)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_dev in _file_systems_of_the_kernel():
+        raise OSError("it is not a file")
+
+
+@cache
+def _file_systems_of_the_kernel() -> frozenset[int]:
+    """Return the devices of /proc and /sys, whose files the system makes up when they are read."""
+    devices = set()
+    for place in ("/proc", "/sys"):
+        with suppress(OSError):
+            devices.add(os.stat(place).st_dev)
+    return frozenset(devices) - {os.stat(os.sep).st_dev}
 
 
 Stamp = tuple[int, ...]
@@ -66,7 +107,7 @@ def reading(path: str, known: Stamp | None = None) -> Iterator[IO[bytes]]:
 
     Raises OSError where it is not, or no longer when the block ends, the file that `known` is of.
     """
-    with open(path, "rb", buffering=0) as file:
+    with open_file(path, buffering=0) as file:
         now = stamp(file.fileno())
         if known is not None and now != known:
             raise OSError(f"`{path}` changed since it was opened first")

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .failures import reason
+from .files import read_beginning
 
 __all__ = ["Source", "Span", "decode", "read_source"]
 
@@ -75,8 +76,7 @@ def read_source(path: str | os.PathLike[str], limit: int) -> Source | tuple[str,
         if not os.path.isfile(path):
             missing = not os.path.exists(path)
             return "unreadable-file", f"there is no file `{name}`" if missing else f"`{name}` is not a file"
-        with open(path, "rb") as file:
-            data = file.read(limit + 1)
+        data = read_beginning(path, limit + 1)
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error).lower()
         return "unreadable-file", f"can't read `{name}`: {why}"

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, load_model
+from safetensors.torch import load_file, load_model, save_file
 from torch import nn
 
 import initdsl
+from initdsl.checkpoints.open import open_store
 from initdsl.checkpoints.writing import save
 from initdsl.filling.to_disk.provenance import provenance, rules_sha256
 
@@ -142,3 +143,28 @@ def test_a_file_that_can_not_be_written_leaves_what_was_there(tmp_path: Path) ->
         signal.signal(signal.SIGXFSZ, handler)
     assert target.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_links_of_a_hub_cache_are_followed_and_no_others(tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0f1e", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    save_file({"weight": torch.ones(2)}, blobs / "sha")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/sha")
+    assert list(open_store(snapshot).tensors) == ["weight"]
+    assert list(open_store(snapshot / "model.safetensors").tensors) == ["weight"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.safetensors").symlink_to(blobs / "sha")
+    with pytest.raises(OSError, match="is a link that leads out of its folder"):
+        open_store(other)
+
+
+def test_a_chunk_that_is_a_link_out_is_not_read(tmp_path: Path) -> None:
+    dcp = pytest.importorskip("torch.distributed.checkpoint")
+    dcp.save({"weight": torch.ones(2)}, checkpoint_id=tmp_path / "x", no_dist=True)
+    (chunk,) = (tmp_path / "x").glob("*.distcp")
+    chunk.rename(tmp_path / "outside")
+    chunk.symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="is a link that leads out of its folder"):
+        open_store(tmp_path / "x").whole("weight")

@@ -186,3 +186,29 @@ def test_the_rule_files_are_not_needed(folder: Path) -> None:
     code, said = run("apply", "plan.json", "-o", "now.safetensors")
     assert (code, "changed-rules" in said) == (0, False)
     assert (folder / "now.safetensors").read_bytes() == (folder / "then.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["../token", "../token.init", "/proc/self/environ", "link.init"])
+def test_a_plan_of_somebody_shows_no_file_of_this_machine(name: str, folder: Path) -> None:
+    for place in ("token", "token.init"):
+        (folder.parent / place).write_text("Token.ghp_secret = 1\n")
+    (folder / "link.init").symlink_to("../token.init")
+    saved = json.loads((folder / "plan.json").read_text())
+    texts = dict(saved["rules"]["sources"])
+    texts = {name: texts.pop("rules.init"), **texts}
+    saved["rules"] = {"root": "/", "sources": texts}
+    (folder / "plan.json").write_text(json.dumps(saved).replace("rules.init:", f"{name}:"))
+    _, said = run("apply", "plan.json")
+    assert "ghp_secret" not in said
+    assert "PATH=" not in said
+
+
+def test_a_plan_of_somebody_loads_nothing_from_outside(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.ones(8, 4)}, folder.parent / "private.safetensors")
+    (folder.parent / "rules.init").write_text('net[0].weight = load("private.safetensors", key="weight")\n')
+    code, said = run("plan", "../rules.init", "-o", "plan.json")
+    assert code == 0, said
+    code, said = run("apply", "plan.json")
+    assert (code, "outside-root" in said) == (2, True), said

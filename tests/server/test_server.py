@@ -417,3 +417,26 @@ def test_outline_sees_lets_of_its_blocks_only() -> None:
     last = len(found.pieces.pieces) - 1
     assert set(found.visible(last)) == {"a"}
     assert set(found.visible(2)) == {"a", "b"}
+
+
+def test_links_that_leave_the_folder_are_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "stranger"
+    (folder / "sub" / "deep").mkdir(parents=True)
+    (tmp_path / "secret.init").write_text("let secret = 1\n")
+    (tmp_path / "model.json").write_text(json.dumps(initdsl.describe(nn.Linear(2, 2))[0].to_manifest()))
+    (folder / ".env").write_text("let secret = 1\n")
+    (folder / "pyproject.toml").write_text('[tool.initdsl]\nroot = "/"\nmanifest = "model.json"\nmodel = "net.py:f"\n')
+    (folder / "net.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    links = {"link": "sub/deep", "a.init": "../secret.init", "b.init": ".env", "model.json": "../model.json"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    path = str(folder / "x.init")
+    known = known_at(path)
+    assert known.network is None
+    for used in ("link/../../secret.init", "../secret.init", "a.init", "b.init", ".env", "/proc/self/environ"):
+        text = f'use "{used}"\nLinear.weight = secret\n'
+        found = outline(text)
+        for offset in (6, text.index("secret", len(used) + 6)):
+            assert definition(found, offset, path, known) is None, used
+        assert {one.name for one in findings(path, text, known)} <= {"outside-root", "unreadable-file", "unknown-name"}
+    assert not (tmp_path / "ran").exists()

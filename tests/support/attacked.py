@@ -435,9 +435,11 @@ def command(case: dict[str, Any]) -> dict[str, Any]:
         Path("/proc/self/clear_refs").write_text("5")
         before, started = memory("VmRSS"), time.process_time()
         said: set[str] = set()
+        shown = ""
         commands = case["commands"]
         for arguments in SETS[commands] if isinstance(commands, str) else commands:
             code, text = run([text_of(a) for a in arguments], wrong)
+            shown += text
             said.add(f"exit {code}")
             said.update(f"{'' if kind == 'error' else kind + ': '}{name}" for kind, name in FOUND.findall(text))
             if os.environ.get("ATTACK_SHOW"):
@@ -447,6 +449,7 @@ def command(case: dict[str, Any]) -> dict[str, Any]:
         for name, content in case.get("kept", {}).items():
             if (folder / name).read_text() != content:
                 wrong.append(f"`{name}` has changed")
+        wrong += [f"it says {word!r}" for word in case.get("unsaid", []) if word in shown]
     if Path("/tmp/initdsl-attack-ran").exists():
         wrong.append("code has run")
     return {"said": sorted(said), "wrong": wrong, "seconds": seconds, "mebibytes": grown / 1024}

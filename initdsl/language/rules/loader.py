@@ -14,6 +14,7 @@ from initdsl.language.syntax.nodes import Block, Rule, Use
 from initdsl.language.syntax.parse import ParseCache, parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS, Limits
 from initdsl.text.diagnostic import Diagnostic, ParseError, RuleError, in_order
+from initdsl.text.places import lies_in
 from initdsl.text.source import Source, read_source
 from initdsl.text.wording import nearest
 
@@ -26,6 +27,9 @@ TEXT_NAME = "<rules>"
 
 
 LONGEST_PATH = 4096
+
+
+SUFFIX = ".init"
 
 
 def parse(text: str, *, limits: Limits = DEFAULT_LIMITS) -> RuleSet:
@@ -209,6 +213,9 @@ def _used(use: Use, place: _Place, loading: _Loading) -> tuple[Rule, ...]:
     real = os.path.realpath(path)
     if real in place.chain:
         return loading.report(use, "circular-use", f"`{use.path}` is used by itself")
+    if not real.endswith(SUFFIX) and os.path.isfile(real):
+        message = f"`{use.path}` is no rule file: the name of one ends in `{SUFFIX}`, its links followed"
+        return loading.report(use, "unreadable-file", message)
     return _read(use, str(path), str(path), place.used(real, path.parent), loading)
 
 
@@ -247,7 +254,10 @@ def _read(use: Use, path: str, name: str, place: _Place, loading: _Loading) -> t
 
 
 def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
-    """Return `path` relative to `folder`, or `None` where it (or what its links lead to) lies outside `root`."""
+    """Return `path` relative to `folder`, or `None` where it (or what its links lead to) lies outside `root`.
+
+    What is returned is what was looked at: `link/../x.init`, where that is another file than `x.init`, comes without the link.
+    """
     if (
         not path
         or len(path) > LONGEST_PATH
@@ -260,9 +270,10 @@ def inside_root(path: str, folder: FilePath, root: FilePath) -> FilePath | None:
         return None
     place = folder / path
     real, base = os.path.realpath(place), os.path.realpath(root)
-    if os.path.commonpath([real, base]) != base:
+    if not lies_in(real, base):
         return None
-    return FilePath(os.path.normpath(place)) if not os.path.islink(place) else place
+    plain = os.path.normpath(place)
+    return FilePath(plain) if os.path.realpath(plain) == real else root / os.path.relpath(real, base)
 
 
 def packaged_recipes() -> Mapping[str, FilePath]:
