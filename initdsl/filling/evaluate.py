@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from initdsl.initializers import ArgumentError, Arguments, bind
+from initdsl.initializers import ArgumentError, Arguments, Initializer, bind
 from initdsl.language.expressions import operators
 from initdsl.language.expressions.evaluate import apply
 from initdsl.language.expressions.shapes import EvalError
@@ -98,9 +98,18 @@ def initializer_arguments(step: Drawn, values: list[Any]) -> Arguments:
     if step.is_bound:
         return Arguments(step.arguments)
     given = {name: _operand(value, values) for name, value in step.arguments}
-    given = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in given.items()}
+    given = {name: _argument(step.initializer, name, value) for name, value in given.items()}
     try:
         return bind(step.initializer, given)
     except ArgumentError as error:
         span = dict(step.spans).get(error.argument or "", step.span)
         raise EvalError(str(error), span, error.hint, error.name) from None
+
+
+def _argument(initializer: Initializer, name: str, value: Any) -> Any:
+    """Return what an initializer gets of a value that was read: a number, or a tensor of its own where it takes one."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    parameter = initializer.parameter(name)
+    whole = parameter is not None and parameter.takes_tensor and (value.ndim > 0 or parameter.needs_tensor)
+    return value.clone() if whole else float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -63,6 +64,30 @@ class Parameter:
     def __post_init__(self) -> None:
         words = tuple(word for word in _literals(self.annotation) if isinstance(word, str))
         object.__setattr__(self, "choices", words)
+
+    @property
+    def takes_tensor(self) -> bool:
+        """Whether another parameter's values may be given: its type is a tensor, or none is said."""
+        return any(kind is Any or _is_tensor(kind) for kind in _alternatives(self.annotation))
+
+    @property
+    def needs_tensor(self) -> bool:
+        """Whether nothing but a tensor may be given, not even a number for one."""
+        return any(map(_is_tensor, _alternatives(self.annotation)))
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """Yield the types that a union is of, or the one type."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated):
+        for argument in typing.get_args(annotation):
+            yield from _alternatives(argument)
+    else:
+        yield annotation
+
+
+def _is_tensor(kind: Any) -> bool:
+    """Tell whether a type is torch's tensor or derives from it; torch itself is not imported for that."""
+    return any((base.__module__, base.__qualname__) == ("torch", "Tensor") for base in getattr(kind, "__mro__", ()))
 
 
 def _literals(annotation: Any) -> Iterator[object]:

@@ -44,6 +44,8 @@ def bind(initializer: Initializer, given: Mapping[str, Any]) -> Arguments:
 
     Raises ArgumentError that names the argument, the allowed values and the nearest name.
     """
+    if any(hasattr(value, "dtype") for value in given.values()):
+        return _checked(initializer, given)  # tensors are not to be kept
     key = tuple((name, _exactly(value), value) for name, value in given.items())
     try:
         hash(key)
@@ -103,6 +105,7 @@ _TYPES = {
     "tuple": "a tuple",
     "list": "a list",
     "dict": "a mapping",
+    "is_instance_of": "a tensor",
 }
 
 

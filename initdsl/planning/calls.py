@@ -80,16 +80,21 @@ def _argument(initializer: Initializer, name: str, argument: Argument, env: Call
     if isinstance(node, Name) and parameter.choices and (node.name in parameter.choices or not env.is_name(node.name)):
         return node.name
     value = evaluate(node, env)
-    if isinstance(value, Shape) and value.dims != ():
+    if isinstance(value, Shape) and value.dims != () and not (parameter.takes_tensor and not initializer.elementwise):
         message = f"`{name}` must be a number, this is a tensor of shape {list(value.dims)}"
-        raise EvalError(message, argument.span, name="bad-argument")
+        hint = None if initializer.builtin else f"`{name}: torch.Tensor` in its function takes one"
+        raise EvalError(message, argument.span, hint, "bad-argument")
     return value
 
 
 def _stand_in(initializer: Initializer, name: str, value: Any) -> Any:
-    """Return what an argument is checked with: of one that is read off tensors its default, or 1."""
+    """Return what an argument is checked with: of one that is read off tensors its default, or 1; of a tensor its shape."""
     if isinstance(value, Shape):
         parameter = initializer.parameter(name)
+        if parameter is not None and parameter.takes_tensor and (value.dims or parameter.needs_tensor):
+            import torch  # its function has it anyway
+
+            return torch.empty(value.dims, device="meta")
         return 1.0 if parameter is None or parameter.required else parameter.default
     return tuple(value) if isinstance(value, list) else value
 
