@@ -88,7 +88,7 @@ def tensors_by_default(live: Live, entries: Iterable[PlanEntry]) -> Iterator[tup
     for entry in entries:
         tensor = live.tensors[entry.tensor.index]
         by_default = entry.base is not None and isinstance(entry.base.payload, Reset)
-        if by_default and tensor is not None and tensor.is_floating_point():
+        if by_default and tensor is not None and (tensor.is_floating_point() or tensor.is_complex()):
             yield entry, memory_of(tensor)
 
 

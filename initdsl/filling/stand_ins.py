@@ -59,9 +59,10 @@ def _plain_values(parameter: nn.Parameter, device: str) -> torch.Tensor:
     """Return a parameter's values, contiguous and in float32, or in float64 where they are in that."""
     dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
     dtype = dtype if parameter.is_floating_point() else parameter.dtype
+    dtype = torch.complex64 if dtype == torch.complex32 else dtype
     values = torch.empty(parameter.shape, dtype=dtype, device=device)
     if is_sharded(parameter):  # what no rank holds whole: a reset that builds on it shows
-        values.fill_(math.nan if values.is_floating_point() else 0)
+        values.fill_(math.nan if values.is_floating_point() or values.is_complex() else 0)
     elif not values.is_meta and not parameter.is_meta:
         values.copy_(parameter.detach())
     return values

@@ -61,22 +61,31 @@ def write(run: Run, piece: Piece) -> None:
 # ---- numbers
 
 
+# dtypes in which a number is added and multiplied in place
+IN_PLACE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+def is_integral(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor holds integers or truth values."""
+    return not tensor.is_floating_point() and not tensor.is_complex()
+
+
 def _write_number(run: Run, piece: Piece, number: float | int | bool) -> None:
     """Set a piece to one number, or edit it by one."""
     operator, memory = piece.action.operator, piece.memory
     if operator in ("=", "~"):
         memory.fill_(number)
         return
-    if not memory.is_floating_point():
+    if is_integral(memory):
         value = edited(run, piece, number, finite=False)  # refuses what the dtype can't hold
         if memory.dtype == torch.bool:
             memory.copy_(value)
             return
-    if memory.dtype in (torch.float32, torch.float64) or not memory.is_floating_point():
+    if memory.dtype in IN_PLACE or is_integral(memory):
         {"+=": memory.add_, "-=": memory.sub_, "*=": memory.mul_, "/=": memory.div_}[operator](number)  # type: ignore[operator]
     else:
-        memory.copy_(combine(None, operator[0], memory.float(), number))
-    if memory.is_floating_point():
+        memory.copy_(combine(None, operator[0], memory.to(work_dtype(memory)), number))
+    if not is_integral(memory):
         _refuse_infinite(run, piece, memory)
 
 
@@ -96,9 +105,9 @@ def edited(run: Run, piece: Piece, value: torch.Tensor | float, *, finite: bool)
         value = combine(action.clause.rule, action.operator[0], memory.to(work), value)
     if not isinstance(value, torch.Tensor):
         value = torch.tensor(value, dtype=work, device=memory.device)
-    if not memory.is_floating_point():
+    if is_integral(memory):
         _refuse_unheld(run, piece, value)
-    elif finite and value.is_floating_point():
+    elif finite and not is_integral(value):
         _refuse_infinite(run, piece, value.to(memory.dtype))
     return value
 
@@ -165,14 +174,21 @@ def call_initializer(
 
 
 def work_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """Return the dtype in which an expression for a tensor is computed: integers to 53 bits are kept for integers."""
-    double = tensor.dtype == torch.float64 or not tensor.is_floating_point()
-    return torch.float64 if double else torch.float32
+    """Return the dtype in which a tensor takes part in an expression: integers to 53 bits are kept for integers."""
+    if tensor.is_complex():
+        return torch.complex128 if tensor.dtype == torch.complex128 else torch.complex64
+    return torch.float64 if tensor.dtype == torch.float64 or is_integral(tensor) else torch.float32
+
+
+def real_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """Return the dtype in which the real parts of an expression for a tensor are computed."""
+    work = work_dtype(tensor)
+    return work.to_real() if work.is_complex else work
 
 
 def evaluate_into(run: Run, piece: Piece, expression: Expression) -> None:
     """Compute an expression and write its value to a piece, or edit the piece by it."""
-    memory, values = piece.memory, Values(run, piece, work_dtype(piece.memory))
+    memory, values = piece.memory, Values(run, piece, real_dtype(piece.memory))
     if expression.program.direct and piece.action.operator in ("~", "="):  # one initializer fills the piece itself
         last = expression.program.steps[-1]
         assert isinstance(last, Drawn)
@@ -181,7 +197,7 @@ def evaluate_into(run: Run, piece: Piece, expression: Expression) -> None:
         return
     value = value_of(expression.program, values)
     if isinstance(value, tuple):
-        exact = piece.action.operator == "=" and not memory.is_floating_point()
+        exact = piece.action.operator == "=" and is_integral(memory)
         value = torch_tensor(value, memory.dtype if exact else values.work, memory.device)
     value = edited(run, piece, value, finite=expression.finite)
     if value.untyped_storage().data_ptr() == memory.untyped_storage().data_ptr():
@@ -195,7 +211,7 @@ EXACT = 2**53
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Values:
-    """The tensors that an expression for a piece meets, in the dtype `work` in which it is computed."""
+    """The tensors that an expression for a piece meets, in the real dtype `work` in which it is computed, or its complex one."""
 
     run: Run
     piece: Piece
@@ -223,7 +239,8 @@ class Values:
     def drawn(self, step: Drawn, arguments: Arguments) -> torch.Tensor:
         """Return what an initializer gives for a tensor of the piece's shape."""
         memory = self.piece.memory
-        fresh = torch.empty(memory.shape, dtype=self.work, device=memory.device)
+        parts = memory.is_complex() and step.initializer.draws
+        fresh = torch.empty(memory.shape, dtype=self.work.to_complex() if parts else self.work, device=memory.device)
         self.draw(step, arguments, fresh)
         return fresh
 
@@ -250,13 +267,14 @@ class Values:
         return range(size) if self.piece.window is None else self.piece.window.extents[d]
 
     def _ready(self, value: torch.Tensor) -> torch.Tensor:
-        wide = value.dtype in (torch.int64, torch.uint64) and not self.piece.memory.is_floating_point()
+        wide = value.dtype in (torch.int64, torch.uint64) and is_integral(self.piece.memory)
         if wide and bool((value.to(self.work).abs() >= EXACT).any()):
             message = (
                 f"the rule for `{self.piece.entry.label}` reads integers of more than 53 bits, which only `copy` keeps"
             )
             diagnostic = rule_diagnostic(self.run.plan, self.piece.action, "bad-dtype", message, None)
             raise StepFailed(diagnostic, ValueError(message))
-        value = value.to(device=self.piece.memory.device, dtype=self.work)
+        work = self.work.to_complex() if value.is_complex() else self.work
+        value = value.to(device=self.piece.memory.device, dtype=work)
         # torch takes other code, with other last bits, for other layouts
         return value.contiguous() if self.steady else value

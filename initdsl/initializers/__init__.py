@@ -31,7 +31,7 @@ place. It draws if it has a parameter `generator`.
 from . import adjusted, elementwise, whole
 from .arguments import ArgumentError, Arguments
 from .binding import argument_model, bind, parameters_of
-from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
+from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform, of_part
 from .fans import fans
 from .filling import fill
 from .initializer import Initializer
@@ -57,6 +57,7 @@ __all__ = [
     "fans",
     "fill",
     "initializer",
+    "of_part",
     "parameters_of",
     "whole",
 ]

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from initdsl.text.wording import number
 
-__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform"]
+__all__ = ["Bernoulli", "Constant", "Distribution", "Normal", "Random", "TruncatedNormal", "Uniform", "of_part"]
 
 
 def _density(x: float) -> float:
@@ -165,3 +165,10 @@ class Bernoulli:
 Random = Uniform | Normal | TruncatedNormal | Bernoulli
 
 Distribution = Constant | Random
+
+
+def of_part(distribution: Distribution) -> Distribution:
+    """Return what each of the parts of a complex element follows: torch draws both, a normal's with half of its variance."""
+    if isinstance(distribution, Normal):
+        return Normal(distribution.mean, distribution.std / math.sqrt(2))
+    return distribution

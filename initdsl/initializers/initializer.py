@@ -32,6 +32,7 @@ class Initializer:
     max_ndim: int | None = None  # the largest; None for any
     check: Callable[..., None] | None = None  # refuses a shape and arguments that don't go together
     adjust: Callable[..., Any] | None = None  # what follows the draw on a sample, where the initializer needs one
+    real_only: bool = False  # no complex tensor can be filled
     streams: int = 1  # from how many streams it draws under a seed
     # read off the function
     parameters: tuple[Parameter, ...] = field(default=(), compare=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import inspect
 import pickle
 import sys
 import types
@@ -135,8 +136,12 @@ def builtin(
     check: Callable[..., None] | None = None,
     adjust: Callable[..., Any] | None = None,
     streams: int = 1,
+    complex: bool = False,
 ) -> Callable[[F], F]:
-    """Register one of the package's own initializers; the contract is in the package's docstring."""
+    """Register one of the package's own initializers; the contract is in the package's docstring.
+
+    One for the whole tensor fills real ones only unless it is said to be `complex`.
+    """
 
     def register(f: F) -> F:
         own = replace(
@@ -149,6 +154,8 @@ def builtin(
             adjust=adjust,
             streams=streams,
         )
+        drawn = set(str(inspect.signature(f).return_annotation).split(" | "))
+        own = replace(own, real_only=not complex and not drawn <= {"Normal", "Uniform", "Constant"})
         if not own.doc and sys.flags.optimize < 2:  # python -OO drops docstrings
             raise TypeError(f"{own.name} has no docstring")
         _registry.add(own)

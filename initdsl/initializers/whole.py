@@ -25,7 +25,7 @@ def _divisible(shape: tuple[int, ...] | None, groups: int) -> None:
         raise ArgumentError(f"dimension 0 ({shape[0]}) is not divisible by groups ({groups})", "groups")
 
 
-@builtin(min_ndim=2, max_ndim=2)
+@builtin(min_ndim=2, max_ndim=2, complex=True)
 def eye(tensor: torch.Tensor) -> None:
     """Ones on the diagonal, zeros elsewhere.
 
@@ -35,7 +35,7 @@ def eye(tensor: torch.Tensor) -> None:
     tensor.diagonal().fill_(1)
 
 
-@builtin(min_ndim=3, max_ndim=5, check=_divisible)
+@builtin(min_ndim=3, max_ndim=5, check=_divisible, complex=True)
 def dirac(tensor: torch.Tensor, groups: Count = 1) -> None:
     """The convolution that passes its input on: a one in the middle of the kernel, a channel to itself.
 

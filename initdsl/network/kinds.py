@@ -34,7 +34,7 @@ def reset_method(cls: type) -> str | None:
 def dtype_name(dtype: torch.dtype) -> tuple[str, str | None]:
     """Return a dtype's name, and why a tensor of it can't be filled, None if it can."""
     name = str(dtype).removeprefix("torch.")
-    return name, "quantized" if "qint" in name else "complex" if name.startswith("complex") else None
+    return name, "quantized" if "qint" in name else None
 
 
 @lru_cache(maxsize=16)

@@ -129,6 +129,15 @@ class TensorInfo(NamedTuple):
     def floating(self) -> bool:
         return "float" in self.dtype
 
+    @property
+    def complex(self) -> bool:
+        return self.dtype.startswith("complex")
+
+    @property
+    def integral(self) -> bool:
+        """Whether its elements are integers or truth values."""
+        return not self.floating and not self.complex
+
 
 def child_label(module: ModuleInfo, name: str) -> str:
     """Return a child or tensor of a module as a rule file writes it: `net.layers[0]`."""

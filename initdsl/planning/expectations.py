@@ -91,6 +91,11 @@ def _expected(context: Context, expectation: Expectation, entries: Sequence[Plan
     if rule.what == "shape":
         _check_shape(rule, tensor, values[0])
         return []
+    if tensor.complex and rule.what != "finite":
+        message = f"`{tensor.name}` is {tensor.dtype}, and `expect ... {rule.what}` looks at real numbers"
+        raise EvalError(
+            message, rule.span, "`finite`, `shape`, `covered` and `tied` are of any tensor", "bad-expectation"
+        )
     expected = Expected(rule, index, _bounds(rule, values))
     entry = next((e for e in entries if e.tensor.index == index), None)
     distribution = entry.distribution if entry is not None else None

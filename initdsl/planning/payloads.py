@@ -14,6 +14,7 @@ from initdsl.network.selectors.matches import Match
 
 from .actions import Draw, Expression, Load, Payload, Value
 from .calls import bind_call, check_shape
+from .complex_numbers import COMPLEX, check_parts, real_only
 from .loads import find_tensor
 from .lookups import Site, names_in_files
 from .names import Names
@@ -31,6 +32,8 @@ LARGEST = {
     "float16": 65504.0,
     "bfloat16": 3.3895313892515355e38,
     "float32": 3.4028234663852886e38,
+    "complex32": 65504.0,
+    "complex64": 3.4028234663852886e38,
 }
 
 
@@ -54,12 +57,14 @@ def payload_of(site: Site, rule: Assign, side: RightHandSide, tensor: TensorInfo
         return _number(rule, side, tensor, value)
     if isinstance(value, list):
         _check_fits(rule, nested_shape(value, side.expr), site.shape)
-        if not tensor.floating:
+        if tensor.integral:
             _check_integers(rule, tensor, value)
         return Expression(env.program(value), side.finite)
     if isinstance(value, Shape):
         _check_fits(rule, value.dims, site.shape)
-        return Expression(env.program(value), side.finite, env.reads, env.reads_itself)
+        program = env.program(value)
+        check_parts(program, site, tensor, side.expr)
+        return Expression(program, side.finite, env.reads, env.reads_itself)
     message = f"a parameter can't be set to {describe_value(value)}"
     hint = "a vector is written as a list: `[1, 2]`" if isinstance(value, tuple) else None
     raise EvalError(message, rule.value.span, hint, name="bad-argument")
@@ -74,7 +79,7 @@ def _number(rule: Assign, side: RightHandSide, tensor: TensorInfo, value: float)
         raise EvalError("the result is not finite", span, "where that is meant, write `inf` or `nan`", "overflow")
     if rule.operator == "/=" and value == 0:
         raise EvalError("division by zero", span, name="division-by-zero")
-    if not tensor.floating:
+    if tensor.integral:
         if rule.operator == "/=":
             raise EvalError(f"`{tensor.name}` is {tensor.dtype} and can't be divided", span, name="bad-dtype")
         _check_integers(rule, tensor, value)
@@ -121,15 +126,21 @@ def _called(call: Call, env: Names, rule: Assign, side: RightHandSide, tensor: T
     if env.needs_tensors:  # an argument is read off tensors
         check_shape(call, initializer, shape, arguments)
         value = env.note_drawn(call, initializer, operands or arguments)
-        return Expression(env.program(value, direct=True), side.finite, env.reads, env.reads_itself)
+        program = env.program(value, direct=True)
+        check_parts(program, env.site, tensor, call)
+        return Expression(program, side.finite, env.reads, env.reads_itself)
     if not initializer.elementwise:
         if math.prod(shape):
             check_shape(call, initializer, shape, arguments)
+        if tensor.complex and initializer.real_only:
+            raise real_only(initializer.name, tensor, call)
         return Draw(initializer, arguments)
     if not math.prod(shape):
         return Constant(0.0)
     distribution = _distribution(call, initializer, arguments, shape, tensor.dtype)
-    if isinstance(distribution, Constant) and not tensor.floating:
+    if tensor.complex and not isinstance(distribution, COMPLEX):
+        raise real_only(initializer.name, tensor, call)
+    if isinstance(distribution, Constant) and tensor.integral:
         _check_integers(rule, tensor, distribution.value)
     return distribution
 

@@ -27,7 +27,7 @@ def check_writable(context: Context, clause: Clause, tensor: TensorInfo) -> None
     if problem is not None:
         message, hint, name = problem
         raise EvalError(message, span, hint, name)
-    if not tensor.floating and isinstance(rule, Assign) and rule.operator == "~":
+    if tensor.integral and isinstance(rule, Assign) and rule.operator == "~":
         message = f"`{tensor.name}` is {tensor.dtype} and can't be drawn"
         raise EvalError(message, span, "set it with `=`", "bad-dtype")
 
@@ -45,7 +45,6 @@ def _problem(context: Context, tensor: TensorInfo, problem: str) -> tuple[str, s
         "lazy": (f"{name} has no shape yet: its module is lazy", "run a forward pass first", "lazy-parameter"),
         "quantized": (f"{name} is quantized ({tensor.dtype}) and can't be filled", None, "bad-dtype"),
         "sparse": (f"{name} is sparse and can't be filled", None, "bad-dtype"),
-        "complex": (f"{name} is {tensor.dtype}: rules fill real tensors only", None, "bad-dtype"),
         "computed-from-shards": (
             f"{name} is computed from parameters that are sharded",
             "write to those, or apply these rules before sharding",

@@ -14,7 +14,7 @@ import torch
 
 from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
-from .moments import Moments, joined, moments
+from .moments import Moments, joined, moments, real_parts
 
 __all__ = ["Sample", "cumulative", "holm", "kolmogorov", "two_samples"]
 
@@ -61,7 +61,7 @@ class Sample:
 
     def add(self, values: torch.Tensor) -> None:
         """Count further elements."""
-        x = values.reshape(-1).to(torch.float64)
+        x = real_parts(values).reshape(-1).to(torch.float64)
         self.moments = joined(self.moments, moments(x))
         if self.moments.other:
             x = x[torch.isfinite(x)]

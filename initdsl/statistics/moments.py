@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-__all__ = ["Measure", "Moments", "chunks", "joined", "measure", "moments", "pooled"]
+__all__ = ["Measure", "Moments", "chunks", "joined", "measure", "moments", "pooled", "real_parts"]
 
 
 # elements that are looked at together
@@ -63,13 +63,21 @@ def chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
         yield flat[start : start + CHUNK]
 
 
+def real_parts(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the parts of a complex tensor, with one dimension more; a real one as it is."""
+    return torch.view_as_real(tensor.detach().resolve_conj()) if tensor.is_complex() else tensor
+
+
 def moments(tensor: torch.Tensor) -> Moments:
-    """Return the moments of a real tensor, worked out on its device in float64 (float32 on MPS, which has no other)."""
+    """Return the moments of a tensor, worked out on its device in float64 (float32 on MPS, which has no other).
+
+    Those of a complex one are those of its parts, of which it has two for each element.
+    """
     # float32 holds no squares of numbers above 1e19: exploding networks have those
     work = torch.float64 if tensor.device.type != "mps" else torch.float32
     total = Moments()
     with torch.no_grad():
-        for chunk in chunks(tensor):
+        for chunk in chunks(real_parts(tensor)):
             total = joined(total, _of_chunk(chunk.to(work)))
     return total
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from initdsl.initializers.distributions import Constant, Distribution
+from initdsl.initializers.distributions import Constant, Distribution, of_part
 
 from .backend import compiled_kernel
 from .chunks import fill_in_chunks
@@ -47,13 +47,19 @@ def fill(
 
     The element at coordinates `c` has the logical index `offset + sum(strides[d] * c[d])` in the whole parameter,
     counted row-major; the default strides are the row-major ones of the tensor's own shape. Any strided layout; the
-    dtypes float32, float64, bfloat16 and float16. A half-type value is the float32 value, rounded. Values stay in
-    the distribution's bounds (`[low, high)` for Uniform) also after rounding, if the dtype has a number there.
+    dtypes float32, float64, bfloat16 and float16. A half-type value is the float32 value, rounded. A complex tensor is
+    filled as the real one of its parts, which has one dimension more, of size 2. Values stay in the distribution's bounds
+    (`[low, high)` for Uniform) also after rounding, if the dtype has a number there.
 
     Raises TypeError for another dtype or layout, ValueError for strides that don't fit the shape, a negative index,
     a tensor whose elements share memory or that has none (meta), and parameters that no distribution has.
     """
     if strides is None and _at_once(tensor, distribution, key, offset):
+        return
+    if tensor.is_complex() and not tensor.is_meta and not isinstance(distribution, Constant):
+        strides = _row_major(tensor.shape) if strides is None else strides
+        doubled = [*(2 * step for step in strides), 1]
+        fill(torch.view_as_real(tensor.detach()), of_part(distribution), key, offset=2 * offset, strides=doubled)
         return
     steps = _checked_steps(tensor, offset, strides)
     with torch.no_grad():
@@ -104,6 +110,10 @@ def _is_fake(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.FakeTensor)
 
 
+def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
+
+
 def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[int, ...]:
     """Return the step in the stream of each dimension; refuse a tensor that can't be filled."""
     if tensor.layout != torch.strided:
@@ -118,7 +128,7 @@ def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -
         raise ValueError("a tensor whose storage was freed has no memory to fill")
     shape = tensor.shape
     if strides is None:
-        steps = tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
+        steps = _row_major(shape)
     else:
         steps = tuple(strides)
         if len(steps) != len(shape):

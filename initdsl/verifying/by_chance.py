@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from initdsl.filling.to_disk.origin import Held, release, whole
+from initdsl.initializers import of_part
 from initdsl.planning.actions import Action, Draw, Expression
 from initdsl.planning.plan import PlanEntry
 from initdsl.planning.program import Apply, Drawn
 from initdsl.statistics.goodness import Sample, holm, two_samples
+from initdsl.statistics.moments import real_parts
 from initdsl.statistics.predicted import affine_distribution
 
 from .determined import UNKNOWN, Sources, is_drawn, sources_of
@@ -48,6 +50,8 @@ def draws(entry: PlanEntry) -> bool:
 def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Outcome:
     """Return what tests say of an entry, by the most that is known of its values before they are drawn."""
     check = replace(check, how="distribution")
+    if entry.tensor.complex:
+        return _of_parts(subject, entry, check, name)
     distribution = affine_distribution(entry)
     if distribution is not None:
         sample = Sample(distribution, subject.store.tensors[name].dtype)
@@ -61,6 +65,16 @@ def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> 
     if all(not making.is_drawn or making.distribution is not None for making in sources.makings):
         return _by_making(subject, entry, check, name, sources)
     return _by_simulation(subject, entry, check, name, sources)
+
+
+def _of_parts(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Outcome:
+    """Return what tests say of the real and the imaginary parts of a complex tensor, all of them together."""
+    if entry.distribution is None:
+        return _by_simulation(subject, entry, check, name, sources_of(entry))
+    sample = Sample(of_part(entry.distribution), subject.store.tensors[name].dtype)
+    for piece in subject.store.pieces(name):
+        sample.add(piece.values)
+    return _judged(Outcome(check), sample)
 
 
 def _judged(outcome: Outcome, sample: Sample) -> Outcome:
@@ -119,7 +133,9 @@ def _by_simulation(subject: Subject, entry: PlanEntry, check: Check, name: str, 
     if needs_code(subject, entry):
         return Outcome(unchecked(check, NEEDS_CODE))
     chosen = (sources.numbers != UNKNOWN).reshape(-1)
-    values = subject.store.whole(name).double().reshape(-1)[chosen]
+    if entry.tensor.complex:
+        chosen = chosen.repeat_interleave(2)
+    values = real_parts(subject.store.whole(name)).double().reshape(-1)[chosen]
     if not bool(torch.isfinite(values).all()):
         return Outcome(differing(check, "some elements are not finite"))
     reference = _simulated(subject, entry)[:, chosen]
@@ -145,7 +161,7 @@ def _simulated(subject: Subject, entry: PlanEntry) -> torch.Tensor:
     for seed in range(count):
         source, held = replace(subject.source, plan=replace(subject.source.plan, seed=seed)), Held()
         try:
-            rows.append(whole(source, held, entry.name).double().reshape(-1).clone())
+            rows.append(real_parts(whole(source, held, entry.name)).double().reshape(-1).clone())
         finally:
             release(held)
     return torch.stack(rows)

@@ -117,23 +117,22 @@ class Difference:
     squares: float = 0.0
     stored: Moments = Moments()
     made: Moments = Moments()
+    elements: int = 0
 
     def add(self, values: torch.Tensor, wanted: torch.Tensor) -> None:
         """Compare a further piece, `wanted` in the dtype of `values`: a file may hold a shorter one than the network."""
         wanted = wanted.to(values.dtype)
+        self.elements += values.numel()
         self.stored = joined(self.stored, moments(values))
         same = (values == wanted) | (values.isnan() & wanted.isnan())
         self.made = joined(self.made, moments(wanted))
         if bool(same.all()):
             return
         self.count += int((~same).sum())
-        away = (values.double() - wanted.double())[~same].abs()
+        wide = torch.complex128 if values.is_complex() else torch.float64
+        away = (values.to(wide) - wanted.to(wide))[~same].abs()
         self.largest = max(self.largest, float(away.max())) if not bool(away.isnan().any()) else math.nan
         self.squares += float((away * away).sum())
-
-    @property
-    def elements(self) -> int:
-        return self.stored.count + self.stored.other
 
     @property
     def measured(self) -> dict[str, float]:

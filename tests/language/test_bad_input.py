@@ -230,7 +230,7 @@ def test_the_rendering() -> None:
 
 def test_tensors_that_cannot_be_filled() -> None:
     net = Tensors(c=torch.ones(2, dtype=torch.complex64), i=torch.ones(2, dtype=torch.int32), f=torch.ones(2))
-    for rule in ("net.c = 0", "net.c ~ normal()", "net.i ~ normal()", "net.i = 0.5"):
+    for rule in ("net.c ~ trunc_normal()", "net.c ~ 2 * bernoulli()", "net.i ~ normal()", "net.i = 0.5"):
         before = snapshot(net)
         with pytest.raises(ResolveError) as caught:
             initdsl.apply(net, f"net.f = 3; {rule}")

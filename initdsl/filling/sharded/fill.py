@@ -195,7 +195,7 @@ def _whole(shards: ShardRun, entry: PlanEntry) -> torch.Tensor:
     """Return a sharded tensor's values in full, made anew from the rules."""
     tensor, plan = shards.tensor(entry.tensor.index), shards.run.plan
     full = torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-    if full.is_floating_point():
+    if full.is_floating_point() or full.is_complex():
         full.fill_(math.nan)  # what a function takes from the values that were there shows
     if entry.base is not None and isinstance(entry.base.payload, Reset):
         index = entry.base.payload.module

@@ -309,7 +309,7 @@ def _allocate(source: TensorSource, held: Held, number: int) -> None:
     if not old.is_meta:
         values.copy_(old.detach())
     elif entry is not None and entry.base is not None and isinstance(entry.base.payload, Reset):
-        if values.is_floating_point():
+        if values.is_floating_point() or values.is_complex():
             values.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
     new = like(old, values) if isinstance(old, nn.Parameter) else values
     put(source.plan.network, source.live, number, new)

@@ -88,7 +88,7 @@ def hint_at_tuple(value: Any) -> str | None:
 
 def booleans_as_floats(x: Any) -> Any:
     """A comparison's result takes part in arithmetic as 0 and 1."""
-    if is_tensor(x) and not isinstance(x, Shape) and not x.is_floating_point():
+    if is_tensor(x) and not isinstance(x, Shape) and not (x.is_floating_point() or x.is_complex()):
         import torch
 
         return x.to(torch.float32)

@@ -1,7 +1,8 @@
 """A value that a parameter's dtype can't hold, or a dtype that can't be drawn.
 
 ## What it does
-Finds draws into integer tensors, numbers that a tensor's dtype can't hold, and quantized, sparse and complex tensors.
+Finds draws into integer tensors, numbers that a tensor's dtype can't hold, what has no complex form, and quantized and
+sparse tensors.
 
 ## Why is this bad
 torch would cut the value off, or raise in the middle of the fill.

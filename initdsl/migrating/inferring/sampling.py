@@ -127,7 +127,13 @@ def _values(network: Network, live: Live) -> dict[int, torch.Tensor]:
     behind = {i for tensor in network.tensors if tensor.kind == "parametrized" for i in network.originals(tensor)}
     values = {}
     for tensor in network.tensors:
-        if tensor.kind == "buffer" or tensor.index in behind or tensor.problem is not None or not tensor.numel:
+        if (
+            tensor.kind == "buffer"
+            or tensor.index in behind
+            or not tensor.floating
+            or tensor.problem
+            or not tensor.numel
+        ):
             continue
         held = live.tensors[tensor.index]
         if held is None:
