@@ -17,7 +17,10 @@ def fuzz(target: str, runs: int, folder: Path, *options: str) -> subprocess.Comp
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
 
 
-@pytest.mark.parametrize("target", ["parse", "format", "typed", "asked", "synced", "planned", "converted", "laid"])
+@pytest.mark.parametrize(
+    "target",
+    ["parse", "format", "typed", "asked", "synced", "planned", "converted", "laid", "grown", "saved", "stored"],
+)
 @pytest.mark.parametrize("runs", [100, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_nothing_escapes(target: str, runs: int, tmp_path: Path) -> None:
     pytest.importorskip("atheris")

@@ -4,7 +4,13 @@
     python -m tests.support.fuzz format corpus/
 
 The targets: `parse`, `format`, `typed` and `asked` (an editor's), `synced` (an editor's changes to a text), `planned` (a
-manifest with something wrong in it), `converted` (other libraries' settings), `laid` (rules planned on a network).
+manifest with something wrong in it), `converted` (other libraries' settings), `laid` (rules planned on a network), `grown`
+(a text grown from the grammar: parsed, laid out, linted, planned and asked about), `saved` (a saved plan with something
+wrong in it), `stored` (the bytes of a checkpoint).
+
+With `INITDSL_FUZZ_NOTES=FOLDER` a crash does not end the run: one input of each kind is kept there, and how often it came up.
+
+What each starts from is the rule files there are, and `cases/fuzz/TARGET`: inputs that reached something new.
 
 The oracle: a value, or our own error whose findings lie inside the text. Anything else is a crash, which libFuzzer writes
 to a file; it becomes a case of `cases/`. `test_fuzz.py` runs every target for a moment.
@@ -14,9 +20,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -26,12 +35,18 @@ import atheris
 
 with atheris.instrument_imports(include=["initdsl"]):
     import initdsl
+    from initdsl.checkpoints.open import open_store
+    from initdsl.checkpoints.pickled import unpickled
     from initdsl.formatter.layout import format as formatted
+    from initdsl.language.rules.ruleset import RuleSet
     from initdsl.language.syntax.grammar import keywords
     from initdsl.language.syntax.parse import ParseCache, parse_source
+    from initdsl.linter import against, lint_source
+    from initdsl.linter.config import Config
     from initdsl.migrating.converting.convert import convert
     from initdsl.network.description import Network
     from initdsl.planning.resolve import resolve
+    from initdsl.planning.saved import read_plan
     from initdsl.server.completion import completions
     from initdsl.server.hover import counts, definition, hover
     from initdsl.server.known import known_at
@@ -39,7 +54,12 @@ with atheris.instrument_imports(include=["initdsl"]):
     from initdsl.server.text import Text
     from initdsl.text.source import Source
 
+from tests.support.fuzz_texts import grown
+
 ROOT = Path(__file__).parents[2]
+
+# a folder in memory, where there is one
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def inside(error: initdsl.InitDSLError) -> None:
@@ -116,10 +136,16 @@ def synced(text: str) -> None:
             assert mine.text == theirs
 
 
+COMPUTED = "net[0].weight ~ orthogonal(); net[1].weight ~ normal(); *.bias? = 0; copy net[0].weight net[1].weight?\n"
+
+
+# rules that fit `described`, and some that don't: what is damaged may be met by either
 RULES = """
-Linear.weight ~ kaiming_normal(); *.bias? = 0; net.**.weight[0]? = 1; /w/? *= 2; tie net[0]? net[1]?
-net[i] { .weight? = i + fan_in; Linear(bias, in_features>1).bias? = in_features }
+Linear.weight ~ kaiming_normal(); *.bias? = 0; net.**.weight[0]? = 1; /w/? *= 2; tie net[0]? net["3"].a?
+net[i] { Linear.weight? += i + fan_in; Linear(bias, in_features>1).bias? = in_features }
+expect Linear.weight covered
 """
+UNFIT = "tie net[0]? net[1]?; net[i] { .weight? = i + fan_in }; copy net[0] net[i]; expect net[0].weight shape = (1, 2)"
 
 
 # what a manifest may hold in the place of what it should
@@ -130,12 +156,12 @@ WRONG: list[Any] = [
 ]  # fmt: skip
 
 
-def planned(text: str) -> None:
-    """A manifest of which some values are others: a plan that can be shown, or our own error.
+def damaged(value: Any, text: str) -> Any:
+    """A JSON value of which some parts are others.
 
     Each line says where, in numbers of steps, and ends in the number of what stands there, or in its JSON.
     """
-    made = json.loads(json.dumps(described()))
+    made = json.loads(json.dumps(value))
     for line in text.split("\n")[:4]:
         *steps, last = line.split(" ")
         at: Any = made
@@ -147,21 +173,51 @@ def planned(text: str) -> None:
             at = at[key]
         keys = list(at) if isinstance(at, dict) else range(len(at))
         try:
-            value = json.loads(last)
+            other = json.loads(last)
         except (ValueError, RecursionError):
-            value = WRONG[sum(map(ord, last)) % len(WRONG)]
-        at[keys[sum(map(ord, line)) % len(keys)]] = value
+            other = WRONG[sum(map(ord, last)) % len(WRONG)]
+        at[keys[sum(map(ord, line)) % len(keys)]] = other
         if not made:
             break
-    try:
-        plan = resolve(initdsl.parse(RULES), Network.from_manifest(made))
-    except initdsl.InitDSLError as error:
-        inside(error)
-    except ValueError:
-        pass
-    else:
-        str(plan)
-        json.dumps(plan.to_dict())
+    return made
+
+
+def planned(text: str) -> None:
+    """A manifest of which some values are others: a plan that can be shown, or our own error."""
+    for manifest, rules in ((described(), RULES), (described(), UNFIT), (computed(), COMPUTED)):
+        made = damaged(manifest, text)
+        try:
+            plan = resolve(initdsl.parse(rules), Network.from_manifest(made))
+        except initdsl.InitDSLError as error:
+            inside(error)
+        except ValueError:
+            pass
+        else:
+            str(plan)
+            json.dumps(plan.to_dict())
+
+
+def saved(text: str) -> None:
+    """A saved plan of which some values are others: the plan again, or our own error."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        file = Path(folder) / "plan.json"
+        network = Network.from_manifest(described())
+        whole = json.loads(json.dumps(initdsl.plan(network, RULES, seed=1).to_dict()))
+        file.write_text(json.dumps(damaged(whole, text)), "utf-8")
+        try:
+            str(read_plan(file).again(network)[0])
+        except initdsl.InitDSLError as error:
+            inside_if_any(error)
+        except (OSError, ValueError, TypeError) as error:
+            str(error)
+
+
+def inside_if_any(error: initdsl.InitDSLError) -> None:
+    """Every finding that has a text points into it."""
+    for found in error.diagnostics:
+        if found.source is not None and found.span is not None:
+            assert 0 <= found.span.start <= found.span.end <= len(found.source.text), found
+    str(error)
 
 
 @cache
@@ -171,6 +227,20 @@ def described() -> dict[str, Any]:
 
     shared = nn.Linear(2, 3)
     net = nn.Sequential(shared, nn.Linear(3, 2, bias=False), nn.BatchNorm1d(2), nn.ModuleDict({"a": shared}))
+    return initdsl.describe(net)[0].to_manifest()
+
+
+@cache
+def computed() -> dict[str, Any]:
+    """A manifest of a network whose weights are computed, by parametrizations and by hooks."""
+    import warnings
+
+    from torch import nn
+
+    net = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(2, 2)), nn.Linear(2, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nn.utils.weight_norm(net[1])
     return initdsl.describe(net)[0].to_manifest()
 
 
@@ -197,9 +267,76 @@ def laid(text: str) -> None:
         str(plan.explain(entry.name))
 
 
+def grow(data: bytes) -> None:
+    """A text grown from the grammar: whatever reads texts gives a value or our own error, with and without a network."""
+    text = grown(data)
+    parse(text), layout(text), laid(text)
+    at = sum(data) % (len(text) + 1)
+    asked(f"{text[:at]}\f{text[at:]}")
+    source = Source("x.init", text)
+    rules, problems = parse_source(source)
+    rule_set = RuleSet(rules=rules, sources={source.name: text})
+    for found in lint_source(source, rule_set, problems, Config(), None if problems else against(network())):
+        assert found.span is None or 0 <= found.span.start <= found.span.end <= len(text), found
+        str(found)
+
+
+@cache
+def network() -> Network:
+    return Network.from_manifest(described())
+
+
+# what `stored` takes its bytes for, by the first of them
+KINDS = ["x.safetensors", "x.pt", ".metadata", "model.safetensors.index.json"]
+
+
+def stored(data: bytes) -> None:
+    """The bytes of a checkpoint of some kind: its tensors, or an error that says what is wrong."""
+    name = KINDS[data[0] % len(KINDS)] if data else KINDS[0]
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        file = Path(folder) / name
+        file.write_bytes(data[1:])
+        try:
+            if name.endswith(".pt"):
+                unpickled(str(file), "cpu")
+                return
+            store = open_store(folder if name == ".metadata" else file)
+            for tensor in store.tensors:
+                if store.tensors[tensor].shape and max(store.tensors[tensor].shape) < 1000:
+                    store.whole(tensor)
+        except (OSError, ValueError, TypeError, initdsl.InitDSLError) as error:
+            str(error)
+        except Exception as error:
+            # what reads a pickle is torch's: the rule that loads it says so, in `load`'s words
+            if not name.endswith(".pt"):
+                raise
+            str(error)
+
+
+def checkpoints(folder: Path) -> None:
+    """The checkpoints that `stored` starts from."""
+    import torch
+    from safetensors.torch import save_file
+    from torch.distributed import checkpoint
+
+    state = {"0.weight": torch.ones(2, 3), "0.bias": torch.ones(2)}
+    save_file(state, folder / "a")
+    torch.save(state, folder / "b")
+    checkpoint.save(state, checkpoint_id=folder / "c", no_dist=True)
+    content = [(folder / "a").read_bytes(), (folder / "b").read_bytes(), (folder / "c" / ".metadata").read_bytes()]
+    content.append(b'{"metadata": {}, "weight_map": {"0.weight": "a.safetensors"}}')
+    shutil.rmtree(folder / "c")
+    for number, data in enumerate(content):
+        (folder / f"stored{number}").write_bytes(bytes([number]) + data)
+
+
 def refuse(text: str) -> None:
     """What the test of the oracle runs."""
     assert not text
+
+
+# targets that take bytes; all others take text
+RAW: dict[str, Callable[[bytes], None]] = {"grown": grow, "stored": stored}
 
 
 TARGETS: dict[str, Callable[[str], None]] = {
@@ -209,6 +346,7 @@ TARGETS: dict[str, Callable[[str], None]] = {
     "asked": asked,
     "synced": synced,
     "planned": planned,
+    "saved": saved,
     "converted": converted,
     "laid": laid,
     "refuse": refuse,
@@ -235,16 +373,51 @@ def corpus(folder: Path) -> None:
         (folder / f"case{number}").write_text(file.read_text("utf-8").partition("\n--------\n")[0], "utf-8")
 
 
+def noted(one: Callable[[bytes], None], folder: Path) -> Callable[[bytes], None]:
+    """The same function, which notes a crash in a folder and goes on: one input of each kind, and how often it was met."""
+
+    def note(data: bytes) -> None:
+        try:
+            one(data)
+        except (Exception, SystemExit) as error:
+            frames = [f for f in traceback.extract_tb(error.__traceback__) if "/initdsl/" in f.filename] or [None]
+            place = "" if frames[-1] is None else f"{Path(frames[-1].filename).stem}.{frames[-1].name}"
+            kind = f"{type(error).__name__}-{place}"
+            with (folder / f"{kind}.count").open("a") as file:
+                file.write(".")
+            if not (folder / kind).exists():
+                (folder / kind).write_bytes(data)
+                (folder / f"{kind}.txt").write_text("".join(traceback.format_exception(error)), errors="replace")
+
+    return note
+
+
+def run(target: str) -> Callable[[bytes], None]:
+    """The function that takes one input of a target."""
+    if target in RAW:
+        return RAW[target]
+    return lambda data: TARGETS[target](data.decode("utf-8", "surrogateescape"))
+
+
 def main() -> None:
-    target = TARGETS[sys.argv[1]]
-
-    def one(data: bytes) -> None:
-        target(data.decode("utf-8", "surrogateescape"))
-
+    target = sys.argv[1]
+    one = run(target)
+    if "INITDSL_FUZZ_NOTES" in os.environ:
+        one = noted(one, Path(os.environ["INITDSL_FUZZ_NOTES"]))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "seeds").mkdir()
-        corpus(place / "seeds")
+        if target == "stored":
+            checkpoints(place / "seeds")
+        elif target in ("planned", "saved"):
+            dice = random.Random(0)
+            for number in range(60):
+                steps = [chr(dice.randrange(48, 122)) for _ in range(dice.randrange(1, 6))]
+                (place / "seeds" / f"{number}").write_text(" ".join([*steps, str(dice.randrange(40))]))
+        else:
+            corpus(place / "seeds")
+        for file in (ROOT / "tests" / "cases" / "fuzz" / target).glob("*"):
+            (place / "seeds" / f"kept-{file.name}").write_bytes(file.read_bytes())
         words = [
             *keywords(),
             "net",
