@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.network.describe import describe
 from initdsl.network.description import Network
-from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +43,10 @@ def against(net: nn.Module | Network) -> Resolve:
             plan_and_findings,  # late: linting without a network does without the planner
         )
 
-        plan, findings = plan_and_findings(rules, network)
+        try:
+            plan, findings = plan_and_findings(rules, network)
+        except ResolveError as error:  # too much work
+            return Resolved(None, error.diagnostics)
         is_whole = all(finding.severity != "error" for finding in findings)
         # what a plan only notes is worth a finding
         findings = [replace(f, severity="warning") if f.severity == "note" else f for f in findings]

@@ -67,8 +67,11 @@ class Network:
 
     def reachable(self, *starts: int) -> list[int]:
         """Return modules and everything below them, in pre-order, each once, by index."""
+        return self.reachable_but(set(), *starts)
+
+    def reachable_but(self, seen: set[int], *starts: int) -> list[int]:
+        """Return modules and everything below them as `reachable` does, but for what is `seen` already; it is seen then."""
         order: list[int] = []
-        seen: set[int] = set()
         modules = self.modules
         for start in starts:
             stack = [start] if start not in seen else []
@@ -98,6 +101,11 @@ class Network:
             if children:
                 inside = above | {index}
                 stack += [(child, f"{path}{name}.", inside) for name, child in reversed(list(children.items()))]
+
+    @property
+    def size(self) -> int:
+        """How many modules and tensors there are."""
+        return len(self.modules) + len(self.tensors)
 
     def originals(self, tensor: TensorInfo) -> list[int]:
         """Return the parameters, by index, from which a parametrization or an older hook computes a tensor."""

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Assign, Call, Default, Path, Tie
+from initdsl.language.syntax.nodes import Assign, Call, Default, Keep, Path, Tie
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import match_key
 from initdsl.text.diagnostic import Diagnostic
@@ -104,7 +104,7 @@ def _decide(
     if selection is None:
         return
     _check(context, statement, side, selection, progress)
-    alive = _alive(statement, selection, selections, decisions.remaining)
+    alive = _alive(context, statement, selection, selections, decisions.remaining)
     decisions.hits[clause.number] = len(alive)
     acts = not alive or not _loads(side)
     for index in alive:
@@ -163,11 +163,14 @@ def selection_of(
     matches = select_or_report(context, setting, clause.targets, findings)
     if matches is None:
         return None
-    key = _key(statement)
+    key = _key(context, statement)
     if key in selections.by_key:
         return selections.by_key[key]
     expands = _expands(clause.rule)
-    tensors = list(parameters_in(context.network, matches)) if expands else [m for m in matches if m.tensor is not None]
+    if expands:
+        tensors = list(parameters_in(context, setting, matches, clause.targets.span))
+    else:
+        tensors = [m for m in matches if m.tensor is not None]
     if isinstance(clause.rule, Default):
         tensors = _without_originals(context, tensors)
     if matches and not tensors and not expands:
@@ -179,12 +182,13 @@ def selection_of(
     return selection
 
 
-def _key(statement: Statement) -> Hashable | None:
+def _key(context: Context, statement: Statement) -> Hashable | None:
     """Return what is equal for statements that select the same; None where that depends on where they stand."""
-    assert statement.clause.targets is not None
-    key = match_key(statement.clause.targets) if statement.setting.frame is None else None
+    targets, setting = statement.clause.targets, statement.setting
+    assert targets is not None
+    key = match_key(targets, False, setting.reads) if setting.frame is None else None
     rule = statement.clause.rule
-    return None if key is None else (key, _expands(rule), isinstance(rule, Default))
+    return None if key is None else (key, _expands(rule), type(rule) if isinstance(rule, Keep | Default) else None)
 
 
 def _without_originals(context: Context, matches: list[Match]) -> list[Match]:
@@ -218,9 +222,11 @@ def _selection(context: Context, matches: list[Match], tensors: list[Match]) -> 
     return Selection(matches, by_tensor, tuple(samples.values()), plain)
 
 
-def _alive(statement: Statement, selection: Selection, selections: Selections, remaining: set[int]) -> list[int]:
+def _alive(
+    context: Context, statement: Statement, selection: Selection, selections: Selections, remaining: set[int]
+) -> list[int]:
     """Return the tensors that no later rule sets as a whole; asked again, only of those that were left the last time."""
-    key = _key(statement)
+    key = _key(context, statement)
     before = selection.by_tensor if key is None else selections.alive.get(key, selection.by_tensor)
     alive = [tensor for tensor in before if tensor in remaining]
     if key is not None:

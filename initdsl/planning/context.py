@@ -11,14 +11,18 @@ from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.network.description import Network
 from initdsl.network.parts import child_label
-from initdsl.network.selectors.context import MatchCache
+from initdsl.network.selectors.context import MatchCache, TooManyMatches
 from initdsl.network.selectors.matches import Match
-from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.frozen import FrozenDict
 
 from .file_contents import FileCache
 
-__all__ = ["Cache", "Context", "finding_of", "match_label", "parameters_of_match", "refuse_piece"]
+__all__ = ["Cache", "Context", "finding_of", "match_label", "most_matches", "parameters_of_match", "refuse_piece"]
+
+
+# how many matches a plan may make at least and at most, and between these for each statement, module and tensor
+SMALLEST, LARGEST, EACH = 1 << 19, 1 << 28, 8
 
 
 @dataclass
@@ -48,8 +52,20 @@ class Context:
 
 
 def finding_of(context: Context, error: EvalError, source: str) -> Diagnostic:
-    """Return an error in the rule file `source` as a finding."""
-    return Diagnostic(error.name, error.message, context.rules.source(source), error.span, error.hint)
+    """Return an error in the rule file `source` as a finding.
+
+    Raises ResolveError with it where there is no going on: what takes too much work would take it again and again.
+    """
+    finding = Diagnostic(error.name, error.message, context.rules.source(source), error.span, error.hint)
+    if isinstance(error, TooManyMatches):
+        raise ResolveError(finding)
+    return finding
+
+
+def most_matches(rules: RuleSet, network: Network) -> int:
+    """Return how many matches a plan may make: what every statement may ask of every module and tensor, within reason."""
+    statements = sum(1 for _ in rules.walk())
+    return min(LARGEST, max(SMALLEST, EACH * statements * network.size))
 
 
 def match_label(context: Context, match: Match) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from initdsl.initializers import Distribution
@@ -34,6 +34,7 @@ def plan_expectations(
 ) -> tuple[Expected, ...]:
     """Check every `expect` as far as a plan can tell; return what only values can tell."""
     expected: list[Expected] = []
+    by_tensor = {entry.tensor.index: entry for entry in entries} if expectations else {}
     for expectation in expectations:
         rule, setting = expectation.rule, expectation.setting
         selected = [select_or_report(context, setting, operand, findings) for operand in rule.operands]
@@ -44,10 +45,10 @@ def plan_expectations(
             if rule.what == "tied":
                 _check_tied(context, rule, [match for matches in operands for match in matches])
             elif rule.what == "covered":
-                _check_covered(context, rule, entries, operands[0])
+                _check_covered(context, expectation, entries, operands[0])
             else:
-                for match in parameters_in(context.network, operands[0]):
-                    expected += _expected(context, expectation, entries, match)
+                for match in parameters_in(context, setting, operands[0], rule.operands[0].span):
+                    expected += _expected(context, expectation, by_tensor, match)
         except EvalError as error:
             findings.append(finding_of(context, error, rule.source))
     return tuple(expected)
@@ -69,9 +70,13 @@ def _check_tied(context: Context, rule: Expect, matches: list[Match]) -> None:
             raise EvalError(f"{one} and {another} are not tied{inner}", rule.span, hint, "unmet-expectation")
 
 
-def _check_covered(context: Context, rule: Expect, entries: Sequence[PlanEntry], matches: list[Match]) -> None:
+def _check_covered(
+    context: Context, expectation: Expectation, entries: Sequence[PlanEntry], matches: list[Match]
+) -> None:
     """Raise EvalError where no rule sets all of a parameter."""
-    tensors = [match.tensor for match in parameters_in(context.network, matches) if match.tensor is not None]
+    rule = expectation.rule
+    parameters = parameters_in(context, expectation.setting, matches, rule.operands[0].span)
+    tensors = [match.tensor for match in parameters if match.tensor is not None]
     wanted = {context.tied_to.get(tensor, tensor) for tensor in tensors}
     unset = [e.label for e in entries if e.tensor.index in wanted and e.status in ("uncovered", "partial")]
     if unset:
@@ -79,7 +84,9 @@ def _check_covered(context: Context, rule: Expect, entries: Sequence[PlanEntry],
         raise EvalError(message, rule.span, "`keep` leaves a parameter as it is, and says so", "unmet-expectation")
 
 
-def _expected(context: Context, expectation: Expectation, entries: Sequence[PlanEntry], match: Match) -> list[Expected]:
+def _expected(
+    context: Context, expectation: Expectation, entries: Mapping[int, PlanEntry], match: Match
+) -> list[Expected]:
     """Return what is expected of one tensor, its bounds as numbers; nothing where the plan tells. Raises EvalError."""
     refuse_piece(match, "an expectation speaks of whole parameters")
     rule = expectation.rule
@@ -97,7 +104,7 @@ def _expected(context: Context, expectation: Expectation, entries: Sequence[Plan
             message, rule.span, "`finite`, `shape`, `covered` and `tied` are of any tensor", "bad-expectation"
         )
     expected = Expected(rule, index, _bounds(rule, values))
-    entry = next((e for e in entries if e.tensor.index == index), None)
+    entry = entries.get(index)
     distribution = entry.distribution if entry is not None else None
     if distribution is not None and tensor.numel:
         _check_distribution(expected, distribution, context.network.label(tensor), tensor.numel)

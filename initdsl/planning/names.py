@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from initdsl.initializers import Initializer, parameters_of
@@ -11,8 +12,9 @@ from initdsl.language.expressions.functions import FANS
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError, Shape, describe_value, nested_shape
 from initdsl.language.syntax.nodes import Call, Expr, Length, Name, Path
-from initdsl.network.selectors.context import SelectorContext
+from initdsl.network.selectors.context import Reads, SelectorContext
 from initdsl.network.selectors.matches import Bindings, Match, Scope
+from initdsl.text.source import Span
 
 from .calls import bind_call, check_shape
 from .context import Context
@@ -27,13 +29,20 @@ __all__ = ["Names", "selector_context"]
 MOST_DRAWS = 10_000
 
 
-def selector_context(context: Context, variables: Variables, binds: bool = True) -> SelectorContext:
-    """Return the context in which selectors are matched that see these `let` names; see `SelectorContext.binds`."""
+def selector_context(
+    context: Context,
+    variables: Variables,
+    span: Span,
+    binds: bool = True,
+    reads: Callable[[], Reads | None] = lambda: None,
+) -> SelectorContext:
+    """Return the context in which selectors are matched that see these `let` names; see there for the other arguments."""
 
     def environment(module: int, bindings: Bindings, scope: Scope) -> Names:
         return Names(Site(context, variables, Match(module, None, bindings, scope)))
 
-    return SelectorContext(context.network, environment, variables.__contains__, context.cache.matches, binds)
+    matches = context.cache.matches
+    return SelectorContext(context.network, environment, variables.__contains__, matches, binds, reads, span)
 
 
 class Names:
@@ -149,7 +158,7 @@ class Names:
 
     def path(self, node: Expr, path: Path) -> Any:
         site = self.site
-        value, index = at_path(site, selector_context(site.context, site.variables, binds=False), node, path)
+        value, index = at_path(site, selector_context(site.context, site.variables, node.span, binds=False), node, path)
         value = self._noted(value)
         if index is None:
             return value
@@ -157,8 +166,8 @@ class Names:
 
     def length(self, node: Length) -> int:
         site = self.site
-        selectors = selector_context(site.context, site.variables)
-        in_expressions = selector_context(site.context, site.variables, binds=False)
+        selectors = selector_context(site.context, site.variables, node.span)
+        in_expressions = selector_context(site.context, site.variables, node.span, binds=False)
         count = count_selected(site, selectors, in_expressions, node.selector)
         if count is not None:
             return count

@@ -129,7 +129,7 @@ def subclasses_left_out(
             if not isinstance(node, ClassPattern) or node.subclasses or "*" in node.name or node.name in noted:
                 continue
             noted.add(node.name)
-            selectors = selector_context(context, statement.setting.variables)
+            selectors = selector_context(context, statement.setting.variables, node.span)
             exact = set(of_class(selectors, ClassPattern(node.name, False, (), node.span)))
             wider = of_class(selectors, ClassPattern(node.name, True, (), node.span))
             derived = sum(is_left_out(module, clause.number) for module in wider if module not in exact)

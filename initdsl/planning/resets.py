@@ -14,8 +14,8 @@ from initdsl.text.wording import listed
 
 from .actions import Clause, Reset
 from .context import Context
-from .names import selector_context
 from .plan import PlanEntry
+from .selecting import selectors_at
 from .statements import Statement
 
 __all__ = ["Resets", "planned_resets", "resets_of", "without_default"]
@@ -32,7 +32,7 @@ def planned_resets(context: Context, statements: Sequence[Statement], entries: I
     def modules_of(clause: Clause) -> list[int]:
         setting = settings[clause.number]
         assert clause.targets is not None
-        matches = select(selector_context(context, setting.variables), clause.targets, setting.frame)
+        matches = select(selectors_at(context, setting, clause.targets.span), clause.targets, setting.frame)
         return [match.module for match in matches if match.tensor is None]
 
     return resets_of(context.network, context.tied_to, entries, modules_of)
@@ -85,9 +85,8 @@ def resets_of(
         tensors |= default & below(module)
     # a module that only arranges others (nn.Transformer) resets too, what of it is to be default
     for clause, tensors in by_clause.items():
-        for selected in modules_of(clause):
-            for module in network.reachable(selected):
-                arranging = network.modules[module]
-                if arranging.reset is not None and not arranging.parameters and (parameters := below(module) & tensors):
-                    by_module[module] = parameters
+        for module in network.reachable(*modules_of(clause)):
+            arranging = network.modules[module]
+            if arranging.reset is not None and not arranging.parameters and (parameters := below(module) & tensors):
+                by_module[module] = parameters
     return tuple((module, tuple(sorted(by_module[module]))) for module in network.apply_order if module in by_module)

@@ -14,6 +14,7 @@ from initdsl.language.syntax.nodes import Call, Expr, Selector
 from initdsl.language.syntax.walk import walk
 from initdsl.network.description import Network
 from initdsl.network.selectors.matches import Frame, Match
+from initdsl.network.selectors.paths import distinct
 from initdsl.network.selectors.select import select
 from initdsl.text.diagnostic import Diagnostic, ResolveError, RuleError, in_order
 from initdsl.text.frozen import FrozenDict
@@ -21,11 +22,12 @@ from initdsl.text.frozen import FrozenDict
 from .actions import Clause
 from .assemble import assemble, uncovered
 from .cascade import Selection, Selections, cascade, selection_of
-from .context import Context
+from .context import Context, most_matches
 from .expectations import plan_expectations
 from .file_contents import looked_into
 from .names import selector_context
 from .plan import Plan
+from .reads import reads_of
 from .statements import statements_of
 from .ties import plan_ties
 
@@ -93,9 +95,12 @@ def plan_and_findings(
     strict: bool = False,
     seed: int | None = None,
 ) -> tuple[Plan, list[Diagnostic]]:
-    """Return the plan of what can be right in `rules`, and all that there is to say of them: errors, warnings and notes."""
+    """Return the plan of what can be right in `rules`, and all that there is to say of them: errors, warnings and notes.
+
+    Raises ResolveError where the rules take too much work to make one.
+    """
     given = FrozenDict({name: given_value(value) for name, value in (variables or {}).items()})
-    context = Context(rules, network, registry or default_registry(), given, seed, strict)
+    context = _context(rules, network, registry or default_registry(), given, seed, strict)
     findings: list[Diagnostic] = []
     statements, expectations = statements_of(context, findings)
     ties, tied_to = plan_ties(context, statements, findings)
@@ -128,6 +133,20 @@ def plan_and_findings(
     return plan, findings
 
 
+def _context(
+    rules: RuleSet,
+    network: Network,
+    registry: Registry,
+    variables: Mapping[str, Any],
+    seed: int | None,
+    strict: bool = False,
+) -> Context:
+    """Return the context of one plan, which may do so much work and no more."""
+    context = Context(rules, network, registry, variables, seed, strict)
+    context.cache.matches.most = most_matches(rules, network)
+    return context
+
+
 def _foreign_initializers(context: Context) -> FrozenDict[str, Initializer]:
     """Return the initializers that rules call and initdsl doesn't bring."""
     called = {node.function for rule in context.rules.walk() for node in walk(rule) if isinstance(node, Call)}
@@ -141,7 +160,7 @@ def _foreign_initializers(context: Context) -> FrozenDict[str, Initializer]:
 def selections(plan: Plan) -> Iterator[tuple[Clause, Selection]]:
     """Yield what each clause of a plan selects, looked up anew."""
     registry = default_registry().with_initializers(plan.initializers.values())
-    context = Context(plan.rules, plan.network, registry, plan.variables, plan.seed)
+    context = _context(plan.rules, plan.network, registry, plan.variables, plan.seed)
     findings: list[Diagnostic] = []  # the plan has them already
     statements, _ = statements_of(context, findings)
     context = replace(context, tied_to=plan.tied_to)
@@ -161,8 +180,12 @@ def select_with(
     Raises EvalError for what can't be evaluated.
     """
     variables = Variables({name: Variable(formula, "") for name, formula in formulas.items()})
-    selectors = selector_context(Context(RuleSet(rules=()), network, registry), variables)
+    context = _context(RuleSet(rules=()), network, registry, FrozenDict(), None)
+    reads = reads_of([*blocks, selector], variables, None)
     frame = None
     for block in blocks:
-        frame = Frame(network, [match for match in select(selectors, block, frame) if match.tensor is None])
+        selectors = selector_context(context, variables, block.span, reads=lambda: reads)
+        modules = [match for match in select(selectors, block, frame) if match.tensor is None]
+        frame = Frame(network, distinct(selectors, modules, reads))
+    selectors = selector_context(context, variables, selector.span, reads=lambda: reads)
     return select(selectors, selector, frame)

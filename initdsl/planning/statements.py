@@ -24,7 +24,8 @@ from initdsl.language.syntax.nodes import (
     Use,
 )
 from initdsl.language.syntax.walk import walk
-from initdsl.network.selectors.matches import Frame
+from initdsl.network.selectors.matches import Frame, Match
+from initdsl.network.selectors.paths import distinct
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.source import Span
 from initdsl.text.wording import did_you_mean, listed
@@ -32,14 +33,14 @@ from initdsl.text.wording import did_you_mean, listed
 from .actions import Clause
 from .context import Context, finding_of
 from .right_hand_side import right_hand_side
-from .selecting import Setting, select_or_report
+from .selecting import Setting, select_or_report, selectors_at
 
 __all__ = ["Expectation", "Statement", "statements_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A clause where it stands: `Statement(clause, Setting("net.init", variables, None))`."""
+    """A clause where it stands: `Statement(clause, Setting(rule, variables, None))`."""
 
     clause: Clause
     setting: Setting
@@ -47,7 +48,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """An `expect` where it stands: `Expectation(rule, Setting("net.init", variables, None))`."""
+    """An `expect` where it stands: `Expectation(rule, Setting(rule, variables, None))`."""
 
     rule: Expect
     setting: Setting
@@ -105,7 +106,7 @@ def _walk(
 ) -> Generator[Found, None, Variables]:
     """Yield the statements; return the `let` names that stand after them. Those that are `fixed` are not said anew."""
     for rule in rules:
-        setting = Setting(rule.source, variables, frame)
+        setting = Setting(rule, variables, frame)
         match rule:
             case Let():
                 if rule.name not in fixed:  # else the file that uses this one has said it already
@@ -141,12 +142,23 @@ def _block(context: Context, rule: Block, setting: Setting, findings: list[Diagn
         return
     modules = [match for match in matches if match.tensor is None]
     if modules:
-        yield from _walk(context, rule.rules, setting.variables, Frame(context.network, modules), findings)
+        frame = Frame(context.network, _told_apart(context, setting, rule.targets, modules))
+        yield from _walk(context, rule.rules, setting.variables, frame, findings)
     elif matches:
         error = EvalError("a block needs modules, this selects parameters", rule.targets.span, name="needs-module")
         findings.append(finding_of(context, error, rule.source))
     else:
         _check_unused(context, rule, setting.variables, findings)
+
+
+def _told_apart(context: Context, setting: Setting, targets: Selector, modules: list[Match]) -> list[Match]:
+    """Return the modules of a block without those that nothing inside it tells from others.
+
+    In `* { * { ... } }` a module lies in every module around it: it stands for itself once, not once for each of them.
+    """
+    if len({match.module for match in modules}) == len(modules):
+        return modules
+    return distinct(selectors_at(context, setting, targets.span), modules, setting.reads())
 
 
 def _check_unused(context: Context, rule: Block, variables: Variables, findings: list[Diagnostic]) -> None:

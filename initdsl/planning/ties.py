@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Tie
+from initdsl.network.description import Network
 from initdsl.network.parts import TensorInfo, describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic
@@ -24,7 +26,7 @@ def plan_ties(
 ) -> tuple[tuple[PlannedTie, ...], dict[int, int]]:
     """Return the ties of every `tie` in file order, and of each tensor that they make another's which that is."""
     ties: list[PlannedTie] = []
-    tied_to: dict[int, int] = {}
+    groups = _Groups()
     for statement in statements:
         rule, setting = statement.clause.rule, statement.setting
         if not isinstance(rule, Tie):
@@ -35,12 +37,30 @@ def plan_ties(
             continue
         try:
             for group in _groups(operands):
-                ties += _tie(context, rule, group, tied_to, findings)
+                ties += _tie(context, rule, group, groups, findings)
             if all(operands) and sum(map(len, operands)) < 2:
                 raise EvalError("there is nothing to tie this to", rule.span, "name another operand", "tie-alone")
         except EvalError as error:
             findings.append(finding_of(context, error, rule.source))
-    return tuple(ties), tied_to
+    return tuple(ties), groups.tied_to
+
+
+@dataclass
+class _Groups:
+    """Which tensors are tied so far: `tied_to` says of each which it becomes, `members` of that one which become it."""
+
+    tied_to: dict[int, int] = field(default_factory=dict)
+    members: dict[int, list[int]] = field(default_factory=dict)
+
+    def first(self, tensor: int) -> int:
+        return self.tied_to.get(tensor, tensor)
+
+    def join(self, a: int, b: int) -> tuple[int, ...]:
+        """Make `b`, and all that become it, become `a`; return them."""
+        joined = [b, *self.members.pop(b, ())]
+        self.members.setdefault(a, []).extend(joined)
+        self.tied_to.update(dict.fromkeys(joined, a))
+        return tuple(joined)
 
 
 def _groups(operands: list[list[Match]]) -> Iterator[list[Match]]:
@@ -56,9 +76,9 @@ def _groups(operands: list[list[Match]]) -> Iterator[list[Match]]:
 
 
 def _tie(
-    context: Context, rule: Tie, group: list[Match], tied_to: dict[int, int], findings: list[Diagnostic]
+    context: Context, rule: Tie, group: list[Match], groups: _Groups, findings: list[Diagnostic]
 ) -> Iterator[PlannedTie]:
-    """Yield the ties of every parameter of a group, and note them in `tied_to`; a mismatch is a finding.
+    """Yield the ties of every parameter of a group, and note them in `groups`; a mismatch is a finding.
 
     Raises EvalError for pieces of parameters.
     """
@@ -73,7 +93,7 @@ def _tie(
             return
         for name in first:
             try:
-                yield _join(context, rule, first[name], names[name], tied_to)
+                yield _join(context, rule, first[name], names[name], groups)
             except EvalError as error:
                 findings.append(finding_of(context, error, rule.source))
 
@@ -94,20 +114,22 @@ def _mismatch(
     return EvalError(message, rule.span, "tie one parameter: `tie A.weight B.weight`", "tie-mismatch")
 
 
-def _join(context: Context, rule: Tie, first: int, other: int, tied_to: dict[int, int]) -> PlannedTie:
-    """Return the tie of two tensors, and note it in `tied_to`. Raises EvalError where they can't be one."""
+def _join(context: Context, rule: Tie, first: int, other: int, groups: _Groups) -> PlannedTie:
+    """Return the tie of two tensors, and note it in `groups`. Raises EvalError where they can't be one."""
     network = context.network
-    a, b = tied_to.get(first, first), tied_to.get(other, other)
-    group = dict.fromkeys([a, b, *(index for index, to in tied_to.items() if to in (a, b))])
-    names = tuple(dict.fromkeys(name for index in group for name in network.names(network.tensors[index])))
+    a, b = groups.first(first), groups.first(other)
     if a == b:
-        return PlannedTie(rule, a, (), names)
+        return PlannedTie(rule, a, (), _names(network, (a, first, other)))
     problem = _difference(network.tensors[a], network.tensors[b])
     if problem is not None:
         raise EvalError(problem, rule.span, name="tie-mismatch")
-    joined = (b, *(index for index, to in tied_to.items() if to == b))
-    tied_to.update(dict.fromkeys(joined, a))
-    return PlannedTie(rule, a, joined, names)
+    joined = groups.join(a, b)
+    return PlannedTie(rule, a, joined, _names(network, (a, *joined)))
+
+
+def _names(network: Network, tensors: Iterable[int]) -> tuple[str, ...]:
+    """Return every name of some tensors, each once."""
+    return tuple(dict.fromkeys(name for index in tensors for name in network.names(network.tensors[index])))
 
 
 def _difference(x: TensorInfo, y: TensorInfo) -> str | None:

@@ -11,7 +11,7 @@ from initdsl.text.diagnostic import Diagnostic
 
 from .actions import Action, Clause, CopyFrom, Kept, Payload, Reset
 from .context import Context, refuse_piece
-from .copies import source_of_copy
+from .copies import CopySides, sides_of_copy, source_of_copy
 from .elements import elements_key, overlapping
 from .lookups import Site
 from .names import Names
@@ -33,6 +33,7 @@ class Progress:
     findings: list[Diagnostic]
     count: PieceCount = field(default_factory=PieceCount)
     payloads: dict[tuple[int, tuple[int, ...], str], Payload | None] = field(default_factory=dict)
+    copies: dict[int, CopySides] = field(default_factory=dict)  # by the number of the clause
 
 
 def actions_of(
@@ -90,7 +91,7 @@ def _actions(
     effect = _effect(context, clause, match)
     plain = match._replace(frame=None) if match.frame is not None else match
     if not isinstance(rule, Assign):
-        whole = _whole(context, statement, index, match, progress.findings)
+        whole = _whole(context, statement, index, match, progress)
         return [] if whole is None else [Action(clause, rule.kind, whole, plain, tensor.shape, effect)]
     assert side is not None
     if match.index is None and match.view is None and side.constant:
@@ -110,9 +111,7 @@ def _actions(
     return actions
 
 
-def _whole(
-    context: Context, statement: Statement, index: int, match: Match, findings: list[Diagnostic]
-) -> Payload | None:
+def _whole(context: Context, statement: Statement, index: int, match: Match, progress: Progress) -> Payload | None:
     """Return what a `keep`, `default` or `copy` does to a tensor; None where that is nothing. Raises EvalError for pieces."""
     rule = statement.clause.rule
     refuse_piece(match, f"`{rule.kind}` takes whole parameters, not slices")
@@ -120,7 +119,10 @@ def _whole(
         return Kept()
     if isinstance(rule, Default):
         return Reset(match.module)
-    source = source_of_copy(context, statement, match, findings)
+    number = statement.clause.number
+    if number not in progress.copies:
+        progress.copies[number] = sides_of_copy(context, statement, progress.findings)
+    source = source_of_copy(context, statement, match, progress.copies[number])
     # one of the targets may be the source: what it has is what its own rules give it
     return None if source == index else CopyFrom(source)
 

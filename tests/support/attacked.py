@@ -289,6 +289,24 @@ def deep(levels: int = 10_000) -> nn.Module:
     return net
 
 
+def stack(levels: int = 24) -> nn.Module:
+    """Sequentials within each other, each but the first at another index."""
+    net: nn.Module = nn.Linear(2, 2)
+    for level in range(levels):
+        net = nn.Sequential(*[nn.Identity() for _ in range(level % 5)], net)
+    return net
+
+
+def twice(levels: int = 40) -> nn.Module:
+    """Modules that hold the same one twice, within each other."""
+    net: nn.Module = nn.Linear(2, 2)
+    for _ in range(levels):
+        outer = nn.Module()
+        outer.a = outer.b = net
+        net = outer
+    return net
+
+
 def wide(count: int = 100_000) -> nn.Module:
     """Very many modules beside each other."""
     net = nn.Module()
@@ -336,6 +354,7 @@ def odd() -> nn.Module:
 NETS = {
     "mlp": lambda: filled(mlp()), "deep": deep, "wide": wide, "loop": loop, "liar": Liar, "raiser": Raiser,
     "property": Property, "names": names, "odd": odd, "lazy": lambda: nn.Sequential(nn.LazyLinear(4)), "none": nn.Module,
+    "stack": stack, "twice": twice, "pair": lambda: nn.ModuleList([wide(4000), wide(4000)]),
     "large": lambda: nn.Linear(2048, 2048),
 }  # fmt: skip
 

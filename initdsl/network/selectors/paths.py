@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, describe_value
 from initdsl.language.syntax.nodes import Ellipsis, Every, Expr, Index, Item, Name, Path, PathStep, Slice, Step, String
+from initdsl.network.attributes import MISSING
 from initdsl.network.parts import ModuleInfo
 
 from .classes import check_predicates, glob, holds, of_class, scope_of
-from .context import SelectorContext, State, block_of, matches_around
+from .context import BlockModules, Reads, SelectorContext, State, block_of, is_nested, matches_around
 from .matches import Bindings, Frame, Match, Scope, merge
 
-__all__ = ["inside_block", "integer_keys", "reach", "select_path", "starts", "take_step"]
+__all__ = ["distinct", "inside_block", "integer_keys", "reach", "select_path", "starts", "take_step"]
 
 
 # a child by index: the index, and its name in the module
@@ -46,16 +48,99 @@ def inside_block(context: SelectorContext, matches: list[Match], frame: Frame | 
     if frame is None:
         return matches
     block = block_of(context, frame)
+    nested = is_nested(context, block)
+    last = _last_around(context, block, frame) if nested else None
     inside = []
     for match in matches:
         module, tensor, bound, scope, _, index, view = match
-        for position in matches_around(context, block, module):
+        if last is not None:
+            positions = last.get(module, ())
+        else:
+            positions = matches_around(context, block, module)
+            if nested:
+                positions = _last_alike(context, frame, positions)
+        context.spend(len(positions))
+        for position in positions:
             around = frame.matches[position]
             bindings = merge(bound, around.bindings)
             if bindings is not None:
                 outer = (*scope, around.module, *around.scope)
                 inside.append(Match(module, tensor, bindings, outer, around, index, view))
     return inside
+
+
+# ---- matches of which nothing that is read tells one from another
+
+
+def distinct(context: SelectorContext, matches: list[Match], reads: Reads) -> list[Match]:
+    """Return the modules of a block without those that nothing inside tells from a later one: the last has the last word."""
+    alike: dict[Hashable, Match] = {}
+    for match in matches:
+        scope = _seen(context, (match.module, *match.scope), reads.names)
+        scope = scope[1:] if scope[:1] == (match.module,) else scope
+        bindings = match.bindings if reads.modules else tuple(b for b in match.bindings if b[0] in reads.names)
+        key = match.module, bindings, scope
+        alike.pop(key, None)
+        alike[key] = match._replace(bindings=bindings, scope=scope, frame=None)
+    return list(alike.values())
+
+
+def _told_apart(context: SelectorContext, match: Match, reads: Reads) -> Hashable:
+    """Return what is equal for matches of a block of which nothing that is read tells one from the other."""
+    scope = _seen(context, (match.module, *match.scope), reads.names)
+    return tuple(b for b in match.bindings if b[0] in reads.names), scope
+
+
+def _seen(context: SelectorContext, scope: Scope, names: frozenset[str]) -> Scope:
+    """Return those modules of a scope that the names may mean an attribute of, each name the innermost that has it."""
+    if not names:
+        return ()
+    wanted, seen = names, []
+    modules = context.network.modules
+    for index in dict.fromkeys(scope):
+        if not wanted:
+            break
+        had = {name for name in wanted if modules[index].attribute(name) is not MISSING}
+        if had:
+            wanted = wanted - had
+            seen.append(index)
+    context.spend(len(seen) + 1)
+    return tuple(seen)
+
+
+# kinds of matches of a block up to which the network is gone through once for each
+FEW = 8
+
+
+def _last_around(context: SelectorContext, block: BlockModules, frame: Frame) -> dict[int, list[int]] | None:
+    """Return for every module in a block where the last match of each kind around it stands; None where there are many kinds."""
+    reads = context.reads()
+    if reads is None or reads.modules:
+        return None
+    kinds: dict[Hashable, list[int]] = {}
+    for position, match in enumerate(frame.matches):
+        kinds.setdefault(_told_apart(context, match, reads), []).append(position)
+        if len(kinds) > FEW:
+            return None
+    last: dict[int, list[int]] = {}
+    for positions in kinds.values():
+        seen: set[int] = set()
+        for position in reversed(positions):
+            for module in context.network.reachable_but(seen, frame.matches[position].module):
+                last.setdefault(module, []).append(position)
+        context.spend(len(seen))
+    for places in last.values():
+        places.sort()
+    return last
+
+
+def _last_alike(context: SelectorContext, frame: Frame, positions: list[int]) -> list[int]:
+    """Return the last position of each kind of match."""
+    reads = context.reads()
+    context.spend(len(positions))
+    if reads is None or reads.modules or len(positions) < 2:
+        return positions
+    return sorted({_told_apart(context, frame.matches[position], reads): position for position in positions}.values())
 
 
 def starts(context: SelectorContext, path: Path, frame: Frame | None) -> list[State]:
@@ -65,7 +150,16 @@ def starts(context: SelectorContext, path: Path, frame: Frame | None) -> list[St
     if path.root is None:
         matches = frame.matches if frame is not None else ()
         return [State(match.module, None, match.bindings, None, match) for match in matches]
-    return [State(index, None, (), index, None) for index in of_class(context, path.root)]
+    roots = of_class(context, path.root)
+    if not any(isinstance(step, Step) and step.name == "**" for step in path.steps):
+        return [State(index, None, (), index, None) for index in roots]
+    # from many roots much is reached again and again: a root that nothing asks for is none
+    reads = context.reads()
+    asked = reads is None or reads.modules
+    return [
+        State(index, None, (), index if asked or (reads and _seen(context, (index,), reads.names)) else None, None)
+        for index in roots
+    ]
 
 
 def _walk(context: SelectorContext, path: Path, states: list[State]) -> list[State]:
@@ -83,6 +177,10 @@ def take_step(context: SelectorContext, states: list[State], step: PathStep, las
             reached = [s for state in states if state.tensor is None for s in _named(context, state, step.name)]
     else:
         reached = [s for state in states for s in _indexed(context, state, step)]
+    context.spend(len(reached))
+    if len(reached) > context.network.size:
+        # several ways to a shared module differ in nothing: two at each of thirty steps would be a billion
+        reached = list({(*state[:4], id(state.frame), id(state.piece)): state for state in reached}.values())
     if step.predicates:
         check_predicates(context, step.predicates, reached)
         reached = [state for state in reached if holds(context, step.predicates, state)]
@@ -112,14 +210,19 @@ def _named(context: SelectorContext, state: State, name: str) -> list[State]:
 def _below(context: SelectorContext, states: list[State], last: bool) -> list[State]:
     """Return everything below, each once however many ways lead to it: `**.**` on a deep net would have very many."""
     network = context.network
-    alike: dict[tuple[Bindings, int | None, int], list[State]] = {}
+    alike: dict[tuple[Bindings, int | None, Hashable], list[State]] = {}
+    reads = context.reads() if any(state.frame is not None for state in states) else None
     for state in states:
-        if state.tensor is None:  # matches of a block that are equal still stand for themselves
-            alike.setdefault((state.bindings, state.root, id(state.frame)), []).append(state)
+        if state.tensor is None:
+            kind: Hashable = id(state.frame)
+            if state.frame is not None and reads is not None and not reads.modules:
+                kind = _told_apart(context, state.frame, reads)
+            alike.setdefault((state.bindings, state.root, kind), []).append(state)
     reached: list[State] = []
     for group in alike.values():
-        _, _, bindings, root, frame, _ = group[0]
+        _, _, bindings, root, frame, _ = group[-1]
         below = network.reachable(*[state.module for state in group])
+        context.spend(len(below))
         reached += [State(index, None, bindings, root, frame) for index in below]
         if last:
             tensors = [(index, tensor) for index in below for tensor in network.modules[index].parameters.values()]
@@ -163,6 +266,9 @@ def _bound(context: SelectorContext, state: State, module: ModuleInfo, name: Nam
         raise EvalError(f"`{name.name}` is a `let` name and can't be bound", name.span, hint, "bound-let")
     if name.name in ("it", "net"):
         raise EvalError(f"`{name.name}` can't be bound", name.span, "take another name", "bound-name")
+    reads = context.reads()
+    if reads is not None and name.name in reads.once:
+        return [_down(state, module, key) for _, key in integer_keys(context, module)]
     return [
         _down(state, module, key, tuple(sorted((*state.bindings, (name.name, index)))))
         for index, key in integer_keys(context, module)

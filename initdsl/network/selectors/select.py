@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Index, Maybe, Path, Regex, Selector, Union_, Within
+from initdsl.language.syntax.nodes import ClassPattern, Index, Maybe, Path, Regex, Selector, Step, Union_, Within
 from initdsl.language.syntax.regex import linear_regex
 from initdsl.language.syntax.walk import walk
 
 from .classes import has_names
-from .context import MatchKey, SelectorContext, block_of, matches_around
-from .matches import Frame, Match, continued, merge
+from .context import MatchKey, Reads, SelectorContext, block_of, matches_around
+from .matches import Bindings, Frame, Match, continued, merge
 from .paths import inside_block, select_path
 
 __all__ = ["container_of", "match_key", "select"]
@@ -26,12 +27,13 @@ def select(
     Raises EvalError for what can't be evaluated.
     """
     if frame is None:
-        key = match_key(selector, modules)
+        key = match_key(selector, modules, context.reads)
         if key is None:
             return _select(context, selector, None, modules)
         matches = context.cache.matches.get(key)
         if matches is None:
-            matches = context.cache.matches[key] = _select(context, selector, None, modules)
+            matches = _select(context, selector, None, modules)
+            context.cache.keep(key, matches)
         return matches
     if _is_pure(selector) and (
         isinstance(selector, Regex) or (isinstance(selector, Path) and selector.root is not None)
@@ -45,7 +47,9 @@ def _select(context: SelectorContext, selector: Selector, frame: Frame | None, m
         case Maybe():
             return select(context, selector.selector, frame, modules)
         case Union_():
-            return [match for member in selector.members for match in select(context, member, frame, modules)]
+            matches = [match for member in selector.members for match in select(context, member, frame, modules)]
+            context.spend(len(matches))
+            return matches
         case Within():
             return _within(context, selector, frame, modules)
         case Regex():
@@ -55,14 +59,22 @@ def _select(context: SelectorContext, selector: Selector, frame: Frame | None, m
     raise AssertionError(selector)
 
 
-def match_key(selector: Selector, modules: bool = False) -> MatchKey | None:
+def match_key(selector: Selector, modules: bool, reads: Callable[[], Reads | None]) -> MatchKey | None:
     """Return what is equal for selectors that select the same outside of blocks; None where names are bound or looked up.
 
     Matches of pieces hold the index as it is written, and errors show where: equal ones elsewhere won't do.
     """
     if not _is_pure(selector):
         return None
-    return selector, modules, tuple(node.span for node in walk(selector)) if _has_pieces(selector) else ()
+    spans = tuple(node.span for node in walk(selector)) if _has_pieces(selector) else ()
+    return selector, modules, spans, reads() if _roams(selector) else None
+
+
+@lru_cache(maxsize=65536)
+def _roams(selector: Selector) -> bool:
+    """Whether a selector goes any number of steps from the modules of a class, of which it keeps only those asked for."""
+    paths = [node for node in walk(selector) if isinstance(node, Path) and isinstance(node.root, ClassPattern)]
+    return any(isinstance(step, Step) and step.name == "**" for path in paths for step in path.steps)
 
 
 @lru_cache(maxsize=65536)
@@ -91,7 +103,8 @@ def _near(context: SelectorContext, selector: Selector, frame: Frame, modules: b
         block.below = context.network.reachable(*block.positions)
     if 2 * len(block.below) > len(matches):
         return matches
-    key = (selector, modules)
+    key = match_key(selector, modules, context.reads)
+    assert key is not None
     by_module = context.cache.by_module.get(key)
     if by_module is None:
         by_module = context.cache.by_module[key] = {}
@@ -137,6 +150,14 @@ def _within(context: SelectorContext, node: Within, frame: Frame | None, modules
     if node.negated:
         outside = set(context.network.reachable(*(match.module for match in containers)))
         return [match for match in select(context, node.selector, frame, modules) if match.module not in outside]
+    if not any(container.bindings for container in containers):
+        below = set(context.network.reachable(*(match.module for match in containers)))
+        context.spend(len(below))
+        if frame is None:
+            matches = _near(context, node.selector, Frame(context.network, containers), modules)
+        else:
+            matches = select(context, node.selector, frame, modules)
+        return [match for match in matches if match.module in below]
     around = Frame(context.network, containers)
     if frame is None:
         matches = _near(context, node.selector, around, modules)
@@ -145,13 +166,14 @@ def _within(context: SelectorContext, node: Within, frame: Frame | None, modules
     block = block_of(context, around)
     inside = []
     for match in matches:
-        for position in matches_around(context, block, match.module):
+        bound: dict[Bindings, None] = {}  # containers that bind the same would select the same again
+        positions = matches_around(context, block, match.module)
+        context.spend(1 + len(positions))
+        for position in positions:
             bindings = merge(match.bindings, containers[position].bindings)
-            if bindings is None:
-                continue
-            inside.append(match if bindings == match.bindings else match._replace(bindings=bindings))
-            if not containers[position].bindings:
-                break  # more containers would select the same again
+            if bindings is not None:
+                bound.setdefault(bindings)
+        inside += [match if bindings == match.bindings else match._replace(bindings=bindings) for bindings in bound]
     return inside
 
 
