@@ -25,7 +25,7 @@ def command(name: str, rules: str, options: RuleOptions, manifest: str | None, o
 
     NAME is as in `named_parameters()` (`layers.0.weight`) or as in a rule file (`net.layers[0].weight`).
     """
-    net = network_of(options.model, manifest, rules)
+    net = network_of(options.model, manifest, rules, options.trust)
     arguments = options.arguments()
     explanation = reported(lambda: plan(net, Path(rules), strict=options.strict, **arguments).explain(name))
     click.echo(json.dumps(explanation.to_dict(), indent=2) if output_format == "json" else str(explanation))

@@ -6,18 +6,20 @@ import click
 
 from .console import fail, refuse_unless_rule_file, reported, working, write_or_print
 from .model import checked_factory, find_model
-from .options import LARGEST_SEED, model_option, output_option
+from .options import LARGEST_SEED, model_option, output_option, required_model
+from .trust import trust_option
 
 # what is not understood is named in full up to so many parameters
 MOST_NAMED = 12
 
 
 @click.command("infer")
-@model_option("A callable: package.module:attribute or file.py:attribute.", required=True)
+@model_option("A callable: package.module:attribute or file.py:attribute.")
+@trust_option()
 @click.option("--samples", type=click.IntRange(2, 1000), help="How often to build it.  [default: 3 to 12, by its size]")
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Of the samples.")
 @output_option()
-def command(model: str, samples: int | None, seed: int, output: str | None) -> None:
+def command(model: str | None, trust: bool | None, samples: int | None, seed: int, output: str | None) -> None:
     """Propose a rule file that starts a network as its own code does.
 
     The callable is called a few times, each under other seeds. Comments say how sure each rule is; what is not
@@ -28,6 +30,7 @@ def command(model: str, samples: int | None, seed: int, output: str | None) -> N
     from initdsl.migrating.inferring import infer
 
     refuse_unless_rule_file(output)
+    model = required_model(model, trust)
     build = find_model(model)
     if isinstance(build, nn.Module):
         fail(f"`{model}` is a network that was built already", "name what builds it: it is built anew a few times")

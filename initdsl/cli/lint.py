@@ -31,6 +31,7 @@ from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
 from .model import load_model, read_manifest, settings_manifest
+from .trust import model_of_settings, trust_option
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -62,6 +63,7 @@ class Job:
 @click.option(
     "--model", metavar="M:F", help="Lint against this network: package.module:attribute or file.py:attribute."
 )
+@trust_option()
 @click.option("--manifest", metavar="FILE", help="Lint against the network this file describes (`initdsl manifest`).")
 @click.option("--fix", is_flag=True, help="Make the fixes that leave the plan as it is.")
 @click.option("--unsafe-fixes", is_flag=True, help="Make the other fixes too; look at what they did.")
@@ -75,6 +77,7 @@ def command(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     model: str | None,
+    trust: bool | None,
     manifest: str | None,
     fix: bool,
     unsafe_fixes: bool,
@@ -99,8 +102,9 @@ def command(
 
     def job(path: str) -> Job:
         config = _config(path, selected, ignored)
-        described = settings_manifest(config, path) if model is None and manifest is None else manifest
-        return Job(path, config, fix or unsafe_fixes, unsafe_fixes, model, described)
+        named = model if manifest is not None else model_of_settings(model, trust, config)
+        described = settings_manifest(config, path) if named is None and manifest is None else manifest
+        return Job(path, config, fix or unsafe_fixes, unsafe_fixes, named, described)
 
     try:
         # the fixed text of standard input has standard output for itself

@@ -10,14 +10,16 @@ from initdsl.network.describe import describe
 
 from .console import reported, write_or_print
 from .model import load_model
-from .options import model_option, output_option
+from .options import model_option, output_option, required_model
+from .trust import trust_option
 
 
 @click.command("manifest")
-@model_option(required=True)
+@model_option()
+@trust_option()
 @output_option()
-def command(model: str, output: str | None) -> None:
+def command(model: str | None, trust: bool | None, output: str | None) -> None:
     """Describe a network: its names, classes, shapes, dtypes and ties. A callable is built on the meta device."""
-    net = load_model(model, meta=True)
+    net = load_model(required_model(model, trust), meta=True)
     network, _ = reported(lambda: describe(net))
     write_or_print(json.dumps(network.to_manifest(), indent=1) + "\n", output)

@@ -1,4 +1,4 @@
-"""The network a command is about: that of `--model`, the one option that runs Python, or of `--manifest`."""
+"""The network a command is about: that of `--model`, which runs Python, or of `--manifest`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from initdsl.linter.config import Config, find_config
+from initdsl.linter.config import Config
 from initdsl.network.description import Network
 from initdsl.network.manifest import LARGEST
 from initdsl.text.failures import reason
@@ -18,7 +18,8 @@ from initdsl.text.files import read_whole
 from initdsl.text.search_path import behind_standard_library
 from initdsl.text.wording import did_you_mean
 
-from .console import fail, reported
+from .console import fail
+from .trust import refuse_untrusted, settings_here
 
 if TYPE_CHECKING:
     import torch
@@ -141,20 +142,29 @@ def _run_file(path: str) -> ModuleType:
     return module
 
 
-def network_of(model: str | None, manifest: str | None, rules: str) -> nn.Module | Network:
+def network_of(model: str | None, manifest: str | None, rules: str, trust: bool | None = None) -> nn.Module | Network:
     """Return the network that options, or settings, name for a rule file; exit with 2 where it is none, or two."""
-    network = None if model is not None and manifest is not None else named_network(model, manifest, rules)
+    otherwise = "give `--model` or `--manifest`"
+    is_clear = model is None or manifest is None
+    network = named_network(model, manifest, rules, trust, otherwise) if is_clear else None
     if network is None:
         fail("one of `--model` and `--manifest` says which network", "as in `--model package.module:attribute`")
     return network
 
 
-def named_network(model: str | None, manifest: str | None, rules: str) -> nn.Module | Network | None:
-    """Return the network of `--model` (on the meta device) or `--manifest`, else the one that settings name, if they do."""
+def named_network(
+    model: str | None, manifest: str | None, rules: str, trust: bool | None, otherwise: str
+) -> nn.Module | Network | None:
+    """Return the network of `--model` (on the meta device) or `--manifest`, else that of the manifest that settings name.
+
+    None where none is named. Exits with 2 where only settings name one, a model: `otherwise` is what can be done but
+    trust it.
+    """
     if model is None and manifest is None:
-        config = reported(lambda: find_config(os.getcwd()))
-        model = config.model
-        manifest = settings_manifest(config, rules) if model is None else None
+        config = settings_here()
+        manifest = settings_manifest(config, rules)
+        if manifest is None:
+            refuse_untrusted(trust, config, otherwise)
     if model is not None:
         return load_model(model, meta=True)
     return None if manifest is None else read_manifest(manifest)

@@ -10,8 +10,17 @@ from typing import Any, TypeVar
 import click
 
 from .console import fail
+from .trust import model_of_settings, refuse_untrusted, settings_here, trust_option
 
-__all__ = ["RuleOptions", "format_option", "manifest_option", "model_option", "output_option", "rule_options"]
+__all__ = [
+    "RuleOptions",
+    "format_option",
+    "manifest_option",
+    "model_option",
+    "output_option",
+    "required_model",
+    "rule_options",
+]
 
 
 LARGEST_SEED = 2**64 - 1
@@ -39,12 +48,11 @@ class RuleOptions:
     seed: int | None
     root: str | None
     strict: bool = False
+    trust: bool | None = None
 
     def required_model(self) -> str:
         """Return the `--model`; exit with 2 where none is given."""
-        if self.model is None:
-            fail("`--model` says which network", "as in `--model package.module:attribute`")
-        return self.model
+        return required_model(self.model, self.trust)
 
     def variables(self) -> dict[str, Setting]:
         """Return the values of `--set`: numbers, `true`, `false`, `none`, lists of those, or text. Exit with 2 for no value."""
@@ -92,6 +100,7 @@ def rule_options(
     """Give a command the options of those that lay rules on a network; it gets them as `options`, a RuleOptions."""
     declared = [
         model_option(),
+        trust_option(),
         click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Override a `let`."),
         click.option("--seed", type=click.IntRange(0, LARGEST_SEED), help=seed_help),
         click.option(
@@ -100,7 +109,7 @@ def rule_options(
     ]
     if strict:
         declared.insert(
-            3,
+            4,
             click.option(
                 "--strict",
                 is_flag=True,
@@ -116,10 +125,13 @@ def rule_options(
             settings: tuple[str, ...],
             seed: int | None,
             root: str | None,
+            trust: bool | None,
             strict: bool = False,
             **others: Any,
         ) -> Any:
-            return command(options=RuleOptions(model, settings, seed, root, strict), **others)
+            if others.get("manifest") is None:
+                model = model_of_settings(model, trust)
+            return command(options=RuleOptions(model, settings, seed, root, strict, trust), **others)
 
         for option in reversed(declared):
             gathered = option(gathered)
@@ -129,10 +141,19 @@ def rule_options(
 
 
 def model_option(
-    text: str = "The network: package.module:attribute or file.py:attribute.", required: bool = False
+    text: str = "The network: package.module:attribute or file.py:attribute.",
 ) -> Callable[[Command], Command]:
     """Declare `--model`, the one option that runs Python."""
-    return click.option("--model", metavar="M:F", required=required, help=text)
+    return click.option("--model", metavar="M:F", help=text)
+
+
+def required_model(model: str | None, trust: bool | None) -> str:
+    """Return `--model`, or under `--trust` the model of settings; exit with 2 where neither is there."""
+    model = model_of_settings(model, trust)
+    if model is None:
+        refuse_untrusted(trust, settings_here(), "give `--model`")
+        fail("`--model` says which network", "as in `--model package.module:attribute`")
+    return model
 
 
 def manifest_option() -> Callable[[Command], Command]:

@@ -36,7 +36,7 @@ def command(
     detailed_exitcode: bool,
 ) -> None:
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
-    net = network_of(options.model, manifest, rules)
+    net = network_of(options.model, manifest, rules, options.trust)
     arguments = options.arguments()
     planned = reported(lambda: plan(net, Path(rules), strict=options.strict, **arguments))
     if output is not None:

@@ -44,7 +44,8 @@ def command(
 
     if options.model is not None and manifest is not None:
         fail("`--model` and `--manifest` both say which network", "give one of them")
-    network = named_network(options.model, manifest, rules)
+    otherwise = "`--no-trust` to go by the names in the file alone"
+    network = named_network(options.model, manifest, rules, options.trust, otherwise)
     variables = options.variables() or None
     verification = reported(
         lambda: verify(

@@ -1,0 +1,134 @@
+"""Code runs where the command line names it, or where the folder is trusted by an option: one rule for all commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import save_file
+from torch import nn
+
+import initdsl
+from initdsl import cli
+from initdsl.cli import fmt
+
+SETTINGS = '[tool.initdsl]\nmodel = "net.py:make"\n'
+# the commands, and what each says where only the settings name a network
+NEEDED = {
+    "apply": "apply rules.init -q",
+    "diagnose": "diagnose rules.init",
+    "explain": "explain 0.weight rules.init",
+    "infer": "infer",
+    "manifest": "manifest",
+    "plan": "plan rules.init",
+    "verify": "verify rules.init x.safetensors",
+}
+NOT_NEEDED = {
+    "convert": "convert settings.json",
+    "fmt": "fmt --check .",
+    "lint": "lint .",
+    "lint --fix": "lint --fix .",
+    "list": "list recipes",
+}
+WAYS = {"verify": "`--no-trust` to go by the names in the file alone", "plan": "give `--model` or `--manifest`"}
+WAYS["explain"] = WAYS["plan"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    fmt._project.cache_clear()
+    (tmp_path / "pyproject.toml").write_text(SETTINGS)
+    (tmp_path / "net.py").write_text(
+        "open('ran', 'w').close()\nfrom torch import nn\nmake = lambda: nn.Sequential(nn.Linear(4, 4))\n"
+    )
+    (tmp_path / "rules.init").write_text("net[0].weight ~ normal(0, 0.02)\nnet[0].bias = 0\n")
+    (tmp_path / "settings.json").write_text('[[".*bias", {"type": "zero"}]]')
+    save_file({"0.weight": torch.randn(4, 4) / 50, "0.bias": torch.zeros(4)}, tmp_path / "x.safetensors")
+    yield tmp_path
+    sys.modules.pop("net", None)
+
+
+def run(words: str) -> Result:
+    result = CliRunner().invoke(cli.group, words.split())
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def ran() -> bool:
+    return Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_command_says_what_to_type(name: str) -> None:
+    result = run(NEEDED[name])
+    assert result.exit_code == 2
+    assert (
+        "pyproject.toml` names the model `net.py:make`: code that runs only in a folder that you trust" in result.stderr
+    )
+    assert f"add `--trust` to run it, or {WAYS.get(name, 'give `--model`')}" in result.stderr
+    assert not ran()
+
+
+@pytest.mark.parametrize("name", [*NEEDED, "lint"])
+def test_it_runs_where_the_folder_is_trusted(name: str) -> None:
+    assert run(f"{(NEEDED | NOT_NEEDED)[name]} --trust").exit_code in (0, 1)
+    assert ran()
+
+
+@pytest.mark.parametrize("name", [*NEEDED, "lint"])
+def test_it_never_runs_where_the_folder_is_not(name: str) -> None:
+    result = run(f"{(NEEDED | NOT_NEEDED)[name]} --no-trust")
+    assert result.exit_code == {"verify": 0, "lint": 0}.get(name, 2), result.stderr
+    assert not ran()
+
+
+@pytest.mark.parametrize("name", NOT_NEEDED)
+def test_what_needs_no_network_runs_nothing(name: str) -> None:
+    assert run(NOT_NEEDED[name]).exit_code in (0, 1)
+    assert not ran()
+
+
+@pytest.mark.parametrize("name", ["explain", "plan", "verify"])
+def test_a_manifest_of_the_settings_needs_no_trust(name: str, folder: Path) -> None:
+    (folder / "pyproject.toml").write_text(SETTINGS + 'manifest = "m.json"\n')
+    net = nn.Sequential(nn.Linear(4, 4))
+    (folder / "m.json").write_text(json.dumps(initdsl.describe(net)[0].to_manifest()))
+    assert run(NEEDED[name]).exit_code == 0
+    assert not ran()
+    assert run(f"{NEEDED[name]} --manifest m.json --trust").exit_code == 0
+    assert not ran()
+    assert run(f"{NEEDED[name]} --trust").exit_code == 0
+    assert ran()
+
+
+def test_what_the_command_line_names_needs_no_trust() -> None:
+    assert run("plan rules.init --model net.py:make").exit_code == 0
+    assert ran()
+
+
+@pytest.mark.parametrize("model", ["net.py:make", "net:make"])
+def test_a_trusted_model_is_found_from_the_folder_of_the_settings(
+    model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pyproject.toml").write_text(SETTINGS.replace("net.py:make", model))
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert run("plan ../rules.init --trust").exit_code == 0
+    assert ran()
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_without_a_model_anywhere_trust_adds_nothing(name: str, folder: Path) -> None:
+    (folder / "pyproject.toml").unlink()
+    for more in ("", " --trust", " --no-trust"):
+        result = run(NEEDED[name] + more)
+        assert result.exit_code == (0 if name == "verify" else 2)
+        assert "trust" not in result.stderr
