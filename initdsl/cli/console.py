@@ -11,7 +11,14 @@ from typing import IO, NoReturn, TypeVar
 
 import click
 
-from initdsl.text.diagnostic import Diagnostic, InitDSLError, UncoveredParameterWarning, UnmatchedRuleWarning
+from initdsl.text.diagnostic import (
+    Diagnostic,
+    InitDSLError,
+    OverruledRuleWarning,
+    RedrawnParameterWarning,
+    UncoveredParameterWarning,
+    UnmatchedRuleWarning,
+)
 from initdsl.text.failures import reason
 from initdsl.text.files import write_whole
 
@@ -19,6 +26,10 @@ __all__ = ["coloured", "fail", "progress", "refuse_unless_rule_file", "reported"
 
 
 T = TypeVar("T")
+
+
+# warnings that stand in the table which the command prints
+IN_THE_TABLE = (UnmatchedRuleWarning, UncoveredParameterWarning, OverruledRuleWarning, RedrawnParameterWarning)
 
 
 def coloured(file: IO[str]) -> bool:
@@ -56,8 +67,7 @@ def reported(work: Callable[[], T]) -> T:
         except RecursionError:
             fail("the network is nested too deeply")
     for warning in caught:
-        # these two are in the table that the command prints
-        if not issubclass(warning.category, UnmatchedRuleWarning | UncoveredParameterWarning):
+        if not issubclass(warning.category, IN_THE_TABLE):
             show([Diagnostic("warning", str(warning.message), severity="warning")], file=sys.stderr)
     return result
 

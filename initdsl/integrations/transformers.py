@@ -159,7 +159,7 @@ def _plan(model: RulesMixin, network: Network) -> Plan:
         strict=False,
         seed=model.init_seed,
     )
-    warn_of(plan, uncovered=False)
+    warn_of(plan, uncovered=False, loaded=False)  # what was loaded is left alone
     return plan
 
 

@@ -21,7 +21,7 @@ __all__ = ["Resolve", "Resolved", "against"]
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a rule set comes to on a network: its plan, `None` where there can be none, and what is wrong with it."""
+    """What a rule set comes to on a network: the plan of what can be right in it, `None` of none, and what is wrong with it."""
 
     plan: Plan | None
     findings: tuple[Diagnostic, ...]
@@ -47,10 +47,9 @@ def against(net: nn.Module | Network) -> Resolve:
             plan, findings = plan_and_findings(rules, network)
         except ResolveError as error:  # too much work
             return Resolved(None, error.diagnostics)
-        is_whole = all(finding.severity != "error" for finding in findings)
         # what a plan only notes is worth a finding
         findings = [replace(f, severity="warning") if f.severity == "note" else f for f in findings]
-        return Resolved(plan if is_whole else None, tuple(f for f in findings if not _is_registered(f, initializers)))
+        return Resolved(plan, tuple(f for f in findings if not _is_registered(f, initializers)))
 
     return resolve
 

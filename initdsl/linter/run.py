@@ -90,7 +90,7 @@ def lint_source(
     resolved = None if network is None else network(rules, file.initializers)
     findings = [*problems, *_network_findings(resolved, config), *_lint_findings(enabled, file, resolved)]
     if resolved is not None:
-        findings = _once(findings)
+        findings = _said_better(_once(findings))
     findings = [finding for finding in findings if finding.name not in off]
     suppressions = _suppressions(source, enabled, resolved is not None)
     if suppressions is not None:
@@ -123,6 +123,23 @@ def _once(findings: list[Diagnostic]) -> list[Diagnostic]:
         if place not in places or (finding.fix is not None and places[place].fix is None):
             places[place] = finding
     return list(places.values())
+
+
+# of one statement, what says more than that later ones replace it
+SAY_MORE = frozenset(["duplicate-rule", "tied-conflict", "tied-redraw"])
+
+
+def _said_better(findings: list[Diagnostic]) -> list[Diagnostic]:
+    """Return the findings but for statements said to be replaced of which another finding says why."""
+    places = [(f.file, f.span) for f in findings if f.name in SAY_MORE and f.span is not None]
+
+    def is_said(finding: Diagnostic) -> bool:
+        if finding.name not in ("shadowed-rule", "dead-edit") or finding.span is None:
+            return False
+        start, end = finding.span
+        return any(file == finding.file and start <= span.start and span.end <= end for file, span in places)
+
+    return [finding for finding in findings if not is_said(finding)] if places else findings
 
 
 def _suppressions(source: Source, enabled: list[Lint], has_network: bool) -> Suppressions | None:

@@ -266,6 +266,7 @@ def _tensors(walk: _Walk) -> _Tensors:
                     like.device.type,
                     problem,
                     False,
+                    False,
                 )
             )
             tensors.owners.append([(index, local)])
@@ -273,6 +274,10 @@ def _tensors(walk: _Walk) -> _Tensors:
         transient = NOTHING if not buffers else frozenset(state["_non_persistent_buffers_set"]) & buffers.keys()
         tensors.by_module.append((parameters, buffers, frozenset(absent), transient))
     return tensors
+
+
+# how transformers flags what it read from a checkpoint
+LOADED = "_is_hf_initialized"
 
 
 def _row(number: int, name: str, tensor: torch.Tensor, kind: str) -> tuple[Any, ...]:
@@ -284,7 +289,8 @@ def _row(number: int, name: str, tensor: torch.Tensor, kind: str) -> tuple[Any, 
     elif problem is None and layout_name(tensor.layout) != "strided":
         problem = "sparse"
     shape = () if lazy else tuple(tensor.shape)
-    return (number, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded)
+    loaded = tensor.__dict__.get(LOADED) is True
+    return (number, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded, loaded)
 
 
 # a computed tensor: its local name, one with its dtype and device, its shape, and why it can't be written to

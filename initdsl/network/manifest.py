@@ -57,6 +57,7 @@ class Tensor(_Strict):
     kind: Literal["parameter", "buffer", "parametrized"]
     requires_grad: bool
     problem: str | None = Field(max_length=1000)
+    loaded: bool = False
 
 
 class Class(_Strict):
@@ -162,6 +163,7 @@ def _tensor_info(index: int, tensor: Tensor, owners: Sequence[tuple[int, str]]) 
         requires_grad=tensor.requires_grad,
         device="manifest",
         problem=tensor.problem,
+        loaded=tensor.loaded,
         owners=tuple(owners),
     )
 
@@ -231,6 +233,7 @@ def _tensor(tensor: TensorInfo, names: list[str]) -> dict[str, Any]:
         "requires_grad": tensor.requires_grad,
         "names": names,
         "problem": tensor.problem,
+        **({"loaded": True} if tensor.loaded else {}),
     }
 
 

@@ -103,7 +103,7 @@ class TensorInfo(NamedTuple):
     """A parameter or buffer, once for all its names: `TensorInfo(0, "0.weight", (8, 4), "float32")`.
 
     `owners` are `(index of a module, local name)`. `problem` is why the tensor can't be written to, None if it can.
-    `device` is a type of device, "manifest" in a network read from a manifest.
+    `loaded` says that transformers read it from a checkpoint. `device` is a type of device, "manifest" in a network read from a manifest.
     """
 
     index: int  # type: ignore[assignment]  # not tuple.index
@@ -115,6 +115,7 @@ class TensorInfo(NamedTuple):
     device: str = "cpu"
     problem: str | None = None
     sharded: bool = False
+    loaded: bool = False
     owners: tuple[tuple[int, str], ...] = ()
 
     @property

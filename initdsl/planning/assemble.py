@@ -33,8 +33,13 @@ class Draft:
 def assemble(
     context: Context, statements: Sequence[Statement], decisions: Decisions, findings: list[Diagnostic]
 ) -> Draft:
-    """Return the entries of a plan in the order of `named_parameters()`, the order of the writes, and the resets."""
+    """Return the entries of a plan in the order of `named_parameters()`, the order of the writes, and the resets.
+
+    What statements with errors may be about is left out: whoever looks at the rest finds nothing that these would mend.
+    """
     entries = _listed(context.network, _entries(context, decisions))
+    if decisions.undecided or decisions.blind:
+        entries = _decided(context.network, entries, decisions)
     findings += without_default(context, entries)
     resets = planned_resets(context, statements, entries)
     order = write_order(context.network, context.tied_to, entries)
@@ -78,6 +83,14 @@ def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
             label = network.label(members[0])
         entries.append(PlanEntry(tensor, tuple(aliases), label, base, on_top))
     return entries
+
+
+def _decided(network: Network, entries: list[PlanEntry], decisions: Decisions) -> list[PlanEntry]:
+    """Return the entries that no statement with an error can be about."""
+    unset = ("uncovered", "partial") if decisions.blind else ()
+    computed = [network.tensors[t] for t in decisions.undecided if network.tensors[t].kind == "parametrized"]
+    undecided = decisions.undecided.union(*(network.originals(tensor) for tensor in computed))
+    return [e for e in entries if e.tensor.index not in undecided and e.status not in unset]
 
 
 def _listed(network: Network, entries: list[PlanEntry]) -> list[PlanEntry]:

@@ -61,7 +61,8 @@ class Decisions:
 
     `remaining` are the tensors that no statement sets as a whole yet; `edits` have the last one first. `hits` and
     `selected` count tensors by clause: those it has a say in, and those it selects; `calls` has the initializer that is
-    all of its right-hand side.
+    all of its right-hand side; `overruled` what it selects where later statements set all of that. What statements with
+    errors were to do is not known: `undecided` are the tensors they select, `blind` says that of some even that is not known.
     """
 
     remaining: set[int]
@@ -70,22 +71,46 @@ class Decisions:
     hits: dict[int, int] = field(default_factory=dict)
     selected: dict[int, int] = field(default_factory=dict)
     calls: dict[int, Call] = field(default_factory=dict)
+    overruled: dict[int, Selection] = field(default_factory=dict)
+    undecided: set[int] = field(default_factory=set)
+    blind: bool = False
 
 
 def cascade(context: Context, statements: Sequence[Statement], findings: list[Diagnostic]) -> Decisions:
     """Return for every tensor the statements that decide it; what can't be right of any statement is a finding."""
     tied_to = context.tied_to
     decisions = Decisions({t.index for t in context.network.tensors if tied_to.get(t.index, t.index) == t.index})
+    decisions.blind = _has_errors(findings)
     selections = Selections()
     progress = Progress(findings)
     for statement in reversed(statements):
         if isinstance(statement.clause.rule, Tie):
             continue
+        before = len(findings)
         try:
             _decide(context, statement, selections, decisions, progress)
         except EvalError as error:
             findings.append(finding_of(context, error, statement.setting.source))
+        if len(findings) > before and _has_errors(findings[before:]):
+            _leave_undecided(context, statement, selections, decisions)
     return decisions
+
+
+def _has_errors(findings: Sequence[Diagnostic]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
+
+
+def _leave_undecided(context: Context, statement: Statement, selections: Selections, decisions: Decisions) -> None:
+    """Note what a statement with an error may have been about: of that nothing is found, as its rule is not known."""
+    again: list[Diagnostic] = []  # what is found is found already
+    try:
+        selection = selection_of(context, statement, again, selections)
+    except EvalError:
+        selection = None
+    if selection is None or _has_errors(again):
+        decisions.blind = True
+    if selection is not None:
+        decisions.undecided.update(decisions.remaining.intersection(selection.by_tensor))
 
 
 def _decide(
@@ -106,6 +131,8 @@ def _decide(
     _check(context, statement, side, selection, progress)
     alive = _alive(context, statement, selection, selections, decisions.remaining)
     decisions.hits[clause.number] = len(alive)
+    if selection.by_tensor and not alive:
+        decisions.overruled[clause.number] = selection
     acts = not alive or not _loads(side)
     for index in alive:
         actions = actions_of(context, statement, side, index, selection.by_tensor[index], progress)

@@ -13,7 +13,13 @@ from initdsl.language.rules.loader import Rules, coerce
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
 from initdsl.network.garbage import MANY, no_collection
-from initdsl.text.diagnostic import UncoveredParameterWarning, UnmatchedRuleWarning
+from initdsl.text.diagnostic import (
+    Diagnostic,
+    OverruledRuleWarning,
+    RedrawnParameterWarning,
+    UncoveredParameterWarning,
+    UnmatchedRuleWarning,
+)
 from initdsl.text.wording import listed
 
 from .plan import Plan
@@ -71,14 +77,31 @@ def check_seed(seed: Any) -> int | None:
     return number
 
 
-def warn_of(plan: Plan, uncovered: bool = True) -> None:
-    """Warn of rules that select nothing and, if `uncovered`, of parameters that no rule reaches."""
+# the warnings of rules that do something, and hardly what is meant
+REMARKS: Mapping[str, type[Warning]] = {
+    "shadowed-rule": OverruledRuleWarning, "dead-edit": OverruledRuleWarning,
+    "redrawn-load": RedrawnParameterWarning, "frozen-parameter": RedrawnParameterWarning,
+}  # fmt: skip
+
+
+def warn_of(plan: Plan, uncovered: bool = True, loaded: bool = True) -> None:
+    """Warn of rules that select nothing or are replaced everywhere, and of draws over values that are frozen.
+
+    If `uncovered`, of parameters that no rule reaches as well; if `loaded`, of draws over values that were loaded.
+    """
     for finding in plan.warnings:
-        hint = f"; {finding.hint}" if finding.hint else ""
-        warnings.warn(f"{finding.message}{hint} ({finding.location})", UnmatchedRuleWarning, stacklevel=3)
+        warnings.warn(_sentence(finding), UnmatchedRuleWarning, stacklevel=3)
+    for finding in plan.remarks:
+        if loaded or finding.name != "redrawn-load":
+            warnings.warn(_sentence(finding), REMARKS[finding.name], stacklevel=3)
     left = plan.uncovered if uncovered else []
     if left:
         names = listed([entry.label for entry in left])
         several = len(left) > 1
         which = "parameters, which keep their values" if several else "parameter, which keeps its values"
         warnings.warn(f"no rule reaches {len(left)} {which}: {names}", UncoveredParameterWarning, stacklevel=3)
+
+
+def _sentence(finding: Diagnostic) -> str:
+    hint = f"; {finding.hint}" if finding.hint else ""
+    return f"{finding.message}{hint} ({finding.location})"

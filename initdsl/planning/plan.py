@@ -189,7 +189,8 @@ class Plan:
     the order of the writes. `resets` are modules whose own `reset_parameters` runs, each with the tensors it may set.
     `tied_to` says of a tensor that a tie makes another's which that is, by their numbers. `hits` and `selected` count by
     clause: the tensors it has a say in, and those it selects. `warnings` are rules that select nothing and may; `notes`
-    what is worth knowing. `initializers` are those that rules call and initdsl doesn't bring; `files` the files that
+    what is worth knowing; `remarks` rules that later ones replace everywhere, and draws over values that were loaded or are
+    frozen. `initializers` are those that rules call and initdsl doesn't bring; `files` the files that
     were looked into.
     """
 
@@ -206,6 +207,7 @@ class Plan:
     notes: tuple[Diagnostic, ...]
     tied_to: FrozenDict[int, int]
     expected: tuple[Expected, ...] = ()
+    remarks: tuple[Diagnostic, ...] = ()
     seed: int | None = None
     variables: FrozenDict[str, Any] = FrozenDict()
     initializers: FrozenDict[str, Initializer] = FrozenDict()
@@ -244,6 +246,11 @@ class Plan:
     def shadowed(self) -> list[Clause]:
         """The clauses that select tensors and fill none: later rules have the last word on all of them."""
         return [c for c in self.clauses if self.selected[c.number] and not self.hits[c.number]]
+
+    @property
+    def findings(self) -> tuple[Diagnostic, ...]:
+        """All that is said of rules that can be carried out: warnings, remarks and notes."""
+        return (*self.warnings, *self.remarks, *self.notes)
 
     @cached_property
     def by_name(self) -> dict[str, PlanEntry]:
@@ -302,6 +309,7 @@ class Plan:
             "entries": [entry.to_dict() for entry in self.entries],
             "ties": [list(names) for names in self.tied],
             "unmatched": [d.to_dict() for d in self.warnings],
+            "remarks": [d.to_dict() for d in self.remarks],
             "notes": [d.to_dict() for d in self.notes],
             "totals": totals(self.entries),
         }

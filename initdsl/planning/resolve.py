@@ -28,6 +28,7 @@ from .file_contents import looked_into
 from .names import selector_context
 from .plan import Plan
 from .reads import reads_of
+from .remarks import draws_over_values, overruled_rules
 from .statements import statements_of
 from .ties import plan_ties
 
@@ -110,6 +111,7 @@ def plan_and_findings(
     if strict and not any(finding.severity == "error" for finding in findings):
         findings += uncovered(draft.entries)
     expected = plan_expectations(context, expectations, draft.entries, findings)
+    remarks = (*overruled_rules(context, statements, decisions), *draws_over_values(context, draft.entries))
     numbers = range(len(statements))
     plan = Plan(
         rules=rules,
@@ -125,12 +127,13 @@ def plan_and_findings(
         notes=tuple(in_order([f for f in findings if f.severity == "note"])),
         tied_to=FrozenDict(tied_to),
         expected=expected,
+        remarks=tuple(in_order(remarks)),
         seed=seed,
         variables=FrozenDict(context.variables),
         initializers=_foreign_initializers(context),
         files=looked_into(context.cache.files),
     )
-    return plan, findings
+    return plan, [*findings, *remarks]
 
 
 def _context(

@@ -160,7 +160,7 @@ def plan_text(plan: Plan, group: bool = True, paint: Paint = _plain) -> str:
     lines = [paint(line, role) for line, role in zip(aligned(cells, WIDEST), roles, strict=True)]
     for names in plan.tied:
         lines.append(paint(printable(f"tied: {' = '.join(names)}"), "tied"))
-    for finding in (*plan.warnings, *plan.notes):
+    for finding in plan.findings:
         place = f" ({finding.location})" if finding.location else ""
         hint = f"; {' '.join(finding.hint.splitlines())}" if finding.hint else ""
         line = printable(f"{finding.severity}[{finding.name}]: {finding.message}{hint}{place}")
@@ -187,8 +187,7 @@ def table(plan: Plan) -> str:
         for row in rows[:MOST_ROWS]
     ]
     findings = "".join(
-        f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>"
-        for finding in (*plan.warnings, *plan.notes)[:20]
+        f"<li>{escape(f'{finding.severity}[{finding.name}]: {finding.message}')}</li>" for finding in plan.findings[:20]
     )
     return (
         f"{html_table(HEADINGS, cells, more=max(0, len(rows) - MOST_ROWS), style=LEFT)}"

@@ -17,7 +17,9 @@ __all__ = [
     "Fix",
     "InitDSLError",
     "Label",
+    "OverruledRuleWarning",
     "ParseError",
+    "RedrawnParameterWarning",
     "ResolveError",
     "RuleError",
     "Severity",
@@ -238,6 +240,18 @@ class DiagnoseError(InitDSLError):
 
 class UnmatchedRuleWarning(UserWarning):
     """A rule selects nothing in this network."""
+
+    __module__ = "initdsl"  # its public name, in tracebacks and pickles
+
+
+class OverruledRuleWarning(UserWarning):
+    """Later rules set everything that a rule sets or edits, so that it does nothing."""
+
+    __module__ = "initdsl"  # its public name, in tracebacks and pickles
+
+
+class RedrawnParameterWarning(UserWarning):
+    """A rule draws over values that were loaded, or over parameters that are frozen."""
 
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 

@@ -35,7 +35,7 @@ from tests.support.conformance import (
 CASES = cases()
 KEYS = {
     "clause", "name", "rules", "bytes", "net", "files", "tensors", "vars", "strict", "seed", "limits", "sample", "same",
-    "statements", "plan", "values", "errors", "stage", "warnings", "notes", "tied", "partial", "order",
+    "statements", "plan", "values", "errors", "stage", "warnings", "remarks", "notes", "tied", "partial", "order",
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def differences(case: dict[str, Any], got: dict[str, Any]) -> list[str]:
     for key in ("errors", "warnings", "notes", "tied", "partial"):
         if case.get(key, []) != got.get(key, []) and not (key != "errors" and "errors" in got):
             found.append(f"{key}: {case.get(key, [])} expected, got {got.get(key, [])}")
-    for key in ("stage", "statements", "same", "order"):
+    for key in ("stage", "statements", "same", "order", "remarks"):
         wanted = True if key == "same" and key in case else case.get(key)
         if wanted is not None and wanted != got.get(key):
             found.append(f"{key}: {wanted} expected, got {got.get(key)}")

@@ -487,6 +487,7 @@ def _resolved(case: dict[str, Any], rules: Any, described: bool, got: dict[str, 
     got["plan"] = plan_text(plan)
     got["warnings"] = [finding_text(finding) for finding in plan.warnings]
     got["notes"] = [finding_text(finding) for finding in plan.notes]
+    got["remarks"] = [finding_text(finding) for finding in plan.remarks]
     got["tied"] = [" = ".join(names) for names in plan.tied]
     got["partial"] = [entry.name for entry in plan.partial]
     got["order"] = [entry.name for entry in plan.order]

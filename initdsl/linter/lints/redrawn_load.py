@@ -2,6 +2,8 @@
 
 ## What it does
 Finds a `load` into part of the network, and below it a rule that draws for every module of a class, there as well.
+Against a network also rules over parameters that transformers read from a checkpoint (`_is_hf_initialized`), with their
+count.
 
 ## Why is this bad
 The last rule wins. A rule for all `Linear` below `net.backbone = load(...)` draws the backbone's over again.

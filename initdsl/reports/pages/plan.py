@@ -62,7 +62,8 @@ def _attention(plan: Plan, texts: RuleTexts) -> list[str]:
         *_section("partial", _left("partial", plan.partial, "no rule sets all of"), _names(plan.partial)),
         *_shadowed_section(plan, texts),
     ]
-    for severity, findings in (("warning", plan.warnings), ("note", plan.notes)):
+    over_values = [finding for finding in plan.remarks if finding.name in ("redrawn-load", "frozen-parameter")]
+    for severity, findings in (("warning", (*plan.warnings, *over_values)), ("note", plan.notes)):
         items = [_finding(finding, texts) for finding in findings]
         parts += _section(severity, f"{severity}s: {len(findings)}", items)
     return parts or ['<p class="attention fine">Every parameter is covered, and every rule has its say.</p>']

@@ -1,0 +1,147 @@
+"""What is likely not meant: rules that later ones replace everywhere, and draws over values that were loaded or are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from initdsl.language.syntax.nodes import Assign, Call, Name, Predicate, Rule
+from initdsl.language.syntax.walk import walk
+from initdsl.text.diagnostic import Diagnostic, Label
+from initdsl.text.wording import listed, shortened
+
+from .actions import Action, Clause, CopyFrom, Kept, Reset
+from .cascade import Decisions, Selection
+from .context import Context
+from .plan import PlanEntry
+from .statements import Statement
+
+__all__ = ["draws_over_values", "overruled_rules"]
+
+
+# the rules that replace another one are looked for on so many of its tensors
+MOST_LOOKED_AT = 64
+
+
+# ---- rules that do nothing
+
+
+def overruled_rules(context: Context, statements: Sequence[Statement], decisions: Decisions) -> Iterator[Diagnostic]:
+    """Yield the statements whose every tensor later ones set as a whole, but for what a `use` brings in to be replaced."""
+    first = next(iter(context.rules.rules), None)
+    for number in sorted(decisions.overruled):
+        clause, selection = statements[number].clause, decisions.overruled[number]
+        tensors = list(islice(selection.by_tensor, MOST_LOOKED_AT))
+        winners = {index: decisions.bases[index] for index in tensors if index in decisions.bases}
+        clauses = sorted({base.clause.number for base in winners.values()})
+        later = [statements[other].clause for other in clauses]
+        is_used = first is not None and clause.rule.source != first.source
+        if not later or (is_used and all(other.rule.source != clause.rule.source for other in later)):
+            continue
+        if _is_background(context, selection, later) or _is_same_by_a_tie(clause, selection, winners):
+            continue
+        yield _overruled(context, clause, later, _is_edit(clause.rule, selection))
+
+
+def _is_background(context: Context, selection: Selection, later: Sequence[Clause]) -> bool:
+    """Tell whether a rule is for all there is, and several others say more of each part."""
+    parameters = sum(tensor.kind != "buffer" for tensor in context.network.tensors)
+    return len(later) > 1 and len(selection.by_tensor) >= parameters
+
+
+def _is_same_by_a_tie(clause: Clause, selection: Selection, winners: dict[int, Action]) -> bool:
+    """Tell whether the rules that win say the same of a tied tensor by another of its names."""
+
+    return all(
+        _say_the_same(clause.rule, base.clause.rule)
+        and base.match.module not in {m.module for m in selection.by_tensor[index]}
+        for index, base in winners.items()
+    )
+
+
+def _say_the_same(one: Rule, other: Rule) -> bool:
+    if not isinstance(one, Assign) or not isinstance(other, Assign):
+        return False
+    return (one.operator, one.value) == (other.operator, other.value)
+
+
+def _is_edit(rule: Rule, selection: Selection) -> bool:
+    if not isinstance(rule, Assign):
+        return False
+    is_piece = any(match.index is not None or match.view is not None for match in selection.matches)
+    builds_on = any(isinstance(node, Name) and node.name == "it" for node in walk(rule.value))
+    return rule.operator not in ("=", "~") or is_piece or builds_on
+
+
+def _overruled(context: Context, clause: Clause, later: Sequence[Clause], is_edit: bool) -> Diagnostic:
+    rule, last = clause.rule, later[-1].rule
+    where = _line(context, rule, last)
+    one = len(later) == 1
+    rules = f"`{shortened(later[0].text)}` in {where}" if one else f"{len(later)} later rules, the last in {where},"
+    if is_edit:
+        name, message = "dead-edit", f"{rules} discard{'s' * one} this edit"
+        hint, text = "edits stand below the rule they change", "this sets the whole tensor"
+    else:
+        name, message = "shadowed-rule", f"{rules} set{'s' * one} everything this rule does"
+        hint, text = "if it is the exception, move it below the other; else delete it", "this one wins"
+    labels = (Label(context.rules.source(last.source), last.span, text),)
+    return Diagnostic(name, message, context.rules.source(rule.source), rule.span, hint, "warning", labels)
+
+
+def _line(context: Context, rule: Rule, other: Rule) -> str:
+    source = context.rules.source(other.source)
+    line = f"line {source.position(other.span.start).line}"
+    return line if other.source == rule.source else f"{line} of `{source.name}`"
+
+
+# ---- values that are there already
+
+
+def draws_over_values(context: Context, entries: Iterable[PlanEntry]) -> Iterator[Diagnostic]:
+    """Yield the clauses that draw over values which were loaded, or over parameters that are frozen, with their count.
+
+    A rule that asks for `requires_grad` means the frozen ones.
+    """
+    loaded: dict[Clause, list[str]] = {}
+    frozen: dict[Clause, list[str]] = {}
+    for entry in entries:
+        if entry.tensor.kind != "parameter" or (entry.tensor.requires_grad and not entry.tensor.loaded):
+            continue
+        for action in entry.actions:
+            if isinstance(action.payload, Kept | CopyFrom) or _loads(action.clause.rule):
+                continue
+            if entry.tensor.loaded:
+                loaded.setdefault(action.clause, []).append(entry.label)
+            elif action.operator == "~" or isinstance(action.payload, Reset):
+                frozen.setdefault(action.clause, []).append(entry.label)
+            break
+    for clause, labels in loaded.items():
+        hint = "`keep` below this rule leaves them, `not in` leaves them out of it"
+        yield _over(context, clause, "redrawn-load", f"that {_were(labels)} loaded: {listed(labels, 3)}", labels, hint)
+    for clause, labels in frozen.items():
+        if _asks_for_frozen(clause):
+            continue
+        hint = "`(requires_grad)` behind the name takes the others alone, `(!requires_grad)` says that these are meant"
+        frozen_text = f"that {'is' if len(labels) == 1 else 'are'} frozen: {listed(labels, 3)}"
+        yield _over(context, clause, "frozen-parameter", frozen_text, labels, hint)
+
+
+def _loads(rule: Rule) -> bool:
+    return isinstance(rule, Assign) and any(isinstance(n, Call) and n.function == "load" for n in walk(rule.value))
+
+
+def _were(labels: Sequence[str]) -> str:
+    return "was" if len(labels) == 1 else "were"
+
+
+def _asks_for_frozen(clause: Clause) -> bool:
+    nodes = walk(clause.targets) if clause.targets is not None else ()
+    return any(isinstance(node, Predicate) and node.attribute == "requires_grad" for node in nodes)
+
+
+def _over(context: Context, clause: Clause, name: str, which: str, labels: Sequence[str], hint: str) -> Diagnostic:
+    count = f"{len(labels)} parameter{'s' * (len(labels) != 1)}"
+    rule = clause.rule
+    span = rule.span if clause.targets is None else clause.targets.span
+    message = f"this draws over {count} {which}"
+    return Diagnostic(name, message, context.rules.source(rule.source), span, hint, "warning")
