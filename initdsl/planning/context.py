@@ -27,18 +27,21 @@ SMALLEST, LARGEST, EACH = 1 << 19, 1 << 28, 8
 
 @dataclass
 class Cache:
-    """What one run of the planner looks up once. It saves time and never changes a result; one thread's own."""
+    """What one run of the planner looks up once. It saves time and never changes a result; one thread's own.
+
+    `empty` are the findings about selectors that select nothing at all.
+    """
 
     matches: MatchCache = field(default_factory=MatchCache)
     files: FileCache = field(default_factory=FileCache)
+    empty: list[Diagnostic] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Context:
     """What every step of planning needs: `Context(rules, network, registry, FrozenDict(std=0.02), seed=3)`.
 
-    `strict` makes an error of a statement that selects nothing. `tied_to` says of a tensor that a tie makes another's which
-    that is, by their numbers; empty until ties are planned.
+    `tied_to` says of a tensor that a tie makes another's which that is, by their numbers; empty until ties are planned.
     """
 
     rules: RuleSet
@@ -46,7 +49,6 @@ class Context:
     registry: Registry
     variables: Mapping[str, Any] = FrozenDict()
     seed: int | None = None
-    strict: bool = False
     tied_to: Mapping[int, int] = FrozenDict()
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 

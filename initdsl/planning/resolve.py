@@ -101,16 +101,18 @@ def plan_and_findings(
     Raises ResolveError where the rules take too much work to make one.
     """
     given = FrozenDict({name: given_value(value) for name, value in (variables or {}).items()})
-    context = _context(rules, network, registry or default_registry(), given, seed, strict)
+    context = _context(rules, network, registry or default_registry(), given, seed)
     findings: list[Diagnostic] = []
     statements, expectations = statements_of(context, findings)
     ties, tied_to = plan_ties(context, statements, findings)
     context = replace(context, tied_to=FrozenDict(tied_to))
     decisions = cascade(context, statements, findings)
     draft = assemble(context, statements, decisions, findings)
-    if strict and not any(finding.severity == "error" for finding in findings):
+    if strict:
         findings += uncovered(draft.entries)
     expected = plan_expectations(context, expectations, draft.entries, findings)
+    if strict:
+        findings = [replace(f, severity="error") if f in context.cache.empty else f for f in findings]
     remarks = (*overruled_rules(context, statements, decisions), *draws_over_values(context, draft.entries))
     numbers = range(len(statements))
     plan = Plan(
@@ -142,10 +144,9 @@ def _context(
     registry: Registry,
     variables: Mapping[str, Any],
     seed: int | None,
-    strict: bool = False,
 ) -> Context:
     """Return the context of one plan, which may do so much work and no more."""
-    context = Context(rules, network, registry, variables, seed, strict)
+    context = Context(rules, network, registry, variables, seed)
     context.cache.matches.most = most_matches(rules, network)
     return context
 

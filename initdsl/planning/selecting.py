@@ -58,11 +58,11 @@ def select_or_report(
         matches = select(selectors, selector, setting.frame)
         for reason in _unmatched(selectors, selector, matches, setting.frame):
             where = context.rules.source(setting.source)
-            is_warning = reason.warning and not (context.strict and not matches)
-            severity: Severity = "warning" if is_warning else "error"
-            findings.append(
-                Diagnostic(reason.name, reason.message, where, reason.span, reason.hint, severity, fix=reason.fix)
-            )
+            severity: Severity = "warning" if reason.warning else "error"
+            finding = Diagnostic(reason.name, reason.message, where, reason.span, reason.hint, severity, fix=reason.fix)
+            findings.append(finding)
+            if not matches:
+                context.cache.empty.append(finding)
         return matches
     except EvalError as error:
         findings.append(finding_of(context, error, setting.source))
