@@ -6,43 +6,10 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from initdsl.language.expressions.given import numpy_value
+from .data import as_plain, is_data
+from .plain import MISSING, plain_value
 
 __all__ = ["MISSING", "NO_ATTRIBUTES", "Attributes", "class_values", "plain_value"]
-
-
-# a longer tuple or list is no setting of a layer
-LONGEST = 64
-
-
-class _Missing:
-    """The class of `MISSING`, which stands for an attribute that is not there or is no plain value."""
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-    def __reduce__(self) -> str:
-        return "MISSING"  # there is one, also in copies
-
-
-MISSING: Any = _Missing()
-
-
-def plain_value(value: Any) -> Any:
-    """Return a value as plain ones, lists as tuples, subclasses as what they derive from; MISSING for anything else."""
-    if type(value) in (bool, int, float, str, type(None)):
-        return value
-    if isinstance(value, tuple | list):
-        if len(value) > LONGEST:
-            return MISSING
-        items = tuple(plain_value(item) for item in value)
-        return MISSING if any(item is MISSING for item in items) else items
-    if isinstance(value, bool | int | float | str) and not isinstance(value, type):
-        for plain in (bool, int, float, str):  # bool before int, which it derives from
-            if isinstance(value, plain):
-                return plain.__call__(value) if plain is not str else str.__str__(value)
-    converted = numpy_value(value)
-    return MISSING if converted is value else plain_value(converted)
 
 
 class Attributes(Mapping[str, Any]):
@@ -72,13 +39,22 @@ class Attributes(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def held(self, name: str) -> Any:
+        """Return what the instance holds under this name, plain or not; MISSING for nothing."""
+        return self._held.get(name, MISSING)
+
+    def data(self) -> dict[str, Any]:
+        """Return the configurations that the instance holds, by their public names."""
+        return {name: value for name, value in self._held.items() if name[:1] != "_" and is_data(value)}
+
     def hides(self, name: str) -> bool:
         """Tell whether the instance has an attribute of this name, plain or not."""
         return name in self._held
 
     def __reduce__(self) -> tuple[type[Attributes], tuple[dict[str, Any]]]:
         hidden = {name: MISSING for name in self._held if name not in self and name[:1] != "_"}
-        return Attributes, ({**hidden, **self},)
+        inside = {name: as_plain(value) for name, value in self.data().items()}
+        return Attributes, ({**hidden, **inside, **self},)
 
     def __repr__(self) -> str:
         return repr(dict(self))

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .attributes import MISSING, Attributes, plain_value
+from .attributes import Attributes
+from .data import as_plain
 from .parts import ClassInfo, ModuleInfo, TensorInfo
+from .plain import MISSING, plain_value
 
 __all__ = ["LARGEST", "read", "written"]
 
@@ -188,8 +190,8 @@ def _module_info(index: int, module: Module, cls: ClassInfo, parents: Sequence[t
 
 
 def _plain_attributes(attributes: Mapping[str, Any]) -> Attributes:
-    """Return those attributes that are plain values: a JSON object, which somebody may have written, is none."""
-    plain = {name: plain_value(value) for name, value in attributes.items()}
+    """Return those attributes that are plain values, or configurations of such, which are JSON objects."""
+    plain = {name: value if isinstance(value, dict) else plain_value(value) for name, value in attributes.items()}
     return Attributes({name: value for name, value in plain.items() if value is not MISSING})
 
 
@@ -201,13 +203,23 @@ def written(
         "format": FORMAT,
         "version": VERSION,
         "fingerprint": fingerprint,
-        "modules": [_module(module) for module in modules],
+        "modules": [_module(module, data) for module, data in zip(modules, _data_of(modules), strict=True)],
         "tensors": [_tensor(*row) for row in zip(tensors, names, strict=True)],
         "classes": _classes(module.cls for module in modules),
     }
 
 
-def _module(module: ModuleInfo) -> dict[str, Any]:
+def _data_of(modules: Sequence[ModuleInfo]) -> Iterator[dict[str, Any]]:
+    """Yield for each module the configurations that it is the first to hold, as nested dicts."""
+    seen: set[int] = set()
+    for module in modules:
+        new = {name: data for name, data in module.values.data().items() if id(data) not in seen}
+        seen.update(map(id, new.values()))
+        plain = {name: as_plain(data) for name, data in new.items()}
+        yield {name: values for name, values in plain.items() if values}
+
+
+def _module(module: ModuleInfo, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": module.name,
         "label": module.label,
@@ -218,7 +230,7 @@ def _module(module: ModuleInfo) -> dict[str, Any]:
         "buffers": module.buffers,
         "absent": sorted(module.absent),
         "reset": module.reset,
-        "attributes": _jsonable({**module.inherited(), **module.attributes()}),
+        "attributes": {**_jsonable({**module.inherited(), **module.attributes()}), **data},
         **({"transient": sorted(module.transient)} if module.transient else {}),
         **({"places": list(module.places)} if module.places else {}),
     }

@@ -10,7 +10,9 @@ from initdsl.initializers import ArgumentError, fans
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import ClassPattern, Expr, Index, Length, Name, Path, Selector, Step
-from initdsl.network.attributes import MISSING
+from initdsl.network.data import READABLE, data_names, is_data, item_of
+from initdsl.network.parts import ModuleInfo
+from initdsl.network.plain import MISSING, plain_value
 from initdsl.network.selectors.context import SelectorContext
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.paths import reach
@@ -183,12 +185,46 @@ def _attribute_at(site: Site, selectors: SelectorContext, path: Path) -> tuple[A
     index: Index | None = None
     if len(steps) > 1 and isinstance(last := steps[-1], Index):
         steps, index = steps[:-1], last
-    if not steps or not isinstance(attribute := steps[-1], Step):
-        return MISSING, None
-    modules = reach(selectors, Path("net", steps[:-1], None, path.span), site.match.bindings, site.scope)
-    if len(modules) != 1 or modules[0].tensor is not None:
-        return MISSING, None
-    return site.context.network.modules[modules[0].module].attribute(attribute.name), index
+    names: list[Step] = []
+    while steps and isinstance(step := steps[-1], Step):
+        steps, names = steps[:-1], [step, *names]
+        modules = reach(selectors, Path("net", steps, None, path.span), site.match.bindings, site.scope)
+        if len(modules) == 1 and modules[0].tensor is None:
+            return _value_in(site.context.network.modules[modules[0].module], names), index
+    return MISSING, None
+
+
+def _value_in(module: ModuleInfo, names: list[Step]) -> Any:
+    """Return an attribute of a module, or what lies inside its plain data; MISSING where it has no such attribute.
+
+    Raises EvalError for data that is no value, and for what is not in it.
+    """
+    first, *inner = names
+    value = module.attribute(first.name)
+    held = module.values.held(first.name)
+    if held is MISSING or not (inner or (value is MISSING and is_data(held))):
+        return MISSING if inner else value
+    value, where = held, f"{module.label}.{first.name}"
+    for step in inner:
+        item = item_of(value, step.name)
+        if item is MISSING:
+            hint = did_you_mean(step.name, data_names(value)) or f"what can be read is {READABLE}"
+            raise EvalError(f"`{where}` ({_kind(value)}) has no `{step.name}`", step.span, hint, "unknown-name")
+        value, where = item, f"{where}.{step.name}"
+    plain = plain_value(value)
+    if plain is not MISSING:
+        return plain
+    if isinstance(value, property) or callable(value):
+        raise EvalError(f"`{where}` is computed by code, which no plan runs", names[-1].span, name="unknown-name")
+    some = next(iter(data_names(value)), None)
+    hint = (
+        "numbers, strings, none and tuples of those are values" if some is None else f"name one in it: `{where}.{some}`"
+    )
+    raise EvalError(f"`{where}` is `{_kind(value)}`, not a value", names[-1].span, hint, "unknown-name")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 # ---- lengths

@@ -207,6 +207,12 @@ def wrapped() -> nn.Module:
     return torch.compile(inner)  # type: ignore[return-value]
 
 
+def pair() -> nn.Module:
+    net = Tensors(a=torch.zeros(2), b=torch.zeros(2))
+    net.config = {"n_layer": 4, "init": {"std": 0.5}}
+    return net
+
+
 def refused() -> nn.Module:
     net = Tensors(wave=torch.zeros(2, dtype=torch.complex64), plain=torch.zeros(2))
     net.lazy = nn.LazyLinear(2)
@@ -232,7 +238,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         pe=torch.zeros(4, 6), matrix=torch.zeros(4, 4), stack=torch.zeros(2, 3, 4), scalar=torch.zeros(()),
         vector=torch.zeros(4), other=torch.zeros(4),
     ),
-    "pair": lambda: Tensors(a=torch.zeros(2), b=torch.zeros(2)),
+    "pair": pair,
 }  # fmt: skip
 
 
