@@ -17,6 +17,7 @@ from initdsl.text.failures import ending, reason
 from initdsl.text.files import read_whole
 from initdsl.text.places import lies_in
 
+from .pickled import refuse_unpacking
 from .store import Described, Piece, Store, boxes
 
 __all__ = ["Checkpoint", "read_bounded", "refuse_leaving"]
@@ -67,6 +68,8 @@ class Checkpoint(Store):
 
     def _stored(self, place: Any, name: str) -> torch.Tensor:
         """Return the chunk of the tensor `name` that lies at a place. Raises ValueError where its bytes are damaged."""
+        if not hasattr(place, "relative_path"):
+            raise ValueError(f"`{self.where}` doesn't say where `{name}` is: its metadata is damaged")
         # the last part of the path alone: a path that leads out of the directory is none of this checkpoint
         path = os.path.join(self.where, os.path.basename(str(place.relative_path)))
         if os.path.exists(path) and not os.path.isfile(path):
@@ -79,6 +82,7 @@ class Checkpoint(Store):
                     raise ValueError("it ends too soon")
                 file.seek(offset)
                 data = file.read(length)
+            refuse_unpacking(io.BytesIO(data), len(data))
             values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             if not isinstance(values, torch.Tensor):
                 raise TypeError("there is no tensor")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zipfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PICKLED", "unpickled"]
+__all__ = ["PICKLED", "refuse_unpacking", "unpickled"]
 
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
@@ -25,10 +28,34 @@ ENTRIES = 1_000_000
 DEPTH = 16
 
 
+# how many times as large as its archive, and how many bytes more, what is packed in it may be; torch packs nothing
+RATIO, ROOM = 16, 1 << 20
+
+
+def refuse_unpacking(file: IO[bytes], size: int) -> None:
+    """Refuse an archive of `size` bytes whose table says that it holds very much more, before anything is unpacked.
+
+    Raises ValueError. What is no archive is left to who reads it.
+    """
+    start = file.read(4)
+    file.seek(0)
+    if start != b"PK\x03\x04":
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, OverflowError, struct.error):
+        raise ValueError("its archive is damaged") from None
+    if unpacked > RATIO * size + ROOM:
+        raise ValueError(f"it is an archive of {size:,} bytes that unpacks to {unpacked:,}")
+
+
 def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
     """Return the tensors of a file of `torch.save`, those of inner mappings by dotted names."""
     import torch
 
+    with open(path, "rb") as file:
+        refuse_unpacking(file, os.fstat(file.fileno()).st_size)
     # mapped only where no value is read: the system ends a process that reads a mapped file which was cut short
     try:
         content = torch.load(path, map_location=device, weights_only=True, mmap=device == "meta")

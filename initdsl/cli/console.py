@@ -64,6 +64,10 @@ def reported(work: Callable[[], T]) -> T:
             fail(f"can't read `{error.filename}`: {reason(error)}" if error.strerror and error.filename else str(error))
         except (ValueError, TypeError) as error:
             fail(str(error))
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+            fail("code of the network's own ended the program: it called `sys.exit`")
         except RecursionError:
             fail("the network is nested too deeply")
     for warning in caught:

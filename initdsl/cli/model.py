@@ -6,7 +6,8 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,9 @@ def checked_factory(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Modu
 
     def factory() -> nn.Module:
         try:
-            net = build()
-        except Exception as error:
+            with _own_streams():
+                net = build()
+        except (Exception, SystemExit) as error:
             fail(f"`{spec}` raised {type(error).__name__}: {error}")
         if not isinstance(net, nn.Module):
             fail(f"`{spec}` returned {type(net).__name__}, not an nn.Module")
@@ -85,7 +87,9 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     for part in attribute.split("."):
         try:
             value = getattr(value, part)
-        except AttributeError:
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, AttributeError):
+                fail(f"`{place}` raised {type(error).__name__} when asked for `{part}`: {error}")
             public = [name for name in dir(value) if not name.startswith("_")]
             fail(f"`{place}` has no `{part}`", did_you_mean(part, public))
     if not isinstance(value, nn.Module) and not callable(value):
@@ -102,11 +106,22 @@ def _import(place: str) -> ModuleType:
         fail(f"`{place}` is not a Python file")
     _search_around(place, is_path)
     try:
-        return _run_file(place) if is_path else importlib.import_module(place)
+        with _own_streams():
+            return _run_file(place) if is_path else importlib.import_module(place)
     except ModuleNotFoundError as error:
         fail(f"no module is named `{error.name}`", "the working directory is searched too")
     except (Exception, SystemExit) as error:
         fail(f"importing `{place}` raised {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _own_streams() -> Iterator[None]:
+    """Put the streams of the program back behind a network's own code, which may have taken their place or closed them."""
+    before = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def _search_around(place: str, is_path: bool) -> None:

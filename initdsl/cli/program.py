@@ -8,13 +8,14 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from importlib import metadata
 from typing import Any
 
 import click
 
 from initdsl.text.diagnostic import Diagnostic, InitDSLError
-from initdsl.text.failures import out_of_memory
+from initdsl.text.failures import internal, out_of_memory, reason
 from initdsl.text.wording import did_you_mean
 
 from .console import show
@@ -68,15 +69,31 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)
             ctx.exit(INTERRUPTED)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            show([Diagnostic("out-of-memory", "there is not enough memory")], file=sys.stderr)
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            show([_last_words(error)], file=sys.stderr)
         ctx.exit(2)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
+
+
+# what makes an unforeseen error show where it comes from
+TRACEBACK = "INITDSL_TRACEBACK"
+
+
+def _last_words(error: Exception) -> Diagnostic:
+    """Return what is said of an error that no command has foreseen."""
+    if out_of_memory(error):
+        return Diagnostic("out-of-memory", "there is not enough memory")
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        return Diagnostic("usage", f"can't write what there is to say: {reason(error)}")
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    hint = f"this is a mistake in initdsl: report this line, with what {TRACEBACK}=1 shows above it and the files"
+    return Diagnostic("internal-error", internal(error), hint=hint)
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -117,10 +134,29 @@ def run() -> None:
     atexit.register(gc.freeze)
     try:
         group(prog_name="initdsl")
+        _flush()
     except SystemExit as end:
         # at once: torch's threads may still be ending, and an orderly end would abort on them
         if end.code == INTERRUPTED:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)
+        _flush()
         raise
+    except Exception as error:  # of what is done before a command begins: help, options
+        show([_last_words(error)], file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)
+
+
+def _flush() -> None:
+    """Write out what was said; where that fails, say so, and exit with 2 where Python would at the very end with 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read it has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        show([_last_words(error)], file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)

@@ -7,6 +7,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import wraps
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from .documents import Document
 from .hover import count_ahead
 from .known import Known, torch_classes
 from .requests import REQUESTS
-from .session import REST, Server, log
+from .session import REST, Server, log, unforeseen
 from .text import Text
 
 __all__ = ["make_server"]
@@ -53,8 +54,8 @@ async def _read_ahead(document: Document) -> None:
                 began = loop.time()
         await asyncio.sleep(REST)
         document.laid_out = await loop.run_in_executor(None, _lay_out_ahead, document.text.text)
-    except Exception:
-        log.exception("could not read %s ahead", document.uri)
+    except Exception as error:
+        log.error("could not read %s ahead: %s", document.uri, unforeseen(error))
 
 
 def _outlined(document: Document, text: Text) -> Iterator[None]:
@@ -90,12 +91,25 @@ def _bound(server: Server, handler: Callable[[Document, Any], T]) -> Callable[[A
             return handler(document, params)
         except JsonRpcInvalidParams:
             raise
-        except Exception:
-            log.exception("no answer to %s", handler.__name__)
+        except Exception as error:
+            log.error("no answer to %s: %s", handler.__name__, unforeseen(error))
             return None
 
     bound.__name__ = handler.__name__
     return bound
+
+
+def _told(handler: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return what is done where an editor tells something; it says so in the log where that fails."""
+
+    @wraps(handler)
+    def told(params: Any) -> None:
+        try:
+            handler(params)
+        except Exception as error:
+            log.error("nothing done of `%s`: %s", handler.__name__, unforeseen(error))
+
+    return told
 
 
 def make_server() -> Server:
@@ -108,12 +122,14 @@ def make_server() -> Server:
         server.feature(feature, options)(_bound(server, handler))
 
     @server.feature(lsp.INITIALIZED)
+    @_told
     def initialized(params: lsp.InitializedParams) -> None:
         """What the first answers would wait for."""
         asyncio.get_running_loop().run_in_executor(server.background, server.finder.start)
         parser(), torch_classes()
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
+    @_told
     def opened(params: lsp.DidOpenTextDocumentParams) -> None:
         item = params.text_document
         document = server.open(item.uri, item.text, item.version)
@@ -121,21 +137,25 @@ def make_server() -> Server:
         document.reading = asyncio.get_running_loop().create_task(_read_ahead(document))
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
+    @_told
     def changed(params: lsp.DidChangeTextDocumentParams) -> None:
         document = server.change(params)
         if document is not None:
             server.check(document, PAUSE)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)
+    @_told
     def saved(params: lsp.DidSaveTextDocumentParams) -> None:
         for document in server.documents.values():  # another file may use this one
             server.check(document, 0)
 
     @server.feature(lsp.SHUTDOWN)
+    @_told
     def shut_down(params: None) -> None:
         server.finder.close()
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
+    @_told
     def closed(params: lsp.DidCloseTextDocumentParams) -> None:
         server.forget(params.text_document.uri)
 

@@ -15,12 +15,14 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.failures import internal
+from initdsl.text.source import Source, Span
 
 from .documents import Document, diagnostic_of, path_of
 from .finder import Finder
 from .text import Text
 
-__all__ = ["REST", "Plain", "Server", "log"]
+__all__ = ["REST", "Plain", "Server", "log", "unforeseen"]
 
 
 log = logging.getLogger(__name__)
@@ -107,9 +109,10 @@ class Server(LanguageServer):
         try:
             loop = asyncio.get_running_loop()
             findings = await loop.run_in_executor(self.background, self._findings, document, text)
-        except Exception:
-            log.exception("no findings for %s", document.uri)
-            return
+        except Exception as error:
+            message = unforeseen(error)
+            log.error("no findings for %s: %s", document.uri, message)
+            findings = [Diagnostic("internal-error", message, Source(document.path, text.text), Span(0, 0))]
         if findings is None or document.text is not text or document.uri not in self.documents:
             return
         document.found, document.checked = findings, text.text
@@ -129,6 +132,11 @@ class Server(LanguageServer):
             if task is not None:
                 task.cancel()
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
+
+
+def unforeseen(error: Exception) -> str:
+    """Return the one line that is said where something fails that nobody has foreseen."""
+    return f"{internal(error)}; this is a mistake in initdsl: report this line and the file"
 
 
 def _collect() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["ending", "first_line", "out_of_memory", "reason"]
+import os
+import traceback
+
+__all__ = ["ending", "first_line", "internal", "out_of_memory", "reason"]
 
 
 # what a RuntimeError says: torch's allocator on the CPU (Linux and macOS, Windows) and on MPS, and a
@@ -25,6 +28,13 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, cut to a readable length; its type where it has no message."""
     line = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+
+
+def internal(error: BaseException) -> str:
+    """Return the one line that is said of an error nobody has foreseen: what it is, and where it came up."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}: {first_line(error)}"
 
 
 def ending(error: BaseException, prefix: str = "") -> str:

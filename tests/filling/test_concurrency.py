@@ -38,6 +38,46 @@ def test_threads_get_the_bits_that_they_get_alone() -> None:
     assert not torch.equal(alone[0]["0.weight"], alone[1]["0.weight"])
 
 
+class Drawing(nn.Module):
+    """A network that takes a while to build, and draws a buffer meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(30))
+        self.register_buffer("noise", torch.rand(4) + torch.rand(4))
+
+
+def test_networks_are_materialized_in_many_threads() -> None:
+    """Beside threads that build networks as usual: theirs get memory, and neither meets the other's."""
+    done = threading.Event()
+
+    def usual() -> int:
+        built = 0
+        while not done.is_set() or not built:
+            assert not any(parameter.is_meta for parameter in Drawing().parameters())
+            built += 1
+        return built
+
+    def build(seed: int) -> dict[str, torch.Tensor]:
+        net = initdsl.materialize(Drawing, "Linear.weight ~ normal(0, 1); Linear.bias = 0", seed=seed)
+        assert not any(parameter.is_meta for parameter in net.parameters())
+        return net.state_dict()
+
+    alone = [build(seed) for seed in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(build, list(range(4)) * 6))
+    for number, state in enumerate(together):
+        for name, value in alone[number % 4].items():
+            assert torch.equal(state[name], value), name
+    with ThreadPoolExecutor(12) as pool:  # these draw from the one generator that there is
+        others = [pool.submit(usual) for _ in range(4)]
+        try:
+            assert len(list(pool.map(build, range(24)))) == 24
+        finally:
+            done.set()
+        assert all(other.result() for other in others)
+
+
 @pytest.mark.parametrize("shared", ["the network", "a parameter", "a view of a parameter"])
 def test_a_second_fill_is_refused_and_the_first_goes_on(shared: str) -> None:
     net = mlp()

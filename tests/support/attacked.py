@@ -161,6 +161,16 @@ class Run:
         return os.system, ("touch /tmp/initdsl-attack-ran",)
 
 
+def packed(path: Path) -> None:
+    """A checkpoint of 100 MB in which only zeros are, packed into a hundredth: torch itself packs nothing."""
+    small = path.with_name("small")
+    torch.save({"weight": torch.ones(4, 4), "other": torch.zeros(25, 1_000_000)}, small)
+    with zipfile.ZipFile(small) as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for entry in whole.infolist():
+            file.writestr(entry.filename, whole.read(entry))
+    small.unlink()
+
+
 class Wrong:
     """Metadata of a checkpoint directory that isn't any."""
 
@@ -214,6 +224,7 @@ MADE: dict[str, Callable[[Path], None]] = {
     "one element, repeated": pickled({"weight": torch.ones(1).expand(3_000_000_000)}),
     "one element, as a matrix": pickled({"weight": torch.ones(1, dtype=torch.half).expand(2_000_000_000, 4)}),
     "names that talk": pickled({"\x1b[31mweight\u202e": torch.ones(4, 4), 10**4000: torch.ones(1), None: torch.ones(1)}),
+    "packed": packed,
     "a list": pickled([torch.ones(4, 4)]),
     "sparse": pickled({"weight": torch.ones(4, 4).to_sparse()}),
     "a subclass": pickled(OrderedDict(weight=nn.Parameter(torch.ones(4, 4)))),

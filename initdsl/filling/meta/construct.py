@@ -32,7 +32,7 @@ def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
     # what a constructor draws for parameters is thrown away; what it draws for buffers shall be the seed's
     key = None if seed is None else streams.key(seed, "<construction>")
     try:
-        with isolated(key), unallocated():
+        with _BUILDING, isolated(key), unallocated():
             net = factory()
     except (NotImplementedError, RuntimeError, TypeError) as error:
         if "meta" not in str(error) and "incompatible tensor type" not in str(error):
@@ -65,10 +65,9 @@ def unallocated() -> Iterator[None]:
     Objects that are registered twice stay one object.
     """
     meta_of, devices = WeakIdKeyDictionary(), WeakIdKeyDictionary()
-    thread = threading.get_ident()
 
-    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or threading.get_ident() != thread or not _replaceable(parameter):
+    def register(parameter: nn.Parameter) -> nn.Parameter | None:
+        if not _replaceable(parameter):
             return None
         empty: nn.Parameter | None = meta_of.get(parameter)  # type: ignore[no-untyped-call]
         if empty is None:
@@ -76,12 +75,30 @@ def unallocated() -> Iterator[None]:
             devices[empty] = parameter.device
         return empty
 
-    handle = nn.modules.module.register_module_parameter_registration_hook(register)  # type: ignore[arg-type]
+    before = getattr(_OF_THREAD, "register", None)
+    _OF_THREAD.register = register
     try:
         with _Unmoved(devices):
             yield
     finally:
-        handle.remove()
+        _OF_THREAD.register = before
+
+
+# one network is built at a time: the global generators are seeded for it, and what it draws for buffers is its own
+_BUILDING = threading.RLock()
+
+
+# what takes the parameters that a thread registers, where it builds a network
+_OF_THREAD = threading.local()
+
+
+def _registered(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+    register: Callable[[nn.Parameter], nn.Parameter | None] | None = getattr(_OF_THREAD, "register", None)
+    return None if register is None or parameter is None else register(parameter)
+
+
+# once and for all: a hook that came and went would change torch's list while other threads go through it
+nn.modules.module.register_module_parameter_registration_hook(_registered)  # type: ignore[arg-type]
 
 
 class Undrawn(TorchFunctionMode):

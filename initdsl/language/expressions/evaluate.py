@@ -82,7 +82,9 @@ def evaluate(node: nodes.Expr, env: Environment) -> Any:  # noqa: C901  one case
             path = as_path(node)
             if path is not None:
                 return env.path(node, path)
-            assert isinstance(node, Subscript)
+            if isinstance(node, Member):  # the parser says so; the linter looks at what it read around that
+                message = f"`.{node.name}` is no attribute of a value: values have none"
+                raise EvalError(message, node.span, "a path starts with `net`", "no-attributes")
             return _subscript(node, evaluate(node.base, env), env)
         case Length():
             return env.length(node)
