@@ -1,11 +1,7 @@
-# `make demo` and `make test` make what they need: an environment in .venv, with the torch that is there if there is one.
-PYTHON ?= python3
-VENV := .venv
+# `make demo` and `make test` make what they need: .ci/environment says where, and installs it.
+export PYTHON ?= python3
+VENV := $(shell .ci/environment where)
 BIN := $(VENV)/bin
-# an environment that is active and has torch is used as it is
-ifneq ($(shell test -n "$$VIRTUAL_ENV" && "$$VIRTUAL_ENV/bin/python" -c "import torch" 2>/dev/null && echo yes),)
-VENV := $(VIRTUAL_ENV)
-endif
 STAMP := $(VENV)/.initdsl-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
 .PHONY: demo test test-all coverage mutants lint types generated docs site bench clean
@@ -56,24 +52,18 @@ bench: $(STAMP)-test
 clean:
 	rm -rf .venv build dist docs/_build docs/repository .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# torch 2.13.0 is what the tests are measured with; any from 2.4 on that is there already is kept
 $(STAMP):
-	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(shell $(PYTHON) -c "import torch" 2>/dev/null && echo yes),--system-site-packages) $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -e .
+	@.ci/environment install
 	touch $@
 
 $(STAMP)-test: $(STAMP)
-	$(BIN)/python -m pip install --quiet -e ".[test]"
-# torchvision wants this very torch; with another the tests on real models are skipped
-	if $(BIN)/python -c "import sys, torch; sys.exit(not torch.__version__.startswith('2.13.0'))"; then \
-	  $(BIN)/python -m pip install --quiet -e ".[models,integrations]"; fi
+	@.ci/environment install test
 	touch $@
 
 $(STAMP)-docs: $(STAMP)-test
-	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	@.ci/environment install docs
 	touch $@
 
 $(STAMP)-dev: $(STAMP)-test
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@.ci/environment install dev
 	touch $@

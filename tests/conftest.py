@@ -10,12 +10,54 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import needs
+
 # Threads of OpenMP that wait for work spin, by default: with as many tests at a time as there are cores, each waits for
 # the others' spinning, for ten times as long as it computes. Read when torch is loaded, here and in what tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _kept = []
+_skipped: list[str] = []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """What lacks a library is skipped, and no failure."""
+    if call.excinfo is not None and (need := needs.need_of(call.excinfo.value)):
+        skipped = pytest.skip.Exception(f"needs {need}").with_traceback(call.excinfo.tb)
+        call.excinfo = pytest.ExceptionInfo.from_exception(skipped)
+    yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for need in filter(needs.lacks, mark.args):
+            pytest.skip(f"needs {need}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append(report.longrepr[2])
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append(report.longrepr[2])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if counts := needs.needs_of(_skipped):
+        said = ", ".join(f"{count} for {need}" for need, count in sorted(counts.items()))
+        terminalreporter.write_line(f"skipped: {said}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """CI says that all needs are met: then nothing is skipped for one."""
+    unmet = needs.unexpected(needs.needs_of(_skipped)) if os.environ.get("INITDSL_ALL_NEEDS") else []
+    if unmet and not hasattr(session.config, "workerinput"):
+        print(f"\nskipped, though installed by `make test`: {', '.join(unmet)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def let_torchvision_import() -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.processes import python, ranks
 
+pytestmark = pytest.mark.needs("torch>=2.6")  # the workers use `torch.distributed.fsdp.fully_shard`
+
 WORKER = Path(__file__).parents[1] / "support" / "workers" / "sharded.py"
 
 EVERYWHERE = [

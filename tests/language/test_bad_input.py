@@ -280,6 +280,7 @@ def test_tied_on_the_meta_device_is_fine() -> None:
     assert net[0].weight is net[1].weight
 
 
+@pytest.mark.needs("torch>=2.5")  # `torch.distributed.tensor`
 def test_sharded_already() -> None:
     script = """
         import torch, initdsl

@@ -261,6 +261,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.needs("torch>=2.5")  # `torch.distributed.tensor`
 def test_dcp_directories_of_several_ranks(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(DCP)
     made = ranks(2, tmp_path / "worker.py", tmp_path / "dcp")
