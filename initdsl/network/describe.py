@@ -7,10 +7,10 @@ properties nor a `__getattr__` are asked.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol
 
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
@@ -26,7 +26,7 @@ from .kinds import (
     reset_method,
     tensor_class,
 )
-from .parts import ClassInfo, ModuleInfo, TensorInfo, label_within
+from .parts import NO_NUMBERS, ClassInfo, ModuleInfo, TensorInfo, label_within
 from .wrappers import is_fsdp, opened
 
 if TYPE_CHECKING:
@@ -34,6 +34,158 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["class_info", "describe", "refuse_torchscript"]
+
+
+def describe(net: nn.Module) -> tuple[Network, Live]:
+    """Return a network's description, and the objects behind it. Runs none of its code, changes nothing.
+
+    Raises TypeError for anything but an `nn.Module`, ResolveError where FSDP holds its parameters in another form.
+    """
+    from torch import nn
+
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
+    with no_collection(False) as hold:
+        found = _walked(net, hold)
+        _name_all_holders(found)
+        return Network(tuple(found.modules), tuple(found.tensors)), Live(found.live_modules, found.live_tensors)
+
+
+# makes a NamedTuple of its fields in their order; a network has many, and their own constructors take twice as long
+_new = tuple.__new__
+
+
+# the number of a module, and the name of a child or tensor in it
+Place = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of a network while its modules are walked: each module and tensor once, as it is first met.
+
+    `live_modules` and `live_tensors` are the objects behind `modules` and `tensors`, None for a computed tensor;
+    `module_numbers` and `tensor_numbers` their numbers by `id`, as all are alive meanwhile. `parents` and `owners` have,
+    by number, the further places of what is met again. `of_class` and `of_kind` keep what is the same for many.
+    """
+
+    modules: list[ModuleInfo] = field(default_factory=list)
+    live_modules: list[nn.Module] = field(default_factory=list)
+    module_numbers: dict[int, int] = field(default_factory=dict)
+    parents: dict[int, list[Place]] = field(default_factory=dict)
+    tensors: list[TensorInfo] = field(default_factory=list)
+    live_tensors: list[torch.Tensor | None] = field(default_factory=list)
+    tensor_numbers: dict[int, int] = field(default_factory=dict)
+    owners: dict[int, list[Place]] = field(default_factory=dict)
+    of_class: dict[type, _OfClass] = field(default_factory=dict)
+    of_kind: dict[Hashable, _OfKind] = field(default_factory=dict)
+
+
+def _name_all_holders(found: _Found) -> None:
+    """Give modules and tensors that were met again all their parents and owners."""
+    for number, parents in found.parents.items():
+        info = found.modules[number]
+        found.modules[number] = info._replace(parents=(*info.parents, *parents))
+    for number, owners in found.owners.items():
+        tensor = found.tensors[number]
+        found.tensors[number] = tensor._replace(owners=(*tensor.owners, *owners))
+
+
+# ---- modules
+
+
+def _walked(net: nn.Module, hold: Callable[[], None]) -> _Found:
+    """Return the modules and tensors of a network in pre-order; `hold` is called where there are many."""
+    found = _Found()
+    # with an explicit stack, as networks may be deep: a module, its parent's number, its name there, its parent's children
+    stack: list[tuple[nn.Module, int, str, dict[str, int]]] = [(opened(net), -1, "", {})]
+    while stack:
+        module, parent, name, siblings = stack.pop()
+        number = found.module_numbers.get(id(module))
+        if number is not None:  # met before
+            siblings[name] = number
+            found.parents.setdefault(number, []).append((parent, name))
+            continue
+        number = siblings[name] = found.module_numbers[id(module)] = len(found.modules)
+        if number == MANY:
+            hold()
+        state = object.__getattribute__(module, "__dict__")
+        children = NO_NUMBERS
+        if state["_modules"]:
+            children = numbers = {}  # filled in as the children are met
+            below = [(opened(c), number, key, numbers) for key, c in state["_modules"].items() if c is not None]
+            stack += reversed(below)
+        found.live_modules.append(module)
+        found.modules.append(_module(found, module, state, (parent, name), children))
+    return found
+
+
+def _module(
+    found: _Found, module: nn.Module, state: dict[str, Any], place: Place, children: Mapping[str, int]
+) -> ModuleInfo:
+    """Return a module as a value; its tensors are added to what is found. `state` is its `__dict__`."""
+    cls = type(module)
+    same = found.of_class.get(cls)
+    if same is None:
+        if cls.__module__.startswith("torch.jit"):
+            raise _torchscript(cls, f"{found.modules[place[0]].name}.{place[1]}" if place[0] > 0 else place[1])
+        same = found.of_class[cls] = _of_class(cls)
+    path, label, parents = "", "net", NO_PLACES
+    parent, name = place
+    if parent >= 0:
+        above = found.modules[parent]
+        path = f"{above.name}.{name}" if above.name else name
+        label = label_within(above.label, above.container, name)
+        parents = (place,)
+    number = len(found.modules)
+    parameters, buffers, absent, transient = NO_NUMBERS, NO_NUMBERS, NO_NAMES, NO_NAMES
+    if state["_parameters"] or state["_buffers"]:
+        parameters, buffers, absent = _tensors(found, number, path, label, same.container, state)
+    if state["_buffers"]:
+        transient = frozenset(state["_non_persistent_buffers_set"]) & buffers.keys()
+    if state.get("_forward_pre_hooks") or "parametrizations" in state["_modules"]:
+        computed = _computed(found, number, path, label, same.container, module)
+        parameters = {**parameters, **computed}
+    values = Attributes(state.copy())
+    return _new(
+        ModuleInfo,
+        (
+            number,
+            path,
+            label,
+            same.cls,
+            same.container,
+            children,
+            parameters,
+            buffers,
+            absent,
+            parents,
+            same.reset,
+            values,
+            same.values,
+            transient,
+            _places(state) if same.container == "list" else (),
+        ),
+    )
+
+
+NO_NAMES: frozenset[str] = frozenset()
+
+
+NO_PLACES: tuple[Place, ...] = ()
+
+
+class _OfClass(NamedTuple):
+    """What is the same for all modules of a class: its name and bases, kind of container, reset method, attributes."""
+
+    cls: ClassInfo
+    container: str
+    reset: str | None
+    values: dict[str, Any]
+
+
+def _of_class(cls: type) -> _OfClass:
+    info = class_info(cls)
+    return _OfClass(info, _container(info), reset_method(cls), class_values(cls))
 
 
 @lru_cache(maxsize=4096)
@@ -50,64 +202,27 @@ def class_info(cls: type) -> ClassInfo:
     return ClassInfo(cls.__name__, f"{cls.__module__}.{cls.__qualname__}", aliases, bases)
 
 
-def describe(net: nn.Module) -> tuple[Network, Live]:
-    """Return a network's description, and the objects behind it. Runs none of its code, changes nothing.
-
-    Raises TypeError for anything but an `nn.Module`, ResolveError where FSDP holds its parameters in another form.
-    """
-    from torch import nn
-
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
-    with no_collection(False) as hold:
-        return _describe(net, hold)
+LISTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ParameterList"))
 
 
-def _describe(net: nn.Module, hold: Callable[[], None]) -> tuple[Network, Live]:
-    walk = _walk(net, hold)
-    tensors = _tensors(walk)
-    modules = []
-    for index, (path, label) in enumerate(zip(walk.names, walk.labels, strict=True)):
-        (cls, container), (reset, values, inherited) = walk.classes[index], walk.attributes[index]
-        parameters, buffers, absent, transient = tensors.by_module[index]
-        children, parents = walk.children[index], tuple(walk.parents[index])
-        modules.append(
-            ModuleInfo(
-                index,
-                path,
-                label,
-                cls,
-                container,
-                children,
-                parameters,
-                buffers,
-                absent,
-                parents,
-                reset,
-                values,
-                inherited,
-                transient,
-                _places(walk.modules[index], container),
-            )
-        )
-    return Network(tuple(modules), tensors.infos()), Live(walk.modules, tensors.live)
+DICTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("ModuleDict", "ParameterDict"))
 
 
-@dataclass(frozen=True)
-class _Walk:
-    """The modules of a network in pre-order, and one entry for each module in every other list.
+def _container(cls: ClassInfo) -> str:
+    """Return "list" or "dict" for a class that derives from such a container of torch, "" for any other."""
+    names = {cls.qualname, *(base.qualname for base in cls.bases)}
+    return "list" if names & LISTS else "dict" if names & DICTS else ""
 
-    `classes` are its class and kind of container; `attributes` the name of its reset method, its plain attributes and
-    those of its class; `parents` are `(index of a module, name of this one in it)`.
-    """
 
-    modules: list[nn.Module] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    classes: list[tuple[ClassInfo, str]] = field(default_factory=list)
-    attributes: list[tuple[str | None, Attributes, dict[str, Any]]] = field(default_factory=list)
-    children: list[dict[str, int]] = field(default_factory=list)
-    parents: list[list[tuple[int, str]]] = field(default_factory=list)
+def _places(state: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of all places of a list, where some hold no module (None) or no parameter (a plain value)."""
+    children, parameters = state["_modules"], state["_parameters"]
+    if children:
+        return tuple(children) if None in children.values() else ()
+    size = state.get("_size")  # of a ParameterList
+    if not isinstance(size, int) or size == len(parameters):
+        return ()
+    return tuple(map(str, range(size)))
 
 
 def _torchscript(cls: type, name: str) -> ResolveError:
@@ -126,199 +241,103 @@ def refuse_torchscript(net: nn.Module) -> None:
             raise _torchscript(cls, name)
 
 
-def _walk(net: nn.Module, hold: Callable[[], None]) -> _Walk:
-    """Walk a network's modules, each once."""
-    walk = _Walk()
-    indices: dict[int, int] = {}  # of modules by their id: all are alive meanwhile
-    facts: dict[type, tuple[ClassInfo, str, str | None, dict[str, Any]]] = {}
-    # pre-order, with an explicit stack, as networks may be deep: (module, parent index, name in parent)
-    stack: list[tuple[nn.Module, int, str]] = [(opened(net), -1, "")]
-    while stack:
-        module, parent, name = stack.pop()
-        index = indices.setdefault(id(module), len(walk.modules))
-        if parent >= 0:
-            walk.children[parent][name] = index
-        if index < len(walk.modules):
-            walk.parents[index].append((parent, name))
-            continue
-        if index == MANY:
-            hold()
-        module_class: type = type(module)
-        class_facts = facts.get(module_class)
-        if class_facts is None:
-            if module_class.__module__.startswith("torch.jit"):
-                raise _torchscript(module_class, f"{walk.names[parent]}.{name}" if parent > 0 else name)
-            cls = class_info(module_class)
-            class_facts = (cls, _container(cls), reset_method(module_class), class_values(module_class))
-            facts[module_class] = class_facts
-        cls, container, reset, inherited = class_facts
-        state = object.__getattribute__(module, "__dict__")
-        walk.modules.append(module)
-        walk.classes.append((cls, container))
-        walk.attributes.append((reset, Attributes(state.copy()), inherited))
-        if parent >= 0:
-            prefix = walk.names[parent]
-            walk.names.append(f"{prefix}.{name}" if prefix else name)
-            walk.labels.append(label_within(walk.labels[parent], walk.classes[parent][1], name))
-            walk.parents.append([(parent, name)])
-        else:
-            walk.names.append("")
-            walk.labels.append("net")
-            walk.parents.append([])
-        children = state["_modules"]
-        # in the order of registration, whatever order they are met in
-        walk.children.append({key: -1 for key, child in children.items() if child is not None})
-        if children:
-            entries = [(opened(child), index, key) for key, child in children.items() if child is not None]
-            stack.extend(reversed(entries))
-    return walk
-
-
-LISTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ParameterList"))
-
-
-DICTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("ModuleDict", "ParameterDict"))
-
-
-@lru_cache(maxsize=4096)
-def _container(cls: ClassInfo) -> str:
-    """Return "list" or "dict" for a class that derives from such a container of torch, "" for any other."""
-    names = {cls.qualname, *(base.qualname for base in cls.bases)}
-    return "list" if names & LISTS else "dict" if names & DICTS else ""
-
-
-def _places(module: nn.Module, container: str) -> tuple[str, ...]:
-    """Return the names of all places of a list, where some hold no module (None) or no parameter (a plain value)."""
-    if container != "list":
-        return ()
-    state = object.__getattribute__(module, "__dict__")
-    children, parameters = state["_modules"], state["_parameters"]
-    if children:
-        return tuple(children) if None in children.values() else ()
-    size = state.get("_size")  # of a ParameterList
-    if not isinstance(size, int) or size == len(parameters):
-        return ()
-    return tuple(map(str, range(size)))
-
-
-# of one module: the indices of its parameters and buffers by local name, the names of those that are None, and those of
-# the buffers that state dicts leave out
-Held = tuple[dict[str, int], dict[str, int], frozenset[str], frozenset[str]]
-
-
-@dataclass(frozen=True)
-class _Tensors:
-    """The tensors of a network, each once: `rows` are the fields of its TensorInfo but for the last, its owners.
-
-    `live` are the objects, None for a computed tensor; `by_module` has an entry for each module.
-    """
-
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    owners: list[list[tuple[int, str]]] = field(default_factory=list)
-    live: list[torch.Tensor | None] = field(default_factory=list)
-    by_module: list[Held] = field(default_factory=list)
-
-    def infos(self) -> tuple[TensorInfo, ...]:
-        """Return the tensors as values."""
-        return tuple(
-            [TensorInfo._make((*row, tuple(owners))) for row, owners in zip(self.rows, self.owners, strict=True)]
-        )
-
-
-NOTHING: frozenset[str] = frozenset()
-
-
-def _tensors(walk: _Walk) -> _Tensors:
-    """Collect the tensors of a network's modules, under all their names."""
-    tensors = _Tensors()
-    indices: dict[int, int] = {}  # of tensors by their id: all are alive meanwhile
-    computing = _parametrizations(walk)
-    for index, module in enumerate(walk.modules):
-        state = object.__getattribute__(module, "__dict__")
-        prefix = f"{name}." if (name := walk.names[index]) else ""
-        parameters: dict[str, int] = {}
-        buffers: dict[str, int] = {}
-        absent = []
-        for registry, kind, numbers in (("_parameters", "parameter", parameters), ("_buffers", "buffer", buffers)):
-            for local, tensor in state[registry].items():
-                if tensor is None:
-                    absent.append(local)
-                    continue
-                number = indices.get(id(tensor))
-                if number is None:
-                    number = indices[id(tensor)] = len(tensors.rows)
-                    tensors.rows.append(_row(number, f"{prefix}{local}", tensor, kind))
-                    tensors.owners.append([])
-                    tensors.live.append(tensor)
-                tensors.owners[number].append((index, local))
-                numbers[local] = number
-        for local, like, shape, problem in _computed(module, state, computing.get(index)):
-            parameters[local] = number = len(tensors.rows)
-            dtype, _ = dtype_name(like.dtype)
-            tensors.rows.append(
-                (
-                    number,
-                    f"{prefix}{local}",
-                    shape,
-                    dtype,
-                    "parametrized",
-                    like.requires_grad,
-                    like.device.type,
-                    problem,
-                    False,
-                    False,
-                )
-            )
-            tensors.owners.append([(index, local)])
-            tensors.live.append(None)
-        transient = NOTHING if not buffers else frozenset(state["_non_persistent_buffers_set"]) & buffers.keys()
-        tensors.by_module.append((parameters, buffers, frozenset(absent), transient))
-    return tensors
+# ---- tensors
 
 
 # how transformers flags what it read from a checkpoint
 LOADED = "_is_hf_initialized"
 
 
-def _row(number: int, name: str, tensor: torch.Tensor, kind: str) -> tuple[Any, ...]:
-    """Return the fields of a TensorInfo, but its owners."""
+def _tensors(
+    found: _Found, owner: int, path: str, label: str, container: str, state: dict[str, Any]
+) -> tuple[Mapping[str, int], Mapping[str, int], frozenset[str]]:
+    """Return the numbers of a module's parameters and buffers by name, and the names of those that are None."""
+    prefix = f"{path}." if path else ""
+    held: list[Mapping[str, int]] = []
+    absent: list[str] = []
+    for kind, registry in (("parameter", state["_parameters"]), ("buffer", state["_buffers"])):
+        numbers: dict[str, int] = {}
+        for name, tensor in registry.items():
+            if tensor is None:
+                absent.append(name)
+                continue
+            number = found.tensor_numbers.get(id(tensor))
+            if number is None:
+                number = found.tensor_numbers[id(tensor)] = len(found.tensors)
+                loaded = tensor.__dict__.get(LOADED) is True
+                key = (type(tensor), kind, tensor.dtype, tensor.layout, tensor.device, tensor.requires_grad, loaded)
+                same = found.of_kind.get(key) or found.of_kind.setdefault(key, _of_kind(tensor, kind, loaded))
+                shape = () if same.problem == "lazy" else tuple(tensor.shape)
+                places = ((owner, name),)
+                within = label_within(label, container, name)
+                info = _new(TensorInfo, (number, f"{prefix}{name}", shape, *same, places, within))
+                found.live_tensors.append(tensor)
+                found.tensors.append(info)
+            else:
+                found.owners.setdefault(number, []).append((owner, name))
+            numbers[name] = number
+        held.append(numbers)
+    return held[0], held[1], frozenset(absent) if absent else NO_NAMES
+
+
+class _OfKind(NamedTuple):
+    """What is the same for many tensors: the fields of a TensorInfo from its dtype to `loaded`."""
+
+    dtype: str
+    kind: str
+    requires_grad: bool
+    device: str
+    problem: str | None
+    sharded: bool
+    loaded: bool
+
+
+def _of_kind(tensor: torch.Tensor, kind: str, loaded: bool) -> _OfKind:
     lazy, sharded = tensor_class(type(tensor))
     dtype, problem = dtype_name(tensor.dtype)
     if lazy:
         problem = "lazy"
     elif problem is None and layout_name(tensor.layout) != "strided":
         problem = "sparse"
-    shape = () if lazy else tuple(tensor.shape)
-    loaded = tensor.__dict__.get(LOADED) is True
-    return (number, name, shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded, loaded)
+    return _OfKind(dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded, loaded)
+
+
+# ---- tensors that are computed from parameters
+
+
+def _computed(found: _Found, owner: int, path: str, label: str, container: str, module: nn.Module) -> dict[str, int]:
+    """Return the numbers of the tensors of a module that are computed from its parameters, by name."""
+    numbers: dict[str, int] = {}
+    prefix = f"{path}." if path else ""
+    for name, like, shape, problem in _computations(module):
+        number = numbers[name] = len(found.tensors)
+        dtype, _ = dtype_name(like.dtype)
+        same = _OfKind(dtype, "parametrized", like.requires_grad, like.device.type, problem, False, False)
+        within = label_within(label, container, name)
+        found.live_tensors.append(None)
+        found.tensors.append(TensorInfo._make((number, f"{prefix}{name}", shape, *same, ((owner, name),), within)))
+    return numbers
 
 
 # a computed tensor: its local name, one with its dtype and device, its shape, and why it can't be written to
-Computed = tuple[str, "torch.Tensor", tuple[int, ...], "str | None"]
+Computation = tuple[str, "torch.Tensor", tuple[int, ...], "str | None"]
 
 
-def _parametrizations(walk: _Walk) -> dict[int, list[str]]:
-    """Return the local names of the tensors that `torch.nn.utils.parametrize` computes, by module."""
-    computing = {}
-    for index, children in enumerate(walk.children):
-        if "parametrizations" in children:
-            holder = walk.children[children["parametrizations"]]
-            computing[index] = [name for name, child in holder.items() if is_parametrization(walk.modules[child])]
-    return computing
+def _computations(module: nn.Module) -> Iterator[Computation]:
+    """Yield the tensors that `torch.nn.utils.parametrize` computes, and those that older hooks do."""
+    state = object.__getattribute__(module, "__dict__")
+    holder = state["_modules"].get("parametrizations")
+    if holder is not None:
+        for name, chain in object.__getattribute__(holder, "__dict__")["_modules"].items():
+            if chain is not None and is_parametrization(chain):
+                yield _parametrized(module, name)
+    for name, _ in hook_computed(state):  # the old `weight_norm` and `spectral_norm`, before each forward
+        source = state["_parameters"].get(f"{name}_orig")  # of `spectral_norm`
+        source = source if source is not None else state["_parameters"].get(f"{name}_v")  # of `weight_norm`
+        yield name, source, tuple(source.shape), "computed-from-shards" if is_sharded(source) else None
 
 
-def _computed(module: nn.Module, state: dict[str, Any], parametrized: list[str] | None) -> Iterator[Computed]:
-    """Yield the tensors of a module that are computed from its parameters."""
-    for local in parametrized or ():
-        yield _parametrized(module, local)
-    if state.get("_forward_pre_hooks"):
-        for local, _ in hook_computed(state):  # the old `weight_norm` and `spectral_norm`, before each forward
-            source = state["_parameters"].get(f"{local}_orig")  # of `spectral_norm`
-            source = source if source is not None else state["_parameters"].get(f"{local}_v")  # of `weight_norm`
-            yield local, source, tuple(source.shape), "computed-from-shards" if is_sharded(source) else None
-
-
-def _parametrized(module: nn.Module, local: str) -> Computed:
+def _parametrized(module: nn.Module, local: str) -> Computation:
     """Return the tensor that `torch.nn.utils.parametrize` computes; it is written through `right_inverse`."""
     import torch
 

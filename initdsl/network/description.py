@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import manifest as manifests
-from .parts import ClassInfo, ModuleInfo, TensorInfo, child_label
+from .parts import ClassInfo, ModuleInfo, TensorInfo
 
 if TYPE_CHECKING:
     import torch
@@ -188,8 +188,7 @@ class Network:
 
     def label(self, tensor: TensorInfo) -> str:
         """Return a tensor as a rule file writes it: `net[0].weight`."""
-        owner, local = tensor.owners[0]
-        return child_label(self.modules[owner], local)
+        return tensor.label
 
     def on_device(self, device: str) -> Network:
         """Return the same network with its tensors on another type of device; this one stays as it is."""

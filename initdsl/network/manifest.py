@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .attributes import Attributes
 from .data import as_plain
-from .parts import ClassInfo, ModuleInfo, TensorInfo
+from .parts import ClassInfo, ModuleInfo, TensorInfo, label_within
 from .plain import MISSING, plain_value
 
 __all__ = ["LARGEST", "read", "written"]
@@ -148,14 +148,17 @@ def _parts(manifest: Manifest) -> tuple[tuple[ModuleInfo, ...], tuple[TensorInfo
             owners[number].append((i, local))
         for name, child in module.children.items():
             parents[child].append((i, name))
-    tensors = tuple(_tensor_info(i, tensor, owners[i]) for i, tensor in enumerate(manifest.tensors))
+    tensors = tuple(
+        _tensor_info(i, tensor, owners[i], manifest.modules[owners[i][0][0]])
+        for i, tensor in enumerate(manifest.tensors)
+    )
     modules = tuple(
         _module_info(i, module, class_of(module.cls), parents[i]) for i, module in enumerate(manifest.modules)
     )
     return modules, tensors
 
 
-def _tensor_info(index: int, tensor: Tensor, owners: Sequence[tuple[int, str]]) -> TensorInfo:
+def _tensor_info(index: int, tensor: Tensor, owners: Sequence[tuple[int, str]], owner: Module) -> TensorInfo:
     return TensorInfo(
         index=index,
         name=tensor.name,
@@ -167,6 +170,7 @@ def _tensor_info(index: int, tensor: Tensor, owners: Sequence[tuple[int, str]]) 
         problem=tensor.problem,
         loaded=tensor.loaded,
         owners=tuple(owners),
+        label=label_within(owner.label, owner.container, owners[0][1]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from initdsl.text.frozen import FrozenDict
@@ -12,10 +13,10 @@ from initdsl.text.wording import quoted
 
 from .attributes import MISSING, NO_ATTRIBUTES, Attributes
 
-__all__ = ["ClassInfo", "ModuleInfo", "TensorInfo", "child_label", "describe_tensor", "label_within"]
+__all__ = ["NO_NUMBERS", "ClassInfo", "ModuleInfo", "TensorInfo", "child_label", "describe_tensor", "label_within"]
 
 
-EMPTY: Mapping[str, Any] = FrozenDict()
+NO_NUMBERS: Mapping[str, int] = FrozenDict()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,14 +62,14 @@ class ModuleInfo(NamedTuple):
     label: str
     cls: ClassInfo
     container: str
-    children: Mapping[str, int] = EMPTY
-    parameters: Mapping[str, int] = EMPTY
-    buffers: Mapping[str, int] = EMPTY
+    children: Mapping[str, int] = NO_NUMBERS
+    parameters: Mapping[str, int] = NO_NUMBERS
+    buffers: Mapping[str, int] = NO_NUMBERS
     absent: frozenset[str] = frozenset()
     parents: tuple[tuple[int, str], ...] = ()
     reset: str | None = None
     values: Attributes = NO_ATTRIBUTES
-    class_values: Mapping[str, Any] = EMPTY
+    class_values: Mapping[str, Any] = FrozenDict()
     transient: frozenset[str] = frozenset()
     places: tuple[str, ...] = ()
 
@@ -102,7 +103,7 @@ class ModuleInfo(NamedTuple):
 class TensorInfo(NamedTuple):
     """A parameter or buffer, once for all its names: `TensorInfo(0, "0.weight", (8, 4), "float32")`.
 
-    `owners` are `(index of a module, local name)`. `problem` is why the tensor can't be written to, None if it can.
+    `owners` are `(index of a module, local name)`; `label` is the tensor as a rule file writes it. `problem` is why the tensor can't be written to, None if it can.
     `loaded` says that transformers read it from a checkpoint. `device` is a type of device, "manifest" in a network read from a manifest.
     """
 
@@ -117,6 +118,7 @@ class TensorInfo(NamedTuple):
     sharded: bool = False
     loaded: bool = False
     owners: tuple[tuple[int, str], ...] = ()
+    label: str = ""
 
     @property
     def ndim(self) -> int:
@@ -147,11 +149,12 @@ def child_label(module: ModuleInfo, name: str) -> str:
 
 def label_within(label: str, container: str, name: str) -> str:
     """Return the label of a child or tensor `name` of a module, by the module's label and kind of container."""
-    if container == "list" and name.isdigit():
-        return f"{label}[{name}]"
-    if name.isidentifier() or name.isdigit():
-        return f"{label}.{name}"
-    return f"{label}[{quoted(name)}]"
+    return f"{label}[{name}]" if container == "list" and name.isdigit() else label + _step(name)
+
+
+@lru_cache(maxsize=4096)
+def _step(name: str) -> str:
+    return f".{name}" if name.isidentifier() or name.isdigit() else f"[{quoted(name)}]"
 
 
 def describe_tensor(tensor: TensorInfo) -> str:

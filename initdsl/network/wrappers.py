@@ -88,13 +88,14 @@ def is_fsdp(cls: type) -> bool:
 
 def opened(module: nn.Module) -> nn.Module:
     """As `unwrap`; raises ResolveError where FSDP holds the parameters in another form than the module does."""
-    for _ in range(DEEPEST):
-        inner = _inside(module)
-        if inner is None:
-            break
-        if _is_flattened(module):
-            raise ResolveError(FLATTENED)
-        module = inner
+    if len(object.__getattribute__(module, "__dict__")["_modules"]) == 1:  # all wrappers have one child
+        for _ in range(DEEPEST):
+            inner = _inside(module)
+            if inner is None:
+                break
+            if _is_flattened(module):
+                raise ResolveError(FLATTENED)
+            module = inner
     cls: Any = type(module)
     if is_fsdp(cls) and _is_gathered(module):
         raise ResolveError(GATHERED)
