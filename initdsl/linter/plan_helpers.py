@@ -76,7 +76,7 @@ def filling_rules(file: File, plan: Plan) -> list[FillingRule]:
 
 
 def _fill(plan: Plan, entry: PlanEntry, base: Action) -> Fill:
-    module = plan.network.modules[base.match.module]
+    module = plan.network.modules[entry.module_of(base)]
     return Fill(entry, module, base.index is None and base.view is None, _distribution(base))
 
 
@@ -158,7 +158,7 @@ def overruled_by_ties(file: File, plan: Plan) -> Iterator[OverruledRule]:
             if entry is None or entry.base is None or entry.base.clause.number <= clause.number:
                 continue
             winner = entry.base.clause
-            if not _say_the_same(rule, winner.rule) and entry.base.match.module not in {m.module for m in matches}:
+            if not _say_the_same(rule, winner.rule) and entry.module_of(entry.base) not in {m.module for m in matches}:
                 assert clause.targets is not None
                 yield OverruledRule(clause.targets, entry, winner.location)
                 break

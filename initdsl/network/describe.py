@@ -111,7 +111,8 @@ def _walked(net: nn.Module, hold: Callable[[], None]) -> _Found:
         state = object.__getattribute__(module, "__dict__")
         children = NO_NUMBERS
         if state["_modules"]:
-            children = numbers = {}  # filled in as the children are met
+            numbers: dict[str, int] = {}  # filled in as the children are met
+            children = numbers
             below = [(opened(c), number, key, numbers) for key, c in state["_modules"].items() if c is not None]
             stack += reversed(below)
         found.live_modules.append(module)

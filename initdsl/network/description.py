@@ -56,10 +56,14 @@ class Network:
         while stack:
             index, rest = stack[-1]
             for child in rest:
-                if child not in seen:
-                    seen.add(child)
-                    stack.append((child, iter(self.modules[child].children.values())))
+                if child in seen:
+                    continue
+                seen.add(child)
+                below = self.modules[child].children
+                if below:
+                    stack.append((child, iter(below.values())))
                     break
+                order.append(child)
             else:
                 order.append(index)
                 stack.pop()
@@ -121,6 +125,8 @@ class Network:
     @cached_property
     def _led_to_once(self) -> frozenset[int]:
         """The modules to which a single path leads from the root, by index: their tensors have one name there."""
+        if all(len(module.parents) < 2 for module in self.modules):
+            return frozenset(range(len(self.modules)))
         once: set[int] = {0}
         for index in self.reachable(0) if self.modules else ():  # parents first
             parents = self.modules[index].parents

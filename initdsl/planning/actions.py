@@ -18,7 +18,6 @@ from initdsl.initializers import (
     Uniform,
 )
 from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep, Selector, Tie
-from initdsl.network.selectors.matches import Match
 from initdsl.text.wording import value_text
 
 from .program import Load, Program
@@ -114,24 +113,26 @@ Payload = Distribution | Draw | Value | Expression | Load | CopyFrom | Reset | K
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One write: what, into which piece of which tensor, by which clause.
+    """One write: what, into which piece of a tensor, by which clause. Tensors that are alike share their actions.
 
     `shape` is the piece's; `view` and `index` lead to it (`None`: the whole tensor). `effect` is the write in short, as
     one reads it behind the tensor's name: `[0] = 42`. `stream` is the number of the first of the parameter's streams
     that it draws from under a seed; `stream_strides` are part of the name of a piece that is drawn as one, where another
     of the tensor's begins at the same element.
+    `module` is the one in which the clause selects the tensor, None
+    for its first owner.
     """
 
     clause: Clause
     operator: str
     payload: Payload
-    match: Match
     shape: tuple[int, ...]
     effect: str
     view: tuple[int, ...] | None = None
     index: tuple[Any, ...] | None = None
     stream: int = 0
     stream_strides: tuple[int, ...] | None = None
+    module: int | None = None
 
     @property
     def keeps(self) -> bool:

@@ -9,12 +9,13 @@ from initdsl.network.description import Network
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed
 
+from .actions import Reset
 from .cascade import Decisions
 from .context import Context
 from .drawing import with_streams
 from .notes import doubtful_fans, subclasses_left_out
 from .order import Circle, circular_read, read_after_sample, write_order
-from .plan import PlanEntry, tensors_by_first
+from .plan import PlanEntry, distinct_actions, tensors_by_first
 from .resets import Resets, planned_resets, without_default
 from .statements import Statement
 
@@ -40,13 +41,17 @@ def assemble(
     entries = _listed(context.network, _entries(context, decisions))
     if decisions.undecided or decisions.blind:
         entries = _decided(context.network, entries, decisions)
-    findings += without_default(context, entries)
-    resets = planned_resets(context, statements, entries)
+    actions = distinct_actions(entries)
+    resets: Resets = ()
+    if any(isinstance(action.payload, Reset) for action in actions):
+        findings += without_default(context, entries)
+        resets = planned_resets(context, statements, entries)
     order = write_order(context.network, context.tied_to, entries)
     if isinstance(order, Circle):
         findings.append(circular_read(context, order))
         order = order.ordered
-    findings += read_after_sample(context, order)
+    if any(action.adjusts for action in actions):
+        findings += read_after_sample(context, order)
     findings += doubtful_fans(context, entries, decisions.calls)
     findings += subclasses_left_out(context, statements, entries)
     return Draft(tuple(entries), tuple(order), resets)
@@ -75,13 +80,13 @@ def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
         if on_top:  # what draws as a whole alone has the first stream
             numbered = with_streams(tensor, on_top if base is None else (base, *on_top))
             base, on_top = (None, tuple(numbered)) if base is None else (numbered[0], tuple(numbered[1:]))
-        aliases, label = network.names(tensor), network.label(tensor)
+        aliases, label = tuple(network.names(tensor)), tensor.label
         if index in joined:
             # of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied
             members = [network.tensors[i] for i in sorted([index, *joined[index]])]
-            aliases = list(dict.fromkeys(name for member in members for name in network.names(member)))
-            label = network.label(members[0])
-        entries.append(PlanEntry(tensor, tuple(aliases), label, base, on_top))
+            aliases = tuple(dict.fromkeys(name for member in members for name in network.names(member)))
+            label = members[0].label
+        entries.append(PlanEntry(tensor, aliases, label, base, on_top))
     return entries
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign, Call, Default, Keep, Path, Tie
@@ -32,16 +33,21 @@ MOST_CHECKED = 4096
 
 @dataclass(frozen=True)
 class Selection:
-    """What a clause selects: `Selection([Match(3, tensor=5)], {5: [Match(3, tensor=5)]}, [(5, Match(3, tensor=5))], True)`.
+    """What a clause selects: `Selection([Match(3, tensor=5)], {5: [Match(3, tensor=5)]}, {5: 5}, True)`.
 
-    `by_tensor` has the matches by the number of the tensor, the one that a tie makes it; `samples` one of every distinct
-    shape, dtype and so on. `plain`: all are whole tensors, and no index is bound.
+    `by_tensor` has the matches by the number of the tensor, the one that a tie makes it; `alike` has for each of them the
+    first one of the same shape, dtype and so on. `plain`: all are whole tensors, and no index is bound.
     """
 
     matches: list[Match]
     by_tensor: Mapping[int, list[Match]]
-    samples: Sequence[tuple[int, Match]]
+    alike: Mapping[int, int]
     plain: bool
+
+    @cached_property
+    def samples(self) -> list[int]:
+        """One tensor of every kind, by their numbers."""
+        return list(dict.fromkeys(self.alike.values()))
 
 
 @dataclass
@@ -79,7 +85,8 @@ class Decisions:
 def cascade(context: Context, statements: Sequence[Statement], findings: list[Diagnostic]) -> Decisions:
     """Return for every tensor the statements that decide it; what can't be right of any statement is a finding."""
     tied_to = context.tied_to
-    decisions = Decisions({t.index for t in context.network.tensors if tied_to.get(t.index, t.index) == t.index})
+    joined = {index for index, first in tied_to.items() if index != first}
+    decisions = Decisions(set(range(len(context.network.tensors))) - joined)
     decisions.blind = _has_errors(findings)
     selections = Selections()
     progress = Progress(findings)
@@ -133,6 +140,9 @@ def _decide(
     decisions.hits[clause.number] = len(alive)
     if selection.by_tensor and not alive:
         decisions.overruled[clause.number] = selection
+    if selection.plain and (isinstance(rule, Keep) if side is None else side.constant):
+        _take_alike(context, statement, side, selection, alive, decisions, progress)
+        return
     acts = not alive or not _loads(side)
     for index in alive:
         actions = actions_of(context, statement, side, index, selection.by_tensor[index], progress)
@@ -153,6 +163,28 @@ def _take(decisions: Decisions, index: int, actions: list[Action]) -> None:
         decisions.edits.setdefault(index, []).append(action)
 
 
+def _take_alike(
+    context: Context,
+    statement: Statement,
+    side: RightHandSide | None,
+    selection: Selection,
+    alive: list[int],
+    decisions: Decisions,
+    progress: Progress,
+) -> None:
+    """Note the actions of a statement on tensors that all get the same if they are alike."""
+    actions: dict[int, Action] = {}
+    for sample in {selection.alike[index] for index in alive}:
+        (actions[sample],) = actions_of(context, statement, side, sample, selection.by_tensor[sample], progress)
+    taken = {index: actions[selection.alike[index]] for index in alive}
+    if all(map(_is_base, actions.values())):
+        decisions.bases.update(taken)
+        decisions.remaining.difference_update(taken)
+        return
+    for index, action in taken.items():
+        decisions.edits.setdefault(index, []).append(action)
+
+
 def _is_base(action: Action) -> bool:
     """Return whether nothing of what a tensor held is left after an action."""
     if action.index is not None or action.view is not None:
@@ -168,10 +200,10 @@ def _check(
 ) -> None:
     """Raise EvalError where a clause can't be right for a kind of tensor it selects, whether it wins or not."""
     is_constant = side is not None and side.constant
-    for index, match in selection.samples:
+    for index in selection.samples:
         check_writable(context, statement.clause, context.network.tensors[index])
         if is_constant and selection.plain:
-            actions_of(context, statement, side, index, [match], progress)
+            actions_of(context, statement, side, index, selection.by_tensor[index], progress)
     few = len(selection.by_tensor) <= MOST_CHECKED
     if not selection.plain or (side is not None and not is_constant and few):
         for index, matches in selection.by_tensor.items():
@@ -229,24 +261,27 @@ def _without_originals(context: Context, matches: list[Match]) -> list[Match]:
 
 
 def _selection(context: Context, matches: list[Match], tensors: list[Match]) -> Selection:
-    by_tensor: dict[int, list[Match]] = {}
-    samples: dict[Hashable, tuple[int, Match]] = {}
     tied_to, infos = context.tied_to, context.network.tensors
+    by_tensor: dict[int, list[Match]] = {}
     plain = True
     for match in tensors:
         assert match.tensor is not None
-        index = tied_to.get(match.tensor, match.tensor)
-        there = by_tensor.get(index)
-        if there is None:
-            by_tensor[index] = [match]
-            tensor = infos[index]
-            key = (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device == "meta")
-            samples.setdefault(key, (index, match))
+        index = tied_to.get(match.tensor, match.tensor) if tied_to else match.tensor
+        if index in by_tensor:
+            by_tensor[index].append(match)
         else:
-            there.append(match)
+            by_tensor[index] = [match]
         if match.index is not None or match.view is not None or match.bindings:
             plain = False
-    return Selection(matches, by_tensor, tuple(samples.values()), plain)
+    alike: dict[int, int] = {}
+    samples: dict[Hashable, int] = {}
+    for index, found in by_tensor.items():
+        tensor = infos[index]
+        module = found[-1].module
+        elsewhere = module if module != tensor.owners[0][0] else None
+        key = (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device, elsewhere)
+        alike[index] = samples.setdefault(key, index)
+    return Selection(matches, by_tensor, alike, plain)
 
 
 def _alive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from initdsl.initializers import Initializer, parameters_of
 from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Name, String
@@ -15,7 +16,7 @@ from initdsl.text.diagnostic import Diagnostic
 from .actions import Action
 from .context import Context
 from .names import selector_context
-from .plan import PlanEntry
+from .plan import PlanEntry, distinct_actions
 from .statements import Statement
 
 __all__ = ["doubtful_fans", "subclasses_left_out"]
@@ -29,25 +30,38 @@ def doubtful_fans(context: Context, entries: Sequence[PlanEntry], calls: Mapping
 
     `calls` has, by clause, the initializer that is all of its right-hand side.
     """
+    fans = _fans_by_clause(context, entries, calls)
     noted: set[tuple[int, str]] = set()
-    fans: dict[int, frozenset[str]] = {}
-    for entry in entries:
+    sound: set[tuple[int, int]] = set()  # actions in classes, by `id`, with nothing wrong in any module
+    for entry in entries if fans else ():
         for action in entry.actions:
             rule, number = action.clause.rule, action.clause.number
-            if not isinstance(rule, Assign) or number not in calls:
-                continue
             if number not in fans:
-                fans[number] = _fans_read(context.registry.get(calls[number].function), calls[number])
-            if not fans[number]:
                 continue
-            module = context.network.modules[action.match.module]
-            wrong = _wrong_fan(module.cls, module, action, fans[number])
-            if wrong is None or (number, wrong.reason) in noted:
+            module = context.network.modules[entry.module_of(action)]
+            if (id(action), id(module.cls)) in sound:
+                continue
+            wrong = _wrong_fan(module, action, fans[number])
+            if wrong is None:
+                if not _is_convolution(module.cls):  # which has groups or not
+                    sound.add((id(action), id(module.cls)))
+                continue
+            if (number, wrong.reason) in noted:
                 continue
             noted.add((number, wrong.reason))
+            assert isinstance(rule, Assign)
             message = f"`{entry.label}` {list(entry.shape)}: {wrong.reason}"
             where = context.rules.source(rule.source)
             yield Diagnostic(wrong.name, message, where, rule.value.span, wrong.hint, "note")
+
+
+def _fans_by_clause(
+    context: Context, entries: Sequence[PlanEntry], calls: Mapping[int, Call]
+) -> dict[int, frozenset[str]]:
+    """Return the fans that calls read off shapes, by the number of their clause; those that read none are left out."""
+    numbers = dict.fromkeys(action.clause.number for action in distinct_actions(entries)) if calls else ()
+    read = {n: _fans_read(context.registry.get(calls[n].function), calls[n]) for n in numbers if n in calls}
+    return {number: fans for number, fans in read.items() if fans}
 
 
 def _fans_read(initializer: Initializer | None, call: Call) -> frozenset[str]:
@@ -82,30 +96,38 @@ class WrongFan:
     name: str = "doubtful-fan"
 
 
-def _wrong_fan(cls: ClassInfo, module: ModuleInfo, action: Action, read: frozenset[str]) -> WrongFan | None:
+def _wrong_fan(module: ModuleInfo, action: Action, read: frozenset[str]) -> WrongFan | None:
     """Return what is wrong with the fans that an action reads off its tensor; None where it makes no difference.
 
     What reads both alike gets the same from fans that are swapped, and a convolution with groups has its right fan_in.
     """
-    names = {cls.name, *(base.name for base in cls.bases)}
-    ndim = len(action.shape)
+    cls, ndim = module.cls, len(action.shape)
     if action.index is not None or action.view is not None:
         return None
     if ndim == 2 and cls.name == "Conv1D":
         reason = "its layer stores (in, out), so fan_in and fan_out are swapped"
         return None if len(read) == 2 else WrongFan(reason, "write `fan_in=fan_out, fan_out=fan_in`")
-    convolution = any(name in names for name in CONVOLUTIONS)
+    convolution = _is_convolution(cls)
     if ndim == 3 and not convolution:
         return WrongFan("a stack of matrices is read as a convolution", "`[*]` fills each matrix by itself")
     groups = module.attribute("groups") if convolution else 1
     grouped = isinstance(groups, int) and groups > 1
-    if convolution and any("Transpose" in name for name in names) and (grouped or len(read) == 1):
+    if convolution and any("Transpose" in name for name in _class_names(cls)) and (grouped or len(read) == 1):
         inputs = "fan_out // groups" if grouped else "fan_out"
         return WrongFan("a transposed convolution has its fans swapped", f"write `fan_in={inputs}, fan_out=fan_in`")
     if grouped and "fan_out" in read:
         reason, hint = "fan_out of a grouped convolution counts all groups", "`fan_out=fan_out // groups` counts one"
         return WrongFan(reason, hint, "depthwise-fan")
     return None
+
+
+@lru_cache(maxsize=4096)
+def _class_names(cls: ClassInfo) -> frozenset[str]:
+    return frozenset([cls.name, *(base.name for base in cls.bases)])
+
+
+def _is_convolution(cls: ClassInfo) -> bool:
+    return not _class_names(cls).isdisjoint(CONVOLUTIONS)
 
 
 # ---- classes
@@ -117,11 +139,14 @@ def subclasses_left_out(
     """Yield subclasses that a class name leaves out, and that no later rule speaks of, once for each name."""
     noted: set[str] = set()
     network, tied_to = context.network, context.tied_to
-    last = {e.tensor.index: max((a.clause.number for a in e.actions), default=-1) for e in entries}
+
+    @cache
+    def last() -> dict[int, int]:  # seldom asked for
+        return {e.tensor.index: max((a.clause.number for a in e.actions), default=-1) for e in entries}
 
     def is_left_out(module: int, number: int) -> bool:
         below = (t for i in network.reachable(module) for t in network.modules[i].parameters.values())
-        return any(last.get(tied_to.get(t, t), -1) < number for t in below)
+        return any(last().get(tied_to.get(t, t), -1) < number for t in below)
 
     for statement in statements:
         clause = statement.clause

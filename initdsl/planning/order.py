@@ -11,7 +11,7 @@ from initdsl.text.wording import listed
 
 from .actions import Action, Draw
 from .context import Context
-from .plan import PlanEntry
+from .plan import PlanEntry, distinct_actions
 
 __all__ = ["Circle", "circular_read", "read_after_sample", "write_order"]
 
@@ -37,16 +37,18 @@ def circular_read(context: Context, circle: Circle) -> Diagnostic:
 
 def write_order(network: Network, tied_to: Mapping[int, int], entries: Iterable[PlanEntry]) -> list[PlanEntry] | Circle:
     """Return the entries that are written in the order of `net.apply`, readers after what they read."""
-    written = {e.tensor.index: e for e in entries if e.actions}
-    order: dict[int, PlanEntry] = {}
+    written = {e.tensor.index: e for e in entries if e.base is not None or e.edits}
+    met: list[int] = []
     for index in network.apply_order:
         module = network.modules[index]
-        for tensor in (*module.parameters.values(), *module.buffers.values()):
-            first = tied_to.get(tensor, tensor)
-            if first in written:
-                order.setdefault(first, written[first])
-    pending = list(order.values())
-    waits = {index: (written.keys() & entry.reads) - {index} for index, entry in order.items() if entry.reads}
+        met += module.parameters.values()
+        met += module.buffers.values()
+    if tied_to:
+        met = [tied_to.get(tensor, tensor) for tensor in met]
+    pending = [written[tensor] for tensor in dict.fromkeys(met) if tensor in written]
+    if not any(action.reads for action in distinct_actions(pending)):
+        return pending
+    waits = {e.tensor.index: (written.keys() & e.reads) - {e.tensor.index} for e in pending if e.reads}
     if not any(waits.values()):
         return pending
     done: dict[int, PlanEntry] = {}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from initdsl.initializers import Constant, Distribution, Initializer
 from initdsl.language.rules.ruleset import RuleSet
@@ -26,6 +26,7 @@ __all__ = [
     "Plan",
     "PlanEntry",
     "PlannedTie",
+    "distinct_actions",
     "tensors_by_first",
     "totals",
 ]
@@ -41,8 +42,7 @@ PLAN_VERSION = 1
 LABEL_INDEX = re.compile(r'\[(?:(\d+)|"([^"]*)")\]')
 
 
-@dataclass(frozen=True, slots=True)
-class PlanEntry:
+class PlanEntry(NamedTuple):
     """What happens to one tensor: a base (or none) and edits on top, in file order.
 
     `aliases` are its names in `named_parameters()`, several where the tensor is shared; `label` is the first as a rule
@@ -82,6 +82,10 @@ class PlanEntry:
     def actions(self) -> tuple[Action, ...]:
         """The base and the edits, in their order."""
         return self.edits if self.base is None else (self.base, *self.edits)
+
+    def module_of(self, action: Action) -> int:
+        """Return the module in which the rule of one of its actions selects it."""
+        return self.tensor.owners[0][0] if action.module is None else action.module
 
     @property
     def status(self) -> str:
@@ -225,7 +229,7 @@ class Plan:
     @property
     def uncovered(self) -> list[PlanEntry]:
         """Parameters that no rule reaches; they keep the values they have."""
-        return [e for e in self.entries if e.status == "uncovered" and e.tensor.kind != "buffer"]
+        return [e for e in self.entries if e.base is None and not e.edits and e.tensor.kind != "buffer"]
 
     @property
     def partial(self) -> list[PlanEntry]:
@@ -313,6 +317,17 @@ class Plan:
             "notes": [d.to_dict() for d in self.notes],
             "totals": totals(self.entries),
         }
+
+
+def distinct_actions(entries: Iterable[PlanEntry]) -> list[Action]:
+    """Return the actions of entries, those that tensors share once."""
+    actions: dict[int, Action] = {}
+    for entry in entries:
+        if entry.base is not None:
+            actions[id(entry.base)] = entry.base
+        for action in entry.edits:
+            actions[id(action)] = action
+    return list(actions.values())
 
 
 def tensors_by_first(tied_to: Mapping[int, int]) -> dict[int, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from initdsl.language.expressions.shapes import EvalError
@@ -25,14 +26,15 @@ __all__ = ["Progress", "actions_of"]
 
 @dataclass
 class Progress:
-    """What adds up while actions are made: findings, the pieces of `[*]`, and the payloads of constant right-hand sides.
+    """What adds up while actions are made: findings, the pieces of `[*]`, and the actions of constant right-hand sides.
 
-    The payloads are by the number of the clause, and shape and dtype of the tensor: they are the same for all that share those.
+    The actions are by the number of the clause, shape and dtype of the tensor, and the module it is selected in where that
+    is not its first owner: they are the same for all that share those.
     """
 
     findings: list[Diagnostic]
     count: PieceCount = field(default_factory=PieceCount)
-    payloads: dict[tuple[int, tuple[int, ...], str], Payload | None] = field(default_factory=dict)
+    actions: dict[tuple[int, tuple[int, ...], str, int | None], list[Action]] = field(default_factory=dict)
     copies: dict[int, CopySides] = field(default_factory=dict)  # by the number of the clause
 
 
@@ -65,17 +67,17 @@ def _refuse_overlap(context: Context, index: int, actions: list[Action]) -> None
     pair = overlapping(actions, tensor.shape)
     if pair is None:
         return
-    one, other = (_piece_text(context, action) for action in pair)
+    one, other = map(_piece_text, pair)
     rule = actions[0].clause.rule
     assert isinstance(rule, Assign)
     message = f"of `{context.network.label(tensor)}`, {one} and {other} have elements in common, which this edits once"
     raise EvalError(message, rule.targets.span, "for those to be edited twice, write two statements", "bad-index")
 
 
-def _piece_text(context: Context, action: Action) -> str:
+def _piece_text(action: Action) -> str:
     """Return which piece an action writes, as written: `[0:2]`."""
-    piece = action.match.view or action.match.index
-    return "all of it" if piece is None else f"`{context.rules.text(action.clause.rule.source, piece.span)}`"
+    piece = action.effect.removesuffix(action.clause.effect).strip().removeprefix("as ")
+    return f"`{piece}`" if piece else "all of it"
 
 
 def _actions(
@@ -86,29 +88,52 @@ def _actions(
     match: Match,
     progress: Progress,
 ) -> list[Action]:
-    clause, rule, setting = statement.clause, statement.clause.rule, statement.setting
+    clause, rule = statement.clause, statement.clause.rule
     tensor = context.network.tensors[index]
-    effect = _effect(context, clause, match)
-    plain = match._replace(frame=None) if match.frame is not None else match
-    if not isinstance(rule, Assign):
-        whole = _whole(context, statement, index, match, progress)
-        return [] if whole is None else [Action(clause, rule.kind, whole, plain, tensor.shape, effect)]
-    assert side is not None
-    if match.index is None and match.view is None and side.constant:
-        key = (clause.number, tensor.shape, tensor.dtype)
-        if key not in progress.payloads:
-            site = Site(context, setting.variables, match, index, tensor.shape, rule.source)
-            progress.payloads[key] = payload_of(site, rule, side, tensor)
-        payload = progress.payloads[key]
-        return [] if payload is None else [Action(clause, rule.operator, payload, plain, tensor.shape, effect)]
+    module = match.module if match.module != tensor.owners[0][0] else None
+    whole = match.index is None and match.view is None
+    if side is not None and not (whole and side.constant):
+        assert isinstance(rule, Assign)
+        return list(_pieces(context, statement, rule, side, index, match, progress))
+    key = (clause.number, tensor.shape, tensor.dtype, module)
+    if whole and key in progress.actions:
+        return progress.actions[key]
+    operator: str = rule.kind
+    if side is None:
+        payload = _whole(context, statement, index, match, progress)
+    else:
+        assert isinstance(rule, Assign)
+        site = Site(context, statement.setting.variables, match, index, tensor.shape, rule.source)
+        payload, operator = payload_of(site, rule, side, tensor), rule.operator
     actions = []
-    whole_site = Site(context, setting.variables, match, index, tensor.shape, rule.source)
+    if payload is not None:
+        actions.append(Action(clause, operator, payload, tensor.shape, clause.effect, module=module))
+    if side is not None or isinstance(rule, Keep):  # what a `default` or a `copy` writes is of this tensor alone
+        progress.actions[key] = actions
+    return actions
+
+
+def _pieces(
+    context: Context,
+    statement: Statement,
+    rule: Assign,
+    side: RightHandSide,
+    index: int,
+    match: Match,
+    progress: Progress,
+) -> Iterator[Action]:
+    """Yield what a rule writes to each piece of a tensor that a match means."""
+    tensor, variables = context.network.tensors[index], statement.setting.variables
+    module = match.module if match.module != tensor.owners[0][0] else None
+    effect = _effect(context, statement.clause, match)
+    whole_site = Site(context, variables, match, index, tensor.shape, rule.source)
     for piece in pieces_of(match, tensor.shape, Names(whole_site), progress.count):
-        at_piece = Site(context, setting.variables, match, index, piece.shape, rule.source)
+        at_piece = Site(context, variables, match, index, piece.shape, rule.source)
         payload = payload_of(at_piece, rule, side, tensor)
         if payload is not None:
-            actions.append(Action(clause, rule.operator, payload, plain, piece.shape, effect, piece.view, piece.items))
-    return actions
+            yield Action(
+                statement.clause, rule.operator, payload, piece.shape, effect, piece.view, piece.items, module=module
+            )
 
 
 def _whole(context: Context, statement: Statement, index: int, match: Match, progress: Progress) -> Payload | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
 import pickle
 import sys
@@ -117,7 +116,7 @@ def test_nothing_changes_a_plan(net: Net) -> None:
     plan = initdsl.plan(net, RULES, seed=3)
     entry = plan["head.weight"]
     for value, name in ((plan, "seed"), (entry, "base"), (entry.base, "operator"), (plan.clauses[0], "number")):
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(AttributeError):
             setattr(value, name, None)
     with pytest.raises(TypeError, match="can't be changed"):
         plan.tied_to[0] = 1  # type: ignore[index]

@@ -15,7 +15,6 @@ from initdsl.language.syntax.nodes import Default
 from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.network.description import Live
-from initdsl.network.selectors.matches import Match
 from initdsl.planning.actions import Action, Clause, Reset
 from initdsl.planning.order import Circle, write_order
 from initdsl.planning.plan import Plan, PlanEntry
@@ -51,9 +50,8 @@ def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
                 missing.append(entry)
             entries.append(entry)
             continue
-        match = Match(owner, entry.tensor.index)
-        default = Action(clause, "default", Reset(owner), match, entry.tensor.shape, clause.effect)
-        entries.append(replace(entry, base=default))
+        default = Action(clause, "default", Reset(owner), entry.tensor.shape, clause.effect, module=owner)
+        entries.append(entry._replace(base=default))
     if any(entry.base is not None and entry.base.clause == clause for entry in entries):
         plan = _with_clause(plan, clause, entries)
         missing += _unset(plan, live, {e.tensor.index for e in missing})

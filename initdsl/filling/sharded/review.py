@@ -43,7 +43,7 @@ def review(plan: Plan, live: Live) -> Plan:
     _refuse_expectations(plan, live)
     view = view_of(plan, live)
     refuse_unknown(view, plan.order)
-    entries = {e.tensor.index: replace(e, part=parts.get(e.tensor.index, "")) for e in plan.entries}
+    entries = {e.tensor.index: e._replace(part=parts.get(e.tensor.index, "")) for e in plan.entries}
     return replace(
         plan,
         entries=tuple(entries.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 from initdsl.language.expressions.evaluate import evaluate
@@ -25,8 +25,7 @@ Indexed = tuple[int, str]
 def select_path(context: SelectorContext, path: Path, frame: Frame | None) -> list[Match]:
     """Return the modules and tensors that a path leads to, inside the block if there is one."""
     matches = []
-    for state in _walk(context, path, starts(context, path, frame)):
-        module, tensor, bindings, root, around, piece = state
+    for module, tensor, bindings, root, around, piece in _walk(context, path, starts(context, path, frame)):
         scope: Scope = () if root is None or root == module else (root,)
         if around is not None:
             scope = (*scope, around.module, *around.scope)
@@ -173,8 +172,10 @@ def take_step(context: SelectorContext, states: list[State], step: PathStep, las
     if isinstance(step, Step):
         if step.name == "**":
             reached = _below(context, states, last)
+        elif "*" in step.name:
+            reached = [s for state in states if state.tensor is None for s in _globbed(context, state, step.name)]
         else:
-            reached = [s for state in states if state.tensor is None for s in _named(context, state, step.name)]
+            reached = list(_named(context, states, step.name))
     else:
         reached = [s for state in states for s in _indexed(context, state, step)]
     context.spend(len(reached))
@@ -194,17 +195,26 @@ def _to(state: State, module: int, tensor: int | None = None) -> State:
 # ---- by name
 
 
-def _named(context: SelectorContext, state: State, name: str) -> list[State]:
+def _named(context: SelectorContext, states: list[State], name: str) -> Iterator[State]:
+    modules = context.network.modules
+    for number, within, bindings, root, frame, _ in states:
+        if within is not None:
+            continue
+        module = modules[number]
+        tensor = module.parameters.get(name)
+        if tensor is None:
+            tensor = module.buffers.get(name)
+        if tensor is not None:
+            yield State(number, tensor, bindings, root, frame)
+        elif (child := module.children.get(name)) is not None:
+            yield State(child, None, bindings, root, frame)
+
+
+def _globbed(context: SelectorContext, state: State, pattern: str) -> list[State]:
     module = context.network.modules[state.module]
-    if "*" in name:
-        matches = glob(name).match
-        children = [_to(state, child) for key, child in module.children.items() if matches(key)]
-        return children + [_to(state, module.index, t) for key, t in module.parameters.items() if matches(key)]
-    tensor = module.parameters.get(name, module.buffers.get(name))
-    if tensor is not None:
-        return [_to(state, module.index, tensor)]
-    child = module.children.get(name)
-    return [] if child is None else [_to(state, child)]
+    matches = glob(pattern).match
+    children = [_to(state, child) for key, child in module.children.items() if matches(key)]
+    return children + [_to(state, module.index, t) for key, t in module.parameters.items() if matches(key)]
 
 
 def _below(context: SelectorContext, states: list[State], last: bool) -> list[State]:
