@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from initdsl import streams
 from initdsl.network.description import Live
-from initdsl.network.kinds import is_sharded
+from initdsl.network.kinds import any_sharded
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
@@ -45,7 +45,7 @@ def execute(
 
     A `fresh` one has no values to put back after a failure. Without a seed, what draws does so from `generator`. Raises ResolveError before anything changes, ApplyError.
     """
-    sharded = any(is_sharded(tensor) for tensor in live.tensors)
+    sharded = any_sharded(live.tensors)
     if sharded and plan.adjusted and sample is not None:
         what = f"`{plan.adjusted[0].label}` is to be adjusted to a sample, which no sharded network can be"
         hint = "adjust it before it is sharded, and save and load it"

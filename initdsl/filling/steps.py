@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from initdsl.initializers import Bernoulli, Constant, Normal, TruncatedNormal, Uniform
-from initdsl.planning.actions import Action, Kept, Value
 from initdsl.planning.plan import PlanEntry
 
-from .boxes import memory_of
 from .defaults import ResetModule, reset_beside, reset_module
 from .run import Run, read_whole
+from .safe import can_fail, is_plain
+from .together import Small, fill_together, grouped
 from .transaction import Backup, Step, memory_key
 from .whole_fill import Reading, fill_whole
 
@@ -23,12 +22,16 @@ __all__ = ["Ways", "claims_of", "entry_step", "reset_step", "save_tensors_below"
 
 
 class Ways(NamedTuple):
-    """How a run writes: it fills an entry, resets tensors of a module, does that beside the module, reads a tensor."""
+    """How a run writes: it fills an entry, resets tensors of a module, does that beside the module, reads a tensor.
+
+    `together`, where it is not None, fills several small tensors at once.
+    """
 
     fill: Callable[[PlanEntry], None]
     reset: ResetModule
     reset_beside: ResetModule
     read: Reading
+    together: Callable[[Sequence[Small]], None] | None = None
 
 
 def whole_ways(run: Run) -> Ways:
@@ -39,6 +42,7 @@ def whole_ways(run: Run) -> Ways:
         lambda index, tensors: reset_module(run, index, tensors, beside),
         beside,
         read,
+        partial(fill_together, run),
     )
 
 
@@ -46,9 +50,13 @@ def steps_of(run: Run, ways: Ways) -> list[Step]:
     """Return the steps that tie, reset and fill by a run's plan."""
     resets = dict(run.plan.resets)
     steps = [Step(partial(_tie, run), True, partial(_save_ties, run))] if run.plan.ties else []
-    for item in _with_resets(run) if resets else run.plan.order:
+    items: Iterable[PlanEntry | int] = _with_resets(run) if resets else run.plan.order
+    for item in grouped(run, items) if ways.together is not None else items:
         if isinstance(item, PlanEntry):
             steps.append(entry_step(run, ways, item))
+        elif isinstance(item, list):
+            assert ways.together is not None
+            steps.append(Step(partial(ways.together, item), False, partial(_save_group, run, item)))
         else:
             steps.append(reset_step(run, ways, item, resets[item]))
     return steps
@@ -108,13 +116,13 @@ def _tied_names(run: Run) -> Iterator[tuple[nn.Module, str, torch.Tensor]]:
 def entry_step(run: Run, ways: Ways, entry: PlanEntry) -> Step:
     """Return the step that fills an entry."""
     tensor = run.live.tensors[entry.tensor.index]
-    can_fail = (
+    fallible = (
         run.on_init is not None
         or entry.tensor.kind == "parametrized"
-        or any(_can_fail(run, action) for action in entry.actions)
-        or not (entry.keeps or _is_plain(tensor))
+        or any(can_fail(run, action) for action in entry.actions)
+        or not (entry.keeps or is_plain(tensor))
     )
-    return Step(partial(ways.fill, entry), can_fail, partial(_save_entry, run, entry))
+    return Step(partial(ways.fill, entry), fallible, partial(_save_entry, run, entry))
 
 
 def reset_step(run: Run, ways: Ways, index: int, tensors: tuple[int, ...]) -> Step:
@@ -134,6 +142,11 @@ def _save_entry(run: Run, entry: PlanEntry, backup: Backup) -> None:
         backup.save_values([tensor])
 
 
+def _save_group(run: Run, group: Sequence[Small], backup: Backup) -> None:
+    if not run.fresh:
+        backup.save_values(small.tensor for small in group)
+
+
 def save_tensors_below(run: Run, index: int, backup: Backup) -> None:
     """Back up everything that a module and those below it hold, but for what has no memory."""
     if run.fresh:
@@ -144,36 +157,6 @@ def save_tensors_below(run: Run, index: int, backup: Backup) -> None:
     backup.save_values(tensor for tensor in tensors if not nn.parameter.is_lazy(tensor) and not tensor.is_meta)
 
 
-def _can_fail(run: Run, action: Action) -> bool:
-    """Return whether an action does more than to write numbers into memory that is there."""
-    if action.view is not None:
-        return True
-    if isinstance(action.payload, Value):
-        return action.operator not in ("=", "~")
-    if isinstance(action.payload, TruncatedNormal):  # torch makes tensors to draw one, streams don't
-        return run.seed is None
-    return not isinstance(action.payload, INFALLIBLE)
-
-
-# payloads that only write numbers
-INFALLIBLE = (Constant, Normal, Uniform, Bernoulli, Kept)
-
-
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-ORDINARY = frozenset([*FLOATS, *INTEGERS, torch.bool])
-
-
-def _is_plain(tensor: torch.Tensor | None) -> bool:
-    """Return whether writing numbers to a tensor can't fail: plain memory, every element with its own."""
-    if tensor is None:
-        return False
-    memory = memory_of(tensor)
-    if type(memory) not in (torch.Tensor, nn.Parameter) or memory.dtype not in ORDINARY:
-        return False
-    return memory.layout == torch.strided and not memory.is_inference() and 0 not in memory.stride()
-
-
 # ---- claims
 
 
@@ -181,7 +164,7 @@ def claims_of(run: Run, *, ties: bool = True) -> set[int]:
     """Return keys of the memory that is written, and of the modules whose objects or modes change, in a run."""
     claims: set[int] = set()
     for entry in run.plan.order:
-        if not entry.keeps:
+        if entry.edits or not entry.keeps:
             tensor = run.live.tensors[entry.tensor.index]
             if tensor is None:
                 claims.add(id(run.live.modules[entry.tensor.owners[0][0]]))

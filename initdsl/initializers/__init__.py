@@ -33,7 +33,7 @@ from .arguments import ArgumentError, Arguments
 from .binding import argument_model, bind, parameters_of
 from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform, of_part
 from .fans import fans
-from .filling import fill
+from .filling import fill, filler
 from .initializer import Initializer
 from .registry import Registry, default_registry, initializer
 
@@ -56,6 +56,7 @@ __all__ = [
     "elementwise",
     "fans",
     "fill",
+    "filler",
     "initializer",
     "of_part",
     "parameters_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -12,7 +12,7 @@ from .distributions import Bernoulli, Constant, Distribution, Normal, TruncatedN
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Generator", "StreamGenerator", "fill", "fixed_order"]
+__all__ = ["Generator", "StreamGenerator", "fill", "filler", "fixed_order"]
 
 
 class StreamGenerator(Protocol):
@@ -34,20 +34,35 @@ def fill(tensor: torch.Tensor, distribution: Distribution, generator: Generator 
     if tensor.dtype.itemsize == 1 and not isinstance(distribution, Constant):  # torch draws no 8-bit floats
         wide = torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
         return tensor.copy_(fill(wide, distribution, generator))
+    return filler(distribution, generator)(tensor)
+
+
+def filler(
+    distribution: Distribution, generator: torch.Generator | None = None
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what fills a tensor in place from a distribution, and returns it; no tensor of 8-bit floats but by a constant."""
     match distribution:
         case Constant(value):
-            return tensor.fill_(value)
+            return lambda tensor: tensor.fill_(value)
         case Normal(mean, std):
-            return tensor.normal_(mean, std, generator=generator)
+            return lambda tensor: tensor.normal_(mean, std, generator=generator)
         case Uniform(low, high):
-            return tensor.uniform_(low, high, generator=generator)
+            return lambda tensor: tensor.uniform_(low, high, generator=generator)
         case Bernoulli(p, low, high):
-            tensor.bernoulli_(p, generator=generator)
-            return tensor if (low, high) == (0, 1) else tensor.mul_(high - low).add_(low)
-        case TruncatedNormal(loc, scale, low, high):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return torch.nn.init.trunc_normal_(tensor, loc, scale, low, high, generator)
+            if (low, high) == (0, 1):
+                return lambda tensor: tensor.bernoulli_(p, generator=generator)
+            return lambda tensor: tensor.bernoulli_(p, generator=generator).mul_(high - low).add_(low)
+        case TruncatedNormal():
+            return lambda tensor: _truncated(tensor, distribution, generator)
+
+
+def _truncated(tensor: torch.Tensor, distribution: TruncatedNormal, generator: torch.Generator | None) -> torch.Tensor:
+    import torch
+
+    loc, scale, low, high = distribution.loc, distribution.scale, distribution.low, distribution.high
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.nn.init.trunc_normal_(tensor, loc, scale, low, high, generator)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "any_sharded",
     "dtype_name",
     "hook_computed",
     "is_parametrization",
@@ -53,6 +54,11 @@ def is_sharded(tensor: Any) -> bool:
     """Tell whether a tensor is a DTensor: one rank's view of a tensor spread over a device mesh."""
     cls: Any = type(tensor)
     return tensor_class(cls)[1]
+
+
+def any_sharded(tensors: Iterable[Any]) -> bool:
+    """Tell whether a DTensor is among tensors."""
+    return any(tensor_class(cls)[1] for cls in set(map(type, tensors)))
 
 
 @lru_cache(maxsize=4096)

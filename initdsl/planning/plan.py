@@ -244,7 +244,7 @@ class Plan:
     @property
     def adjusted(self) -> list[PlanEntry]:
         """Tensors that are adjusted to what their layers put out on a sample, once all are filled."""
-        return [e for e in self.order if e.adjusts]
+        return [e for e in self.order if e.adjusts] if any(a.adjusts for a in self.actions) else []
 
     @property
     def shadowed(self) -> list[Clause]:
@@ -255,6 +255,11 @@ class Plan:
     def findings(self) -> tuple[Diagnostic, ...]:
         """All that is said of rules that can be carried out: warnings, remarks and notes."""
         return (*self.warnings, *self.remarks, *self.notes)
+
+    @cached_property
+    def actions(self) -> list[Action]:
+        """The actions of all entries, those that tensors share once."""
+        return distinct_actions(self.order)
 
     @cached_property
     def by_name(self) -> dict[str, PlanEntry]:
@@ -299,7 +304,7 @@ class Plan:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "by_name"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("actions", "by_name")}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values, versioned; `initdsl apply` carries them out."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from initdsl.language.syntax.nodes import Assign
 from initdsl.network.description import Live
-from initdsl.network.kinds import is_sharded
+from initdsl.network.kinds import any_sharded, is_sharded
 from initdsl.planning.actions import Action, Reset
 from initdsl.planning.locality import Locality, locality_of
 from initdsl.planning.plan import Plan, PlanEntry
@@ -28,6 +28,8 @@ def review(plan: Plan, live: Live) -> Plan:
     A network without shards has none of either. Raises ResolveError for what a rank can't know: unseeded draws, values
     that other ranks hold, a part that is a sum.
     """
+    if not any_sharded(live.tensors):
+        return plan
     parts: dict[int, str] = {}
     unknown = []
     for info, tensor in zip(plan.network.tensors, live.tensors, strict=True):
