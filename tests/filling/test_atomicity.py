@@ -268,8 +268,7 @@ INTERRUPTED = """
     import torch, initdsl
     from torch import nn
     sys.path.insert(0, {root!r})
-    from tests.support import processes
-from tests.support.nets import snapshot, same
+    from tests.support.nets import same, snapshot
     from tests.filling.test_atomicity import Net, RULES
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of the background starts with it ignored
     torch.manual_seed(0)
