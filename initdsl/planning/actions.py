@@ -18,6 +18,7 @@ from initdsl.initializers import (
     Uniform,
 )
 from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep, Selector, Tie
+from initdsl.network.parts import TensorInfo
 from initdsl.text.wording import value_text
 
 from .program import Load, Program
@@ -133,6 +134,10 @@ class Action:
     stream: int = 0
     stream_strides: tuple[int, ...] | None = None
     module: int | None = None
+
+    def module_in(self, tensor: TensorInfo) -> int:
+        """Return the module in which the clause selects a tensor that this is the action of."""
+        return tensor.owners[0][0] if self.module is None else self.module
 
     @property
     def keeps(self) -> bool:

@@ -85,7 +85,7 @@ class PlanEntry(NamedTuple):
 
     def module_of(self, action: Action) -> int:
         """Return the module in which the rule of one of its actions selects it."""
-        return self.tensor.owners[0][0] if action.module is None else action.module
+        return action.module_in(self.tensor)
 
     @property
     def status(self) -> str:

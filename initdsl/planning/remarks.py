@@ -38,7 +38,7 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
         is_used = first is not None and clause.rule.source != first.source
         if not later or (is_used and all(other.rule.source != clause.rule.source for other in later)):
             continue
-        if _is_background(context, selection, later) or _is_same_by_a_tie(clause, selection, winners):
+        if _is_background(context, selection, later) or _is_same_by_a_tie(context, clause, selection, winners):
             continue
         yield _overruled(context, clause, later, _is_edit(clause.rule, selection))
 
@@ -49,12 +49,12 @@ def _is_background(context: Context, selection: Selection, later: Sequence[Claus
     return len(later) > 1 and len(selection.by_tensor) >= parameters
 
 
-def _is_same_by_a_tie(clause: Clause, selection: Selection, winners: dict[int, Action]) -> bool:
+def _is_same_by_a_tie(context: Context, clause: Clause, selection: Selection, winners: dict[int, Action]) -> bool:
     """Tell whether the rules that win say the same of a tied tensor by another of its names."""
 
     return all(
         _say_the_same(clause.rule, base.clause.rule)
-        and base.match.module not in {m.module for m in selection.by_tensor[index]}
+        and base.module_in(context.network.tensors[index]) not in {m.module for m in selection.by_tensor[index]}
         for index, base in winners.items()
     )
 
