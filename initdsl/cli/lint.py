@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from initdsl.initializers import default_registry
 from initdsl.language.syntax.state import DEFAULT_LIMITS
 from initdsl.linter import all_lints, lint_file
 from initdsl.linter.against_network import Resolve, against
@@ -31,6 +32,7 @@ from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail, show
 from .model import load_model, read_manifest, settings_manifest
+from .options import import_initializers, import_option
 from .trust import model_of_settings, trust_option
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Job:
     "--model", metavar="M:F", help="Lint against this network: package.module:attribute or file.py:attribute."
 )
 @trust_option()
+@import_option()
 @click.option("--manifest", metavar="FILE", help="Lint against the network this file describes (`initdsl manifest`).")
 @click.option("--fix", is_flag=True, help="Make the fixes that leave the plan as it is.")
 @click.option("--unsafe-fixes", is_flag=True, help="Make the other fixes too; look at what they did.")
@@ -78,6 +81,7 @@ def command(
     ignore: tuple[str, ...],
     model: str | None,
     trust: bool | None,
+    imports: tuple[str, ...],
     manifest: str | None,
     fix: bool,
     unsafe_fixes: bool,
@@ -97,11 +101,13 @@ def command(
     _refuse_unknown((*selected, *ignored))
     if model is not None and manifest is not None:
         fail("`--model` and `--manifest` both say which network", "give one of them")
+    own = _registered_by(imports, trust)
     if "-" in paths and len(paths) > 1:
         fail("`-` stands alone: standard input is one file")
 
     def job(path: str) -> Job:
         config = _config(path, selected, ignored)
+        config = replace(config, initializers=(*config.initializers, *own))
         named = model if manifest is not None else model_of_settings(model, trust, config)
         described = settings_manifest(config, path) if named is None and manifest is None else manifest
         return Job(path, config, fix or unsafe_fixes, unsafe_fixes, named, described)
@@ -136,6 +142,13 @@ def _print(findings: Sequence[Diagnostic], fixed_count: int, output_format: str,
         click.echo(f"fixed {fixed_count} finding{'s' * (fixed_count != 1)}", err=True)
     colour = coloured(stream)
     click.echo(format_findings(findings, output_format, colour), file=stream, color=colour, nl=False)
+
+
+def _registered_by(imports: tuple[str, ...], trust: bool | None) -> tuple[str, ...]:
+    """Return the initializers that are registered by what is to be imported; other processes know them by name."""
+    before = set(default_registry())
+    import_initializers(imports, trust)
+    return tuple(sorted(set(default_registry()) - before))
 
 
 # ---- which lints, on which files

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "checked_factory",
     "find_model",
+    "import_code",
     "load_model",
     "named_network",
     "network_of",
@@ -83,7 +84,7 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place or not attribute:
         fail(f"`{spec}` names no network", "write `package.module:attribute` or `path/to/file.py:attribute`")
-    value: Any = _import(place)
+    value: Any = import_code(place)
     for part in attribute.split("."):
         try:
             value = getattr(value, part)
@@ -98,7 +99,8 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     return model
 
 
-def _import(place: str) -> ModuleType:
+def import_code(place: str) -> ModuleType:
+    """Return the module of a name, or of the path of a `.py` file; exit with 2 where it can't be imported."""
     is_path = place.endswith(".py") or os.sep in place
     if is_path and not os.path.isfile(place):
         fail(f"there is no file `{place}`")

@@ -9,12 +9,17 @@ from typing import Any, TypeVar
 
 import click
 
+from initdsl.linter.config import Config
+
 from .console import fail
-from .trust import model_of_settings, refuse_untrusted, settings_here, trust_option
+from .model import import_code
+from .trust import imports_of_settings, model_of_settings, refuse_untrusted, settings_here, trust_option
 
 __all__ = [
     "RuleOptions",
     "format_option",
+    "import_initializers",
+    "import_option",
     "manifest_option",
     "model_option",
     "output_option",
@@ -101,6 +106,7 @@ def rule_options(
     declared = [
         model_option(),
         trust_option(),
+        import_option(),
         click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Override a `let`."),
         click.option("--seed", type=click.IntRange(0, LARGEST_SEED), help=seed_help),
         click.option(
@@ -109,7 +115,7 @@ def rule_options(
     ]
     if strict:
         declared.insert(
-            4,
+            5,
             click.option(
                 "--strict",
                 is_flag=True,
@@ -126,9 +132,11 @@ def rule_options(
             seed: int | None,
             root: str | None,
             trust: bool | None,
+            imports: tuple[str, ...],
             strict: bool = False,
             **others: Any,
         ) -> Any:
+            import_initializers(imports, trust)
             if others.get("manifest") is None:
                 model = model_of_settings(model, trust)
             return command(options=RuleOptions(model, settings, seed, root, strict, trust), **others)
@@ -138,6 +146,18 @@ def rule_options(
         return gathered
 
     return declare
+
+
+def import_option() -> Callable[[Command], Command]:
+    """Declare `--import`, which runs Python that registers initializers."""
+    text = "Import this module, or .py file, which registers initializers of your own."
+    return click.option("--import", "imports", metavar="MODULE", multiple=True, help=text)
+
+
+def import_initializers(imports: tuple[str, ...], trust: bool | None, config: Config | None = None) -> None:
+    """Import what `--import` names and, under `--trust`, what settings name. Exits with 2 where that fails."""
+    for place in (*imports, *imports_of_settings(trust, config)):
+        import_code(place)
 
 
 def model_option(

@@ -16,7 +16,7 @@ from initdsl.text.search_path import behind_standard_library
 
 from .console import fail, reported
 
-__all__ = ["model_of_settings", "refuse_untrusted", "settings_here", "trust_option"]
+__all__ = ["imports_of_settings", "model_of_settings", "refuse_untrusted", "settings_here", "trust_option"]
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -48,6 +48,17 @@ def model_of_settings(model: str | None, trust: bool | None, config: Config | No
         return f"{os.path.join(folder, place)}{colon}{attribute}"
     behind_standard_library(folder)
     return config.model
+
+
+def imports_of_settings(trust: bool | None, config: Config | None = None) -> tuple[str, ...]:
+    """Return the modules that settings name to be imported, under `--trust`; none without it."""
+    config = config or settings_here() if trust else None
+    if config is None or not config.imports:
+        return ()
+    folder = str(config.folder)
+    if folder != os.getcwd():
+        behind_standard_library(folder)
+    return tuple(os.path.join(folder, place) if place.endswith(".py") else place for place in config.imports)
 
 
 def refuse_untrusted(trust: bool | None, config: Config, otherwise: str) -> None:

@@ -25,8 +25,9 @@ ENTRY_POINT_GROUP = "initdsl.initializers"
 class Registry(Mapping[str, Initializer]):
     """Initializers by name, aliases included: `registry["glorot_normal"].name == "xavier_normal"`."""
 
-    def __init__(self, by_name: Mapping[str, Initializer] | None = None) -> None:
-        self._by_name = dict(by_name or {})
+    def __init__(self, other: Registry | None = None) -> None:
+        self._by_name: dict[str, Initializer] = dict(other._by_name) if other is not None else {}
+        self._pending: dict[str, metadata.EntryPoint] = dict(other._pending) if other is not None else {}
 
     def add(self, item: Initializer) -> None:
         """Register an initializer under its names; one of the same name is replaced, but no built-in one (ValueError)."""
@@ -35,6 +36,23 @@ class Registry(Mapping[str, Initializer]):
             if namesake is not None and namesake.builtin and not item.builtin:
                 raise ValueError(f"`{name}` is a built-in initializer; give yours another name")
             self._by_name[name] = item
+            self._pending.pop(name, None)
+
+    def add_entry_point(self, entry: metadata.EntryPoint) -> None:
+        """Register a function that is imported when it is first asked for; ValueError for the name of a built-in one."""
+        if entry.name in self._by_name:
+            raise ValueError(f"`{entry.name}` is a built-in initializer; give yours another name")
+        self._pending[entry.name] = entry
+
+    def at_hand(self) -> Registry:
+        """Return a copy without what would have to be imported first."""
+        copy = Registry(self)
+        copy._pending.clear()
+        return copy
+
+    def loaded(self, name: str) -> Initializer | None:
+        """Return the initializer of this name, None where it would have to be imported first."""
+        return self._by_name.get(name)
 
     def extended(self, functions: Mapping[str, Callable[..., Any]]) -> Registry:
         """Return a copy with further functions, each under its key."""
@@ -45,20 +63,25 @@ class Registry(Mapping[str, Initializer]):
 
     def with_initializers(self, initializers: typing.Iterable[Initializer]) -> Registry:
         """A copy with further initializers, each under its own names."""
-        copy = Registry()
-        copy._by_name = dict(self._by_name)
+        copy = Registry(self)
         for item in initializers:
             copy.add(item)
         return copy
 
     def __getitem__(self, name: str) -> Initializer:
+        entry = self._pending.get(name)
+        if entry is not None:
+            self.add(named(entry.load(), name))
         return self._by_name[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name or name in self._pending
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
+        return iter([*self._by_name, *self._pending])
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._by_name) + len(self._pending)
 
 
 _registry = Registry()
@@ -73,7 +96,7 @@ def default_registry() -> Registry:
     if not _entry_points_read:
         _entry_points_read = True
         for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
-            _registry.add(named(entry.load(), entry.name))
+            _registry.add_entry_point(entry)
     return _registry
 
 

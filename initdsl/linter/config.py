@@ -22,7 +22,7 @@ __all__ = ["LARGEST", "Config", "ConfigError", "find_config", "matches"]
 LARGEST = 16 << 20
 
 
-LISTS = ("select", "ignore", "exclude", "initializers")
+LISTS = ("select", "ignore", "exclude", "initializers", "import")
 
 
 STRINGS = ("model", "root")
@@ -40,7 +40,8 @@ class Config:
     """Settings for the files under `folder`: of `[tool.initdsl]` with `ignore = ["zero-std"]` an `ignore` of one name.
 
     `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
-    `exclude` are globs of files not to look for, `initializers` names that Python code registers. `model` is the
+    `exclude` are globs of files not to look for, `initializers` names that Python code registers, `imports` the
+    modules that register them, which a command imports under `--trust`. `model` is the
     network, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
     Paths are relative to `folder`.
     """
@@ -51,6 +52,7 @@ class Config:
     per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     exclude: tuple[str, ...] = ()
     initializers: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     model: str | None = None
     manifests: tuple[tuple[str, str], ...] = ()
     root: str | None = None
@@ -144,7 +146,7 @@ def _read(path: str, changed: int, size: int) -> Config | None:
     problems = [problem for key, value in table.items() if (problem := _problem(source, key, value)) is not None]
     if problems:
         raise ConfigError(problems)
-    lists: dict[str, Any] = {key: tuple(table[key]) for key in LISTS if key in table}
+    lists: dict[str, Any] = {f"{key}s" if key == "import" else key: tuple(table[key]) for key in LISTS if key in table}
     strings = {key: table[key] for key in STRINGS if key in table}
     ignores = tuple((glob, tuple(names)) for glob, names in table.get("per-file-ignores", {}).items())
     manifest = table.get("manifest", {})

@@ -214,7 +214,7 @@ class BoundCall:
 
 def bind(call: Call, placed: Placed) -> BoundCall | None:
     """Return a call bound to the initializer it names; `None` where it names none."""
-    initializer = default_registry().get(call.function)
+    initializer = default_registry().loaded(call.function)
     if initializer is None or is_function(call.function):
         return None
     keywords = [argument.name for argument in call.arguments if argument.name is not None]

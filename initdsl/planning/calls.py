@@ -23,6 +23,8 @@ def unknown_call(node: Call, registry: Registry) -> EvalError:
     hint = did_you_mean(name, words)
     if name.endswith("_") and name[:-1] in registry:
         hint = f"did you mean `{name[:-1]}`?"
+    if hint is None:
+        hint = "Python code that registers it is imported first: `import my_init`, or `--import my_init` on the command line"
     return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")
 
 

@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -128,7 +128,9 @@ class Known:
 
 @lru_cache(maxsize=8)
 def _known(config: Config, manifest: tuple[str, int, int] | None) -> Known:
-    return Known(config, default_registry(), None if manifest is None else _network(*manifest))
+    registry = default_registry()
+    config = replace(config, initializers=(*config.initializers, *set(registry) - set(registry.at_hand())))
+    return Known(config, registry.at_hand(), None if manifest is None else _network(*manifest))
 
 
 def known_at(path: str) -> Known:

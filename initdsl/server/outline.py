@@ -184,9 +184,10 @@ def _enumerated(rule: Rule) -> Iterator[Name]:
     """Yield the names that are words of an enumeration: the second one of `mode=fan_in`."""
     registry = default_registry()
     for call in walk(rule):
-        if not isinstance(call, Call) or call.function not in registry:
+        initializer = registry.loaded(call.function) if isinstance(call, Call) else None
+        if not isinstance(call, Call) or initializer is None:
             continue
-        parameters = registry[call.function].parameters
+        parameters = initializer.parameters
         for position, argument in enumerate(call.arguments):
             parameter = next((p for p in parameters if p.name == argument.name), None)
             if argument.name is None and position < len(parameters):

@@ -40,7 +40,8 @@ def check(file: File) -> Iterator[Diagnostic]:
         rule = placed.rule
         if not isinstance(rule, Assign) or rule.operator != "=":
             continue
-        if any(call.function in registry and registry[call.function].draws for call in calls_of(rule.value)):
+        called = (registry.loaded(call.function) for call in calls_of(rule.value))
+        if any(initializer is not None and initializer.draws for initializer in called):
             fix = replacement(rule.operator_span, "~", "write `~`", safe=True)
             yield file.finding(
                 rule.operator_span, "`=` sets a value, and this draws at random", "a draw is written `~`", fix

@@ -42,7 +42,7 @@ def check(file: File) -> Iterator[Diagnostic]:
     for call in file.calls:
         if call.function in names:
             continue
-        hint, fix = "`[tool.initdsl] initializers` names those that Python code registers", None
+        hint, fix = "`[tool.initdsl] initializers` names those that Python code registers, `--import` runs it", None
         near = _near(call.function, names)
         if near is not None:
             # with torch's underscore at the end it is surely that one
