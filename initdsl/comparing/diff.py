@@ -1,0 +1,255 @@
+"""`Diff`: what one plan does otherwise than another, as a value."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from initdsl.network.garbage import MANY, no_collection
+from initdsl.planning.plan import Plan, PlanEntry
+
+from .facts import Core, Made, core_of, made
+
+__all__ = ["DIFF_FORMAT", "DIFF_VERSION", "Change", "Diff", "TieChange", "compare"]
+
+
+DIFF_FORMAT = "initdsl-diff"
+
+
+DIFF_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One tensor before and after; `before` is None where it is new, `after` where it is gone."""
+
+    before: Made | None
+    after: Made | None
+
+    @property
+    def name(self) -> str:
+        """Its name after the change, or before it where it is gone."""
+        return self._one.name
+
+    @property
+    def label(self) -> str:
+        """The same as rule files write it."""
+        return self._one.label
+
+    @property
+    def ratio(self) -> float | None:
+        """The standard deviation after to that before; None where one is not known, or 0."""
+        if self.before is None or self.after is None or not self.before.std or self.after.std is None:
+            return None
+        return self.after.std / self.before.std
+
+    @property
+    def _one(self) -> Made:
+        one = self.after or self.before
+        assert one is not None
+        return one
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the change as JSON-ready values."""
+        return {"name": self.name, "before": _side(self.before), "after": _side(self.after), "ratio": self.ratio}
+
+
+def _side(side: Made | None) -> dict[str, Any] | None:
+    if side is None:
+        return None
+    return {
+        "name": side.name,
+        "shape": list(side.shape),
+        "dtype": side.dtype,
+        "status": side.status,
+        "effect": side.text,
+        "std": side.std,
+        "statements": [{"text": text, "location": location} for text, location in side.statements],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TieChange:
+    """Names of one tensor that were not (`tied`), or are no longer, names of one."""
+
+    names: tuple[str, ...]
+    tied: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the change as JSON-ready values."""
+        return {"names": list(self.names), "tied": self.tied}
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What a plan does otherwise than another. True where anything differs.
+
+    `drawn` are tensors that are drawn otherwise, `set` those set otherwise; `covered` are set now and were not,
+    `uncovered` the other way round; `reshaped` have another shape or dtype, and are not among the others. `added` and
+    `removed` are tensors that one network lacks; `renamed` are proposed among these, never assumed: the same shape and
+    the same rule under another name. `moved` are drawn alike and have other values, as the seed, the stream or the name
+    is another. `same` counts the tensors that stay as they are, `elements` theirs.
+    """
+
+    drawn: tuple[Change, ...] = ()
+    set: tuple[Change, ...] = ()
+    covered: tuple[Change, ...] = ()
+    uncovered: tuple[Change, ...] = ()
+    reshaped: tuple[Change, ...] = ()
+    tied: tuple[TieChange, ...] = ()
+    added: tuple[Change, ...] = ()
+    removed: tuple[Change, ...] = ()
+    renamed: tuple[Change, ...] = ()
+    moved: tuple[Change, ...] = ()
+    same: int = 0
+    elements: int = 0
+    seeds: tuple[int | None, int | None] = (None, None)
+
+    def __bool__(self) -> bool:
+        return any((*self.groups.values(), self.tied))
+
+    @property
+    def groups(self) -> dict[str, tuple[Change, ...]]:
+        """Every kind of change to tensors, by its name; `renamed` are among `added` and `removed`."""
+        names = ("drawn", "set", "covered", "uncovered", "reshaped", "added", "removed", "moved")
+        return {name: getattr(self, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the diff as JSON-ready values, versioned."""
+        groups = {**self.groups, "renamed": self.renamed}
+        return {
+            "format": DIFF_FORMAT,
+            "version": DIFF_VERSION,
+            "changed": bool(self),
+            **{name: [change.to_dict() for change in changes] for name, changes in groups.items()},
+            "tied": [change.to_dict() for change in self.tied],
+            "same": {"tensors": self.same, "elements": self.elements},
+            "seeds": list(self.seeds),
+        }
+
+    def to_markdown(self, largest: int = 60_000) -> str:
+        """Return the diff as Markdown for a comment of at most `largest` characters: totals, a table, details folded."""
+        from .markdown import diff_markdown
+
+        return diff_markdown(self, largest)
+
+    def __str__(self) -> str:
+        from .text import diff_text
+
+        return diff_text(self)
+
+
+def compare(old: Plan, new: Plan) -> Diff:
+    """Return what `new` does otherwise than `old`."""
+    with no_collection(len(old.entries) + len(new.entries) >= MANY):
+        return _compared(old, new)
+
+
+def _compared(old: Plan, new: Plan) -> Diff:
+    before, after = _cores(old), _cores(new)
+    others = _aliases(old), _aliases(new)  # a tensor that is tied goes by another name, and is not gone
+    groups: dict[str, list[Change]] = defaultdict(list)
+    same = elements = 0
+    for name, (entry, core) in after.items():
+        if name not in before and name in others[0]:
+            same, elements = same + 1, elements + entry.numel
+            continue
+        if name not in before:
+            groups["added"].append(Change(None, made(entry, core)))
+            continue
+        was, core_before = before[name]
+        kind = _kind(core_before, core)
+        if kind is None:
+            same, elements = same + 1, elements + entry.numel
+        else:
+            groups[kind].append(Change(made(was, core_before), made(entry, core)))
+    for name, (entry, core) in before.items():
+        if name not in after and name not in others[1]:
+            groups["removed"].append(Change(made(entry, core), None))
+    renamed = _renamed(groups["removed"], groups["added"])
+    tied = tuple(_tied(old, new))
+    changes = {kind: tuple(found) for kind, found in groups.items()}
+    return Diff(**changes, renamed=renamed, tied=tied, same=same, elements=elements, seeds=(old.seed, new.seed))
+
+
+def _cores(plan: Plan) -> dict[str, tuple[PlanEntry, Core]]:
+    return {entry.name: (entry, core_of(plan, entry)) for entry in plan.entries}
+
+
+def _aliases(plan: Plan) -> set[str]:
+    """Return every name of a tensor that has several."""
+    return {name for group in _groups(plan) for name in group}
+
+
+_OPEN = ("uncovered", "partial")
+
+
+def _kind(before: Core, after: Core) -> str | None:
+    """Return what kind of change leads from one to the other; None where nothing changes."""
+    if before == after:
+        return None
+    if (before.shape, before.dtype) != (after.shape, after.dtype):
+        return "reshaped"
+    if before.status in _OPEN and after.status not in _OPEN:
+        return "covered"
+    if after.status in _OPEN and before.status not in _OPEN:
+        return "uncovered"
+    if before.writes == after.writes and before.status == after.status:
+        return "moved" if _seeded(before) or _seeded(after) else None
+    return "drawn" if before.streams or after.streams else "set"
+
+
+def _seeded(core: Core) -> bool:
+    """Return whether a seed decides the values."""
+    return any(stream[0] is not None for stream in core.streams)
+
+
+def _renamed(removed: Iterable[Change], added: Iterable[Change]) -> tuple[Change, ...]:
+    """Return tensors that are perhaps the same under another name: of one shape, and made by one rule."""
+    here: dict[Any, list[Made]] = defaultdict(list)
+    for change in added:
+        assert change.after is not None
+        here[_likeness(change.after)].append(change.after)
+    there: dict[Any, list[Made]] = defaultdict(list)
+    for change in removed:
+        assert change.before is not None
+        there[_likeness(change.before)].append(change.before)
+    pairs = []
+    for likeness, gone in there.items():
+        new = here.get(likeness, [])
+        if len(new) == len(gone):  # else which is which can't be told
+            pairs += [Change(a, b) for a, b in zip(gone, new, strict=True)]
+    return tuple(pairs)
+
+
+def _likeness(side: Made) -> Any:
+    return (side.shape, side.dtype, side.kind, side.status, side.writes, side.name.rpartition(".")[2])
+
+
+def _tied(old: Plan, new: Plan) -> Iterable[TieChange]:
+    """Yield groups of names that share a tensor in one plan alone, of names that both networks have."""
+    before, after = _groups(old), _groups(new)
+    both = _all_names(old) & _all_names(new)
+    for group in sorted(after - before):
+        names = tuple(name for name in group if name in both)
+        if len(names) > 1 and not any(set(names) <= set(other) for other in before):
+            yield TieChange(names, True)
+    for group in sorted(before - after):
+        names = tuple(name for name in group if name in both)
+        if len(names) > 1 and not any(set(names) <= set(other) for other in after):
+            yield TieChange(names, False)
+
+
+def _groups(plan: Plan) -> set[tuple[str, ...]]:
+    """Return the names of every tensor that has several."""
+    tensors = [entry.tensor.index for entry in plan.entries if len(entry.aliases) > 1 or len(entry.tensor.owners) > 1]
+    tensors += [plan.tied_to.get(tie.source, tie.source) for tie in plan.ties]
+    groups = (tuple(sorted(plan.names_of(tensor))) for tensor in dict.fromkeys(tensors))
+    return {group for group in groups if len(group) > 1}
+
+
+def _all_names(plan: Plan) -> set[str]:
+    network = plan.network
+    return {name for tensor in network.tensors for name in network.names(tensor)}

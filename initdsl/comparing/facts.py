@@ -1,0 +1,206 @@
+"""What a plan makes of each tensor, in a form in which two plans compare: by names, and not by how rules say it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from initdsl.initializers import Constant, Distribution, Initializer, Random
+from initdsl.language.syntax.nodes import Assign
+from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Payload, Reset, Value
+from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.program import Apply, Drawn, Element, Load, Program, Read, Ref, Stored, Target
+from initdsl.statistics.predicted import affine_distribution, expected
+
+__all__ = ["Core", "Made", "core_of", "made"]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one plan makes of one tensor: `Made("0.weight", ..., writes=(("=", None, None, Normal(0, 0.02)),))`.
+
+    `writes` are equal for two plans exactly if they do the same to a tensor, whatever the numbers of tensors and
+    clauses. `streams` say, under a seed, which streams of it are drawn; without a seed they are empty. `text` is the
+    whole in short, `std` the deviation that the rules promise, if they promise one.
+    """
+
+    name: str
+    label: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    status: str
+    writes: tuple[Any, ...]
+    streams: tuple[Any, ...]
+    text: str
+    std: float | None
+    statements: tuple[tuple[str, str], ...]
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is drawn at random, or left to torch's default."""
+        return bool(self.streams) or self.status == "default"
+
+    @property
+    def numel(self) -> int:
+        """The number of its elements."""
+        return math.prod(self.shape)
+
+
+class Core(NamedTuple):
+    """What decides whether two plans do the same to a tensor: cheap, for every tensor there is."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    status: str
+    writes: tuple[Any, ...]
+    streams: tuple[Any, ...]
+
+
+def core_of(plan: Plan, entry: PlanEntry) -> Core:
+    """Return what is compared of an entry."""
+    writes, streams = tuple(_writes(plan, entry)), tuple(_streams(plan, entry))
+    return Core(entry.shape, entry.dtype, entry.status, writes, streams)
+
+
+def made(entry: PlanEntry, core: Core) -> Made:
+    """Return what is said of an entry."""
+    std, text = _said(entry)
+    return Made(
+        entry.name,
+        entry.label,
+        entry.shape,
+        entry.dtype,
+        entry.tensor.kind,
+        entry.status,
+        core.writes,
+        core.streams,
+        text,
+        std,
+        tuple(entry.statements),
+    )
+
+
+def _said(entry: PlanEntry) -> tuple[float | None, str]:
+    """Return the deviation that is promised, if one is, and what is done in short."""
+    if entry.distribution is not None:
+        return _of_distribution(entry.distribution)
+    promise = expected(entry)
+    return None if promise is None else promise.std, _text(entry)
+
+
+@lru_cache(maxsize=4096)
+def _of_distribution(distribution: Distribution) -> tuple[float, str]:
+    return distribution.std, str(distribution)
+
+
+def _writes(plan: Plan, entry: PlanEntry) -> Iterator[Any]:
+    """Yield what is written, one after the other; a draw that numbers move and scale is the distribution it comes to."""
+    whole = entry.distribution or affine_distribution(entry)
+    if whole is not None:
+        yield ("=", None, None, whole)
+        return
+    for action in entry.actions:
+        # whether a whole is drawn or set is said by what it is
+        operator = "=" if action.operator == "~" else action.operator
+        yield (operator, action.view, _index(action.index), _what(plan, entry, action.payload))
+
+
+def _index(index: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """Return an index as values that compare and hash: slices did not before Python 3.12."""
+    if index is None:
+        return None
+    return tuple((item.start, item.stop, item.step) if isinstance(item, slice) else item for item in index)
+
+
+def _what(plan: Plan, entry: PlanEntry, payload: Payload) -> Any:
+    match payload:
+        case Value():
+            return Constant(payload.value)
+        case Draw():
+            return (_initializer(payload.initializer), tuple(sorted(payload.arguments.items(), key=_first)))
+        case CopyFrom():
+            return ("copy of", _name(plan, payload.tensor))
+        case Reset():
+            module = plan.network.modules[payload.module]
+            return ("default of", module.cls.qualname)
+        case Kept():
+            return "kept"
+        case Expression():
+            return _program(plan, payload.program)
+        case Load():
+            return payload
+        case _:
+            return payload
+
+
+def _first(pair: tuple[str, Any]) -> str:
+    return pair[0]
+
+
+def _initializer(initializer: Initializer) -> tuple[str, str, str]:
+    function = initializer.function
+    return (initializer.name, getattr(function, "__module__", ""), getattr(function, "__qualname__", ""))
+
+
+def _name(plan: Plan, tensor: int) -> str:
+    return plan.network.tensors[plan.tied_to.get(tensor, tensor)].name
+
+
+def _program(plan: Plan, program: Program) -> Any:
+    """Return an expression as nested tuples, each step in the place of those that use it named by its number."""
+    steps: list[Any] = []
+    for step in program.steps:
+        match step:
+            case Read():
+                steps.append(("read", _name(plan, step.tensor)))
+            case Target():
+                steps.append(("target", step.whole))
+            case Stored():
+                steps.append(step.load)
+            case Drawn():
+                steps.append(("drawn", _initializer(step.initializer), _operands(step.arguments)))
+            case Element():
+                steps.append(("element", step.base.step, _index(step.items)))
+            case Apply():
+                steps.append((step.function, _operands(step.operands), _operands(step.keywords)))
+    return (tuple(steps), _operands(program.result))
+
+
+def _operands(value: Any) -> Any:
+    if isinstance(value, Ref):
+        return ("step", value.step)
+    return tuple(_operands(item) for item in value) if isinstance(value, tuple) else value
+
+
+def _streams(plan: Plan, entry: PlanEntry) -> Iterator[Any]:
+    """Yield which streams are drawn from: under one seed, equal ones give equal values."""
+    for action in entry.actions:
+        if isinstance(action.payload, Reset):
+            yield (plan.seed, "default", plan.network.modules[action.payload.module].name)
+        elif action.draws:
+            yield (plan.seed, entry.name, action.stream, action.stream_strides, action.operator, _drawn(action))
+
+
+def _drawn(action: Action) -> Any:
+    """Return the distribution before edits: what is scaled afterwards is rounded otherwise."""
+    return action.payload if isinstance(action.payload, Random) else None
+
+
+def _text(entry: PlanEntry) -> str:
+    """Return what is done in short: `normal(0, 0.02)`, `0`, `~ orthogonal(); *= 0.5`."""
+    whole = affine_distribution(entry)
+    if whole is not None:
+        return str(whole)
+    texts = []
+    for action in entry.actions:
+        payload, rule = action.payload, action.clause.rule
+        plain = action.index is None and action.view is None and isinstance(rule, Assign)
+        if plain and action.operator in ("=", "~") and isinstance(payload, Distribution | Value | Draw):
+            texts.append(str(payload))
+        else:
+            texts.append(action.effect)
+    return "; ".join(dict.fromkeys(texts)) or ("kept" if entry.status == "kept" else "as it was")
