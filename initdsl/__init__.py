@@ -13,10 +13,12 @@ and what needs a network do.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from initdsl.api.apply import apply
+    from initdsl.api.diff import diff
     from initdsl.api.plan import Plan, plan
     from initdsl.api.report import Report
     from initdsl.api.rules import RuleSet, load, parse
     from initdsl.api.stream import stream
+    from initdsl.comparing.diff import Diff
     from initdsl.filling.meta.materialize import materialize
     from initdsl.formatter.layout import format
     from initdsl.migrating.converting.convert import convert
@@ -51,6 +53,7 @@ __all__ = [
     "DiagnoseError",
     "Diagnosis",
     "Diagnostic",
+    "Diff",
     "Inferred",
     "InitDSLError",
     "Network",
@@ -70,6 +73,7 @@ __all__ = [
     "convert",
     "describe",
     "diagnose",
+    "diff",
     "format",
     "infer",
     "initializer",
@@ -87,6 +91,7 @@ _LATE = {
     "DiagnoseError": ".text.diagnostic",
     "Diagnosis": ".diagnosis",
     "Diagnostic": ".text.diagnostic",
+    "Diff": ".comparing.diff",
     "Inferred": ".migrating.inferring",
     "InitDSLError": ".text.diagnostic",
     "Network": ".network.description",
@@ -106,6 +111,7 @@ _LATE = {
     "convert": ".migrating.converting.convert",
     "describe": ".network.describe",
     "diagnose": ".diagnosis",
+    "diff": ".api.diff",
     "format": ".formatter.layout",
     "infer": ".migrating.inferring",
     "initializer": ".initializers",

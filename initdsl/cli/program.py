@@ -23,6 +23,7 @@ from .console import show
 COMMANDS = {
     "apply": "fill a network by its rules, and save it",
     "convert": "other libraries' initialization settings, as a rule file",
+    "diff": "what a change of rules or of a network does to the start",
     "diagnose": "how signals and gradients get through the network, before training does",
     "explain": "every rule that touches one parameter, and which won",
     "infer": "a rule file proposed from a network as its own code starts it",
