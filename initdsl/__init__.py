@@ -13,12 +13,11 @@ and what needs a network do.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from initdsl.api.apply import apply
-    from initdsl.api.diff import diff
+    from initdsl.api.diff import Diff, diff
     from initdsl.api.plan import Plan, plan
     from initdsl.api.report import Report
     from initdsl.api.rules import RuleSet, load, parse
     from initdsl.api.stream import stream
-    from initdsl.comparing.diff import Diff
     from initdsl.filling.meta.materialize import materialize
     from initdsl.formatter.layout import format
     from initdsl.migrating.converting.convert import convert
@@ -91,7 +90,7 @@ _LATE = {
     "DiagnoseError": ".text.diagnostic",
     "Diagnosis": ".diagnosis",
     "Diagnostic": ".text.diagnostic",
-    "Diff": ".comparing.diff",
+    "Diff": ".api.diff",
     "Inferred": ".migrating.inferring",
     "InitDSLError": ".text.diagnostic",
     "Network": ".network.description",

@@ -129,17 +129,6 @@ class Diff:
             "seeds": list(self.seeds),
         }
 
-    def to_markdown(self, largest: int = 60_000) -> str:
-        """Return the diff as Markdown for a comment of at most `largest` characters: totals, a table, details folded."""
-        from .markdown import diff_markdown
-
-        return diff_markdown(self, largest)
-
-    def __str__(self) -> str:
-        from .text import diff_text
-
-        return diff_text(self)
-
 
 def compare(old: Plan, new: Plan) -> Diff:
     """Return what `new` does otherwise than `old`."""
