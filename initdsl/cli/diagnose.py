@@ -137,11 +137,14 @@ def _print_table(result: Diagnosis | Comparison, ungrouped: bool) -> None:
     from rich.console import Console
 
     from initdsl.diagnosis.diagnosis import Diagnosis
-    from initdsl.diagnosis.tables import about, rich_table, sentences
+    from initdsl.diagnosis.tables import about, rich_tables, sentences
 
     diagnoses = [result] if isinstance(result, Diagnosis) else [result.first, result.second]
     console = Console()
     console.print("\n".join(about(diagnoses)), markup=False, highlight=False)
-    console.print(rich_table(diagnoses, ungrouped))
+    for number, table in enumerate(rich_tables(diagnoses, ungrouped, console.width)):
+        if number:
+            console.print()
+        console.print(table)
     for text, is_bad in sentences(diagnoses):
         console.print(text, style="yellow" if is_bad else "green", markup=False, highlight=False)

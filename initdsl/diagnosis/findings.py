@@ -19,7 +19,7 @@ DIAGNOSIS_VERSION = 1
 
 
 # what a table or a plot needs of a layer, and no reader of the JSON does
-INTERNAL = ("weighted", "depth", "weights")
+INTERNAL = ("weighted", "depth", "weights", "given")
 
 
 @dataclass(frozen=True)

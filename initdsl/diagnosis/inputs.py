@@ -288,6 +288,11 @@ def _taken(net: nn.Module, module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     match module:
         case nn.Embedding() | nn.EmbeddingBag():
             return [(f"indices{module.num_embeddings}", _indices(net, module.num_embeddings, (BATCH, LENGTH)))]
+        case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
+            dims = len(module.kernel_size)
+            latent = set(module.stride) == {1} and set(module.padding) <= {0, "valid"}  # a generator's first layer
+            sides = (1, 4, 8, 16) if latent else (8, 4, 16, 1)
+            shapes = [(f"small{dims}-{side}", (BATCH, module.in_channels, *(side,) * dims)) for side in sides]
         case nn.Conv1d():
             shapes = [("conv1d", (BATCH, module.in_channels, 64)), ("conv1d-long", (BATCH, module.in_channels, 1024))]
         case nn.Conv2d():

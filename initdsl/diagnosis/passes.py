@@ -53,6 +53,7 @@ def passes(
         except Exception as error:
             raise failed("forward", error, recorder.running, inputs) from error
         recorder.forward = False
+        recorder.finish(output)
         try:
             with torch.enable_grad():
                 _backward(output, loss, recorder.keep)

@@ -64,8 +64,10 @@ def figure(sides: Sequence[Findings]) -> Figure:
 
 
 def _draw(axes: Axes, panel: Panel, sides: Sequence[Findings]) -> None:
+    values: list[float] = []
     for side, style in zip(sides, ("-", "--"), strict=False):
         points = _points(panel, side)
+        values += [value for _, value in points]
         if points:
             marked = panel.weights or len(points) < MOST_MARKS
             line = "" if panel.weights else style
@@ -73,9 +75,23 @@ def _draw(axes: Axes, panel: Panel, sides: Sequence[Findings]) -> None:
     trunk = sides[0].trunk
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(f"{trunk.cls if trunk and not panel.weights else 'layer'}, in order", fontsize=8)
-    if panel.logarithmic and axes.lines:
-        axes.set_yscale("log")
+    if values:
+        if panel.logarithmic:
+            axes.set_yscale("log")
+        axes.set_ylim(*_limits(values, panel.logarithmic))
     axes.grid(alpha=0.3)
+
+
+# the least that an axis shows: a factor, or a difference
+LEAST_FACTOR, LEAST_DIFFERENCE = 10.0, 0.2
+
+
+def _limits(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+    """Return the ends of an axis on which a small change looks small."""
+    low, high = (f(math.log10(v) if logarithmic else v for v in values) for f in (min, max))
+    least = math.log10(LEAST_FACTOR) if logarithmic else LEAST_DIFFERENCE
+    more = max(0.05 * (high - low), (least - (high - low)) / 2)
+    return (10 ** (low - more), 10 ** (high + more)) if logarithmic else (low - more, high + more)
 
 
 def _points(panel: Panel, side: Findings) -> list[tuple[int, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -40,7 +41,9 @@ class Layer:
     between the outputs for different samples or positions, `rank` the participation ratio of those `rows` outputs.
     `symmetric` of `units` units have weights and gradients like another one's, so that training keeps them alike.
     `update_ratio` is the root mean square of the first update over that of the weight. `beyond` names the layer that
-    lets no gradient through, where this one's is that of a second pass which starts before it.
+    lets no gradient through, where this one's is that of a second pass which starts before it. Of a layer with weights
+    whose output is the network's, `first_loss` is the mean cross-entropy of that as logits of so many `classes`, for
+    labels that are equally likely. `given` tells what went in from what goes into other layers.
     """
 
     name: str
@@ -66,6 +69,9 @@ class Layer:
     units: int | None = None
     update_ratio: float | None = None
     beyond: str | None = None
+    first_loss: float | None = None
+    classes: int | None = None
+    given: tuple[int, ...] = field(default=(), repr=False)
     weighted: bool = field(default=False, repr=False)
     weights: int = field(default=0, repr=False)
 
@@ -93,6 +99,7 @@ class Recorder:
         self.calls: dict[str, int] = {}
         self.given: set[int] = set()  # where the network's own input lies: zeros in it are no dead units
         self.outputs: list[torch.Tensor | None] = []  # one a layer, kept only for a second backward pass
+        self.last_weighted: tuple[Layer, torch.Tensor] | None = None  # and what it has put out
         self.keep = any(_is_zero(m) for m in net.modules())
 
     def enter(self, module: nn.Module, args: Any) -> None:
@@ -120,20 +127,36 @@ class Recorder:
         layer.weighted = leaf and any(p.ndim > 1 for p in module.parameters(recurse=False))
         self._measure(layer, tensor)
         taken = next(tensors_in(args), None)
+        if taken is not None:
+            layer.given = (taken.data_ptr(), taken._version, *taken.shape)
         if layer.weighted and taken is not None and taken.data_ptr() not in self.given:
             layer.dead = _dead(taken.detach(), self._axis(taken, into=cls))
         self._add(layer, tensor)
 
     def _add(self, layer: Layer, tensor: torch.Tensor) -> None:
         self.layers.append(layer)
+        if layer.weighted:
+            self.last_weighted = (layer, tensor)
         self.outputs.append(tensor if self.keep and tensor.requires_grad else None)
 
-    def function(self, name: str, output: torch.Tensor) -> None:
+    def finish(self, output: Any) -> None:
+        """Note of the layer that gave the network's output what its first loss is as logits."""
+        for tensor in tensors_in(output):
+            if tensor.ndim < 2 or not tensor.numel():
+                continue
+            layer, last = self.last_weighted or (None, tensor)
+            if layer is not None and last.data_ptr() == tensor.data_ptr() and layer.shape == tuple(tensor.shape):
+                logits = tensor.detach().float().movedim(self._axis(tensor, into=layer.cls), -1)
+                layer.classes = logits.shape[-1]
+                layer.first_loss = float((logits.logsumexp(-1) - logits.mean(-1)).mean())
+            return
+
+    def function(self, name: str, output: torch.Tensor, *, own_row: bool = False) -> None:
         """Record an activation function that has been called, by a module or in the code of one."""
         path, module = self.running[-1] if self.running else ("", None)
         values = output.detach()
         leaf = module is not None and not any(True for _ in module.children()) and not list(module.parameters())
-        if leaf:  # the module's own row tells of it
+        if leaf and not own_row:  # the module's own row tells of it
             self.pending = (name, output)
             return
         layer = Layer(f"{path or 'net'} ({name})", name, tuple(values.shape), path.count(".") + 1, True)
@@ -205,11 +228,50 @@ class Functions(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is nn.functional.multi_head_attention_forward:
+            with self:  # it would be seen as one
+                return _OPENED(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
+        if func is nn.functional.scaled_dot_product_attention and self.recorder.forward:
+            weights = _attention_weights(*args, **(kwargs or {}))
+            self.recorder.function("softmax", weights, own_row=True)
         name = getattr(func, "__name__", "").rstrip("_")
         if name in self.NAMES and self.recorder.forward and isinstance(output, torch.Tensor):
             self.recorder.function(name, output)
         return output
+
+
+# the function of `nn.MultiheadAttention`, which shows what it calls
+_OPENED = FunctionType(
+    nn.functional.multi_head_attention_forward.__code__,
+    {**vars(nn.functional), "has_torch_function": lambda arguments: False},
+    argdefs=nn.functional.multi_head_attention_forward.__defaults__,
+)
+
+
+def _attention_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """Return the softmax within `scaled_dot_product_attention`, for MOST_ROWS of the queries at most."""
+    query, key = query.detach().float(), key.detach().float()
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
+    places = torch.arange(0, query.shape[-2], max(1, query.shape[-2] // MOST_ROWS), device=query.device)
+    scores = query[..., places, :] @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        later = torch.arange(key.shape[-2], device=query.device) > places[:, None]
+        scores = scores.masked_fill(later, -math.inf)
+    if attn_mask is not None:
+        rows = attn_mask.detach()[..., places, :] if attn_mask.shape[-2] > 1 else attn_mask.detach()
+        scores = scores.masked_fill(~rows, -math.inf) if rows.dtype == torch.bool else scores + rows
+    return scores.softmax(-1)
 
 
 def _is_zero(module: nn.Module) -> bool:

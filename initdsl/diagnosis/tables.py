@@ -18,7 +18,7 @@ from .verdict import NOTED_DEAD, NOTED_GROWTH, NOTED_SATURATED, NOTED_SIMILARITY
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["about", "as_html", "as_text", "rich_table", "sentences"]
+__all__ = ["about", "as_html", "as_text", "rich_tables", "sentences"]
 
 
 # columns of text that no table fills
@@ -108,22 +108,42 @@ def headings(sides: Sequence[Findings]) -> list[str]:
     return ["layer", "class", *(f"{name} {side}" for name, _ in COLUMNS if name in COMPARED for side in "AB")]
 
 
-def rich_table(sides: Sequence[Findings], every: bool = False) -> Table:
-    """Return the table for a terminal, without empty columns; what needs a look is yellow."""
+# of a name that is too long for a terminal, the least that stands in a line
+NAME_WIDTH = 24
+
+
+def rich_tables(sides: Sequence[Findings], every: bool = False, width: int = WIDEST) -> list[Table]:
+    """Return the table for a terminal, without empty columns; what needs a look is yellow.
+
+    On a terminal that is too narrow for all columns it is several, each with the names of the layers.
+    """
+    body, names = list(rows(sides, every)), headings(sides)
+    filled = [i for i, _ in enumerate(names) if i < 2 or any(cells[i].text for cells in body)]
+    widths = {i: max(len(names[i]), *(len(cells[i].text) for cells in body)) if body else len(names[i]) for i in filled}
+    if sum(widths.values()) + 3 * len(filled) > width:
+        widths[0] = min(widths[0], max(NAME_WIDTH, width - 3 - max(widths[i] for i in filled[1:])))
+    parts: list[list[int]] = [[0]]
+    for i in filled[1:]:
+        if sum(widths[k] + 3 for k in parts[-1]) + widths[i] > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(i)
+    return [_part(body, names, part, widths[0]) for part in parts]
+
+
+def _part(body: list[list[Cell]], names: Sequence[str], columns: Sequence[int], name_width: int) -> Table:
+    """Return some columns of a table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    body = list(rows(sides, every))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    filled = [i for i, _ in enumerate(headings(sides)) if i < 2 or any(cells[i].text for cells in body)]
-    for i in filled:
-        if i < 2:
-            table.add_column(headings(sides)[i], overflow="fold")
+    for i in columns:
+        if i == 0:
+            table.add_column(names[i], overflow="fold", width=name_width)
         else:
-            table.add_column(headings(sides)[i], justify="right", no_wrap=True)
+            table.add_column(names[i], justify="left" if i == 1 else "right", no_wrap=True)
     for cells in body:
-        table.add_row(*(Text(cells[i].text, style="yellow" if cells[i].marked else "") for i in filled))
+        table.add_row(*(Text(cells[i].text, style="yellow" if cells[i].marked else "") for i in columns))
     return table
 
 
@@ -148,7 +168,8 @@ def as_text(sides: Sequence[Findings], every: bool = False) -> str:
 
     plain = io.StringIO()
     console = Console(file=plain, width=WIDEST, color_system=None, highlight=False)
-    console.print(rich_table(sides, every))
+    for table in rich_tables(sides, every):
+        console.print(table)
     lines = [line.rstrip() for line in plain.getvalue().splitlines()]
     verdict = [f"{'warning: ' if warning else ''}{text}" for text, warning in sentences(sides)]
     return "\n".join([*about(sides), "", *lines, "", *verdict])

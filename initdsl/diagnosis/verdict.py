@@ -120,11 +120,8 @@ def trunk_of(layers: Sequence[Layer]) -> Trunk | None:
     Repeated are at least three modules of modules of one class whose names differ in numbers. Of several such groups
     it is the one with the most weights; a few stages, whose outputs differ in shape, give way to the blocks in them.
     """
-    groups: dict[tuple[str, str], list[Layer]] = {}
-    for layer in layers:
-        if not layer.leaf and NUMBERED.search(layer.name) and "#" not in layer.name:
-            groups.setdefault((NUMBERED.sub("{}", layer.name), layer.cls), []).append(layer)
-    repeated = {key: group for key, group in groups.items() if len(group) >= 3}
+    layers = _of_one_branch(layers)
+    repeated = {key: group for key, group in _numbered(layers).items() if len(group) >= 3}
 
     def weights(key: tuple[str, str]) -> tuple[int, int]:
         return sum(layer.weights for layer in repeated[key]), -repeated[key][0].depth
@@ -137,11 +134,37 @@ def trunk_of(layers: Sequence[Layer]) -> Trunk | None:
         if not (stages and inner):
             return Trunk(key[1], tuple(group))
         key = max(inner, key=weights)
-    weighted = [layer for layer in layers if layer.weighted and layer.cls != "Embedding"]
+    # of layers that take the same tensor, as queries, keys and values do, one counts
+    met: dict[tuple[int, ...], Layer] = {}
+    for layer in layers:
+        if layer.weighted and layer.cls != "Embedding":
+            met.setdefault(layer.given or (id(layer),), layer)
+    weighted = list(met.values())
     if len(weighted) >= 2:
         classes = {layer.cls for layer in weighted}
         return Trunk(classes.pop() if len(classes) == 1 else "layer", tuple(weighted))
     return None
+
+
+def _numbered(layers: Sequence[Layer]) -> dict[tuple[str, str], list[Layer]]:
+    """Return modules of modules by their class and their name without numbers."""
+    groups: dict[tuple[str, str], list[Layer]] = {}
+    for layer in layers:
+        if not layer.leaf and NUMBERED.search(layer.name) and "#" not in layer.name:
+            groups.setdefault((NUMBERED.sub("{}", layer.name), layer.cls), []).append(layer)
+    return groups
+
+
+def _of_one_branch(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers without those of all but the first of several branches, or heads, that take the same tensor."""
+    others = [
+        layer.name
+        for group in _numbered(layers).values()
+        if group[0].given and len({layer.given for layer in group}) == 1
+        for layer in group[1:]
+    ]
+    within = tuple(f"{name}." for name in others)
+    return [layer for layer in layers if layer.name not in others and not layer.name.startswith(within)]
 
 
 # ---- words
@@ -161,9 +184,12 @@ def factor(value: float) -> str:
 
 def verdict_on(layers: Sequence[Layer], trunk: Trunk | None, optimizer: str) -> tuple[Remark, ...]:
     """Return what layers show, a sentence each: what is not finite, size with depth, units, collapse, updates."""
+    dead = list(_dead_network(layers))
     remarks = [
         *_not_finite(layers),
-        *_with_depth(trunk),
+        *dead,
+        *(remark for remark in _with_depth(trunk) if not (dead and remark.severity == "fine")),
+        *_first_loss(layers),
         *_dead_and_saturated(layers),
         *_collapse(layers if trunk is None else trunk.layers),
         *_symmetric(layers),
@@ -186,6 +212,31 @@ def _not_finite(layers: Sequence[Layer]) -> Iterator[Remark]:
             "as they are once it has moved"
         )
         yield Remark("zero-output", "fine", text)
+
+
+def _dead_network(layers: Sequence[Layer]) -> Iterator[Remark]:
+    place = next((i for i, one in enumerate(layers) if one.dead == 1.0), None)
+    if place is not None and not any(one.grad_rms > 0 for one in layers[:place]):
+        layer = layers[place]
+        units = f"the units {'before' if layer.weighted else 'of'} `{layer.name}`"
+        yield Remark("dead-network", "warning", f"nothing gets through: all of {units} are 0 for every sample")
+
+
+# a first loss is noted beyond so many times that of equally likely classes, and so many nats
+NOTED_LOSS, NOTED_NATS = 1.5, 1.0
+
+
+def _first_loss(layers: Sequence[Layer]) -> Iterator[Remark]:
+    for layer in layers:
+        if layer.first_loss is None or layer.classes is None or layer.classes < 2:
+            continue
+        even = math.log(layer.classes)
+        if not layer.first_loss <= NOTED_LOSS * even + NOTED_NATS:
+            text = (
+                f"as logits of {layer.classes} classes the output of `{layer.name}` (std {factor(layer.std)}) starts with a "
+                f"loss of {factor(layer.first_loss)}, where equal chances give ln({layer.classes}) = {factor(even)}"
+            )
+            yield Remark("first-loss", "warning", text)
 
 
 def _with_depth(trunk: Trunk | None) -> Iterator[Remark]:

@@ -23,7 +23,7 @@ from initdsl.text.diagnostic import (
 from initdsl.text.wording import listed
 
 from .plan import Plan
-from .resolve import resolve
+from .resolve import plan_and_findings, raise_for
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,10 +40,11 @@ def make_plan(
     strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
+    unmet: list[Diagnostic] | None = None,
 ) -> tuple[Plan, Live | None]:
     """Return the plan of rules on a network, and the network's modules and tensors (None for a described one).
 
-    Nothing is touched; see `initdsl.plan`. Raises ParseError, RuleError or ResolveError with every finding.
+    Nothing is touched; see `initdsl.plan`. Expectations that can't hold are put in `unmet`, if it is given. Raises ParseError, RuleError or ResolveError with every finding.
     """
     seed = check_seed(seed)
     compiled = coerce(rules, root)
@@ -52,7 +53,14 @@ def make_plan(
         registry = registry.extended(initializers)
     network, live = (net, None) if isinstance(net, Network) else describe(net)
     with no_collection(len(network.modules) >= MANY):
-        return resolve(compiled, network, registry=registry, variables=vars, strict=strict, seed=seed), live
+        plan, findings = plan_and_findings(
+            compiled, network, registry=registry, variables=vars, strict=strict, seed=seed
+        )
+    if unmet is not None:
+        unmet += [finding for finding in findings if finding.name == "unmet-expectation"]
+        findings = [finding for finding in findings if finding.name != "unmet-expectation"]
+    raise_for(findings)
+    return plan, live
 
 
 def make_plan_of(net: nn.Module, rules: Rules, **options: Any) -> tuple[Plan, Live]:

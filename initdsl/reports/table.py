@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from initdsl.initializers import Distribution
+from initdsl.initializers import Constant, Distribution
 from initdsl.language.syntax.nodes import Assign, Number, Unary, Word
 from initdsl.language.syntax.walk import walk
 from initdsl.planning.actions import Value
 from initdsl.planning.plan import totals
+from initdsl.statistics.predicted import scaled_by
 from initdsl.text.diagnostic import printable
 from initdsl.text.tables import Cell, aligned, html_table
-from initdsl.text.wording import relative_location
+from initdsl.text.wording import number, relative_location
 
 if TYPE_CHECKING:
     from initdsl.planning.actions import Action
@@ -133,9 +134,29 @@ def _row_shape(entry: PlanEntry) -> str:
 
 def resolved(entry: PlanEntry) -> str:
     """Return what the numbers of an entry's rules came to, where the rules themselves don't say it."""
+    result = _after_edits(entry)
+    if result is not None:
+        return result
     payloads = [(a, str(a.payload)) for a in entry.actions if isinstance(a.payload, Distribution | Value)]
     texts = dict.fromkeys(text for action, text in payloads if not _says(entry, action, text))
     return "; ".join(list(texts)[:MOST_VALUES])
+
+
+def _after_edits(entry: PlanEntry) -> str | None:
+    """Return what edits make of the values that are set, where that is known; None where nothing builds on them."""
+    building = [edit for edit in entry.edits if edit.builds_on_values]
+    if entry.base is None or not building:
+        return None
+    payload = entry.base.payload
+    if not isinstance(payload, Distribution | Value):
+        return ""
+    result = (
+        scaled_by(payload, building) if all(edit.index is None and edit.view is None for edit in building) else None
+    )
+    if result is None:
+        return f"{payload}, edited"
+    slices = [str(e.payload) for e in entry.edits if not e.builds_on_values and isinstance(e.payload, Distribution)]
+    return "; ".join([number(result.value) if isinstance(result, Constant) else str(result), *slices][:MOST_VALUES])
 
 
 def _says(entry: PlanEntry, action: Action, text: str) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform
+from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.planning.actions import Action, Draw, Payload, Value
 from initdsl.planning.plan import PlanEntry
 
@@ -46,9 +46,10 @@ def affine_distribution(entry: PlanEntry) -> Distribution | None:
 
 
 def scaled_by(payload: Payload, edits: Sequence[Action]) -> Distribution | None:
-    """Return the distribution of what is drawn and then moved or scaled by numbers; else None."""
+    """Return the distribution of what is drawn or set, and then moved or scaled by numbers; else None."""
     by = _affine(edits)
-    if by is None or not isinstance(payload, Random):
+    payload = Constant(float(payload.value)) if isinstance(payload, Value) else payload
+    if by is None or not isinstance(payload, Distribution):
         return None
     scale, shift = by
     if not scale:

@@ -40,7 +40,7 @@ class Making:
     @property
     def distribution(self) -> Distribution | None:
         """What such elements follow, where one distribution says it all."""
-        return scaled_by(self.base.payload, self.edits)
+        return scaled_by(self.base.payload, self.edits) if isinstance(self.base.payload, Random) else None
 
 
 def is_drawn(action: Action) -> bool:

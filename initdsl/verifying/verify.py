@@ -19,6 +19,7 @@ from initdsl.filling.to_disk.provenance import rules_sha256
 from initdsl.language.rules.loader import coerce
 from initdsl.network.description import Network
 from initdsl.planning.make import check_seed, make_plan
+from initdsl.text.diagnostic import Diagnostic
 
 from .run import checks_of, unmet
 from .structure import structure_of
@@ -73,7 +74,8 @@ def verify(
     seed = seed_of(store, seed, notes)
     vars = vars_of(store, vars, compiled, notes)
     network, live = network_of(net, model, store, compiled)
-    plan, _ = make_plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root)
+    broken: list[Diagnostic] = []
+    plan, _ = make_plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root, unmet=broken)
     told = store.metadata.get("initdsl.rules_sha256")
     if told is not None and told != rules_sha256(plan):
         notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}...)")
@@ -85,6 +87,7 @@ def verify(
     subject = subject_of(plan, live, store, after_training)
     problems, dtype_notes = structure_of(subject)
     checks = checks_of(subject, alpha)
+    expectations = [*(f"{finding.message} ({finding.location})" for finding in broken), *unmet(subject)]
     return Verification(
-        store.where, checks, problems, notes + dtype_notes, provenance, seed, after_training, unmet(subject)
+        store.where, checks, problems, notes + dtype_notes, provenance, seed, after_training, expectations
     )

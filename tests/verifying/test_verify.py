@@ -491,3 +491,18 @@ def test_expectations_beside_tensors_that_are_made_whole() -> None:
     rules = "Linear.weight ~ normal(0, 1); Linear.bias = 0; net[0].weight ~ orthogonal(); expect net[1].weight finite"
     initdsl.apply(net, rules, seed=3)
     assert initdsl.verify(net, rules, seed=3)
+
+
+@pytest.mark.parametrize("expectation", ["expect tied net[0].weight net[1].weight", "expect net[2] covered"])
+def test_an_expectation_that_the_plan_can_tell_is_reported_too(expectation: str) -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(2, 2))
+    rules = "net[0].*, net[1].* = 0"
+    initdsl.apply(net, rules)
+    verification = initdsl.verify(net, f"{rules}\n{expectation}")
+    assert not verification
+    assert verification.drifted == []
+    assert len(verification.unmet) == 1
+    with pytest.raises(AssertionError, match="the network is not what its rules say"):
+        initdsl.testing.assert_initialized(net, f"{rules}\n{expectation}", strict=False)
+    with pytest.raises(initdsl.ResolveError):
+        initdsl.plan(net, f"{rules}\n{expectation}")
