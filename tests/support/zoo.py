@@ -17,7 +17,7 @@ from torch import nn
 
 import initdsl
 
-__all__ = ["ZOO", "Judged", "judged"]
+__all__ = ["Judged", "judged", "plain_networks", "zoo"]
 
 
 Build = Callable[[], nn.Module]
@@ -65,6 +65,10 @@ def _normal(std: float) -> Callable[..., Any]:
     return lambda w: nn.init.normal_(w, std=std)
 
 
+def _uniform(bound: float) -> Callable[..., Any]:
+    return lambda w: nn.init.uniform_(w, -bound, bound)
+
+
 def _over_depth(std: float) -> Callable[..., Any]:
     return lambda w, depth, number: nn.init.normal_(w, std=std / math.sqrt(2 * depth))
 
@@ -74,20 +78,22 @@ def _over_layer(std: float) -> Callable[..., Any]:
 
 
 INITS: dict[str, Callable[..., Any]] = {
-    **{f"normal{std}": _normal(std) for std in (0.02, 0.015, 0.01, 0.013, 0.006, 0.0173, 0.05, 0.03, 0.125, 0.0442)},
+    **{
+        f"normal{std}": _normal(std)
+        for std in (0.02, 0.015, 0.01, 0.013, 0.006, 0.0173, 0.05, 0.03, 0.125, 0.0442, 0.04, 0.07, 0.001, 0.025, 0.008)
+    },
     "xavier_uniform": nn.init.xavier_uniform_,
     "xavier_normal": nn.init.xavier_normal_,
     "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
     "kaiming_out": lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"),
     "lecun": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
-    "uniform0.1": lambda w: nn.init.uniform_(w, -0.1, 0.1),
-    "uniform0.08": lambda w: nn.init.uniform_(w, -0.08, 0.08),
+    **{f"uniform{bound}": _uniform(bound) for bound in (0.1, 0.08, 0.05, 0.2, 0.03, 0.07)},
     "trunc0.02": lambda w: nn.init.trunc_normal_(w, std=0.02, a=-0.04, b=0.04),
     "default": lambda w: None,
 }
 
 
-def _plain() -> Iterator[tuple[str, Build, Build]]:
+def plain_networks() -> Iterator[tuple[str, Build, Build]]:
     for name, init in INITS.items():
         for width, depth, other_width, other_depth in ((32, 16, 48, 10), (64, 4, 40, 6)):
             yield (
@@ -245,15 +251,13 @@ def _torchvision() -> Iterator[tuple[str, Build, Build]]:
         )
 
 
-def _zoo() -> dict[str, tuple[Build, Build]]:
-    zoo: dict[str, tuple[Build, Build]] = {}
-    for source in (_plain, _transformers, _timm, _torchvision):
+def zoo() -> dict[str, tuple[Build, Build]]:
+    """Return all models by name: what builds one size, and what builds the other."""
+    models: dict[str, tuple[Build, Build]] = {}
+    for source in (plain_networks, _transformers, _timm, _torchvision):
         for name, one, other in source():
-            zoo[name] = (one, other)
-    return zoo
-
-
-ZOO = _zoo
+            models[name] = (one, other)
+    return models
 
 
 # ---- judging
@@ -262,10 +266,6 @@ ZOO = _zoo
 def judged(one: Build, other: Build) -> list[Judged]:
     """Return every rule that is inferred of one size, and whether it starts the other size as its own code does."""
     text = initdsl.infer(one).text
-    blocks = [
-        block.strip() for block in re.split(r"\n(?=# )", text) if re.match(r"# (sure|likely|guess)", block.strip())
-    ]
-    ties = "\n".join(line for line in text.splitlines() if line.startswith("tie "))
     lines = [line for line in text.splitlines() if not line.startswith("tie ")]
     net, theirs = other(), [dict(other().named_parameters()) for _ in range(3)]
     plan = _fitting(net, "\n".join(lines))
@@ -277,17 +277,15 @@ def judged(one: Build, other: Build) -> list[Judged]:
     for entry in plan:
         if entry.statements and entry.name in ours:
             winners.setdefault(int(entry.statements[0][1].rsplit(":", 1)[1]), []).append(entry.name)
-    results, start = [], 1
-    del ties
+    results = []
     sure = ""
-    for number, line in enumerate(lines, start):
+    for number, line in enumerate(lines, 1):
         word = re.match(r"# (sure|likely|guess|not)\b", line)
         if word:
             sure = word[1]
         if number in winners and sure != "not":
             wrong = [w for name in winners[number] if (w := _differs(name, ours[name], [t[name] for t in theirs]))]
             results.append(Judged(" ".join(line.split()), sure, not wrong, wrong[0] if wrong else ""))
-    assert blocks or not results
     return results
 
 
@@ -328,7 +326,7 @@ def main(words: list[str]) -> None:
     let_torchvision_import()
     torch.set_num_threads(1)
     counts: Counter[tuple[str, bool]] = Counter()
-    models = {name: pair for name, pair in _zoo().items() if not words or any(word in name for word in words)}
+    models = {name: pair for name, pair in zoo().items() if not words or any(word in name for word in words)}
     for name, (one, other) in models.items():
         try:
             results = judged(one, other)

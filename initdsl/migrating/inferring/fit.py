@@ -8,7 +8,7 @@ named beside the rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -143,12 +143,59 @@ def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
         return None
     fits.sort(key=lambda f: f[0])
     score, text, formula = fits[0]
-    rivals = tuple(
-        dict.fromkeys(t for s, t, f in fits[1:] if s < score + 3 and t != text and (f.fans or f.penalty < 2))
-    )[:2]
-    sure = "guess" if formula.penalty > 7 else confidence(error, lead, bool(rivals) and text != "default")
+    near = [(t, f) for s, t, f in fits[1:] if s < score + 3 and t != text and (f.fans or f.penalty < 2)]
+    near += _simpler(tensors, formula, fits[1:])
+    rivals = tuple(dict.fromkeys(t for t, _ in near))[:2]
+    sure = confidence(error, lead, text != "default" and (bool(rivals) or _is_a_number_alone(tensors, formula)))
+    if (formula.digits or 0) > 2 and len(_kinds_of_shapes(tensors)) == 1:
+        sure = "guess"
     operator = "default" if text == "default" else "~"
     return Fit(operator, text, score, kind, error, count, formula.needs_layer, rivals, sure)
+
+
+def _kinds_of_shapes(tensors: Sequence[Tensor]) -> set[object]:
+    return {tensor.fans() for tensor in tensors}
+
+
+def common_scale(tensors: Sequence[Tensor]) -> tuple[str, float, float] | None:
+    """Return the kind of distribution of tensors, the scale they share and its relative error; None where they share none."""
+    members = [t.sampled.moments for t in tensors if t.sampled.moments is not None]
+    kind, _ = kind_of(members)
+    measured = [scale_of(kind, m) for m in members]
+    if any(scale == 0 for scale, _ in measured) or any(map(is_off_centre, members)):
+        return None
+    weights = [1 / error**2 for _, error in measured]
+    typical = math.exp(sum(w * math.log(s) for w, (s, _) in zip(weights, measured, strict=True)) / sum(weights))
+    if any(abs(scale / typical - 1) > WORST * error for scale, error in measured):
+        return None
+    return kind, typical, 1 / math.sqrt(sum(weights))
+
+
+def numbers_of_several(measured: Sequence[tuple[str, float, float]]) -> Iterator[float]:
+    """Yield the roundest number for each scale that is measured in several places, as they are given by `common_scale`."""
+    left = sorted(measured, key=lambda one: one[2])
+    while left:
+        kind, typical, error = left[0]
+        alike = [
+            one for one in left if one[0] == kind and abs(one[1] / typical - 1) < WORST * math.hypot(error, one[2])
+        ]
+        left = [one for one in left if one not in alike]
+        if len(alike) > 1:
+            yield next(n for n, _ in numbers(typical, error) if abs(n / typical - 1) < WORST * error)
+
+
+def _simpler(
+    tensors: Sequence[Tensor], formula: Formula, others: Sequence[tuple[float, str, Formula]]
+) -> list[tuple[str, Formula]]:
+    """Return the plain number that does as well as a formula, where that gives all tensors one scale: then no one can tell."""
+    if formula.digits is not None or len({formula.value(tensor) for tensor in tensors}) > 1:
+        return []
+    return [(text, other) for _, text, other in others if other.digits is not None and other.digits <= 3][:1]
+
+
+def _is_a_number_alone(tensors: Sequence[Tensor], formula: Formula) -> bool:
+    """Return whether a number of several digits is seen in tensors of one shape alone: a formula may give it too."""
+    return (formula.digits or 0) > 1 and len(_kinds_of_shapes(tensors)) == 1
 
 
 def score_of(

@@ -29,7 +29,8 @@ class Formula:
     """What a scale may come from: `Formula("sqrt(2 / fan_in)", "sqrt(6 / fan_in)", value, penalty=1.0)`.
 
     `text` is the standard deviation of a normal, `bound` the bound of a uniform, `value` the scale it gives a tensor.
-    `calls` has whole calls by kind of distribution, `penalty` how unusual it is, in nats.
+    `calls` has whole calls by kind of distribution, `penalty` how unusual it is, in nats. `digits` are those of a plain
+    number, 0 of one that is usual or found elsewhere in the network too; None of a formula.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Formula:
     calls: dict[str, str] = field(default_factory=dict)
     needs_layer: bool = False
     fans: bool = True
+    digits: int | None = None
 
 
 def _by_fans(function: Callable[[float, float], float]) -> Value:
@@ -162,6 +164,10 @@ def _depth(tensors: Sequence[Tensor]) -> str | None:
     return f"len({lists.pop()})" if len(lists) == 1 and None not in lists else None
 
 
+# how unusual numbers of so many digits are, in nats
+DIGITS = {2.0: 1, 5.0: 2, 8.0: 3, 11.0: 4, 16.0: 6}
+
+
 def numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
     """Yield numbers that may have been meant, and how unusual they are in nats: usual ones, then rounded ones."""
     for usual in USUAL:
@@ -170,13 +176,16 @@ def numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
     for power in range(2, 12):
         if abs(measured * 2**power - 1) < WORST * error:
             yield 2.0**-power, 3.0
-    for digits, penalty in ((1, 2.0), (2, 5.0), (3, 8.0), (4, 11.0), (6, 16.0)):
+    for penalty, digits in DIGITS.items():
         yield float(f"{measured:.{digits - 1}e}"), penalty
 
 
-def _constants(measured: float, error: float) -> Iterator[Formula]:
+def _constants(siblings: Sequence[float], measured: float, error: float) -> Iterator[Formula]:
+    for value in siblings:
+        yield Formula(number(value), number(value), _over(value), 0.0, fans=False, digits=0)
     for value, penalty in numbers(measured, error):
-        yield Formula(number(value), number(value), _over(value), penalty, fans=False)
+        digits = 0 if penalty < 1 else DIGITS.get(penalty, 2)
+        yield Formula(number(value), number(value), _over(value), penalty, fans=False, digits=digits)
 
 
 def _over(value: float, factor: Value = lambda tensor: 1.0) -> Value:
@@ -190,7 +199,7 @@ def formulas(
 
     `measured` has the scale of each tensor and its relative standard error, `typical` and `error` those of them all.
     """
-    for formula in _constants(typical, error):
+    for formula in _constants(tensors[0].siblings, typical, error):
         yield replace(formula, penalty=formula.penalty + 1.0) if kind == "uniform" else formula
     matrices = all(len(tensor.shape) > 1 for tensor in tensors)
     yield from FANS if matrices else _fans_of_weight()
@@ -222,9 +231,9 @@ def _by_depth(
     weights = [1 / error**2 for _, error in measured]
     logarithms = [math.log(scale * (f or 1)) for (scale, _), f in zip(measured, factors, strict=True)]
     base = math.exp(sum(w * x for w, x in zip(weights, logarithms, strict=True)) / sum(weights))
-    for value, penalty in numbers(base, error):
-        if penalty > 3 and not depth.needs_layer:  # over one number of layers any number is as good: it says nothing
-            continue
+    # over one number of layers any number is as good, and says nothing: it has to be one that is found elsewhere too
+    bases = [(value, 0.0) for value in tensors[0].siblings]
+    for value, penalty in [*bases, *(numbers(base, error) if depth.needs_layer else ())]:
         text = f"{number(value)} / {depth.text}"
         value_of = _over(value, depth.factor)
         yield Formula(text, text, value_of, penalty + depth.penalty, needs_layer=depth.needs_layer, fans=False)

@@ -12,12 +12,12 @@ from initdsl.network.description import Network
 from initdsl.network.parts import child_label
 from initdsl.planning.make import make_plan
 
-from .fit import fit
+from .fit import common_scale, fit, numbers_of_several
 from .places import anchor, class_selector, indexed, template
 from .sampling import Sampled
 from .tensor import Fit, Tensor
 
-__all__ = ["Rule", "repaired", "rules_of", "ties_of"]
+__all__ = ["Rule", "repaired", "rules_of", "ties_of", "with_siblings"]
 
 
 # rounds in which tensors that other rules start get rules of their own
@@ -54,6 +54,17 @@ class Rule:
         else:
             first = f"{self.selector}{self.fit.view} {self.fit.operator} {self.fit.text}"
         return [first, *(f"{self.selector}{statement}" for statement in self.fit.after)]
+
+
+def with_siblings(network: Network, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the tensors with the plain numbers that scales of several places in the network come to."""
+    places: dict[str, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.sampled.kind == "drawn" and tensor.sampled.moments is not None and not tensor.sampled.parts:
+            places.setdefault(template(network, tensor.sampled), []).append(tensor)
+    measured = [scale for members in places.values() if (scale := common_scale(members)) is not None]
+    siblings = tuple(numbers_of_several(measured))
+    return [replace(tensor, siblings=siblings) for tensor in tensors]
 
 
 def rules_of(network: Network, tensors: Sequence[Tensor]) -> list[Rule]:

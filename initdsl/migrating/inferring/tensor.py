@@ -15,7 +15,8 @@ class Tensor:
     """A sampled tensor and what formulas may speak of: `Tensor(sampled, (("Linear", "bias"),), (8, 4), 3, 12, "net.blocks")`.
 
     `names` are the class of each module that holds it and its name there, `sibling` is the shape of the `weight` beside
-    it. In a list of layers it has a place `layer` (the rules' `i`), the list has so many `layers`, and a label.
+    it. In a list of layers it has a place `layer` (the rules' `i`), the list has so many `layers`, and a label. `siblings`
+    are the plain numbers that scales of several places in the network come to.
     """
 
     sampled: Sampled
@@ -24,6 +25,7 @@ class Tensor:
     layer: int | None = None
     layers: int | None = None
     layer_list: str | None = None
+    siblings: tuple[float, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from initdsl.formatter.layout import format as laid_out
 
-from .grouping import Rule, repaired, rules_of, ties_of
+from .grouping import Rule, repaired, rules_of, ties_of, with_siblings
 from .places import placed
 from .sampling import OnProgress, sample
 from .tensor import Fit, Tensor
@@ -59,7 +59,7 @@ def infer(
             f"a factory is called without arguments and returns an nn.Module, this is {type(factory).__name__}"
         )
     network, live, sampled = sample(factory, samples, seed, on_progress or (lambda doing, done, total: None))
-    tensors = [placed(network, one) for one in sampled]
+    tensors = with_siblings(network, [placed(network, one) for one in sampled])
     ties = ties_of(network, sampled)
     rules = repaired(live.modules[0], ties, rules_of(network, tensors), tensors)
     return _written(ties, rules, tensors, title)
