@@ -259,7 +259,7 @@ def test_a_table_for_notebooks_is_escaped() -> None:
     net = nn.Sequential()
     for i in range(3):
         net.add_module(f"<b>{i}", nn.Linear(4, 4))
-    rules = "Linear.* ~ normal(0, 1)"
+    rules = "Linear.* ~ normal(0, 0.5)"
     one = initdsl.diagnose(net, rules, seed=0)
     both = one.compare(initdsl.diagnose(net, "Linear.* = 0", seed=0))
     for table in (one._repr_html_(), both._repr_html_()):

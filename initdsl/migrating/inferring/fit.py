@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -157,7 +158,16 @@ def _kinds_of_shapes(tensors: Sequence[Tensor]) -> set[object]:
     return {tensor.fans() for tensor in tensors}
 
 
-def common_scale(tensors: Sequence[Tensor]) -> tuple[str, float, float] | None:
+class Scale(NamedTuple):
+    """What the draws of some tensors have in common: `Scale("normal", 0.02, error=0.001, fans=frozenset({(64, 256)}))`."""
+
+    kind: str
+    scale: float
+    error: float
+    fans: frozenset[object]
+
+
+def common_scale(tensors: Sequence[Tensor]) -> Scale | None:
     """Return the kind of distribution of tensors, the scale they share and its relative error; None where they share none."""
     members = [t.sampled.moments for t in tensors if t.sampled.moments is not None]
     kind, _ = kind_of(members)
@@ -168,19 +178,17 @@ def common_scale(tensors: Sequence[Tensor]) -> tuple[str, float, float] | None:
     typical = math.exp(sum(w * math.log(s) for w, (s, _) in zip(weights, measured, strict=True)) / sum(weights))
     if any(abs(scale / typical - 1) > WORST * error for scale, error in measured):
         return None
-    return kind, typical, 1 / math.sqrt(sum(weights))
+    return Scale(kind, typical, 1 / math.sqrt(sum(weights)), frozenset(t.fans() for t in tensors))
 
 
-def numbers_of_several(measured: Sequence[tuple[str, float, float]]) -> Iterator[float]:
-    """Yield the roundest number for each scale that is measured in several places, as they are given by `common_scale`."""
-    left = sorted(measured, key=lambda one: one[2])
+def numbers_of_several(measured: Sequence[Scale]) -> Iterator[float]:
+    """Yield the roundest number for each scale that is measured at several places, whose fans differ."""
+    left = sorted(measured, key=lambda one: one.error)
     while left:
-        kind, typical, error = left[0]
-        alike = [
-            one for one in left if one[0] == kind and abs(one[1] / typical - 1) < WORST * math.hypot(error, one[2])
-        ]
+        kind, typical, error, _ = left[0]
+        alike = [s for s in left if s.kind == kind and abs(s.scale / typical - 1) < WORST * math.hypot(error, s.error)]
         left = [one for one in left if one not in alike]
-        if len(alike) > 1:
+        if len(frozenset[object]().union(*(one.fans for one in alike))) > 1:
             yield next(n for n, _ in numbers(typical, error) if abs(n / typical - 1) < WORST * error)
 
 
