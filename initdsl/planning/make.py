@@ -44,7 +44,8 @@ def make_plan(
 ) -> tuple[Plan, Live | None]:
     """Return the plan of rules on a network, and the network's modules and tensors (None for a described one).
 
-    Nothing is touched; see `initdsl.plan`. Expectations that can't hold are put in `unmet`, if it is given. Raises ParseError, RuleError or ResolveError with every finding.
+    Nothing is touched; see `initdsl.plan`. Expectations that can't hold are put in `unmet`, if it is given. Raises
+    ParseError, RuleError or ResolveError with every finding.
     """
     seed = check_seed(seed)
     compiled = coerce(rules, root)
