@@ -77,7 +77,7 @@ def trunc_normal_sd(
 ) -> TruncatedNormal:
     """Normal with mean `mean` and scale `std`, kept between `mean + a * std` and `mean + b * std`.
 
-    The standard deviation of the result is below `std` (by 0.880 for the default bounds). Any shape.
+    The standard deviation of the result is smaller: 0.880 times `std` for the default bounds. Any shape.
     Source: `truncated_normal` of JAX and TensorFlow, `trunc_normal_tf_` of timm.
     """
     return TruncatedNormal(mean, std, mean + a * std, mean + b * std)
