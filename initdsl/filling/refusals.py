@@ -66,6 +66,7 @@ def refuse_meta(plan: Plan, live: Live) -> None:
             Diagnostic(
                 "meta-device",
                 f"{count} on the meta device and have no memory",
-                hint="`initdsl.materialize(factory, rules)` builds and fills; or call `net.to_empty(device=...)` first",
+                hint="`initdsl.materialize(factory, rules)` builds and fills, ties and buffers with it; after `net.to_empty(device=...)` "
+                "tied parameters are two, and buffers hold whatever was in memory",
             )
         )

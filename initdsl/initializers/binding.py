@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 from initdsl.text.wording import did_you_mean, value_text
 
 from .arguments import ArgumentError, Arguments
+from .elsewhere import activation_hint
 from .initializer import Initializer
 
 __all__ = ["argument_model", "bind", "parameters_of"]
@@ -122,7 +123,9 @@ def _explained(error: pydantic.ValidationError, initializer: Initializer, given:
     wanted, hint = _limit(problem["type"], problem.get("ctx", {})), None
     if wanted is None and parameter is not None and parameter.choices:
         words = ", ".join(f"`{word}`" for word in parameter.choices)
-        wanted, hint = f"one of {words}", did_you_mean(str(value), parameter.choices)
+        wanted = f"one of {words}"
+        hint = activation_hint(str(value)) if name == "nonlinearity" else None
+        hint = hint or did_you_mean(str(value), parameter.choices)
     if wanted is None:
         wanted = next((words for prefix, words in _TYPES.items() if problem["type"].startswith(prefix)), None)
     if wanted is None:

@@ -6,12 +6,12 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from initdsl.initializers import ArgumentError, Arguments, Initializer, Registry, bind, parameters_of
+from initdsl.initializers.elsewhere import initializer_hint
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.operators import Environment
 from initdsl.language.expressions.shapes import EvalError, Shape
 from initdsl.language.syntax.nodes import Argument, Call, Name
-from initdsl.text.wording import did_you_mean
 
 __all__ = ["bind_call", "check_shape", "unknown_call"]
 
@@ -20,9 +20,7 @@ def unknown_call(node: Call, registry: Registry) -> EvalError:
     """Return the error that no initializer and no function has this name."""
     words = [*registry, *FUNCTIONS, *FANS, "len", "load"]
     name = node.function
-    hint = did_you_mean(name, words)
-    if name.endswith("_") and name[:-1] in registry:
-        hint = f"did you mean `{name[:-1]}`?"
+    hint = initializer_hint(name, words)
     if hint is None:
         hint = "Python code that registers it is imported first: `import my_init`, or `--import my_init` on the command line"
     return EvalError(f"no initializer is named `{name}`", node.name_span, hint, "unknown-initializer")

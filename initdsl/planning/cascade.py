@@ -12,9 +12,11 @@ from functools import cached_property
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import Assign, Call, Default, Keep, Path, Tie
+from initdsl.network.parts import ModuleInfo
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import match_key
 from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.wording import listed
 
 from .actions import Action, Expression
 from .context import Context, finding_of
@@ -315,5 +317,16 @@ def _needs_parameter(context: Context, statement: Statement, match: Match) -> Di
         f"`{module.label}` is a module, and `{rule.operator}` needs parameters",
         context.rules.source(rule.source),
         rule.targets.span,
-        f"did you mean `{base}{'.*' if module.parameters else '.**'}`?",
+        _parameters_of(context, module, base),
     )
+
+
+def _parameters_of(context: Context, module: ModuleInfo, base: str) -> str:
+    """Return the hint which selector takes the parameters of a module, or its buffers where it has none."""
+    if module.parameters:
+        return f"did you mean `{base}.*`?"
+    if any(context.network.modules[index].parameters for index in context.network.reachable(module.index)):
+        return f"did you mean `{base.removesuffix('.**')}.**`?"
+    if module.buffers:
+        return f"it has no parameters; its buffers are {listed([f'{base}.{name}' for name in module.buffers])}"
+    return "it has no parameters"

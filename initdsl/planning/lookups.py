@@ -109,7 +109,12 @@ def fan(which: str, shape: tuple[int, ...], node: Expr) -> int:
     try:
         return fans(shape)[which == "fan_out"]
     except ArgumentError as error:
-        raise EvalError(str(error), node.span, name="undefined-fan") from None
+        hint = None
+        if len(shape) < 2:
+            hint = (
+                f"`{which}(weight)` is that of the layer's weight; a layer has its sizes by name too, as `in_features`"
+            )
+        raise EvalError(str(error), node.span, hint, "undefined-fan") from None
 
 
 def _tensor(site: Site, tensor: int) -> Read | Target:

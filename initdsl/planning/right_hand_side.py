@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from initdsl.initializers import Registry
+from initdsl.initializers.elsewhere import meant_initializer
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
@@ -162,8 +163,8 @@ def _draws(context: Context, rule: Assign, call: Call, alone: bool) -> bool:
 def _check_operator(context: Context, rule: Assign, expr: Expr, draws: bool, call: Call | None) -> None:
     """Raise EvalError where `~` stands before what draws nothing, or `=` before what draws."""
     if rule.operator == "~" and not draws and call is None:
-        is_call = isinstance(expr, Name) and expr.name in context.registry
-        hint = f"a call has parentheses: `{expr.name}()`" if is_call else "a value is set with `=`"  # type: ignore[union-attr]
+        meant = meant_initializer(expr.name, [*context.registry]) if isinstance(expr, Name) else None
+        hint = "a value is set with `=`" if meant is None else f"a call has parentheses: `{meant}()`"
         raise EvalError("`~` draws at random, and this does not draw", rule.operator_span, hint, "plain-draw")
     if rule.operator == "=" and draws:
         message, hint = "`=` sets a value, and this draws at random", "a draw is written `~`"

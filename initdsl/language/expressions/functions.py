@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
+from initdsl.initializers.elsewhere import activation_hint
 from initdsl.initializers.fans import Nonlinearity, gain
 from initdsl.language.syntax.nodes import Call
+from initdsl.text.wording import did_you_mean
 
 from .lists import flat
 from .operators import Environment, booleans_as_floats, check_result, require_number
@@ -305,9 +307,11 @@ def _gain(call: Call, env: Environment, nonlinearity: Any, param: Any = None) ->
     if nonlinearity not in NONLINEARITIES:
         words = ", ".join(f"`{word}`" for word in NONLINEARITIES)
         got = f"`{nonlinearity}`" if isinstance(nonlinearity, str) else describe_value(nonlinearity)
-        raise EvalError(
-            f"`nonlinearity` must be one of {words}, got {got}", call.arguments[0].span, name="bad-argument"
-        )
+        hint = None
+        if isinstance(nonlinearity, str):
+            hint = activation_hint(nonlinearity) or did_you_mean(nonlinearity, NONLINEARITIES)
+        message = f"`nonlinearity` must be one of {words}, got {got}"
+        raise EvalError(message, call.arguments[0].span, hint, "bad-argument")
     if param is None:
         return gain(nonlinearity)
     if is_tensor(param) or isinstance(param, bool) or not isinstance(param, int | float):

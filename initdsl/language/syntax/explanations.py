@@ -214,6 +214,48 @@ def _expectations(mistake: Mistake) -> Problem | None:
     return "bad-expectation", f"expected what is to hold, found {mistake.shown}", mistake.span, hint
 
 
+# how other languages, and the pages of this one, might begin a statement: what it is here
+GUESSES = {
+    "load": '`net.backbone = load("backbone.safetensors")` loads', "strict": "`expect net covered` refuses uncovered parameters; "
+    "or `strict=True`, `--strict`", "freeze": "what is trained is said in Python; `keep` leaves a parameter's values",
+    "import": 'another rule file is used by `use "base.init"`', "include": 'another rule file is used by `use "base.init"`',
+    "set": "a statement begins with its selector: `Linear.weight = 0`", "init": "a statement begins with its selector: `Linear.weight = 0`",
+    "for": "a selector takes many things at once, and binds their index: `net.layers[i].weight`",
+    "if": "a class takes conditions: `Linear(bias).weight`; in values write `where(condition, a, b)`",
+    "def": "functions are written in Python and registered; a name for a value is `let std = 0.02`",
+    "assert": "`expect` says what is to hold: `expect net covered`",
+}  # fmt: skip
+
+
+def _guesses(mistake: Mistake) -> Problem | None:
+    """`load net.backbone from "x"`, `strict` alone on a line."""
+    if not {"SET", "DRAW"} <= mistake.accepts:
+        return None
+    word = _last_word(mistake)
+    begins = re.fullmatch(r"\s*\w+\s*", mistake.state.before(mistake.at))
+    if word not in GUESSES or not begins:
+        return None
+    return "unexpected-token", f"no statement begins with `{word}`", mistake.span, GUESSES[word]
+
+
+def _dotted_calls(mistake: Mistake) -> Problem | None:
+    """`1 / math.sqrt(fan_in)`, `nn.init.normal_(0, 1)`, `Linear = default`."""
+    if mistake.character == "(":
+        dotted = mistake.behind(r"\b(?:[a-zA-Z_]\w*\.)+([a-zA-Z_]\w*)\Z")
+        value = mistake.behind(r"[~=(,]")
+        if dotted and value and not dotted[0].startswith("net."):
+            message = f"`{dotted[0]}` is Python: functions here have plain names"
+            return "unexpected-token", message, mistake.span, f"write `{dotted[1].rstrip('_')}(...)`"
+    if (
+        mistake.word == "default"
+        and "NUMBER" in mistake.accepts
+        and (target := mistake.behind(r"(\S+)[ \t]*[=~][ \t]*\Z"))
+    ):
+        message = "a module's own default is a statement, not a value"
+        return "unexpected-token", message, mistake.span, f"write `default {target[1]}`"
+    return None
+
+
 def _misspelt_statements(mistake: Mistake) -> Problem | None:
     """`kep net.head`."""
     if not mistake.word or not {"SET", "DRAW"} <= mistake.accepts:
@@ -234,6 +276,8 @@ EXPLANATIONS: tuple[Callable[[Mistake], Problem | None], ...] = (
     _comparisons,
     _other_languages,
     _expectations,
+    _guesses,
+    _dotted_calls,
     _misspelt_statements,
 )
 

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from initdsl.initializers.elsewhere import activation_hint
+from initdsl.language.syntax.nodes import Let, Name, Node
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.text.diagnostic import Diagnostic
@@ -32,7 +34,15 @@ from initdsl.text.diagnostic import Diagnostic
 
 @lint(severity="error")
 def check(file: File) -> Iterator[Diagnostic]:
+    declared = {placed.rule.name for placed in file.everything if isinstance(placed.rule, Let)}
     for _, call in file.bound_calls:
         if call.error is not None and call.error.name == "bad-argument":
-            place = call.written.get(call.error.argument or "", call.call)
+            place: Node = call.written.get(call.error.argument or "", call.call)
             yield file.finding(place, str(call.error), call.error.hint)
+    for node in file.calls:
+        if node.function != "calculate_gain" or not node.arguments:
+            continue
+        word = node.arguments[0].value
+        hint = activation_hint(word.name) if isinstance(word, Name) and word.name not in declared else None
+        if hint is not None:
+            yield file.finding(word, f"`calculate_gain` knows no `{file.text(word)}`", hint)

@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from initdsl.initializers import default_registry
+from initdsl.initializers.elsewhere import meant_initializer
 from initdsl.language.syntax.nodes import Assign, Name
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.definition import lint
@@ -41,7 +43,9 @@ def check(file: File) -> Iterator[Diagnostic]:
             continue
         names = [node.name for node in walk(rule.value) if isinstance(node, Name)]
         if not any(placed.lookup(name) for name in names):  # a `let` may hold a draw
-            fix = replacement(rule.operator_span, "=", "write `=`", safe=True)
-            yield file.finding(
-                rule.operator_span, "`~` draws at random, and this does not draw", "a value is set with `=`", fix
-            )
+            hint, fix = "a value is set with `=`", replacement(rule.operator_span, "=", "write `=`", safe=True)
+            meant = meant_initializer(rule.value.name, [*default_registry()]) if isinstance(rule.value, Name) else None
+            if meant is not None:
+                hint = f"a call has parentheses: `{meant}()`"
+                fix = replacement(rule.value, f"{meant}()", f"write `{meant}()`", safe=False)
+            yield file.finding(rule.operator_span, "`~` draws at random, and this does not draw", hint, fix)

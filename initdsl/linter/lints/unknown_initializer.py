@@ -26,12 +26,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers import default_registry
+from initdsl.initializers.elsewhere import meant_initializer
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.fixes import replacement
 from initdsl.text.diagnostic import Diagnostic
-from initdsl.text.wording import nearest
 
 SPECIAL = ("len", "load")
 
@@ -43,17 +43,10 @@ def check(file: File) -> Iterator[Diagnostic]:
         if call.function in names:
             continue
         hint, fix = "`[tool.initdsl] initializers` names those that Python code registers, `--import` runs it", None
-        near = _near(call.function, names)
+        near = meant_initializer(call.function, names)
         if near is not None:
             # with torch's underscore at the end it is surely that one
             is_same = near == call.function.rstrip("_")
             hint = f"did you mean `{near}`?"
             fix = replacement(call.name_span, near, f"write `{near}`", safe=is_same)
         yield file.finding(call.name_span, f"no initializer is named `{call.function}`", hint, fix)
-
-
-def _near(name: str, names: set[str]) -> str | None:
-    """Return the name that is meant: without torch's underscore, one that begins like it, or the most alike."""
-    bare = name.rstrip("_")
-    longer = sorted(other for other in names if len(name) > 3 and other.startswith(name))
-    return bare if bare in names else next(iter(longer), None) or nearest(name, sorted(names))

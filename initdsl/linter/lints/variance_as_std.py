@@ -1,7 +1,7 @@
 """A variance where a standard deviation belongs.
 
 ## What it does
-Finds `normal(0, 2 / fan_in)` and the like: the second argument is the standard deviation, the formula a variance.
+Finds `normal(0, 2 / fan_in)`, `normal(0, 1 / in_features)` and the like: the second argument is the standard deviation, the formula a variance.
 
 ## Why is this bad
 Kaiming's variance is `2 / fan_in`, Xavier's `2 / (fan_in + fan_out)`. Without the root a layer of 1024 inputs starts 22
@@ -34,6 +34,10 @@ from initdsl.text.diagnostic import Diagnostic, Fix
 FANS = ("fan_in", "fan_out")
 
 
+# attributes of torch's layers that count what comes in
+INPUTS = ("in_features", "in_channels", "embedding_dim", "input_size", "embed_dim")
+
+
 @lint()
 def check(file: File) -> Iterator[Diagnostic]:
     for _, call in file.bound_calls:
@@ -50,13 +54,17 @@ def check(file: File) -> Iterator[Diagnostic]:
 
 
 def _is_variance(value: Expr) -> bool:
-    """Tell whether this is 2 or 3 over a fan, or 2 or 6 over the sum of both. 1 / fan is left alone: muP's readout has it."""
+    """Tell whether this is 2 or 3 over a fan, 1 to 3 over a layer's inputs, or 2 or 6 over the sum of both fans.
+
+    1 / fan_in is left alone: muP's readout has it.
+    """
     if not isinstance(value, Binary) or value.operator != "/" or not isinstance(value.left, Number):
         return False
     numerator, divisor = value.left.value, value.right
     if isinstance(divisor, Binary) and divisor.operator == "+":
         return numerator in (2, 6) and _is_fan(divisor.left) and _is_fan(divisor.right)
-    return numerator in (2, 3) and _is_fan(divisor)
+    is_inputs = isinstance(divisor, Name) and divisor.name in INPUTS
+    return (numerator in (2, 3) and _is_fan(divisor)) or (numerator in (1, 2, 3) and is_inputs)
 
 
 def _is_fan(expr: Expr) -> bool:

@@ -53,6 +53,8 @@ def member(c: Children) -> Member:
         hint = f"an attribute of the target's module is its name alone, `{c[2]}`; of another, a path from `net`"
         if isinstance(base, Name) and base.name in ("torch", "math", "np", "self", "nn", "module"):
             hint = f"the name alone will do: `{c[2]}`"
+            if str(c[2]) in ("nn", "init", "random", "functional"):  # more follows: `nn.init.normal_(...)`
+                hint = "functions here have plain names: `normal(0, 1)`"
         report(
             "no-attributes",
             f"`.{c[2]}`: an expression has no attributes, only paths from `net`",
