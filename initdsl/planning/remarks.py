@@ -29,6 +29,7 @@ MOST_LOOKED_AT = 64
 def overruled_rules(context: Context, statements: Sequence[Statement], decisions: Decisions) -> Iterator[Diagnostic]:
     """Yield the statements whose every tensor later ones set as a whole, but for what a `use` brings in to be replaced."""
     first = next(iter(context.rules.rules), None)
+    parameters = sum(tensor.kind != "buffer" for tensor in context.network.tensors)
     for number in sorted(decisions.overruled):
         clause, selection = statements[number].clause, decisions.overruled[number]
         tensors = list(islice(selection.by_tensor, MOST_LOOKED_AT))
@@ -38,15 +39,12 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
         is_used = first is not None and clause.rule.source != first.source
         if not later or (is_used and all(other.rule.source != clause.rule.source for other in later)):
             continue
-        if _is_background(context, selection, later) or _is_same_by_a_tie(context, clause, selection, winners):
+        is_background = (
+            len(later) > 1 and len(selection.by_tensor) >= parameters
+        )  # several others say more of each part
+        if is_background or _is_same_by_a_tie(context, clause, selection, winners):
             continue
         yield _overruled(context, clause, later, _is_edit(clause.rule, selection))
-
-
-def _is_background(context: Context, selection: Selection, later: Sequence[Clause]) -> bool:
-    """Tell whether a rule is for all there is, and several others say more of each part."""
-    parameters = sum(tensor.kind != "buffer" for tensor in context.network.tensors)
-    return len(later) > 1 and len(selection.by_tensor) >= parameters
 
 
 def _is_same_by_a_tie(context: Context, clause: Clause, selection: Selection, winners: dict[int, Action]) -> bool:
