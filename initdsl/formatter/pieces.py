@@ -149,7 +149,7 @@ def nodes_of(pieces: list[Piece]) -> list[Node]:
             brackets.append(_opened(piece, previous, bracket))
         elif bracket.opener is None or kind not in ITEM_ENDS:
             bracket.nodes.append(piece)
-            if bracket is statement and kind in OPERATORS:
+            if bracket is statement and (kind in OPERATORS or kind == "MEASURE"):
                 statement.selectors = False
         elif kind == "COMMA":
             bracket.items.append(_Item(bracket.nodes, comments_behind(bracket.nodes) + piece.comments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Call, Expr, Selector
 from initdsl.language.syntax.walk import walk
 from initdsl.network.description import Network
+from initdsl.network.selectors.context import TooManyMatches
 from initdsl.network.selectors.matches import Frame, Match
 from initdsl.network.selectors.paths import distinct
 from initdsl.network.selectors.select import select
@@ -87,6 +89,16 @@ def raise_for(findings: Iterable[Diagnostic]) -> None:
         raise (RuleError if any(error.name in RULE_FINDINGS for error in errors) else ResolveError)(errors)
 
 
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Turn too much work, where no statement is left to blame, into an error of the plan."""
+    try:
+        yield
+    except TooManyMatches as error:
+        raise ResolveError(Diagnostic(error.name, error.message, hint=error.hint)) from None
+
+
+@_bounded()
 def plan_and_findings(
     rules: RuleSet,
     network: Network,
@@ -171,7 +183,8 @@ def selections(plan: Plan) -> Iterator[tuple[Clause, Selection]]:
     by_key = Selections()
     for statement in statements:
         if statement.clause.targets is not None:
-            selection = selection_of(context, statement, findings, by_key)
+            with _bounded():
+                selection = selection_of(context, statement, findings, by_key)
             if selection is not None:
                 yield statement.clause, selection
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Container, Generator, Iterable
 from dataclasses import dataclass
 
 from initdsl.language.expressions.given import unusable, vector
@@ -102,7 +102,7 @@ def _walk(
     variables: Variables,
     frame: Frame | None,
     findings: list[Diagnostic],
-    fixed: frozenset[str] = frozenset(),
+    fixed: Container[str] = frozenset(),
 ) -> Generator[Found, None, Variables]:
     """Yield the statements; return the `let` names that stand after them. Those that are `fixed` are not said anew."""
     for rule in rules:
@@ -112,9 +112,7 @@ def _walk(
                 if rule.name not in fixed:  # else the file that uses this one has said it already
                     variables = variables.with_(rule.name, _variable(context, rule, findings))
             case Use():
-                variables = yield from _walk(
-                    context, rule.rules or (), variables, frame, findings, frozenset(variables)
-                )
+                variables = yield from _walk(context, rule.rules or (), variables, frame, findings, variables)
             case Block():
                 yield from _block(context, rule, setting, findings)
             case Tie() | Expect():
@@ -142,8 +140,12 @@ def _block(context: Context, rule: Block, setting: Setting, findings: list[Diagn
         return
     modules = [match for match in matches if match.tensor is None]
     if modules:
-        frame = Frame(context.network, _told_apart(context, setting, rule.targets, modules))
-        yield from _walk(context, rule.rules, setting.variables, frame, findings)
+        try:
+            frame = Frame(context.network, _told_apart(context, setting, rule.targets, modules))
+        except EvalError as failed:
+            findings.append(finding_of(context, failed, rule.source))
+            return
+        yield from _walk(context, rule.rules, setting.variables.inside(), frame, findings)
     elif matches:
         error = EvalError("a block needs modules, this selects parameters", rule.targets.span, name="needs-module")
         findings.append(finding_of(context, error, rule.source))

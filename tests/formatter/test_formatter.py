@@ -69,6 +69,13 @@ def test_range_formatting_keeps_the_meaning_and_over_all_lines_is_formatting() -
 TEXT = "A.w=1\nlonger.w=2   \n\n\nB{\n.w=3;.b=4\n# c\n  }\nC.w=5"
 
 
+@pytest.mark.parametrize("bound", ["(a, 0, 0,)", "(1,)", "f(a, (b, c,),)", "[a, (b, c,),]", "-(a, b,)"])
+def test_a_bound_of_an_expectation_is_a_value(bound: str) -> None:
+    for operator in ("<", "==", "!=", ">="):
+        text = format(f"expect Linear.weight mean {operator} {bound}")
+        assert format(text) == text
+
+
 @pytest.mark.parametrize(
     ("first", "last", "expected"),
     [
