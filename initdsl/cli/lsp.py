@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from .console import fail
@@ -18,5 +20,7 @@ def command(stdio: bool) -> None:
             raise
         fail("the language server needs pygls", 'install it: `pip install "initdsl[lsp]"`')
     from initdsl.server import serve
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it writes no file, and its loop is not to be torn up from inside
 
     serve()

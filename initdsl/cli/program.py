@@ -37,6 +37,12 @@ COMMANDS = {
 }
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells say it
+# what else asks a program to end, and ends it at once where nobody listens
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal asks the program to end: it does as after Ctrl-C, with nothing half written left."""
 
 
 class Commands(click.Group):
@@ -67,6 +73,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except InitDSLError as error:
             show(error.diagnostics, file=sys.stderr)
+        except Terminated as end:
+            ctx.exit(128 + int(end.args[0]))
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)
             ctx.exit(INTERRUPTED)
@@ -128,20 +136,27 @@ def group() -> None:
     """Declarative weight initialization for PyTorch: rule files, checked and applied."""
 
 
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated(number)
+
+
 def run() -> None:
     """Run the command that the arguments name, and end the program: exit code 0 fine, 1 findings or a difference, 2 could not run, 130 interrupted."""
     # a short program: nearly all it makes lasts to its end, and looking for garbage would take a tenth of its time
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
+    for number in ENDING:
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has one ignored
+            signal.signal(number, _terminate)
     try:
         group(prog_name="initdsl")
         _flush()
     except SystemExit as end:
         # at once: torch's threads may still be ending, and an orderly end would abort on them
-        if end.code == INTERRUPTED:
+        if isinstance(end.code, int) and end.code > 128:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(INTERRUPTED)
+            os._exit(end.code)
         _flush()
         raise
     except Exception as error:  # of what is done before a command begins: help, options

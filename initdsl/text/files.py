@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from functools import cache
 from typing import IO
 
 from .failures import reason
+from .parts import new_part
 
 __all__ = [
     "Stamp",
@@ -168,25 +168,27 @@ def _worded(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(target: str, temporary: str | None = None) -> Iterator[int]:
+def replacing(target: str, name: str | None = None) -> Iterator[int]:
     """Open a new file that takes its place, whole and on the disk, when the block ends without an error.
 
-    Written beside its place, under `temporary` (where nothing may be) if given; it has the permissions of the file that
-    it replaces. Raises OSError; then nothing is left of it.
+    Written beside its place, under `name`, which is nobody else's, if given; it has the permissions of the file
+    that it replaces. Raises OSError; then nothing is left of it.
     """
     folder = os.path.dirname(target)
-    if temporary is None:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".initdsl-", suffix=".part")
-    else:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    descriptor, temporary = new_part(folder, name)
     try:
         try:
             yield descriptor
             os.fsync(descriptor)
             os.chmod(temporary, _mode(target))
+            if (
+                os.name == "posix"
+            ):  # elsewhere an open file can't be renamed; here it stays locked until it has its name
+                os.replace(temporary, target)
         finally:
             os.close(descriptor)
-        os.replace(temporary, target)
+        if os.name != "posix":
+            os.replace(temporary, target)
         _sync(folder)
     finally:
         with suppress(FileNotFoundError):

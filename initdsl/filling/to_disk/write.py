@@ -20,6 +20,7 @@ from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import ApplyError
 from initdsl.text.failures import reason
 from initdsl.text.files import replacing, write_bytes
+from initdsl.text.parts import sweep
 from initdsl.text.wording import bytes_text
 
 from .origin import Held, TensorSource, box_filler, release, whole
@@ -38,9 +39,7 @@ OnProgress = Callable[[int, int], Any]
 def write(folder: str, files: list[Shard], source: TensorSource, on_progress: OnProgress) -> None:
     """Write the files that are not whole yet, and their index. Raises ApplyError, OSError where the disk fails."""
     missing = unfinished(folder, files)
-    for name in os.listdir(folder):  # of a run that was killed; `alone` sees to it that it is none that lives
-        if name.startswith(".initdsl-model") and name.endswith(".part"):
-            os.unlink(os.path.join(folder, name))
+    sweep(folder)  # before what is free is counted
     total, needed = sum(file.size for file in files), sum(file.size for file in missing)
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -51,7 +50,7 @@ def write(folder: str, files: list[Shard], source: TensorSource, on_progress: On
     try:
         for file in missing:
             target = os.path.join(folder, file.name)
-            with replacing(target, os.path.join(folder, f".initdsl-{file.name}.part")) as descriptor:
+            with replacing(target, f".initdsl-{file.name}.part") as descriptor:
                 write_bytes(descriptor, file.head, 0)
                 progress.add(len(file.head))
                 _fill_file(descriptor, file, source, held, progress)

@@ -1,0 +1,131 @@
+"""Runs that are killed: what they leave of half-written files is removed by the next one, and never what somebody still writes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from initdsl.text import parts
+from initdsl.text.files import write_whole
+from initdsl.text.parts import A_DAY, new_part, sweep
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and signals of POSIX")
+
+TO_A_FILE = "apply rules.init --model net.py:make -q -o out.safetensors"
+TO_A_FOLDER = "apply rules.init --model net.py:make -q --seed 1 --max-shard-size 40MB -o out/"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef make(): return nn.Sequential(*[nn.Linear(2000, 2000) for _ in range(30)])\n"
+    )
+    (tmp_path / "rules.init").write_text("Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n")
+    (tmp_path / "settings.json").write_text('[[".*bias", {"type": "zero"}]]')
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def left(folder: Path) -> list[Path]:
+    return list(folder.rglob(".initdsl-*.part"))
+
+
+@contextmanager
+def stopped(folder: Path, words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that was stopped in the middle of writing a file."""
+    command = [sys.executable, "-m", "initdsl", *words.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not any(path.stat().st_size > 1000 for path in left(folder)):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.0005)
+            process.send_signal(signal.SIGSTOP)
+            assert left(folder)
+            yield process
+        finally:
+            process.kill()
+
+
+def later_run(place: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "initdsl", "convert", "settings.json", "-o", f"{place}/other.init"], check=True
+    )
+
+
+@pytest.mark.parametrize(("words", "place"), [(TO_A_FILE, "."), (TO_A_FOLDER, "out")])
+def test_what_a_killed_run_leaves_goes_with_the_next_and_no_live_one_is_touched(
+    words: str, place: str, folder: Path
+) -> None:
+    with stopped(folder, words) as process:
+        later_run(place)
+        assert left(folder)  # it lives, though it does nothing
+        process.kill()
+        process.wait()
+        assert left(folder)
+        later_run(place)
+        assert not left(folder)
+
+
+@pytest.mark.parametrize("words", [TO_A_FILE, TO_A_FOLDER])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_asked_to_end_leaves_nothing(number: signal.Signals, words: str, folder: Path) -> None:
+    with stopped(folder, words) as process:
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        out, error = process.communicate(timeout=100)
+    assert process.returncode == 128 + number
+    assert (out, error) == ("", "")
+    assert not left(folder)
+
+
+def test_what_is_swept(tmp_path: Path) -> None:
+    near, far = parts._machine(), "0" * 8
+    gone = [
+        f".initdsl-{near}-abcd1234.part",
+        ".initdsl-abcd1234.part",
+        ".initdsl-model-00001-of-00002.safetensors.part",
+    ]
+    kept = [f".initdsl-{far}-abcd1234.part", "initdsl-x.part", ".initdsl-x", ".other.part"]
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".initdsl-folder.part").mkdir()
+    (tmp_path / "else").write_text("x")
+    (tmp_path / ".initdsl-link.part").symlink_to("else")
+    os.mkfifo(tmp_path / ".initdsl-pipe.part")
+    descriptor, held = new_part(str(tmp_path))
+    sweep(str(tmp_path))
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {*kept, ".initdsl-folder.part", ".initdsl-link.part", ".initdsl-pipe.part", "else", Path(held).name}
+    os.close(descriptor)
+    old = time.time() - 2 * A_DAY
+    os.utime(tmp_path / kept[0], (old, old))
+    sweep(str(tmp_path))
+    assert not (tmp_path / kept[0]).exists()
+    assert not Path(held).exists()
+
+
+def test_files_are_whole_while_others_sweep(tmp_path: Path) -> None:
+    code = f"from initdsl.text.parts import sweep\nwhile True: sweep({str(tmp_path)!r})"
+    sweeping = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        end = time.monotonic() + 3
+        count = 0
+        while time.monotonic() < end:
+            write_whole(tmp_path / "file", str(count).encode())
+            assert (tmp_path / "file").read_text() == str(count)
+            count += 1
+    finally:
+        sweeping.kill()
+        sweeping.wait()
+    assert count > 10
+    sweep(str(tmp_path))
+    assert not left(tmp_path)
