@@ -12,6 +12,7 @@ import stat
 import tempfile
 import time
 from contextlib import suppress
+from zlib import crc32
 
 __all__ = ["new_part", "sweep"]
 
@@ -93,6 +94,4 @@ def _locked(descriptor: int) -> bool:
 
 
 def _machine() -> str:
-    from zlib import crc32
-
     return f"{crc32(os.uname().nodename.encode()) if hasattr(os, 'uname') else 0:08x}"
