@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from initdsl.text.wording import listed
 from .blame import StepFailed
 from .boxes import memory_of
 from .computed_weights import parametrizations
+from .random_state import isolated
 from .run import Run
 from .seeded import resetting
 from .stand_ins import shell_of
@@ -41,11 +43,32 @@ def reset_module(run: Run, index: int, tensors: tuple[int, ...], beside: ResetMo
     if run.seed is not None:
         beside(index, tuple(held))
         return
+    network = run.plan.network
     own = {id(tensor) for tensor in held.values()}
-    others = [(p, p.detach().clone()) for p in module.parameters() if id(p) not in own]
-    call_reset(run, run.plan.network.modules[index], module)
-    for parameter, values in others:
-        parameter.copy_(values)
+    others = [(tensor, tensor.detach().clone()) for tensor in _beside(run, index) if id(tensor) not in own]
+    # what is drawn for a parameter that a rule sets is not drawn for the buffers beside it
+    draws = any(network.tensors[number].kind != "buffer" for number in tensors)
+    with nullcontext() if draws else isolated(None):
+        call_reset(run, network.modules[index], module)
+    for tensor, values in others:
+        tensor.copy_(values)
+
+
+def _beside(run: Run, index: int) -> Iterator[torch.Tensor]:
+    """Yield the tensors of a module, and of those below it, that its own reset is not to change unless it is asked to.
+
+    Buffers of modules without a reset are left to it: nothing else sets them.
+    """
+    network = run.plan.network
+    yield from run.live.modules[index].parameters()
+    entries = {entry.tensor.index for entry in run.plan.entries if entry.tensor.kind == "buffer"}
+    for below in network.reachable(index):
+        module = network.modules[below]
+        for number in module.state.values() if module.buffers else ():
+            buffer = run.live.tensors[number]
+            if network.tensors[number].kind == "buffer" and (module.reset is not None or number in entries):
+                assert buffer is not None
+                yield buffer
 
 
 def call_reset(run: Run, info: ModuleInfo, module: nn.Module) -> None:
@@ -70,7 +93,7 @@ def reset_beside(run: Run, index: int, tensors: tuple[int, ...]) -> None:
     So dtype, layout and sharding don't show in the values, and nothing else is written to.
     """
     info, module = run.plan.network.modules[index], run.live.modules[index]
-    stand_ins: dict[int, nn.Parameter] = {}
+    stand_ins: dict[int, torch.Tensor] = {}
     with resetting(run.seed, info.name):
         call_reset(run, info, shell_of(module, stand_ins))
     for number in tensors:
@@ -88,6 +111,8 @@ def tensors_by_default(live: Live, entries: Iterable[PlanEntry]) -> Iterator[tup
     for entry in entries:
         tensor = live.tensors[entry.tensor.index]
         by_default = entry.base is not None and isinstance(entry.base.payload, Reset)
+        if entry.tensor.kind == "buffer" and entry.tensor.device != "meta":
+            continue  # it has its constructor's value
         if by_default and tensor is not None and (tensor.is_floating_point() or tensor.is_complex()):
             yield entry, memory_of(tensor)
 

@@ -56,7 +56,9 @@ def _computed_modules(run: Run) -> list[nn.Module]:
             below = network.reachable(info.owners[0][0])
             parts = [network.modules[index] for index in below]
             tensors = {i for part in parts for i in (*part.parameters.values(), *part.buffers.values())}
-            if not filled.isdisjoint(tensors | {info.index}):
+            # vectors that rules fill themselves, from a file say, follow nothing
+            own = {i for part in parts for local, i in part.buffers.items() if local.endswith(("_u", "_v"))}
+            if filled.isdisjoint(own) and not filled.isdisjoint(tensors | {info.index}):
                 indices.update(below)
     return [module for index in sorted(indices) if has_computed(module := run.live.modules[index])]
 

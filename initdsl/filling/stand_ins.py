@@ -26,11 +26,11 @@ def _bare(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
     return shell
 
 
-def shell_of(module: nn.Module, stand_ins: dict[int, nn.Parameter], device: str = "cpu") -> nn.Module:
+def shell_of(module: nn.Module, stand_ins: dict[int, torch.Tensor], device: str = "cpu") -> nn.Module:
     """Return a module like this one on parameters of its own: contiguous, float32 or float64, the values copied.
 
-    `stand_ins` gets those by the identity of what they stand for. Everything else is shared, but for buffers on the meta
-    device.
+    So are its persistent buffers, of their own dtypes. `stand_ins` gets all those by the identity of what they stand for.
+    Everything else is shared, but for other buffers on the meta device.
     """
     shell = _bare(module)
     shell._parameters = {}
@@ -40,7 +40,7 @@ def shell_of(module: nn.Module, stand_ins: dict[int, nn.Parameter], device: str 
             continue
         if id(value) not in stand_ins:
             stand_ins[id(value)] = nn.Parameter(_plain_values(value, device), requires_grad=False)
-        shell._parameters[name] = stand_ins[id(value)]
+        shell._parameters[name] = stand_ins[id(value)]  # type: ignore[assignment]
     for name in hooked_names(module):
         computed = shell.__dict__.get(name)
         if isinstance(computed, torch.Tensor):
@@ -48,10 +48,16 @@ def shell_of(module: nn.Module, stand_ins: dict[int, nn.Parameter], device: str 
     shell._modules = {
         name: None if child is None else shell_of(child, stand_ins, device) for name, child in module._modules.items()
     }
-    if device == "meta":
-        shell._buffers = {
-            name: None if value is None else value.detach().to("meta") for name, value in module._buffers.items()
-        }
+    shell._buffers = dict(module._buffers)
+    for name, buffer in module._buffers.items():
+        if buffer is None or nn.parameter.is_lazy(buffer):
+            continue
+        if name not in module._non_persistent_buffers_set and not is_sharded(buffer):
+            if id(buffer) not in stand_ins:
+                stand_ins[id(buffer)] = buffer.detach().to(device, copy=True)
+            shell._buffers[name] = stand_ins[id(buffer)]
+        elif device == "meta":
+            shell._buffers[name] = buffer.detach().to("meta")
     return shell
 
 

@@ -123,6 +123,16 @@ class Network:
         return [module.parameters[name] for name in names if name in module.parameters]
 
     @cached_property
+    def computed(self) -> dict[int, int]:
+        """Of each parameter that a tensor is computed from which that is, by their indices."""
+        return {
+            original: tensor.index
+            for tensor in self.tensors
+            if tensor.kind == "parametrized"
+            for original in self.originals(tensor)
+        }
+
+    @cached_property
     def _led_to_once(self) -> frozenset[int]:
         """The modules to which a single path leads from the root, by index: their tensors have one name there."""
         if all(len(module.parents) < 2 for module in self.modules):

@@ -21,7 +21,7 @@ from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep, Sel
 from initdsl.network.parts import TensorInfo
 from initdsl.text.wording import value_text
 
-from .program import Load, Program
+from .program import Load, Program, Stored
 
 __all__ = [
     "Action",
@@ -164,6 +164,13 @@ class Action:
         if isinstance(self.payload, Expression):
             return self.payload.reads
         return (self.payload.tensor,) if isinstance(self.payload, CopyFrom) else ()
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """The tensors of files that are read."""
+        if isinstance(self.payload, Expression):
+            return tuple(step.load for step in self.payload.program.steps if isinstance(step, Stored))
+        return (self.payload,) if isinstance(self.payload, Load) else ()
 
     @property
     def builds_on_values(self) -> bool:

@@ -13,6 +13,7 @@ from .actions import Reset
 from .cascade import Decisions
 from .context import Context
 from .drawing import with_streams
+from .load_notes import load_notes
 from .notes import doubtful_fans, lengths_of_a_stage, subclasses_left_out
 from .order import Circle, circular_read, read_after_sample, write_order
 from .plan import PlanEntry, distinct_actions, tensors_by_first
@@ -55,6 +56,7 @@ def assemble(
     findings += doubtful_fans(context, entries, decisions.calls)
     findings += subclasses_left_out(context, statements, entries)
     findings += lengths_of_a_stage(context, statements)
+    findings += load_notes(context, statements, decisions.loaded)
     return Draft(tuple(entries), tuple(order), resets)
 
 

@@ -6,12 +6,12 @@ many rules over many tensors cost little more than the rules that win.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Assign, Call, Default, Keep, Path, Tie
+from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Expr, Keep, Path, Tie
 from initdsl.network.parts import ModuleInfo
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import match_key
@@ -20,8 +20,18 @@ from initdsl.text.wording import listed
 
 from .actions import Action, Expression
 from .context import Context, finding_of
+from .lookups import Loaded
 from .right_hand_side import RightHandSide, right_hand_side
-from .selecting import parameters_in, select_or_report
+from .selecting import (
+    OwnTensors,
+    nothing_to_do,
+    resettable_of,
+    select_or_report,
+    state_of,
+    stored_of,
+    tensors_in,
+    without_tensors,
+)
 from .statements import Statement
 from .writable import check_writable
 from .writes import Progress, actions_of
@@ -56,10 +66,12 @@ class Selection:
 class Selections:
     """What was selected before, by selector and by whether modules stand for the parameters below them.
 
-    `alive` are those of its tensors that no later rule sets as a whole, when they were last asked for.
+    What `has_something` selects no module without tensors by any of its parts. `alive` are those of its tensors that no
+    later rule sets as a whole, when they were last asked for.
     """
 
     by_key: dict[Hashable, Selection] = field(default_factory=dict)
+    has_something: set[Hashable] = field(default_factory=set)
     alive: dict[Hashable, list[int]] = field(default_factory=dict)
 
 
@@ -69,8 +81,8 @@ class Decisions:
 
     `remaining` are the tensors that no statement sets as a whole yet; `edits` have the last one first. `hits` and
     `selected` count tensors by clause: those it has a say in, and those it selects; `calls` has the initializer that is
-    all of its right-hand side; `overruled` what it selects where later statements set all of that. What statements with
-    errors were to do is not known: `undecided` are the tensors they select, `blind` says that of some even that is not known.
+    all of its right-hand side; `loaded` has, by clause and tensor, what its `load`s made of that; `overruled`
+    what it selects where later statements set all of that. What statements with errors were to do is not known: `undecided` are the tensors they select, `blind` says that of some even that is not known.
     """
 
     remaining: set[int]
@@ -82,6 +94,7 @@ class Decisions:
     overruled: dict[int, Selection] = field(default_factory=dict)
     undecided: set[int] = field(default_factory=set)
     blind: bool = False
+    loaded: dict[int, dict[int, list[Loaded]]] = field(default_factory=dict)
 
 
 def cascade(context: Context, statements: Sequence[Statement], findings: list[Diagnostic]) -> Decisions:
@@ -91,7 +104,7 @@ def cascade(context: Context, statements: Sequence[Statement], findings: list[Di
     decisions = Decisions(set(range(len(context.network.tensors))) - joined)
     decisions.blind = _has_errors(findings)
     selections = Selections()
-    progress = Progress(findings)
+    progress = Progress(findings, loaded=decisions.loaded)
     for statement in reversed(statements):
         if isinstance(statement.clause.rule, Tie):
             continue
@@ -139,18 +152,19 @@ def _decide(
         return
     _check(context, statement, side, selection, progress)
     alive = _alive(context, statement, selection, selections, decisions.remaining)
-    decisions.hits[clause.number] = len(alive)
     if selection.by_tensor and not alive:
         decisions.overruled[clause.number] = selection
     if selection.plain and (isinstance(rule, Keep) if side is None else side.constant):
+        decisions.hits[clause.number] = len(alive)
         _take_alike(context, statement, side, selection, alive, decisions, progress)
         return
-    acts = not alive or not _loads(side)
+    hits = 0
     for index in alive:
-        actions = actions_of(context, statement, side, index, selection.by_tensor[index], progress)
-        acts = acts or bool(actions)
+        actions = actions_of(context, statement, side, index, selection.by_tensor, progress)
+        hits += bool(actions)
         _take(decisions, index, actions)
-    if not acts:
+    decisions.hits[clause.number] = hits
+    if alive and not hits and _loads(side):
         assert isinstance(rule, Assign)
         raise EvalError("the file has nothing of what this selects", rule.value.span, name="bad-load")
 
@@ -177,7 +191,7 @@ def _take_alike(
     """Note the actions of a statement on tensors that all get the same if they are alike."""
     actions: dict[int, Action] = {}
     for sample in {selection.alike[index] for index in alive}:
-        (actions[sample],) = actions_of(context, statement, side, sample, selection.by_tensor[sample], progress)
+        (actions[sample],) = actions_of(context, statement, side, sample, selection.by_tensor, progress)
     taken = {index: actions[selection.alike[index]] for index in alive}
     if all(map(_is_base, actions.values())):
         decisions.bases.update(taken)
@@ -205,11 +219,11 @@ def _check(
     for index in selection.samples:
         check_writable(context, statement.clause, context.network.tensors[index])
         if is_constant and selection.plain:
-            actions_of(context, statement, side, index, selection.by_tensor[index], progress)
+            actions_of(context, statement, side, index, selection.by_tensor, progress)
     few = len(selection.by_tensor) <= MOST_CHECKED
     if not selection.plain or (side is not None and not is_constant and few):
-        for index, matches in selection.by_tensor.items():
-            actions_of(context, statement, side, index, matches, progress)
+        for index in selection.by_tensor:
+            actions_of(context, statement, side, index, selection.by_tensor, progress)
 
 
 # ---- selections
@@ -224,19 +238,24 @@ def selection_of(
     matches = select_or_report(context, setting, clause.targets, findings)
     if matches is None:
         return None
+    own = _own(clause.rule)
     key = _key(context, statement)
+    if own is not None and (key is None or key not in selections.has_something):
+        nothing = list(_nothing_to_do(context, statement, own))
+        findings += nothing
+        if not nothing:
+            selections.has_something.add(key)
     if key in selections.by_key:
         return selections.by_key[key]
-    expands = _expands(clause.rule)
-    if expands:
-        tensors = list(parameters_in(context, setting, matches, clause.targets.span))
+    if own is None:
+        tensors = [match for match in matches if match.tensor is not None]
+        if matches and not tensors:
+            findings.append(_needs_parameter(context, statement, matches[0]))
+            return None
     else:
-        tensors = [m for m in matches if m.tensor is not None]
-    if isinstance(clause.rule, Default):
-        tensors = _without_originals(context, tensors)
-    if matches and not tensors and not expands:
-        findings.append(_needs_parameter(context, statement, matches[0]))
-        return None
+        tensors = list(tensors_in(context, statement.setting, matches, clause.targets.span, own))
+        if isinstance(clause.rule, Default):
+            tensors = _without_originals(context, tensors)
     selection = _selection(context, matches, tensors)
     if key is not None:
         selections.by_key[key] = selection
@@ -249,7 +268,7 @@ def _key(context: Context, statement: Statement) -> Hashable | None:
     assert targets is not None
     key = match_key(targets, False, setting.reads) if setting.frame is None else None
     rule = statement.clause.rule
-    return None if key is None else (key, _expands(rule), type(rule) if isinstance(rule, Keep | Default) else None)
+    return None if key is None else (key, _own(rule), type(rule) if isinstance(rule, Keep | Default) else None)
 
 
 def _without_originals(context: Context, matches: list[Match]) -> list[Match]:
@@ -298,9 +317,25 @@ def _alive(
     return alive
 
 
-def _expands(rule: object) -> bool:
-    """Return whether modules that a statement selects stand for the parameters below them."""
-    return not isinstance(rule, Assign) or (isinstance(rule.value, Call) and rule.value.function == "load")
+def _own(rule: object) -> OwnTensors | None:
+    """Return which tensors of a module a statement means that selects it; None where it takes tensors alone."""
+    if isinstance(rule, Copy):
+        return stored_of
+    if isinstance(rule, Default):
+        return resettable_of
+    return state_of if not isinstance(rule, Assign) or _is_load(rule.value) else None
+
+
+def _is_load(value: Expr) -> bool:
+    return isinstance(value, Call) and value.function == "load"
+
+
+def _nothing_to_do(context: Context, statement: Statement, own: OwnTensors) -> Iterator[Diagnostic]:
+    """Yield an error for each part of a statement's selector that selects modules without what it could act on."""
+    assert statement.clause.targets is not None
+    rule = statement.clause.rule
+    for part, match in without_tensors(context, statement.setting, statement.clause.targets, own):
+        yield nothing_to_do(context, rule.source, part, match, "load" if isinstance(rule, Assign) else rule.kind)
 
 
 def _loads(side: RightHandSide | None) -> bool:

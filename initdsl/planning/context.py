@@ -18,7 +18,7 @@ from initdsl.text.frozen import FrozenDict
 
 from .file_contents import FileCache
 
-__all__ = ["Cache", "Context", "finding_of", "match_label", "most_matches", "parameters_of_match", "refuse_piece"]
+__all__ = ["Cache", "Context", "finding_of", "match_label", "most_matches", "refuse_piece", "state_of_match"]
 
 
 # how many matches a plan may make at least and at most, and between these for each statement, module and tensor
@@ -79,19 +79,21 @@ def match_label(context: Context, match: Match) -> str:
     return child_label(module, next(local for owner, local in tensor.owners if owner == match.module))
 
 
-def parameters_of_match(context: Context, match: Match) -> dict[str, int]:
-    """Return the parameters of a match by their names relative to it; a parameter itself has the name `""`.
+def state_of_match(context: Context, match: Match) -> dict[str, int]:
+    """Return the state of a match, as a state dict has it, by the names relative to it; a tensor itself has the name `""`.
 
     Raises EvalError for a piece of a parameter.
     """
     refuse_piece(match, "a slice is part of a parameter, this takes whole ones")
     if match.tensor is not None:
         return {"": match.tensor}
-    parameters: dict[str, int] = {}
-    for index, path in context.network.paths_below(match.module):
-        for name, tensor in context.network.modules[index].parameters.items():
-            parameters[f"{path}{name}"] = tensor
-    return parameters
+    network = context.network
+    state: dict[str, int] = {}
+    for index, path in network.paths_below(match.module):
+        for name, tensor in network.modules[index].state.items():
+            if network.tensors[tensor].kind != "parametrized":  # it follows what it is computed from
+                state[f"{path}{name}"] = tensor
+    return state
 
 
 def refuse_piece(match: Match, message: str) -> None:

@@ -14,7 +14,7 @@ from initdsl.network.selectors.select import select
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import did_you_mean
 
-from .context import Context, parameters_of_match
+from .context import Context, state_of_match
 from .selecting import select_or_report, selectors_at
 from .statements import Statement
 
@@ -26,8 +26,7 @@ class CopySides:
     """What the two sides of a `copy` select, looked up once for all its targets.
 
     `sources` are by the indices they bind and the block they lie in. `tensors` and `modules` have the targets by what
-    they are, each with its place among the targets; `named` the parameters of a module by name, `names` the names by
-    parameter.
+    they are, each with its place among the targets; `named` the state of a module by name, `names` the names by tensor.
     """
 
     count: int = 0  # of targets
@@ -47,7 +46,7 @@ class CopySides:
     def parameters(self, context: Context, match: Match) -> dict[str, int]:
         """Return the parameters of a match by their names relative to it."""
         if match not in self.named:
-            self.named[match] = parameters_of_match(context, match)
+            self.named[match] = state_of_match(context, match)
         return self.named[match]
 
     def name_of(self, context: Context, base: Match, tensor: int) -> str:

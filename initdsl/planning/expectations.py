@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from initdsl.initializers import Distribution
@@ -15,14 +15,18 @@ from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed
 
-from .context import Context, finding_of, match_label, parameters_of_match, refuse_piece
+from .context import Context, finding_of, match_label, refuse_piece, state_of_match
 from .lookups import Site
 from .names import Names
 from .plan import Expected, PlanEntry
-from .selecting import parameters_in, select_or_report
+from .selecting import nothing_to_do, parameters_of, select_or_report, state_of, tensors_in, without_tensors
 from .statements import Expectation
 
 __all__ = ["holds", "plan_expectations", "unmet"]
+
+
+# what is expected of a module's parameters and persistent buffers; all else is expected of its parameters
+OF_THE_STATE = ("tied", "covered")
 
 
 # whole numbers up to this one are what they are in every type of float that trains
@@ -42,12 +46,16 @@ def plan_expectations(
         if len(operands) < len(selected):
             continue
         try:
+            own = parameters_of if rule.what not in OF_THE_STATE else state_of
+            for operand in rule.operands:
+                for part, match in without_tensors(context, setting, operand, own):
+                    findings.append(nothing_to_do(context, rule.source, part, match, "expect"))
             if rule.what == "tied":
                 _check_tied(context, rule, [match for matches in operands for match in matches])
             elif rule.what == "covered":
                 _check_covered(context, expectation, entries, operands[0])
             else:
-                for match in parameters_in(context, setting, operands[0], rule.operands[0].span):
+                for match in tensors_in(context, setting, operands[0], rule.operands[0].span, own):
                     expected += _expected(context, expectation, by_tensor, match)
         except EvalError as error:
             findings.append(finding_of(context, error, rule.source))
@@ -59,9 +67,9 @@ def _check_tied(context: Context, rule: Expect, matches: list[Match]) -> None:
     if len(matches) < 2:
         raise EvalError("there is nothing this could be tied to", rule.span, name="unmet-expectation")
     tied_to = context.tied_to
-    first = {name: tied_to.get(t, t) for name, t in parameters_of_match(context, matches[0]).items()}
+    first = {name: tied_to.get(t, t) for name, t in state_of_match(context, matches[0]).items()}
     for other in matches[1:]:
-        names = {name: tied_to.get(t, t) for name, t in parameters_of_match(context, other).items()}
+        names = {name: tied_to.get(t, t) for name, t in state_of_match(context, other).items()}
         apart = [name for name in sorted({*first, *names}) if first.get(name) != names.get(name)]
         if apart:
             inner = f": {listed([name for name in apart if name])}" if any(apart) else ""
@@ -75,13 +83,30 @@ def _check_covered(
 ) -> None:
     """Raise EvalError where no rule sets all of a parameter."""
     rule = expectation.rule
-    parameters = parameters_in(context, expectation.setting, matches, rule.operands[0].span)
-    tensors = [match.tensor for match in parameters if match.tensor is not None]
-    wanted = {context.tied_to.get(tensor, tensor) for tensor in tensors}
+    wanted = {context.tied_to.get(tensor, tensor) for tensor in _to_be_covered(context, expectation, matches)}
     unset = [e.label for e in entries if e.tensor.index in wanted and e.status in ("uncovered", "partial")]
+    network, there = context.network, {e.tensor.index for e in entries}
+    unset += [network.label(network.tensors[i]) for i in sorted(wanted - there) if network.tensors[i].kind == "buffer"]
     if unset:
         message = f"no rule sets {'all of ' if len(unset) == 1 else ''}{listed(unset, 8)}"
         raise EvalError(message, rule.span, "`keep` leaves a parameter as it is, and says so", "unmet-expectation")
+
+
+def _to_be_covered(context: Context, expectation: Expectation, matches: list[Match]) -> Iterator[int]:
+    """Yield the tensors, by number, that rules have to set so that all matches are covered.
+
+    A buffer has the value that its constructor gives it: it counts where it is named, or where a module has nothing else.
+    """
+    network, setting, span = context.network, expectation.setting, expectation.rule.operands[0].span
+    for match in matches:
+        if match.tensor is not None:
+            yield match.tensor
+            continue
+        own = [
+            found.tensor for found in tensors_in(context, setting, [match], span, state_of) if found.tensor is not None
+        ]
+        parameters = [tensor for tensor in own if network.tensors[tensor].kind != "buffer"]
+        yield from parameters or own
 
 
 def _expected(

@@ -45,11 +45,16 @@ class StoredTensor:
 
 @dataclass
 class FileCache:
-    """What was read of files, by path: each is opened once. `renamed` is by path, prefix and renames of a `load`."""
+    """What was read of files, by path: each is opened once.
+
+    `renamed` is by path, prefix and renames of a `load`; `namings` have the number of its statement before: `relative`
+    where the file has the names within a module, or `full`.
+    """
 
     contents: dict[str, dict[str, StoredTensor]] = field(default_factory=dict)
     headers: dict[str, Shapes] = field(default_factory=dict)
     manifests: dict[str, Shapes] = field(default_factory=dict)
+    namings: dict[tuple[int, str, str, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
     renamed: dict[tuple[str, str, tuple[tuple[str, str], ...]], dict[str, StoredTensor]] = field(default_factory=dict)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from initdsl.initializers import ArgumentError, fans
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import ClassPattern, Expr, Index, Length, Name, Path, Selector, Step
 from initdsl.network.data import READABLE, data_names, is_data, item_of
+from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo
 from initdsl.network.plain import MISSING, plain_value
 from initdsl.network.selectors.context import SelectorContext
@@ -21,16 +23,20 @@ from initdsl.network.selectors.why_nothing import explain
 from initdsl.text.wording import did_you_mean
 
 from .context import Context
-from .program import Read, Target
+from .program import Load, Read, Target
 
 __all__ = [
     "FACT_NAMES",
+    "FileNames",
+    "Loaded",
+    "Selected",
     "Site",
     "at_path",
     "count_selected",
     "fan",
     "name_in",
     "names_in_files",
+    "names_of_match",
     "plain_name",
     "refuse_misspelt",
 ]
@@ -45,11 +51,40 @@ PYTHON_WORDS = {"True": "true", "False": "false", "None": "none"}
 
 
 @dataclass(frozen=True, slots=True)
+class Selected:
+    """All that the statement of a site selects: `Selected(3, {5: [Match(3, tensor=5)]}, {})`.
+
+    `number` is the statement's; the matches are by the number of the tensor they lead to. `loaded` is filled in with what
+    each `load` makes of a tensor, by its number.
+    """
+
+    number: int
+    matches: Mapping[int, list[Match]]
+    loaded: dict[int, list[Loaded]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a `load` makes of one tensor: `Loaded(Load("a.safetensors", "fc.weight", (10, 512)), ["fc.weight"], request)`.
+
+    `names` are those of its names that the file has. Where a tensor is left to other rules, `load` is None if the file
+    lacks it, and else has another shape. It is `of_module` if the rule selects a module, not the tensor. `request` says what was read: path, prefix and renames, see `loads`.
+    """
+
+    load: Load | None
+    names: list[str]
+    request: Any
+    of_module: bool
+    is_left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Where an expression stands: `Site(context, variables, Match(3, tensor=5), target=5, shape=(4, 8), source="net.init")`.
 
     `target` is the tensor that is written to, by its number, the one a tie makes it; `shape` that of the piece written to.
-    `source` is the rule file, from which `load` finds others; None where nothing can be loaded.
+    `source` is the rule file, from which `load` finds others; None where nothing can be loaded. `selected` is all that the
+    statement selects, of which the target is a part.
     """
 
     context: Context
@@ -58,6 +93,7 @@ class Site:
     target: int | None = None
     shape: tuple[int, ...] | None = None
     source: str | None = None
+    selected: Selected | None = None
 
     @property
     def scope(self) -> tuple[int, ...]:
@@ -149,14 +185,30 @@ def _meant(site: Site, node: Name) -> str | None:
     return did_you_mean(node.name, words)
 
 
-def names_in_files(site: Site) -> list[str]:
-    """Return the names a file may have the target under: below the module that the rule selects first, then in full."""
+class FileNames(NamedTuple):
+    """The names a file may have a tensor under: those below the module that the rule selects, and those in full.
+
+    The former are empty where a rule selects no module around the tensor; at the root they are the same.
+    """
+
+    relative: list[str]
+    full: list[str]
+
+
+def names_in_files(site: Site) -> FileNames:
+    """Return the names a file may have the target under."""
     assert site.target is not None
-    network = site.context.network
-    names = network.names(network.tensors[site.target])
-    outer = site.match.scope[0] if site.match.scope else None
-    base = f"{network.modules[outer].name}." if outer is not None else "."
-    return [n.removeprefix(base) for n in names] + names
+    return names_of_match(site.context.network, site.match, site.target)
+
+
+def names_of_match(network: Network, match: Match, tensor: int) -> FileNames:
+    """Return the names a file may have a tensor under that a match leads to."""
+    names = network.names(network.tensors[tensor])
+    if not match.scope:
+        return FileNames([], names)
+    bases = [f"{name}." if name else "" for name in network.module_names(match.scope[0])]
+    relative = [name[len(base) :] for name in names for base in bases if name.startswith(base)]
+    return FileNames(list(dict.fromkeys(relative)), names)
 
 
 # ---- paths; `selectors` is the context in which nothing is bound

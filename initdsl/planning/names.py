@@ -45,6 +45,12 @@ def selector_context(
     return SelectorContext(context.network, environment, variables.__contains__, matches, binds, reads, span)
 
 
+def _names_of_base(site: Site) -> list[str]:
+    """Return the names a manifest may have the target under, those in full first."""
+    names = names_in_files(site)
+    return [*names.full, *names.relative]
+
+
 class Names:
     """The environment of one expression at one site; it is made anew for each evaluation.
 
@@ -186,7 +192,7 @@ class Names:
         if node.function in FANS:
             return self._fan(node)
         if node.function == "load" and site.source is not None:
-            load = find_tensor(site.context, node, self, site.source, names_in_files(site))
+            load = find_tensor(site, node, self)
             if load is None:
                 raise EvalError("`missing=skip` needs `load` alone on the right of `=`", node.span, name="bad-load")
             return self._recorder.add(Stored(load), load.shape)
@@ -214,7 +220,7 @@ class Names:
         site = self.site
         if site.source is None or site.target is None:
             raise EvalError("there is no parameter here to take the shape of", node.span)
-        return base_shape_of(site.context, node, path, site.source, names_in_files(site)[::-1])
+        return base_shape_of(site.context, node, path, site.source, _names_of_base(site))
 
     def target_shape(self, node: Expr) -> tuple[int, ...]:
         if self.site.shape is None:

@@ -10,13 +10,12 @@ from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.shapes import EvalError, Shape, broadcast, describe_value, nested_shape
 from initdsl.language.syntax.nodes import Assign, Call
 from initdsl.network.parts import TensorInfo
-from initdsl.network.selectors.matches import Match
 
 from .actions import Draw, Expression, Load, Payload, Value
 from .calls import bind_call, check_shape
 from .complex_numbers import COMPLEX, check_parts, real_only
-from .loads import find_tensor
-from .lookups import Site, names_in_files
+from .loads import all_but, find_tensor
+from .lookups import Site
 from .names import Names
 from .right_hand_side import RightHandSide, blamed_in_rule
 
@@ -175,16 +174,21 @@ def _distribution(
 def _loaded(site: Site, call: Call, env: Names) -> Load | None:
     """Return the tensor of a file that a piece is set to; None where the rule leaves it to others."""
     assert site.shape is not None
-    assert site.source is not None
-    load = find_tensor(site.context, call, env, site.source, names_in_files(site))
+    load = find_tensor(site, call, env, alone=True)
     if load is not None and load.shape != site.shape:
         message = f"`{load.key}` has shape {list(load.shape)}, the target {list(site.shape)}"
-        raise EvalError(message, call.span, _resized(load.shape, site.shape, site.match), "bad-shape")
+        raise EvalError(message, call.span, _other_shape(load.shape, site), "bad-shape")
     return load
 
 
-def _resized(stored: tuple[int, ...], shape: tuple[int, ...], match: Match) -> str | None:
-    """Return what to write where a table has other rows."""
-    if match.index is not None or match.view is not None or len(stored) != len(shape) or stored[-1] != shape[-1]:
+def _other_shape(stored: tuple[int, ...], site: Site) -> str | None:
+    """Return what to write where a file has a tensor in another shape."""
+    match, shape = site.match, site.shape
+    assert shape is not None
+    if match.index is not None or match.view is not None:
         return None
-    return "`resize_rows(load(...))` or `resize_grid(load(...))` makes its rows fit" if len(shape) in (2, 3) else None
+    if match.scope:
+        return "`mismatch=skip` leaves to other rules what has another shape" + all_but(site)
+    if len(stored) != len(shape) or stored[-1:] != shape[-1:] or len(shape) not in (2, 3):
+        return None
+    return "`resize_rows(load(...))` or `resize_grid(load(...))` makes its rows fit"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Default, Keep, Rule, Selector, Union_, Within
+from initdsl.language.syntax.nodes import Default, Keep, Maybe, Rule, Selector, Union_, Within
+from initdsl.network.description import Network
+from initdsl.network.parts import ModuleInfo
 from initdsl.network.selectors.context import Reads, SelectorContext
 from initdsl.network.selectors.matches import Frame, Match, Unmatched, continued
 from initdsl.network.selectors.select import container_of, select
@@ -16,11 +18,23 @@ from initdsl.network.selectors.why_nothing import explain
 from initdsl.text.diagnostic import Diagnostic, Severity
 from initdsl.text.source import Span
 
-from .context import Context, finding_of
+from .context import Context, finding_of, match_label
 from .names import selector_context
 from .reads import reads_of
 
-__all__ = ["Setting", "parameters_in", "select_or_report", "selectors_at"]
+__all__ = [
+    "OwnTensors",
+    "Setting",
+    "nothing_to_do",
+    "parameters_of",
+    "resettable_of",
+    "select_or_report",
+    "selectors_at",
+    "state_of",
+    "stored_of",
+    "tensors_in",
+    "without_tensors",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +107,13 @@ def _empty_containers(selectors: SelectorContext, selector: Selector, frame: Fra
         yield from explain(selectors, selector, continued(selector, frame), True)
 
 
-def parameters_in(context: Context, setting: Setting, matches: list[Match], span: Span) -> Iterator[Match]:
-    """Yield the matches, modules among them as the parameters at any depth below them; `span` is blamed for too many."""
+def tensors_in(
+    context: Context, setting: Setting, matches: Iterable[Match], span: Span, own: OwnTensors
+) -> Iterator[Match]:
+    """Yield the matches, modules among them as `own` tensors of theirs and of all modules below them.
+
+    `span` is blamed for too many.
+    """
     network, spend = context.network, context.cache.matches.spend
     seen: set[int] = set()
     alike = isinstance(setting.rule, Keep | Default)  # what is below several modules is reached once
@@ -105,5 +124,65 @@ def parameters_in(context: Context, setting: Setting, matches: list[Match], span
         below = network.reachable_but(seen if alike else set(), match.module)
         spend(len(below), span)
         for index in below:
-            for tensor in network.modules[index].parameters.values():
+            for tensor in own(network, network.modules[index]):
                 yield Match(index, tensor, match.bindings, (match.module, *match.scope), match.frame)
+
+
+# which tensors of a module's own a statement means, by their numbers
+OwnTensors = Callable[[Network, ModuleInfo], Collection[int]]
+
+
+def parameters_of(network: Network, module: ModuleInfo) -> Collection[int]:
+    """Return the parameters of a module, computed ones among them."""
+    return module.parameters.values()
+
+
+def state_of(network: Network, module: ModuleInfo) -> Collection[int]:
+    """Return the parameters of a module, computed ones among them, and its persistent buffers."""
+    return module.state.values()
+
+
+def stored_of(network: Network, module: ModuleInfo) -> Collection[int]:
+    """Return what a state dict has of a module: of a computed tensor, what it is computed from."""
+    return [tensor for tensor in module.state.values() if network.tensors[tensor].kind != "parametrized"]
+
+
+def resettable_of(network: Network, module: ModuleInfo) -> Collection[int]:
+    """Return what may have a default: parameters, and the persistent buffers beside a `reset_parameters`."""
+    return module.parameters.values() if module.reset is None else module.state.values()
+
+
+def without_tensors(
+    context: Context, setting: Setting, selector: Selector, own: OwnTensors
+) -> Iterator[tuple[Selector, Match]]:
+    """Yield the parts of a selector that select modules alone, and of those no tensor, with the first of the modules."""
+    network, selectors = context.network, selectors_at(context, setting, selector.span)
+    for part in selector.members if isinstance(selector, Union_) else (selector,):
+        matches = [] if isinstance(part, Maybe) else select(selectors, part, setting.frame)
+        if matches and not any(_has_any(network, match, own) for match in matches):
+            yield part, matches[0]
+
+
+def _has_any(network: Network, match: Match, own: OwnTensors) -> bool:
+    """Return whether a match is a tensor, or a module with `own` tensors in it."""
+    if match.tensor is not None or own(network, network.modules[match.module]):
+        return True
+    return any(own(network, network.modules[index]) for index in network.reachable(match.module))
+
+
+def nothing_to_do(context: Context, source: str, selector: Selector, match: Match, what: str) -> Diagnostic:
+    """Return the error for a selector of modules that have nothing a statement could act on."""
+    network = context.network
+    module = network.modules[match.module]
+    below = [network.modules[index] for index in network.reachable(match.module)]
+    buffers = [f"{each.label}.{local}" for each in below for local in each.buffers]
+    persistent = any(each.state for each in below)
+    reason = f"`{match_label(context, match)}` has no parameters{'' if persistent else ' and no persistent buffers'}"
+    hint = "a selector that may have nothing ends in `?`"
+    if what == "default" and buffers:
+        reason = f"`{module.cls.name}` has buffers and no `reset_parameters`" if persistent else reason
+        hint = f"buffers keep what the constructor wrote; a rule sets them: `{buffers[0]} = ...`"
+    elif buffers:
+        hint = f"a buffer is named by itself: `{buffers[0]}`"
+    message = f"{reason}: `{what}` has nothing to do"
+    return Diagnostic("nothing-to-do", message, context.rules.source(source), selector.span, hint)

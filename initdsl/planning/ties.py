@@ -13,9 +13,9 @@ from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import listed
 
-from .context import Context, finding_of, match_label, parameters_of_match
+from .context import Context, finding_of, match_label, state_of_match
 from .plan import PlannedTie
-from .selecting import select_or_report
+from .selecting import nothing_to_do, select_or_report
 from .statements import Statement
 
 __all__ = ["plan_ties"]
@@ -84,12 +84,15 @@ def _tie(
     """
     if len(group) < 2:
         return
-    first = parameters_of_match(context, group[0])
+    first = state_of_match(context, group[0])
     for other in group[1:]:
-        names = parameters_of_match(context, other)
+        names = state_of_match(context, other)
         mismatch = _mismatch(context, rule, group[0], other, first.keys(), names.keys())
         if mismatch is not None:
             findings.append(finding_of(context, mismatch, rule.source))
+            return
+        if not first and group[0].tensor is None:
+            findings.append(nothing_to_do(context, rule.source, rule.operands[0], group[0], "tie"))
             return
         for name in first:
             try:
@@ -110,7 +113,7 @@ def _mismatch(
     parts = [f"the first has {listed(missing)}"] if missing else []
     parts += [f"the other has {listed(extra)}"] if extra else []
     labels = f"`{match_label(context, one)}` and `{match_label(context, other)}`"
-    message = f"{labels} don't have the same parameters: {', '.join(parts)}"
+    message = f"{labels} don't have the same parameters and buffers: {', '.join(parts)}"
     return EvalError(message, rule.span, "tie one parameter: `tie A.weight B.weight`", "tie-mismatch")
 
 
@@ -149,8 +152,6 @@ def _untieable(tensor: TensorInfo) -> str | None:
     """Return why a tensor can't be tied to any other; None where it can."""
     if tensor.kind == "parametrized":
         return f"`{tensor.name}` is computed by a parametrization and can't be tied"
-    if tensor.kind == "buffer":
-        return f"`{tensor.name}` is a buffer and can't be tied"
     if tensor.sharded:
         return f"`{tensor.name}` is sharded already: tie before sharding"
     if tensor.problem == "lazy":

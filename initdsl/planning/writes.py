@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from initdsl.language.expressions.shapes import EvalError
@@ -14,7 +14,7 @@ from .actions import Action, Clause, CopyFrom, Kept, Payload, Reset
 from .context import Context, refuse_piece
 from .copies import CopySides, sides_of_copy, source_of_copy
 from .elements import elements_key, overlapping
-from .lookups import Site
+from .lookups import Loaded, Selected, Site
 from .names import Names
 from .payloads import payload_of
 from .pieces import PieceCount, pieces_of
@@ -29,13 +29,14 @@ class Progress:
     """What adds up while actions are made: findings, the pieces of `[*]`, and the actions of constant right-hand sides.
 
     The actions are by the number of the clause, shape and dtype of the tensor, and the module it is selected in where that
-    is not its first owner: they are the same for all that share those.
+    is not its first owner: they are the same for all that share those. What is `loaded` is by clause and tensor.
     """
 
     findings: list[Diagnostic]
     count: PieceCount = field(default_factory=PieceCount)
     actions: dict[tuple[int, tuple[int, ...], str, int | None], list[Action]] = field(default_factory=dict)
     copies: dict[int, CopySides] = field(default_factory=dict)  # by the number of the clause
+    loaded: dict[int, dict[int, list[Loaded]]] = field(default_factory=dict)
 
 
 def actions_of(
@@ -43,18 +44,21 @@ def actions_of(
     statement: Statement,
     side: RightHandSide | None,
     index: int,
-    matches: list[Match],
+    matches: Mapping[int, list[Match]],
     progress: Progress,
 ) -> list[Action]:
-    """Return what a statement writes to the tensor `index`, by the matches that lead to it.
+    """Return what a statement writes to the tensor `index`; `matches` are all of the statement's, by tensor.
 
     Raises EvalError for what can't be right.
     """
-    if len(matches) == 1:
-        return _actions(context, statement, side, index, matches[0], progress)
+    number = statement.clause.number
+    selected = Selected(number, matches, progress.loaded.setdefault(number, {}))
+    if len(matches[index]) == 1:
+        return _actions(context, statement, side, index, matches[index][0], selected, progress)
     # selected by several names, or members of a union: once, as the last of them says
     shape = context.network.tensors[index].shape
-    written = [a for match in matches for a in _actions(context, statement, side, index, match, progress)]
+    each = [_actions(context, statement, side, index, match, selected, progress) for match in matches[index]]
+    written = [action for some in each for action in some]
     actions = list({elements_key(action, shape): action for action in written}.values())
     if len(actions) > 1 and any(action.builds_on_values for action in actions):
         _refuse_overlap(context, index, actions)
@@ -86,6 +90,7 @@ def _actions(
     side: RightHandSide | None,
     index: int,
     match: Match,
+    selected: Selected,
     progress: Progress,
 ) -> list[Action]:
     clause, rule = statement.clause, statement.clause.rule
@@ -94,7 +99,7 @@ def _actions(
     whole = match.index is None and match.view is None
     if side is not None and not (whole and side.constant):
         assert isinstance(rule, Assign)
-        return list(_pieces(context, statement, rule, side, index, match, progress))
+        return list(_pieces(context, statement, rule, side, index, match, selected, progress))
     key = (clause.number, tensor.shape, tensor.dtype, module)
     if whole and key in progress.actions:
         return progress.actions[key]
@@ -120,6 +125,7 @@ def _pieces(
     side: RightHandSide,
     index: int,
     match: Match,
+    selected: Selected,
     progress: Progress,
 ) -> Iterator[Action]:
     """Yield what a rule writes to each piece of a tensor that a match means."""
@@ -128,7 +134,7 @@ def _pieces(
     effect = _effect(context, statement.clause, match)
     whole_site = Site(context, variables, match, index, tensor.shape, rule.source)
     for piece in pieces_of(match, tensor.shape, Names(whole_site), progress.count):
-        at_piece = Site(context, variables, match, index, piece.shape, rule.source)
+        at_piece = Site(context, variables, match, index, piece.shape, rule.source, selected)
         payload = payload_of(at_piece, rule, side, tensor)
         if payload is not None:
             yield Action(

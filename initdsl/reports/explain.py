@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,7 @@ def _touch(entry: PlanEntry, clause: Clause, action: Action | None) -> Touch:
         return Touch(text, place, "superseded", reason, "")
     payload = action.payload
     resolved = str(payload) if isinstance(payload, Distribution | Draw | Value) else ""
+    resolved = resolved or ", ".join(f"{load.key} of {os.path.basename(load.path)}" for load in action.loads)
     if action is entry.base:
         return Touch(text, place, "base", f"the last rule for the whole tensor{_without_values(payload)}", resolved)
     if action.index is not None or action.view is not None:

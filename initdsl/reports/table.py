@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from html import escape
@@ -52,9 +53,9 @@ def summary(plan: Plan) -> str:
         "uncovered": "uncovered",
     }
     parts = [f"{count[k]['tensors']} {w} ({count[k]['elements']:,} elements)" for k, w in words.items() if k in count]
-    buffers = sum(e.tensor.kind == "buffer" for e in plan.entries)
-    if buffers:
-        parts.append(f"{buffers} buffer{'s' * (buffers > 1)} set")
+    buffers = totals(e for e in plan.entries if e.tensor.kind == "buffer")
+    counts = {word: buffers[status]["tensors"] for status, word in words.items() if status in buffers}
+    parts += [f"{n} buffer{'s' * (n > 1)} {word}" for word, n in counts.items()]
     if plan.ties:
         parts.append(f"{len(plan.tied)} tied")
     if plan.warnings:
@@ -139,6 +140,8 @@ def resolved(entry: PlanEntry) -> str:
         return result
     payloads = [(a, str(a.payload)) for a in entry.actions if isinstance(a.payload, Distribution | Value)]
     texts = dict.fromkeys(text for action, text in payloads if not _says(entry, action, text))
+    loads = (load for action in entry.actions for load in action.loads if load.key not in entry.effect)
+    texts |= dict.fromkeys(f"{load.key} of {os.path.basename(load.path)}" for load in loads)
     return "; ".join(list(texts)[:MOST_VALUES])
 
 

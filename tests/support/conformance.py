@@ -155,6 +155,36 @@ class Gaps(nn.Module):
         self.scales = nn.ParameterList([torch.zeros(2), 5, torch.zeros(2)])
 
 
+class Rotary(nn.Module):
+    """A buffer that state dicts leave out, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("freqs", torch.ones(2), persistent=False)
+
+
+class Seen(nn.Linear):
+    """A buffer that its reset leaves alone."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.register_buffer("seen", torch.ones(2))
+
+
+class Stateful(nn.Module):
+    """Modules whose state is more than parameters, and modules without any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        self.k = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        self.bare = nn.BatchNorm1d(2, affine=False)
+        self.seen = Seen()
+        self.rotary = Rotary()
+        self.again = Rotary()
+        self.act = nn.ReLU()
+
+
 class Buffered(nn.Module):
     """Tensors of several types, some of them buffers."""
 
@@ -230,6 +260,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shared": Shared,
     "gaps": Gaps,
     "buffered": Buffered,
+    "stateful": Stateful,
     "noreset": NoReset,
     "parametrized": parametrized,
     "wrapped": wrapped,

@@ -50,7 +50,9 @@ def meta_buffers(plan: Plan, live: Live) -> Valueless:
     """Return the buffers computed from parameters. Raises ResolveError for those that nothing computes anew."""
     buffers = Valueless([], [])
     refused: list[str] = []
-    written = {e.tensor.index for e in plan.entries if e.base is not None and e.tensor.kind == "buffer"}
+    written = {
+        e.tensor.index for e in plan.entries if e.base is not None and not e.base.keeps and e.tensor.kind == "buffer"
+    }
     own = {id(tensor) for tensor in live.tensors}
     weights = [e.tensor.owners[0] for e in plan.entries if e.tensor.kind == "parametrized" and e.actions]
     set_with_weight = {id(part) for owner, local in weights for part in inverting(live.modules[owner], local)}

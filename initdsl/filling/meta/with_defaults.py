@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from initdsl.filling.random_state import isolated
@@ -153,6 +152,7 @@ def _unset(plan: Plan, live: Live, missing: set[int]) -> list[PlanEntry]:
         for entry in plan.entries
         if entry.base is not None and isinstance(entry.base.payload, Reset)
         if entry.tensor.index not in written and entry.tensor.index not in missing
+        if entry.tensor.kind != "buffer" or entry.tensor.device == "meta"
     ]
 
 
@@ -161,7 +161,7 @@ def _written_by_reset(plan: Plan, live: Live, index: int, tensors: tuple[int, ..
     info = plan.network.modules[index]
     if info.cls.qualname.startswith("torch.nn."):  # torch's own set all that they have
         return set(tensors)
-    stand_ins: dict[int, nn.Parameter] = {}
+    stand_ins: dict[int, torch.Tensor] = {}
     shell = shell_of(live.modules[index], stand_ins, "meta")
     try:
         with isolated(None), torch.no_grad(), _Writes() as writes:

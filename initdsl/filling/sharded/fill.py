@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from initdsl.filling.blame import StepFailed, blaming, rule_diagnostic
 from initdsl.filling.box_fill import Viewed, fill_box, selected, viewed
@@ -235,7 +234,7 @@ def _reset_values(shards: ShardRun, index: int, tensors: tuple[int, ...]) -> dic
     """Return what a module's own reset gives tensors, by number, run on stand-ins; what it leaves alone is not there."""
     run, network = shards.run, shards.run.plan.network
     info = network.modules[index]
-    stand_ins: dict[int, nn.Parameter] = {}
+    stand_ins: dict[int, torch.Tensor] = {}
     assert run.seed is not None
     with resetting(run.seed, info.name):
         shell = shell_of(run.live.modules[index], stand_ins)
