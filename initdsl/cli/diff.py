@@ -70,9 +70,9 @@ def command(
     `--old-model` and the like name another for one of them.
     """
     common = (options.model, manifest)
-    before = _network(old_model, old_manifest, common, old)
+    before = _network(old_model, old_manifest, common, old, options.trust)
     same = (old_model, old_manifest) == (new_model, new_manifest)
-    after = before if same else _network(new_model, new_manifest, common, new)
+    after = before if same else _network(new_model, new_manifest, common, new, options.trust)
     arguments = options.arguments()
     found = diff(_plan(old, before, arguments), _plan(new, after, arguments))
     if output_format == "json":
@@ -87,14 +87,18 @@ def command(
 
 
 def _network(
-    model: str | None, manifest: str | None, common: tuple[str | None, str | None], rules: str
+    model: str | None,
+    manifest: str | None,
+    common: tuple[str | None, str | None],
+    rules: str,
+    trust: bool | None,
 ) -> nn.Module | Network:
     """Return the network of one side; exit with 2 where none is named, or two are."""
     if model is None and manifest is None:
         model, manifest = common
     revision = revision_of(manifest) if manifest is not None else None
     if revision is None or model is not None:
-        return network_of(model, manifest, rules)
+        return network_of(model, manifest, rules, trust)
     data = reported(lambda: read_at(revision, LARGEST))
     try:
         return Network.from_manifest(json.loads(data))

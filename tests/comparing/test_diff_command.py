@@ -126,3 +126,10 @@ def test_no_repository_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     done = initdsl("diff", "old.init", "new.init")
     assert (done.code, "--model" in done.err) == (2, True)
     assert initdsl("diff", "old.init", "none.init", *MODEL).code == 2
+
+
+def test_the_model_of_settings_runs_where_it_is_trusted(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text('[tool.initdsl]\nmodel = "net.py:small"\n')
+    done = initdsl("diff", "old.init", "new.init")
+    assert (done.code, "--trust" in done.err) == (2, True)
+    assert initdsl("diff", "old.init", "new.init", "--trust").code == 1
