@@ -178,11 +178,11 @@ def common_scale(tensors: Sequence[Tensor]) -> Scale | None:
     typical = math.exp(sum(w * math.log(s) for w, (s, _) in zip(weights, measured, strict=True)) / sum(weights))
     if any(abs(scale / typical - 1) > WORST * error for scale, error in measured):
         return None
-    return Scale(kind, typical, 1 / math.sqrt(sum(weights)), frozenset(t.fans() for t in tensors))
+    return Scale(kind, typical, 1 / math.sqrt(sum(weights)), frozenset((t.fans(), t.sampled.module.cls.name) for t in tensors))
 
 
 def numbers_of_several(measured: Sequence[Scale]) -> Iterator[float]:
-    """Yield the roundest number for each scale that is measured at several places, whose fans differ."""
+    """Yield the roundest number for each scale that is measured at several places, whose fans or classes differ."""
     left = sorted(measured, key=lambda one: one.error)
     while left:
         kind, typical, error, _ = left[0]
