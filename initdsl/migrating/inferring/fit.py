@@ -178,7 +178,9 @@ def common_scale(tensors: Sequence[Tensor]) -> Scale | None:
     typical = math.exp(sum(w * math.log(s) for w, (s, _) in zip(weights, measured, strict=True)) / sum(weights))
     if any(abs(scale / typical - 1) > WORST * error for scale, error in measured):
         return None
-    return Scale(kind, typical, 1 / math.sqrt(sum(weights)), frozenset((t.fans(), t.sampled.module.cls.name) for t in tensors))
+    return Scale(
+        kind, typical, 1 / math.sqrt(sum(weights)), frozenset((t.fans(), t.sampled.module.cls.name) for t in tensors)
+    )
 
 
 def numbers_of_several(measured: Sequence[Scale]) -> Iterator[float]:
