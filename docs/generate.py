@@ -64,6 +64,9 @@ What a view or an expression says has no name of its own:
 | identity with noise | `~ eye() + normal(0, 0.01)`, `~ dirac() + normal(0, 0.01)` |
 | sub-pixel (ICNR) form of any draw | `X.weight as (out_channels // 4, 4, -1) = it[:, 0:1]` after it |
 | a gain from `torch.nn.init` | `~ xavier_uniform(gain=calculate_gain(tanh))` |
+| torch's own bound of a bias | `Linear.bias ~ uniform(-1 / sqrt(fan_in(weight)), 1 / sqrt(fan_in(weight)))` |
+| the bias of an LSTM's forget gates | `LSTM.bias_* = 0`, then `LSTM.bias_ih_*[hidden_size:2 * hidden_size] = 1` |
+| the identity in each group of a convolution | `Conv2d.weight = dirac(groups=groups)` |
 """
 
 SHAPE = (256, 128)

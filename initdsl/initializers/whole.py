@@ -39,7 +39,8 @@ def eye(tensor: torch.Tensor) -> None:
 def dirac(tensor: torch.Tensor, groups: Count = 1) -> None:
     """The convolution that passes its input on: a one in the middle of the kernel, a channel to itself.
 
-    3 to 5 dimensions, dimension 0 divisible by `groups`. Source: `torch.nn.init.dirac_`.
+    3 to 5 dimensions, dimension 0 divisible by `groups`. Of a grouped convolution, each group passes its own inputs on:
+    `Conv2d.weight = dirac(groups=groups)`. Source: `torch.nn.init.dirac_`.
     """
     from torch.nn import init
 
