@@ -83,6 +83,36 @@ def test_the_script_runs(name: str) -> None:
         assert text in out.getvalue()
 
 
+def test_the_demo_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    out = io.StringIO()
+    state = torch.get_rng_state()
+    with redirect_stdout(out), warnings.catch_warnings():
+        example("demo").main()
+    torch.set_rng_state(state)
+    lines = out.getvalue().splitlines()
+    assert "def by_hand(net: GPT) -> None:" in lines
+    assert "same bits: True" in lines
+    page = next(Path(line.partition(": ")[2]) for line in lines if line.startswith("the same as a page: "))
+    assert page.read_text("utf-8").startswith("<!doctype html>")
+    good, bad = ([line for line in lines if line.startswith(word)] for word in ("good, ", "bad, "))
+    assert good
+    assert all("keep their size" in line for line in good)
+    assert any("gradients grow" in line for line in bad)
+
+
+def test_the_demo_is_the_code_that_it_shows() -> None:
+    script = example("demo")
+    ours, theirs = script.GPT(), script.GPT()
+    torch.manual_seed(12)
+    script.by_hand(theirs)
+    torch.manual_seed(12)
+    initdsl.apply(ours, EXAMPLES / "demo.init", strict=True)
+    same(ours, theirs)
+    assert script.same_bits(EXAMPLES / "demo.init")
+    assert theirs.head.weight is theirs.embed.weight
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.init")), ids=lambda p: p.stem)
 def test_the_rule_file_is_in_the_canonical_layout(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
