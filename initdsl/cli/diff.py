@@ -20,8 +20,9 @@ from initdsl.network.manifest import LARGEST
 from initdsl.planning.saved import read_plan
 
 from .console import coloured, fail, reported, write_or_print
-from .model import network_of
+from .model import network_of, settings_manifest
 from .options import RuleOptions, format_option, manifest_option, output_option, rule_options
+from .trust import model_of_settings, settings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,9 +71,10 @@ def command(
     `--old-model` and the like name another for one of them.
     """
     common = (options.model, manifest)
-    before = _network(old_model, old_manifest, common, old, options.trust)
-    same = (old_model, old_manifest) == (new_model, new_manifest)
-    after = before if same else _network(new_model, new_manifest, common, new, options.trust)
+    sides = [(old, old_model, old_manifest), (new, new_model, new_manifest)]
+    named = [_named(*side, common, options.trust) for side in sides]
+    before = _network(*named[0], old, options.trust)
+    after = before if named[0] == named[1] else _network(*named[1], new, options.trust)
     arguments = options.arguments()
     found = diff(_plan(old, before, arguments), _plan(new, after, arguments))
     if output_format == "json":
@@ -86,16 +88,22 @@ def command(
     raise SystemExit(1 if found else 0)
 
 
-def _network(
-    model: str | None,
-    manifest: str | None,
-    common: tuple[str | None, str | None],
-    rules: str,
-    trust: bool | None,
-) -> nn.Module | Network:
-    """Return the network of one side; exit with 2 where none is named, or two are."""
+Named = tuple[str | None, str | None]
+
+
+def _named(rules: str, model: str | None, manifest: str | None, common: Named, trust: bool | None) -> Named:
+    """Return the model and the manifest that options, or the settings of a rule file, name for one side."""
     if model is None and manifest is None:
         model, manifest = common
+    if model is None and manifest is None:
+        config = settings_of(rules)
+        model = model_of_settings(None, trust, lambda: config)
+        manifest = None if model is not None else settings_manifest(config, rules)
+    return model, manifest
+
+
+def _network(model: str | None, manifest: str | None, rules: str, trust: bool | None) -> nn.Module | Network:
+    """Return the network of one side; exit with 2 where none is named, or two are."""
     revision = revision_of(manifest) if manifest is not None else None
     if revision is None or model is not None:
         return network_of(model, manifest, rules, trust)

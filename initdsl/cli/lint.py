@@ -101,14 +101,14 @@ def command(
     _refuse_unknown((*selected, *ignored))
     if model is not None and manifest is not None:
         fail("`--model` and `--manifest` both say which network", "give one of them")
-    own = _registered_by(imports, trust)
+    own = _registered_by(imports, trust, paths or (".",))
     if "-" in paths and len(paths) > 1:
         fail("`-` stands alone: standard input is one file")
 
     def job(path: str) -> Job:
         config = _config(path, selected, ignored)
         config = replace(config, initializers=(*config.initializers, *own))
-        named = model if manifest is not None else model_of_settings(model, trust, config)
+        named = model if manifest is not None else model_of_settings(model, trust, lambda: config)
         described = settings_manifest(config, path) if named is None and manifest is None else manifest
         return Job(path, config, fix or unsafe_fixes, unsafe_fixes, named, described)
 
@@ -144,10 +144,10 @@ def _print(findings: Sequence[Diagnostic], fixed_count: int, output_format: str,
     click.echo(format_findings(findings, output_format, colour), file=stream, color=colour, nl=False)
 
 
-def _registered_by(imports: tuple[str, ...], trust: bool | None) -> tuple[str, ...]:
+def _registered_by(imports: tuple[str, ...], trust: bool | None, paths: Iterable[str]) -> tuple[str, ...]:
     """Return the initializers that are registered by what is to be imported; other processes know them by name."""
     before = set(default_registry())
-    import_initializers(imports, trust)
+    import_initializers(imports, trust, [os.path.join(path, "") if os.path.isdir(path) else path for path in paths])
     return tuple(sorted(set(default_registry()) - before))
 
 

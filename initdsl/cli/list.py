@@ -20,7 +20,7 @@ from .options import format_option, import_initializers, import_option
 @format_option("text", "json")
 def command(kind: str, imports: tuple[str, ...], output_format: str) -> None:
     """List what rule files can name: initializers with their arguments, packaged recipes, or the linter's lints."""
-    import_initializers(imports, None)
+    import_initializers(imports, None, ())
     rows = {"initializers": _initializers, "recipes": _recipes, "lints": _lints}[kind]()
     if output_format == "json":
         click.echo(json.dumps({"format": f"initdsl-{kind}", "version": 1, kind: rows}, indent=2))

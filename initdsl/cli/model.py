@@ -20,7 +20,7 @@ from initdsl.text.search_path import behind_standard_library
 from initdsl.text.wording import did_you_mean
 
 from .console import fail
-from .trust import refuse_untrusted, settings_here
+from .trust import path_of, refuse_untrusted, settings_of
 
 if TYPE_CHECKING:
     import torch
@@ -178,7 +178,7 @@ def named_network(
     trust it.
     """
     if model is None and manifest is None:
-        config = settings_here()
+        config = settings_of(rules)
         manifest = settings_manifest(config, rules)
         if manifest is None:
             refuse_untrusted(trust, config, otherwise)
@@ -189,7 +189,7 @@ def named_network(
 
 def settings_manifest(config: Config, rules: str) -> str | None:
     """Return the manifest that settings name for a rule file, if they do; exit with 2 where it lies outside their folder."""
-    path = config.manifest_of(rules)
+    path = config.manifest_of(path_of(rules))
     if path is not None and not config.holds(path):
         message = f"the manifest `{path}` lies outside the folder of the `pyproject.toml` that names it"
         fail(message, "give it as `--manifest`")

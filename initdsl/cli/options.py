@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-from initdsl.linter.config import Config
-
 from .console import fail
 from .model import import_code
-from .trust import imports_of_settings, model_of_settings, refuse_untrusted, settings_here, trust_option
+from .trust import imports_of_settings, model_of_settings, refuse_untrusted, settings_of, trust_option
 
 __all__ = [
     "RuleOptions",
@@ -31,6 +29,10 @@ __all__ = [
 LARGEST_SEED = 2**64 - 1
 
 
+# arguments that are rule files
+FILES = ("rules", "old", "new")
+
+
 CONSTANTS = {"true": True, "false": False, "none": None}
 
 
@@ -45,7 +47,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class RuleOptions:
     """What the options of `rule_options` say: `--model m:f --set std=0.01 --seed 7`.
 
-    `settings` are those of `--set`, as written.
+    `settings` are those of `--set`, as written; `rules` is the rule file, whose settings count.
     """
 
     model: str | None
@@ -54,10 +56,11 @@ class RuleOptions:
     root: str | None
     strict: bool = False
     trust: bool | None = None
+    rules: str | None = None
 
     def required_model(self) -> str:
         """Return the `--model`; exit with 2 where none is given."""
-        return required_model(self.model, self.trust)
+        return required_model(self.model, self.trust, self.rules)
 
     def variables(self) -> dict[str, Setting]:
         """Return the values of `--set`: numbers, `true`, `false`, `none`, lists of those, or text. Exit with 2 for no value."""
@@ -136,10 +139,11 @@ def rule_options(
             strict: bool = False,
             **others: Any,
         ) -> Any:
-            import_initializers(imports, trust)
-            if others.get("manifest") is None:
-                model = model_of_settings(model, trust)
-            return command(options=RuleOptions(model, settings, seed, root, strict, trust), **others)
+            rules = others.get("rules")
+            import_initializers(imports, trust, [others[name] for name in FILES if name in others])
+            if rules is not None and others.get("manifest") is None:
+                model = model_of_settings(model, trust, lambda: settings_of(rules))
+            return command(options=RuleOptions(model, settings, seed, root, strict, trust, rules), **others)
 
         for option in reversed(declared):
             gathered = option(gathered)
@@ -154,9 +158,9 @@ def import_option() -> Callable[[Command], Command]:
     return click.option("--import", "imports", metavar="MODULE", multiple=True, help=text)
 
 
-def import_initializers(imports: tuple[str, ...], trust: bool | None, config: Config | None = None) -> None:
-    """Import what `--import` names and, under `--trust`, what settings name. Exits with 2 where that fails."""
-    for place in (*imports, *imports_of_settings(trust, config)):
+def import_initializers(imports: tuple[str, ...], trust: bool | None, rules: Iterable[str]) -> None:
+    """Import what `--import` names and, under `--trust`, what the settings of rule files do; exit with 2 where that fails."""
+    for place in (*imports, *imports_of_settings(trust, rules)):
         import_code(place)
 
 
@@ -167,11 +171,11 @@ def model_option(
     return click.option("--model", metavar="M:F", help=text)
 
 
-def required_model(model: str | None, trust: bool | None) -> str:
-    """Return `--model`, or under `--trust` the model of settings; exit with 2 where neither is there."""
-    model = model_of_settings(model, trust)
+def required_model(model: str | None, trust: bool | None, rules: str | None = None) -> str:
+    """Return `--model`, or under `--trust` the model of the settings of a rule file; exit with 2 where neither is there."""
+    model = model_of_settings(model, trust, lambda: settings_of(rules))
     if model is None:
-        refuse_untrusted(trust, settings_here(), "give `--model`")
+        refuse_untrusted(trust, settings_of(rules), "give `--model`")
         fail("`--model` says which network", "as in `--model package.module:attribute`")
     return model
 

@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
+from initdsl.comparing.revisions import revision_of
 from initdsl.linter.config import Config, find_config
 from initdsl.text.search_path import behind_standard_library
 
 from .console import fail, reported
 
-__all__ = ["imports_of_settings", "model_of_settings", "refuse_untrusted", "settings_here", "trust_option"]
+__all__ = ["imports_of_settings", "model_of_settings", "path_of", "refuse_untrusted", "settings_of", "trust_option"]
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,16 +29,31 @@ def trust_option() -> Callable[[Command], Command]:
     return click.option("--trust/--no-trust", "trust", default=None, help=text)
 
 
-def settings_here() -> Config:
-    """Return the settings that hold in the working folder; exit with 2 where they can't be right."""
-    return reported(lambda: find_config(os.getcwd()))
+def settings_of(rules: str | None = None) -> Config:
+    """Return the settings that hold for a rule file: of the nearest pyproject.toml above it, as for the linter.
+
+    What is no rule file (a saved plan, standard input, nothing at all) has those of the working folder. Exits with 2
+    where they can't be right.
+    """
+    path = None if rules is None else path_of(rules)
+    is_rule_file = path is not None and path != "-" and not path.endswith(".json")
+    if path is None or not is_rule_file or (os.path.exists(path) and not os.path.isfile(path)):
+        return reported(lambda: find_config(os.getcwd()))
+    return reported(lambda: find_config(os.path.dirname(os.path.abspath(path))))
 
 
-def model_of_settings(model: str | None, trust: bool | None, config: Config | None = None) -> str | None:
-    """Return `--model`, else under `--trust` the model that settings name, by default those of the working folder."""
-    if model is not None or not trust:
-        return model
-    config = config or settings_here()
+def path_of(rules: str) -> str:
+    """Return the path of a rule file, without the revision of `REV:path`."""
+    revision = revision_of(rules)
+    return rules if revision is None else revision.path
+
+
+def model_of_settings(model: str | None, trust: bool | None, config: Callable[[], Config]) -> str | None:
+    """Return `--model`, else under `--trust` the model that settings name; they are read where they count only."""
+    return model if model is not None or not trust else _model_of(config())
+
+
+def _model_of(config: Config) -> str | None:
     if config.model is None:
         return None
     place, colon, attribute = config.model.rpartition(":")
@@ -50,15 +66,15 @@ def model_of_settings(model: str | None, trust: bool | None, config: Config | No
     return config.model
 
 
-def imports_of_settings(trust: bool | None, config: Config | None = None) -> tuple[str, ...]:
-    """Return the modules that settings name to be imported, under `--trust`; none without it."""
-    config = config or settings_here() if trust else None
-    if config is None or not config.imports:
-        return ()
-    folder = str(config.folder)
-    if folder != os.getcwd():
-        behind_standard_library(folder)
-    return tuple(os.path.join(folder, place) if place.endswith(".py") else place for place in config.imports)
+def imports_of_settings(trust: bool | None, rules: Iterable[str | None]) -> tuple[str, ...]:
+    """Return the modules that the settings of rule files name to be imported, under `--trust`; none without it."""
+    places: list[str] = []
+    for config in map(settings_of, rules) if trust else ():
+        folder = str(config.folder)
+        if config.imports and folder != os.getcwd():
+            behind_standard_library(folder)
+        places += [os.path.join(folder, place) if place.endswith(".py") else place for place in config.imports]
+    return tuple(dict.fromkeys(places))
 
 
 def refuse_untrusted(trust: bool | None, config: Config, otherwise: str) -> None:

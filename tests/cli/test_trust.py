@@ -132,3 +132,80 @@ def test_without_a_model_anywhere_trust_adds_nothing(name: str, folder: Path) ->
         result = run(NEEDED[name] + more)
         assert result.exit_code == (0 if name == "verify" else 2)
         assert "trust" not in result.stderr
+
+
+# what a command says of a rule file in the folder of a team, from above it
+FROM_ABOVE = {
+    "apply": "apply team/init/rules.init -q",
+    "diagnose": "diagnose team/init/rules.init",
+    "diff": "diff team/init/rules.init team/init/rules.init",
+    "explain": "explain 0.weight team/init/rules.init",
+    "lint": "lint team/init/rules.init",
+    "plan": "plan team/init/rules.init",
+    "verify": "verify team/init/rules.init x.safetensors",
+}
+
+
+@pytest.fixture
+def team(folder: Path) -> Path:
+    """A folder with settings of its own, below the working folder, which has others or none."""
+    (folder / "team/init").mkdir(parents=True)
+    for name in ("pyproject.toml", "net.py"):
+        (folder / name).rename(folder / "team" / name)
+    (folder / "team/init/rules.init").write_text((folder / "rules.init").read_text())
+    (folder / "pyproject.toml").write_text('[tool.initdsl]\nmodel = "not_this.py:make"\n')
+    return folder / "team"
+
+
+@pytest.mark.parametrize("model", ["net.py:make", "net:make"])
+@pytest.mark.parametrize("name", FROM_ABOVE)
+def test_the_settings_are_those_above_the_rule_file(name: str, model: str, team: Path) -> None:
+    (team / "pyproject.toml").write_text(SETTINGS.replace("net.py:make", model))
+    result = run(f"{FROM_ABOVE[name]} --trust")
+    assert result.exit_code in (0, 1), result.stderr
+    assert ran()
+
+
+@pytest.mark.parametrize("name", FROM_ABOVE.keys() - {"lint"})
+def test_they_name_code_that_runs_only_where_it_is_trusted(name: str, team: Path) -> None:
+    result = run(FROM_ABOVE[name])
+    assert result.exit_code == 2
+    assert f"{team / 'pyproject.toml'}` names the model `net.py:make`" in result.stderr
+    assert run(f"{FROM_ABOVE[name]} --no-trust").exit_code == (0 if name == "verify" else 2)
+    assert not ran()
+
+
+@pytest.mark.parametrize("name", ["diff", "explain", "lint", "plan", "verify"])
+def test_their_manifest_needs_no_trust(name: str, team: Path) -> None:
+    (team / "pyproject.toml").write_text(SETTINGS + '[tool.initdsl.manifest]\n"init/*.init" = "m.json"\n')
+    net = nn.Sequential(nn.Linear(4, 4))
+    (team / "m.json").write_text(json.dumps(initdsl.describe(net)[0].to_manifest()))
+    result = run(FROM_ABOVE[name])
+    assert result.exit_code == 0, result.stderr
+    assert not ran()
+
+
+@pytest.mark.parametrize("name", FROM_ABOVE)
+def test_their_initializers_are_imported(name: str, team: Path) -> None:
+    (team / "pyproject.toml").write_text(SETTINGS + 'import = ["own.py"]\n')
+    (team / "own.py").write_text("open('imported', 'w').close()\n")
+    assert run(FROM_ABOVE[name]).exit_code in (0, 2)
+    assert not Path("imported").exists()
+    run(f"{FROM_ABOVE[name]} --trust")
+    assert Path("imported").exists()
+
+
+def test_each_side_of_a_diff_has_its_own(team: Path, folder: Path) -> None:
+    (folder / "pyproject.toml").write_text('[tool.initdsl]\nmodel = "other.py:make"\n')
+    (folder / "other.py").write_text("from torch import nn\nmake = lambda: nn.Sequential(nn.Linear(8, 8))\n")
+    result = run("diff rules.init team/init/rules.init --trust")
+    assert result.exit_code == 1, result.stderr
+    assert ran()
+
+
+def test_standard_input_and_saved_plans_have_those_of_the_working_folder(team: Path, folder: Path) -> None:
+    assert run(f"plan {FROM_ABOVE['plan'].split()[1]} --trust -o team/plan.json").exit_code == 0
+    Path("ran").unlink()
+    result = run("apply team/plan.json -q --trust")
+    assert result.exit_code == 2
+    assert "not_this.py" in result.stderr
