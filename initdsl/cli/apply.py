@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,12 +12,14 @@ import click
 from initdsl.api.apply import apply
 from initdsl.api.plan import with_live
 from initdsl.api.report import Report
+from initdsl.language.rules.loader import Rules
 from initdsl.planning.saved import SavedPlan, read_plan
 from initdsl.reports.table import plan_text
 
 from .console import fail, progress, reported, show
 from .model import checked_factory, find_model, load_model, read_sample
 from .options import RuleOptions, format_option, rule_options
+from .rules import rules_of
 
 DEFAULT_SHARD_SIZE = "5GB"
 
@@ -61,6 +62,7 @@ def command(
     from initdsl.reports.pages.save import suffix_of
 
     model = options.required_model()
+    given = rules_of(rules, options.root)
     saved = _saved_plan(rules, options) if rules.endswith(".json") else None
     if page is not None:
         reported(lambda: suffix_of(page))  # before anything is filled
@@ -72,9 +74,9 @@ def command(
         if sample is not None:
             fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
         arguments = {**arguments, "strict": options.strict, "max_shard_size": max_shard_size or DEFAULT_SHARD_SIZE}
-        report = _stream(model, Path(rules), saved, output, arguments)
+        report = _stream(model, given, saved, output, arguments)
     else:
-        report = _fill(model, Path(rules), saved, sample, output, {**arguments, "strict": options.strict})
+        report = _fill(model, given, saved, sample, output, {**arguments, "strict": options.strict})
     if page is not None:
         reported(lambda: report.save(page))
     if not quiet:
@@ -107,7 +109,7 @@ def _is_folder(output: str, max_shard_size: str | None) -> bool:
 
 
 def _fill(
-    model: str, rules: Path, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
+    model: str, rules: Rules, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
 ) -> Report:
     """Fill a network in memory, and save it to a file."""
     from initdsl.checkpoints.writing import save
@@ -138,7 +140,7 @@ def _inputs(path: str) -> Any:
     return tuple(tensors[place] for place in places) if set(tensors) == set(places) else tensors
 
 
-def _stream(model: str, rules: Path, saved: SavedPlan | None, folder: str, arguments: dict[str, Any]) -> Report:
+def _stream(model: str, rules: Rules, saved: SavedPlan | None, folder: str, arguments: dict[str, Any]) -> Report:
     """Write a network to a folder without having it in memory."""
     from torch import nn
 

@@ -13,6 +13,7 @@ import click
 from .console import coloured, fail, reported
 from .model import load_model, read_sample
 from .options import RuleOptions, format_option, rule_options
+from .rules import rules_of
 
 if TYPE_CHECKING:
     from initdsl.diagnosis import Comparison, Diagnosis
@@ -78,6 +79,7 @@ def command(
     shape = _shape(input_shape) if input_shape is not None else None
     if sample is not None and shape is not None:
         fail("a sample has a shape of its own", "leave out `--input-shape` or `--sample`")
+    given = rules_of(rules, options.root)
     net = load_model(model, meta=False)
     arguments: dict[str, Any] = {
         **options.arguments(),
@@ -87,7 +89,7 @@ def command(
         "optimizer": optimizer,
         "learning_rate": learning_rate,
     }
-    diagnosis = reported(lambda: diagnose(net, Path(rules), **arguments))
+    diagnosis = reported(lambda: diagnose(net, given, **arguments))
     other = None if against is None else reported(lambda: diagnose(net, Path(against), **arguments))
     result = diagnosis if other is None else diagnosis.compare(other)
     for output in outputs:

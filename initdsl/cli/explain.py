@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
@@ -12,6 +11,7 @@ from initdsl.api.plan import plan
 from .console import reported
 from .model import network_of
 from .options import RuleOptions, format_option, manifest_option, rule_options
+from .rules import rules_of
 
 
 @click.command("explain")
@@ -27,5 +27,6 @@ def command(name: str, rules: str, options: RuleOptions, manifest: str | None, o
     """
     net = network_of(options.model, manifest, rules, options.trust)
     arguments = options.arguments()
-    explanation = reported(lambda: plan(net, Path(rules), strict=options.strict, **arguments).explain(name))
+    given = rules_of(rules, options.root)
+    explanation = reported(lambda: plan(net, given, strict=options.strict, **arguments).explain(name))
     click.echo(json.dumps(explanation.to_dict(), indent=2) if output_format == "json" else str(explanation))

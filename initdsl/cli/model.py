@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +83,8 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     """Return the network or the callable that a `package.module:attribute` or `path/to/file.py:attribute` names."""
     from torch import nn
 
-    place, colon, attribute = spec.rpartition(":")
+    named, arguments = _called_with(spec)
+    place, colon, attribute = named.rpartition(":")
     if not colon or not place or not attribute:
         fail(f"`{spec}` names no network", "write `package.module:attribute` or `path/to/file.py:attribute`")
     value: Any = import_code(place)
@@ -95,8 +98,30 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
             fail(f"`{place}` has no `{part}`", did_you_mean(part, public))
     if not isinstance(value, nn.Module) and not callable(value):
         fail(f"`{spec}` is {type(value).__name__}, neither an nn.Module nor a callable that returns one")
-    model: nn.Module | Callable[[], Any] = value
+    if arguments is not None and (isinstance(value, nn.Module) or not callable(value)):
+        fail(f"`{named}` is a network that was built already: it takes no arguments", f"write `{named}`")
+    model: nn.Module | Callable[[], Any] = partial(value, **arguments) if arguments else value
     return model
+
+
+def _called_with(spec: str) -> tuple[str, dict[str, Any] | None]:
+    """Return what is named, and the plain values it is called with: `("m:net", {"width": 6})` for `m:net(width=6)`.
+
+    None where it is not called. Nothing but numbers, text, true, false, none and lists of them; exits with 2 for more.
+    """
+    named, bracket, rest = spec.partition("(")
+    if not bracket or ":" not in named or not spec.endswith(")"):
+        return spec, None
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
+            return named, {
+                str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg
+            }
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    hint = f"write a function that returns the network and name it without brackets, as in `{named.rpartition(':')[0]}:build`"
+    fail(f"`{spec}` may have plain values by name alone, as in `{named}(width=6)`", hint)
 
 
 def import_code(place: str) -> ModuleType:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
@@ -14,6 +13,7 @@ from initdsl.reports.table import plan_text
 from .console import coloured, reported
 from .model import network_of
 from .options import RuleOptions, format_option, manifest_option, rule_options
+from .rules import rules_of
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -38,7 +38,8 @@ def command(
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
     net = network_of(options.model, manifest, rules, options.trust)
     arguments = options.arguments()
-    planned = reported(lambda: plan(net, Path(rules), strict=options.strict, **arguments))
+    given = rules_of(rules, options.root)
+    planned = reported(lambda: plan(net, given, strict=options.strict, **arguments))
     if output is not None:
         reported(lambda: planned.save(output))
     elif output_format == "json":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from initdsl.text.diagnostic import printable
 from .console import fail, reported
 from .model import named_network
 from .options import RuleOptions, format_option, manifest_option, rule_options
+from .rules import rules_of
 
 if TYPE_CHECKING:
     from initdsl.verifying.verification import Verification
@@ -47,10 +47,11 @@ def command(
     otherwise = "`--no-trust` to go by the names in the file alone"
     network = named_network(options.model, manifest, rules, options.trust, otherwise)
     variables = options.variables() or None
+    given = rules_of(rules, options.root)
     verification = reported(
         lambda: verify(
             checkpoint,
-            Path(rules),
+            given,
             options.seed,
             model=network,
             vars=variables,

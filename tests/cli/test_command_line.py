@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,6 +173,59 @@ def test_a_model_that_is_none(model: str, said: str, folder: Path) -> None:
 def test_a_model_is_found(place: str, attribute: str, folder: Path) -> None:
     entries = json.loads(plan("--format", "json", model=f"{place}:{attribute}").stdout)["entries"]
     assert {entry["name"] for entry in entries} == {"up.weight", "up.bias", "norm.weight", "norm.bias"}
+
+
+@pytest.mark.parametrize("place", ["sized", "sized.py"])
+def test_a_model_takes_plain_values_by_name(place: str, folder: Path) -> None:
+    (folder / "sized.py").write_text(
+        "from torch import nn\n"
+        "def net(width, name='a', sizes=(), bias=True): return nn.Sequential(nn.Linear(width, width * len(sizes) or 1, bias))\n"
+        "made = net(2)\n"
+    )
+    spec = f"{place}:net(width=6, name='b:(c)', sizes=[1, -2], bias=False)"
+    (entry,) = json.loads(plan("--format", "json", model=spec).stdout)["entries"]
+    assert entry["shape"] == [12, 6]
+    for refused in (
+        "6",
+        "width=2*3",
+        "width=open('x')",
+        "**{'width': 6}, width=len",
+        "width=6)(",
+        "width=",
+        "width=6, *[1]",
+    ):
+        said = plan(model=f"{place}:net({refused})", code=2).stderr
+        assert f"may have plain values by name alone, as in `{place}:net(width=6)`" in said
+        assert f"write a function that returns the network and name it without brackets, as in `{place}:build`" in said
+    assert "raised TypeError" in plan(model=f"{place}:net(wdth=6)", code=2).stderr
+    assert "takes no arguments" in plan(model=f"{place}:made(width=6)", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["plan {}", "apply {}", "explain up.weight {}", "verify {} x.safetensors --no-trust"]
+)
+def test_rules_come_from_standard_input_and_pipes(command: str, folder: Path) -> None:
+    rules = "Linear.weight = 1\nLinear.bias = 0\nLayerNorm.weight = 1\nLayerNorm.bias = 0\n"
+
+    def said(path: str, stdin: str = "") -> tuple[int, str]:
+        words = [*command.format(path).split(), "--model", "small_net.py:Small"]
+        result = CliRunner().invoke(cli.group, words, input=stdin)
+        return result.exit_code, result.output
+
+    (folder / "same.init").write_text(rules)
+    assert run("apply", "same.init", "--model", "small_net.py:Small", "-o", "x.safetensors").exit_code == 0
+    code, expected = said("same.init")
+    assert code in (0, 1)
+    assert said("-", rules)[0] == code
+    assert said("-", rules)[1].split() == expected.replace("same.init", "<stdin>").split()
+    os.mkfifo(folder / "pipe")
+    writer = threading.Thread(target=lambda: (folder / "pipe").write_text(rules))
+    writer.start()
+    got = said("pipe")
+    writer.join()
+    assert got[0] == code
+    assert got[1].split() == expected.replace("same.init", "<pipe>").split()
+    assert "error[" in said("-", "Linear.weight = =\n")[1]
 
 
 def test_one_network_is_asked_for(folder: Path) -> None:
