@@ -89,7 +89,7 @@ class Report:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        return plan_text(self.plan, group=False)
+        return plan_text(self.plan)
 
     def __repr__(self) -> str:
         return f"<Report: {summary(self.plan)}>"

@@ -165,6 +165,9 @@ class PlanEntry(NamedTuple):
     def __str__(self) -> str:
         return printable(f"Init {self.label} {list(self.shape)} {self.effect or '(as it was)'}")
 
+    def __repr__(self) -> str:
+        return printable(f"<PlanEntry: {self.label} {list(self.shape)} {self.effect or self.status}>")
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedTie:

@@ -33,7 +33,7 @@ class Touch:
     resolved: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """The rules of one tensor in file order; `str()` shows them."""
 
@@ -75,6 +75,10 @@ class Explanation:
         elif entry.base is None:
             lines.append("  no rule sets all of it: the rest keeps the values it has")
         return "\n".join(map(printable, lines))
+
+    def __repr__(self) -> str:
+        count = len(self.touches)
+        return printable(f"<Explanation: {self.entry.label}, {count} rule{'s' * (count != 1)}>")
 
 
 def explain(plan: Plan, name: str) -> Explanation:

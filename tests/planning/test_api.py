@@ -105,7 +105,7 @@ class TestReport:
 
     def test_text_and_html(self, report: initdsl.Report) -> None:
         text = str(report)
-        for part in ("net.embed.weight", "normal(0, 0.02)", "<rules>:2", "uncovered", "tied"):
+        for part in ("embed.weight", "normal(0, 0.02)", "<rules>:2", "uncovered", "tied"):
             assert part in text
         assert "7 uncovered (28 elements)" in text.splitlines()[-1]
         page = report._repr_html_()

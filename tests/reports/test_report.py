@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 import initdsl
+from initdsl.language.rules.loader import packaged_recipes
+from initdsl.reports.table import plan_text
 
 
 def layers(count: int = 4) -> nn.Module:
@@ -39,3 +41,27 @@ def test_warnings_stand_in_the_order_of_the_file() -> None:
 
 def test_a_plan_in_a_list_is_one_line() -> None:
     assert repr([initdsl.plan(layers(), "Linear.* = 0")]) == "[<Plan: 8 set (24 elements)>]"
+
+
+def test_python_prints_what_the_command_line_does() -> None:
+    net = layers(12)
+    plan = initdsl.plan(net, "Linear.weight = 1; Linear.bias = 0")
+    report = initdsl.apply(net, "Linear.weight = 1; Linear.bias = 0")
+    assert str(report) == str(plan) == plan_text(plan)
+    assert [line.split("  ")[0] for line in str(report).splitlines()[1:3]] == ["{0..11}.weight x12", "{0..11}.bias x12"]
+
+
+def test_values_in_a_list_are_short_lines() -> None:
+    rules = initdsl.parse("Linear.weight = 1; Linear.bias = 0")
+    plan = initdsl.plan(layers(2), rules)
+    shown = [repr(rules), repr(plan.entries[0]), repr(plan.explain("0.weight"))]
+    assert shown == [
+        "<RuleSet: 2 statements of <rules>>",
+        "<PlanEntry: net[0].weight [2, 2] = 1>",
+        "<Explanation: net[0].weight, 1 rule>",
+    ]
+    inferred = initdsl.infer(lambda: layers(1), samples=3)
+    assert repr(inferred).startswith("<Inferred: ")
+    assert "\n" not in repr(inferred)
+    made = initdsl.load(next(iter(packaged_recipes().values())))
+    assert len(repr(made)) < 200

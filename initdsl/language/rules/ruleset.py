@@ -8,6 +8,7 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict, Field
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
+from initdsl.text.diagnostic import printable
 from initdsl.text.source import Source, Span
 
 __all__ = ["RuleSet"]
@@ -36,6 +37,13 @@ class RuleSet(BaseModel):
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    def __repr__(self) -> str:
+        place = printable(next(iter(self.sources), ""))
+        return f"<RuleSet: {len(self)} statement{'s' * (len(self) != 1)}{f' of {place}' if place else ''}>"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def source(self, name: str) -> Source:
         """Return the source a statement names; empty where its text was not kept."""

@@ -18,7 +18,7 @@ from .tensor import Fit, Tensor
 __all__ = ["Inferred", "infer"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inferred:
     """A proposed rule file: `text`; `kept` names what was not understood, `unsure` the rules that are no better than a guess."""
 
@@ -28,6 +28,10 @@ class Inferred:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        lines = len(self.text.splitlines())
+        return f"<Inferred: {lines} lines, {len(self.kept)} not understood, {len(self.unsure)} unsure>"
 
 
 def infer(
