@@ -17,11 +17,22 @@ class Cell(NamedTuple):
 
 
 def aligned(rows: Sequence[Sequence[str]], widest: int | None = None) -> list[str]:
-    """Return rows as lines whose columns stand below one another; cells beyond `widest` characters push theirs aside."""
+    """Return rows as lines whose columns stand below one another.
+
+    A first cell beyond `widest` characters has a line of its own, within the same text; others push theirs aside.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if widest is not None:
         widths = [min(widest, width) for width in widths]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [_line(row, widths) for row in rows]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    name = row[0]
+    if len(name) <= widths[0] or len(line) == len(name):
+        return line
+    return f"{name}\n{' ' * widths[0]}{line[len(name) :]}"
 
 
 def html_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, more: int = 0, style: str = "") -> str:

@@ -65,3 +65,14 @@ def test_values_in_a_list_are_short_lines() -> None:
     assert "\n" not in repr(inferred)
     made = initdsl.load(next(iter(packaged_recipes().values())))
     assert len(repr(made)) < 200
+
+
+def test_a_long_name_has_a_line_of_its_own() -> None:
+    net = nn.ModuleDict({"a" * 70: nn.Linear(2, 3), "short": nn.Linear(2, 3)})
+    lines = str(initdsl.plan(net, "Linear.weight = 1; Linear.bias = 0")).splitlines()
+    assert lines[1] == "a" * 70 + ".weight"
+    shapes = {
+        line.index(shape)
+        for line, shape in zip([lines[0], lines[2], *lines[5:7]], ["shape", "3x2", "3x2", "3  "], strict=True)
+    }
+    assert len(shapes) == 1
