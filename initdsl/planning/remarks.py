@@ -66,7 +66,8 @@ def _say_the_same(one: Rule, other: Rule) -> bool:
 def _is_edit(rule: Rule, selection: Selection) -> bool:
     if not isinstance(rule, Assign):
         return False
-    is_piece = any(match.index is not None or match.view is not None for match in selection.matches)
+    looked_at = islice(selection.matches, MOST_LOOKED_AT)
+    is_piece = any(match.index is not None or match.view is not None for match in looked_at)
     builds_on = any(isinstance(node, Name) and node.name == "it" for node in walk(rule.value))
     return rule.operator not in ("=", "~") or is_piece or builds_on
 
