@@ -25,7 +25,7 @@ CHANGES = {
     "another spelling": ("Linear.bias = 1 - 1; net[2].weight ~ normal(mean=0, std=1/50)", {}),
     "a rule that loses": ("let s = 3; net[0].weight? = s; net[0].weight ~ normal(0, 0.02)", {}),
     "another order": ("LayerNorm.bias = 0; LayerNorm.weight = 1; Linear.bias = 0", {}),
-    "an edit by one": ("Linear.bias += 1; Linear.bias -= 1", {"set": {"0.bias", "2.bias", "3.bias"}}),
+    "an edit that is taken back": ("Linear.bias += 1; Linear.bias -= 1", {}),
     "another deviation": ("Linear.weight ~ normal(0, 0.01)", {"drawn": WEIGHTS}),
     "another distribution": ("net[2].weight ~ uniform(-0.02, 0.02)", {"drawn": {"2.weight"}}),
     "another initializer": ("net[2].weight ~ orthogonal()", {"drawn": {"2.weight"}}),
@@ -60,8 +60,6 @@ def test_what_changes(case: str, seed: int | None) -> None:
 @pytest.mark.parametrize("case", CHANGES)
 def test_the_values_of_a_fill_agree(case: str) -> None:
     """Under a seed, those that differ are those that are named."""
-    if case == "an edit by one":
-        pytest.skip("it comes to the same values by another way, and a plan does not compute them")
     added, _ = CHANGES[case]
     model = net()
     models = [copy.deepcopy(model), copy.deepcopy(model)]
