@@ -182,10 +182,16 @@ def numbers(measured: float, error: float) -> Iterator[tuple[float, float]]:
 
 def _constants(siblings: Sequence[float], measured: float, error: float) -> Iterator[Formula]:
     for value in siblings:
-        yield Formula(number(value), number(value), _over(value), 0.0, fans=False, digits=0)
+        yield Formula(number(value), number(value), _over(value), _oddness(value), fans=False, digits=0)
     for value, penalty in numbers(measured, error):
         digits = 0 if penalty < 1 else DIGITS.get(penalty, 2)
         yield Formula(number(value), number(value), _over(value), penalty, fans=False, digits=digits)
+
+
+def _oddness(value: float) -> float:
+    """Return how unusual a number is that is found at several places, in nats: of many digits, a formula may have given it."""
+    digits = f"{value:.6e}".partition("e")[0].replace(".", "").rstrip("0")
+    return 0.0 if len(digits) <= 2 else 4.0
 
 
 def _over(value: float, factor: Value = lambda tensor: 1.0) -> Value:
@@ -232,7 +238,7 @@ def _by_depth(
     logarithms = [math.log(scale * (f or 1)) for (scale, _), f in zip(measured, factors, strict=True)]
     base = math.exp(sum(w * x for w, x in zip(weights, logarithms, strict=True)) / sum(weights))
     # over one number of layers any number is as good, and says nothing: it has to be one that is found elsewhere too
-    bases = [(value, 0.0) for value in tensors[0].siblings]
+    bases = [(value, 0.0) for value in tensors[0].siblings if not _oddness(value)]
     for value, penalty in [*bases, *(numbers(base, error) if depth.needs_layer else ())]:
         text = f"{number(value)} / {depth.text}"
         value_of = _over(value, depth.factor)
