@@ -154,8 +154,9 @@ def run() -> None:
     except SystemExit as end:
         # at once: torch's threads may still be ending, and an orderly end would abort on them
         if isinstance(end.code, int) and end.code > 128:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None and not stream.closed:
+                    stream.flush()
             os._exit(end.code)
         _flush()
         raise
@@ -168,7 +169,7 @@ def run() -> None:
 def _flush() -> None:
     """Write out what was said; where that fails, say so, and exit with 2 where Python would at the very end with 120."""
     try:
-        if sys.stdout is not None:
+        if sys.stdout is not None and not sys.stdout.closed:  # the language server closes it, as its protocol ends
             sys.stdout.flush()
     except BrokenPipeError:  # who read it has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
