@@ -110,7 +110,7 @@ def _walked(net: nn.Module, hold: Callable[[], None]) -> _Found:
             hold()
         state = object.__getattribute__(module, "__dict__")
         children = NO_NUMBERS
-        if state["_modules"]:
+        if state.get("_modules"):  # a traced module has no such dict, and is refused below
             numbers: dict[str, int] = {}  # filled in as the children are met
             children = numbers
             below = [(opened(c), number, key, numbers) for key, c in state["_modules"].items() if c is not None]

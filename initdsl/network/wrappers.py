@@ -88,7 +88,8 @@ def is_fsdp(cls: type) -> bool:
 
 def opened(module: nn.Module) -> nn.Module:
     """As `unwrap`; raises ResolveError where FSDP holds the parameters in another form than the module does."""
-    if len(object.__getattribute__(module, "__dict__")["_modules"]) == 1:  # all wrappers have one child
+    # all wrappers have one child; a traced module has no such dict
+    if len(object.__getattribute__(module, "__dict__").get("_modules", ())) == 1:
         for _ in range(DEEPEST):
             inner = _inside(module)
             if inner is None:

@@ -390,7 +390,7 @@ def test_a_function_that_draws_from_elsewhere_is_caught(rule: str, function: Any
 # ---- seeds
 
 
-@pytest.mark.parametrize("seed", [True, 1.0, "7", torch.tensor(3), [1]])
+@pytest.mark.parametrize("seed", [True, 1.0, "7", torch.tensor(3.0), [1]])
 def test_a_seed_is_an_integer(seed: Any) -> None:
     with pytest.raises(TypeError, match="a seed is an integer"):
         filled("net.w ~ normal()", 3, 3, seed=seed)

@@ -196,7 +196,9 @@ def test_the_resolver_reads_selectors_as_the_reference_does(shape: object, selec
         refused = error
     if refused is not None:
         names = {d.name for d in refused.diagnostics}
-        assert names <= {"unmatched-selector", "subclass-left-out", "needs-module", "bad-index", "nothing-to-do"}, refused
+        assert names <= {"unmatched-selector", "subclass-left-out", "needs-module", "bad-index", "nothing-to-do"}, (
+            refused
+        )
         if "nothing-to-do" in names:  # of several modules none may be without state
             assert any(isinstance(t, nn.Module) and not t.state_dict() for _, t in select(net, reading))
         elif "needs-module" in names:

@@ -172,6 +172,11 @@ def _file(text: str = "") -> IO[str]:
 def _fork(request: dict[str, Any], streams: list[int]) -> Forked:
     read, write = os.pipe()
     with _file(json.dumps(request)) as file:
-        socket.send_fds(_channel(), [b"-"], [file.fileno(), *streams, write])
+        files = [file.fileno(), *streams, write]
+        try:
+            socket.send_fds(_channel(), [b"-"], files)
+        except BrokenPipeError:  # it was ended from elsewhere, by want of memory or a signal to all
+            _channel.cache_clear()
+            socket.send_fds(_channel(), [b"-"], files)
         os.close(write)
         return Forked(read)

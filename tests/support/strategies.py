@@ -89,7 +89,8 @@ def expressions(depth: int = 3) -> st.SearchStrategy[Text]:
         st.tuples(st.sampled_from(["-", "+"]), parenthesised | atoms).map(lambda p: join(p[0], MAY, p[1])),
         parenthesised.map(lambda e: join("not", MUST, e)),
         st.tuples(parenthesised | atoms, st.sampled_from(symbols), parenthesised | atoms).map(
-            lambda p: join(p[0], MAY, p[1], GO_ON, p[2])
+            # `net.weight*(` begins the predicates of a name with a wildcard
+            lambda p: join(p[0], MUST if p[1].startswith("*") else MAY, p[1], GO_ON, p[2])
         ),
         st.tuples(
             parenthesised | atoms, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), parenthesised | atoms
