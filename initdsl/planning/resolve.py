@@ -11,7 +11,7 @@ from initdsl.initializers import Initializer, Registry, default_registry
 from initdsl.language.expressions.given import given_value
 from initdsl.language.expressions.let import Variable, Variables
 from initdsl.language.rules.ruleset import RuleSet
-from initdsl.language.syntax.nodes import Call, Expr, Selector
+from initdsl.language.syntax.nodes import Call, Expr, Rule, Selector, Use
 from initdsl.language.syntax.walk import walk
 from initdsl.network.description import Network
 from initdsl.network.selectors.context import TooManyMatches
@@ -165,9 +165,21 @@ def _context(
 
 def _foreign_initializers(context: Context) -> FrozenDict[str, Initializer]:
     """Return the initializers that rules call and initdsl doesn't bring."""
-    called = {node.function for rule in context.rules.walk() for node in walk(rule) if isinstance(node, Call)}
+    called = set(_calls(context.rules.rules, set()))
     registered = {name: context.registry[name] for name in sorted(called) if name in context.registry}
     return FrozenDict({name: item for name, item in registered.items() if not item.builtin})
+
+
+def _calls(rules: tuple[Rule, ...], seen: set[int]) -> Iterator[str]:
+    """Yield the names of what rules call; the rules of a file that is used many times are looked through once."""
+    if id(rules) in seen:
+        return
+    seen.add(id(rules))
+    for rule in rules:
+        if isinstance(rule, Use):
+            yield from _calls(rule.rules or (), seen)
+        else:
+            yield from (node.function for node in walk(rule) if isinstance(node, Call))
 
 
 # ---- selectors looked up by themselves
