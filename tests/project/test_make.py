@@ -159,6 +159,7 @@ def test_an_active_environment_without_torch_is_left_alone(checkout: Checkout, e
     [("__version__ = '2.14.1'", ("2.14.1", "theirs")), (None, ("2.13.0", "checkout/.venv"))],
     ids=["torch", "no torch"],
 )
+@pytest.mark.slow
 def test_an_environment_of_uv(checkout: Checkout, env: Callable, torch: str | None, expected: tuple[str, str]) -> None:
     """There is no pip in it, and nothing that would bring one."""
     env(torch=torch)
