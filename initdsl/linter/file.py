@@ -14,7 +14,7 @@ from .cascade import Replaced, replaced_statements
 from .statements import Placed, place_statements
 from .values import BoundCall, bind
 
-__all__ = ["File", "file_of"]
+__all__ = ["File", "file_of", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ def file_of(source: Source, rules: RuleSet, initializers: frozenset[str] = froze
     placed = place_statements(source, rules.rules, sources)
     everything = tuple(p for p in placed if not isinstance(p.rule, Block))
     here = [p for p in placed if p.here]
-    nodes = [(p, node) for p in here for root in _parts(p.rule) for node in walk(root)]
+    nodes = [(p, node) for p in here for root in parts_of(p.rule) for node in walk(root)]
     calls = [(p, node) for p, node in nodes if isinstance(node, Call)]
     bound = [(p, bound) for p, call in calls if (bound := bind(call, p)) is not None]
     return File(
@@ -82,7 +82,7 @@ def file_of(source: Source, rules: RuleSet, initializers: frozenset[str] = froze
     )
 
 
-def _parts(rule: Rule) -> list[Node]:
+def parts_of(rule: Rule) -> list[Node]:
     """Return what a statement itself is made of: not the statements in a block, nor those of a used file."""
     if isinstance(rule, Block):
         return [rule.targets]

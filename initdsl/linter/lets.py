@@ -6,9 +6,9 @@ from itertools import count
 
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.syntax.nodes import Let, Name
-from initdsl.language.syntax.walk import children, walk
+from initdsl.language.syntax.walk import walk
 
-from .file import File
+from .file import File, parts_of
 from .statements import Placed
 
 __all__ = ["unread_lets", "unused_name"]
@@ -18,7 +18,7 @@ def unread_lets(file: File) -> list[tuple[Placed, Let]]:
     """Return the `let` statements of this file that no other statement reads, here or in what it uses."""
     read: set[int] = set()  # the orders of the `let` statements that are
     for placed in file.everything:
-        roots = [*children(placed.rule), *(block.targets for block in placed.blocks)]
+        roots = [*parts_of(placed.rule), *(block.targets for block in placed.blocks)]
         for node in (node for root in roots for node in walk(root)):
             # an index of a selector may bind its name; counted as read, to be on the safe side
             declared = placed.scope.find(node.name, placed.order) if isinstance(node, Name) else None
