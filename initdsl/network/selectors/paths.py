@@ -169,16 +169,16 @@ def _walk(context: SelectorContext, path: Path, states: list[State]) -> list[Sta
 
 def take_step(context: SelectorContext, states: list[State], step: PathStep, last: bool) -> list[State]:
     """Return where one step of a path leads from `states`. A last `**` selects tensors beside modules."""
-    if isinstance(step, Step):
-        if step.name == "**":
-            reached = _below(context, states, last)
+    if isinstance(step, Step) and step.name == "**":
+        reached = _below(context, states, last)  # counts what it reaches, as it goes
+    else:
+        if not isinstance(step, Step):
+            reached = [s for state in states for s in _indexed(context, state, step)]
         elif "*" in step.name:
             reached = [s for state in states if state.tensor is None for s in _globbed(context, state, step.name)]
         else:
             reached = list(_named(context, states, step.name))
-    else:
-        reached = [s for state in states for s in _indexed(context, state, step)]
-    context.spend(len(reached))
+        context.spend(len(reached))
     if len(reached) > context.network.size:
         # several ways to a shared module differ in nothing: two at each of thirty steps would be a billion
         reached = list({(*state[:4], id(state.frame), id(state.piece)): state for state in reached}.values())
@@ -236,6 +236,7 @@ def _below(context: SelectorContext, states: list[State], last: bool) -> list[St
         reached += [State(index, None, bindings, root, frame) for index in below]
         if last:
             tensors = [(index, tensor) for index in below for tensor in network.modules[index].parameters.values()]
+            context.spend(len(tensors))
             reached += [State(index, tensor, bindings, root, frame) for index, tensor in tensors]
     return reached
 

@@ -47,8 +47,11 @@ def _select(context: SelectorContext, selector: Selector, frame: Frame | None, m
         case Maybe():
             return select(context, selector.selector, frame, modules)
         case Union_():
-            matches = [match for member in selector.members for match in select(context, member, frame, modules)]
-            context.spend(len(matches))
+            matches: list[Match] = []
+            for member in selector.members:
+                found = select(context, member, frame, modules)
+                context.spend(len(found))  # before they are held once more
+                matches += found
             return matches
         case Within():
             return _within(context, selector, frame, modules)
