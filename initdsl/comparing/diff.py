@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,9 @@ class Change:
     @property
     def name(self) -> str:
         """Its name after the change, or before it where it is gone."""
-        return self._one.name
-
-    @property
-    def label(self) -> str:
-        """The same as rule files write it."""
-        return self._one.label
+        one = self.after or self.before
+        assert one is not None
+        return one.name
 
     @property
     def ratio(self) -> float | None:
@@ -44,12 +41,6 @@ class Change:
         if self.before is None or self.after is None or not self.before.std or self.after.std is None:
             return None
         return self.after.std / self.before.std
-
-    @property
-    def _one(self) -> Made:
-        one = self.after or self.before
-        assert one is not None
-        return one
 
     def to_dict(self) -> dict[str, Any]:
         """Return the change as JSON-ready values."""
@@ -84,14 +75,7 @@ class TieChange:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What a plan does otherwise than another. True where anything differs.
-
-    `drawn` are tensors that are drawn otherwise, `set` those set otherwise; `covered` are set now and were not,
-    `uncovered` the other way round; `reshaped` have another shape or dtype, and are not among the others. `added` and
-    `removed` are tensors that one network lacks; `renamed` are proposed among these, never assumed: the same shape and
-    the same rule under another name. `moved` are drawn alike and have other values, as the seed, the stream or the name
-    is another. `same` counts the tensors that stay as they are, `elements` theirs.
-    """
+    """What a plan does otherwise than another, as a value; `initdsl.Diff` says what is in it."""
 
     drawn: tuple[Change, ...] = ()
     set: tuple[Change, ...] = ()
@@ -138,38 +122,33 @@ def compare(old: Plan, new: Plan) -> Diff:
 
 def _compared(old: Plan, new: Plan) -> Diff:
     before, after = _cores(old), _cores(new)
-    others = _aliases(old), _aliases(new)  # a tensor that is tied goes by another name, and is not gone
+    shared_before, shared_after = _shared(old), _shared(new)
+    # a tensor that is tied goes by another name, and is neither new nor gone
+    aliases_before, aliases_after = set().union(*shared_before), set().union(*shared_after)
     groups: dict[str, list[Change]] = defaultdict(list)
     same = elements = 0
     for name, (entry, core) in after.items():
-        if name not in before and name in others[0]:
-            same, elements = same + 1, elements + entry.numel
-            continue
-        if name not in before:
+        if name not in before and name not in aliases_before:
             groups["added"].append(Change(None, made(entry, core)))
             continue
-        was, core_before = before[name]
+        was, core_before = before.get(name, (entry, core))
         kind = _kind(core_before, core)
         if kind is None:
             same, elements = same + 1, elements + entry.numel
         else:
             groups[kind].append(Change(made(was, core_before), made(entry, core)))
     for name, (entry, core) in before.items():
-        if name not in after and name not in others[1]:
+        if name not in after and name not in aliases_after:
             groups["removed"].append(Change(made(entry, core), None))
     renamed = _renamed(groups["removed"], groups["added"])
-    tied = tuple(_tied(old, new))
+    both = _all_names(old) & _all_names(new)
+    tied = (*_ties(shared_before, shared_after, both, True), *_ties(shared_after, shared_before, both, False))
     changes = {kind: tuple(found) for kind, found in groups.items()}
     return Diff(**changes, renamed=renamed, tied=tied, same=same, elements=elements, seeds=(old.seed, new.seed))
 
 
 def _cores(plan: Plan) -> dict[str, tuple[PlanEntry, Core]]:
     return {entry.name: (entry, core_of(plan, entry)) for entry in plan.entries}
-
-
-def _aliases(plan: Plan) -> set[str]:
-    """Return every name of a tensor that has several."""
-    return {name for group in _groups(plan) for name in group}
 
 
 _OPEN = ("uncovered", "partial")
@@ -217,21 +196,19 @@ def _likeness(side: Made) -> Any:
     return (side.shape, side.dtype, side.kind, side.status, side.writes, side.name.rpartition(".")[2])
 
 
-def _tied(old: Plan, new: Plan) -> Iterable[TieChange]:
-    """Yield groups of names that share a tensor in one plan alone, of names that both networks have."""
-    before, after = _groups(old), _groups(new)
-    both = _all_names(old) & _all_names(new)
-    for group in sorted(after - before):
-        names = tuple(name for name in group if name in both)
-        if len(names) > 1 and not any(set(names) <= set(other) for other in before):
-            yield TieChange(names, True)
-    for group in sorted(before - after):
-        names = tuple(name for name in group if name in both)
-        if len(names) > 1 and not any(set(names) <= set(other) for other in after):
-            yield TieChange(names, False)
+# the names of one tensor that has several
+Names = tuple[str, ...]
 
 
-def _groups(plan: Plan) -> set[tuple[str, ...]]:
+def _ties(without: set[Names], having: set[Names], both: set[str], tied: bool) -> Iterator[TieChange]:
+    """Yield the groups of names, of those that both networks have, that share a tensor in the second plan alone."""
+    for group in sorted(having - without):
+        names = tuple(name for name in group if name in both)
+        if len(names) > 1 and not any(set(names) <= set(other) for other in without):
+            yield TieChange(names, tied)
+
+
+def _shared(plan: Plan) -> set[Names]:
     """Return the names of every tensor that has several."""
     tensors = [entry.tensor.index for entry in plan.entries if len(entry.aliases) > 1 or len(entry.tensor.owners) > 1]
     tensors += [plan.tied_to.get(tie.source, tie.source) for tie in plan.ties]

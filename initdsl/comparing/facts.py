@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,7 @@ from initdsl.initializers import Constant, Distribution, Initializer, Random
 from initdsl.language.syntax.nodes import Assign
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Payload, Reset, Value
 from initdsl.planning.plan import Plan, PlanEntry
-from initdsl.planning.program import Apply, Drawn, Element, Load, Program, Read, Ref, Stored, Target
+from initdsl.planning.program import Apply, Drawn, Element, Program, Read, Ref, Stored, Target
 from initdsl.statistics.predicted import affine_distribution, expected
 
 __all__ = ["Core", "Made", "core_of", "made"]
@@ -38,16 +37,6 @@ class Made:
     text: str
     std: float | None
     statements: tuple[tuple[str, str], ...]
-
-    @property
-    def draws(self) -> bool:
-        """Whether it is drawn at random, or left to torch's default."""
-        return bool(self.streams) or self.status == "default"
-
-    @property
-    def numel(self) -> int:
-        """The number of its elements."""
-        return math.prod(self.shape)
 
 
 class Core(NamedTuple):
@@ -131,8 +120,6 @@ def _what(plan: Plan, entry: PlanEntry, payload: Payload) -> Any:
             return "kept"
         case Expression():
             return _program(plan, payload.program)
-        case Load():
-            return payload
         case _:
             return payload
 

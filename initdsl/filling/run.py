@@ -50,12 +50,12 @@ class Run:
 def run_of(plan: Plan, live: Live, on_init: OnInit | None = None, *, fresh: bool = False, sample: object = None) -> Run:
     """Return the run that carries a plan out on a network.
 
-    Raises ResolveError where the plan needs a sample and there is none, ImportError for a kernel that can't be used.
+    Raises ResolveError where the plan needs a sample and there is none, ValueError for a kernel that can't be used.
     """
     if sample is None:
         refuse_no_sample(plan)
     if plan.seed is not None:
-        streams.prepare(0)  # what is wrong with the kernel shows before anything is written
+        streams.prepare()  # what is wrong with the kernel shows before anything is written
     return Run(plan, live, Files(), on_init, fresh, sample)
 
 

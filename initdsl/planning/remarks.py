@@ -39,9 +39,8 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
         is_used = first is not None and clause.rule.source != first.source
         if not later or (is_used and all(other.rule.source != clause.rule.source for other in later)):
             continue
-        is_background = (
-            len(later) > 1 and len(selection.by_tensor) >= parameters
-        )  # several others say more of each part
+        # a rule for all there is, of which several others say more in each part
+        is_background = len(later) > 1 and len(selection.by_tensor) >= parameters
         if is_background or _is_same_by_a_tie(context, clause, selection, winners):
             continue
         yield _overruled(context, clause, later, _is_edit(clause.rule, selection))
@@ -49,7 +48,6 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
 
 def _is_same_by_a_tie(context: Context, clause: Clause, selection: Selection, winners: dict[int, Action]) -> bool:
     """Tell whether the rules that win say the same of a tied tensor by another of its names."""
-
     return all(
         _say_the_same(clause.rule, base.clause.rule)
         and base.module_in(context.network.tensors[index]) not in {m.module for m in selection.by_tensor[index]}

@@ -124,7 +124,8 @@ def plan_and_findings(
         findings += uncovered(draft.entries)
     expected = plan_expectations(context, expectations, draft.entries, findings)
     if strict:
-        findings = [replace(f, severity="error") if f in context.cache.empty else f for f in findings]
+        empty = set(map(id, context.cache.empty))
+        findings = [replace(finding, severity="error") if id(finding) in empty else finding for finding in findings]
     remarks = (*overruled_rules(context, statements, decisions), *draws_over_values(context, draft.entries))
     numbers = range(len(statements))
     plan = Plan(

@@ -24,12 +24,11 @@ from initdsl.initializers.distributions import Constant, Distribution, of_part
 from .backend import compiled_kernel
 from .chunks import fill_in_chunks
 from .keys import StreamKey
+from .native import DTYPES
 from .recipes import recipe_of
 
 __all__ = ["fill"]
 
-
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 # elements that no second thread is worth
 _SMALL = 1 << 17
@@ -82,7 +81,7 @@ def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset:
     dtype = tensor.dtype
     if (
         not tensor.is_cpu
-        or dtype not in _DTYPES
+        or dtype not in DTYPES
         or type(tensor) not in (Tensor, Parameter)
         or tensor.layout != torch.strided
         or not tensor.is_contiguous()
@@ -90,7 +89,7 @@ def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset:
         or not 0 < tensor.numel() < _SMALL
         or offset < 0
         or isinstance(distribution, Constant)
-        or not tensor.untyped_storage().nbytes()
+        or _is_freed(tensor)
     ):
         return False
     kernel = compiled_kernel()
@@ -110,6 +109,11 @@ def _is_fake(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.FakeTensor)
 
 
+def _is_freed(tensor: Tensor) -> bool:
+    """Return whether a tensor with elements has no memory, as FSDP leaves parameters that it does not need."""
+    return not tensor.untyped_storage().nbytes()
+
+
 def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
 
@@ -118,13 +122,13 @@ def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -
     """Return the step in the stream of each dimension; refuse a tensor that can't be filled."""
     if tensor.layout != torch.strided:
         raise TypeError(f"only a strided tensor can be filled, not one of layout {tensor.layout}")
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in DTYPES:
         raise TypeError(
             f"a tensor of dtype {tensor.dtype} cannot be filled; allowed: float32, float64, bfloat16, float16"
         )
     if tensor.is_meta:
         raise ValueError("a tensor on the meta device has no memory to fill")
-    if type(tensor) in (Tensor, Parameter) and tensor.numel() and not tensor.untyped_storage().nbytes():
+    if type(tensor) in (Tensor, Parameter) and tensor.numel() and _is_freed(tensor):
         raise ValueError("a tensor whose storage was freed has no memory to fill")
     shape = tensor.shape
     if strides is None:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 from torch import nn
 
 import initdsl
-from initdsl import cli
 from initdsl.cli import fmt
+from tests.support.command import run
 
 SETTINGS = '[tool.initdsl]\nmodel = "net.py:make"\n'
 # the commands, and what each says where only the settings name a network
@@ -53,13 +52,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     save_file({"0.weight": torch.randn(4, 4) / 50, "0.bias": torch.zeros(4)}, tmp_path / "x.safetensors")
     yield tmp_path
     sys.modules.pop("net", None)
-
-
-def run(words: str) -> Result:
-    result = CliRunner().invoke(cli.group, words.split())
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def ran() -> bool:

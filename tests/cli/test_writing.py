@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from initdsl import cli
 from initdsl.cli import fmt
 from initdsl.text.files import write_whole
+from tests.support.command import run
 
 RULES = "Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n"
 UGLY = "Linear.weight~normal(0,  0.02)\nLinear.bias~zeros_()\n"
@@ -55,13 +54,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "net.py").write_text("from torch import nn\nmake = lambda: nn.Sequential(nn.Linear(8, 8))\n")
     yield tmp_path
     sys.modules.pop("net", None)
-
-
-def run(words: str) -> Result:
-    result = CliRunner().invoke(cli.group, words.split())
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def refused(name: str, why: str, words: str | None = None) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner
+from click.testing import Result
 
-from initdsl.cli.program import group
+from tests.support.command import run
 
 NET = """
 from torch import nn
@@ -23,15 +23,8 @@ OLD = "Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n"
 MODEL = ("--model", "net.py:small")
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def initdsl(*words: str) -> Done:
-    done = CliRunner().invoke(group, list(words), catch_exceptions=False)
-    return Done(done.exit_code, done.stdout, done.stderr)
+def initdsl(*words: str) -> Result:
+    return run(shlex.join(words))
 
 
 def git(*words: str) -> None:
@@ -50,28 +43,30 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_exit_codes_and_formats() -> None:
     done = initdsl("diff", "old.init", "new.init", *MODEL)
-    assert done.code == 1
-    assert "1.weight" in done.out
-    assert "old.init:1 -> new.init:3" in done.out
-    assert initdsl("diff", "old.init", "old.init", *MODEL).code == 0
-    assert json.loads(initdsl("diff", "old.init", "new.init", *MODEL, "--format", "json").out)["changed"] is True
-    assert initdsl("diff", "old.init", "new.init", *MODEL, "--format", "markdown").out.startswith("**Initialization:**")
+    assert done.exit_code == 1
+    assert "1.weight" in done.stdout
+    assert "old.init:1 -> new.init:3" in done.stdout
+    assert initdsl("diff", "old.init", "old.init", *MODEL).exit_code == 0
+    assert json.loads(initdsl("diff", "old.init", "new.init", *MODEL, "--format", "json").stdout)["changed"] is True
+    assert initdsl("diff", "old.init", "new.init", *MODEL, "--format", "markdown").stdout.startswith(
+        "**Initialization:**"
+    )
 
 
 def test_another_network_for_one_side() -> None:
     done = initdsl("diff", "old.init", "old.init", "--old-model", "net.py:small", "--new-model", "net.py:large")
-    assert done.code == 1
-    assert done.out.endswith("2 new; 4 as before (17 elements)\n")
+    assert done.exit_code == 1
+    assert done.stdout.endswith("2 new; 4 as before (17 elements)\n")
 
 
 def test_a_saved_plan(folder: Path) -> None:
-    assert initdsl("plan", "old.init", *MODEL, "-o", "plan.json").code == 0
+    assert initdsl("plan", "old.init", *MODEL, "-o", "plan.json").exit_code == 0
     (folder / "old.init").unlink()
-    assert initdsl("diff", "plan.json", "new.init", *MODEL).code == 1
+    assert initdsl("diff", "plan.json", "new.init", *MODEL).exit_code == 1
     (folder / "plan.json").write_text("{}")
     done = initdsl("diff", "plan.json", "new.init", *MODEL)
-    assert done.code == 2
-    assert "plan.json" in done.err
+    assert done.exit_code == 2
+    assert "plan.json" in done.stderr
 
 
 def test_a_revision(folder: Path) -> None:
@@ -85,12 +80,12 @@ def test_a_revision(folder: Path) -> None:
     git("commit", "-qm", "first")
     (rules / "base.init").write_text(OLD.replace("0.02", "0.01"))
     done = initdsl("diff", "HEAD:rules/net.init", "rules/net.init", *MODEL)
-    assert done.code == 1
-    assert "x0.5" in done.out
-    assert "2 drawn otherwise" in done.out
+    assert done.exit_code == 1
+    assert "x0.5" in done.stdout
+    assert "2 drawn otherwise" in done.stdout
     (folder / "net.json").write_text("{}")
     manifests = ("--old-manifest", "HEAD:net.json", "--new-manifest", "HEAD:net.json")
-    assert initdsl("diff", "HEAD:rules/net.init", "HEAD:rules/net.init", *manifests).code == 0
+    assert initdsl("diff", "HEAD:rules/net.init", "HEAD:rules/net.init", *manifests).exit_code == 0
     assert (rules / "base.init").read_text() != OLD  # nothing was checked out
 
 
@@ -115,21 +110,21 @@ def test_what_a_revision_lacks(old: str, said: str, folder: Path) -> None:
     git("add", "-A")
     git("commit", "-qm", "first")
     done = initdsl("diff", *MODEL, "--", old, "new.init")
-    assert done.code == 2
-    assert said in done.err
-    assert "Traceback" not in done.err
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_repository_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     done = initdsl("diff", "HEAD:old.init", "new.init", *MODEL)
-    assert (done.code, "in no git repository" in done.err) == (2, True)
+    assert (done.exit_code, "in no git repository" in done.stderr) == (2, True)
     done = initdsl("diff", "old.init", "new.init")
-    assert (done.code, "--model" in done.err) == (2, True)
-    assert initdsl("diff", "old.init", "none.init", *MODEL).code == 2
+    assert (done.exit_code, "--model" in done.stderr) == (2, True)
+    assert initdsl("diff", "old.init", "none.init", *MODEL).exit_code == 2
 
 
 def test_the_model_of_settings_runs_where_it_is_trusted(folder: Path) -> None:
     (folder / "pyproject.toml").write_text('[tool.initdsl]\nmodel = "net.py:small"\n')
     done = initdsl("diff", "old.init", "new.init")
-    assert (done.code, "--trust" in done.err) == (2, True)
-    assert initdsl("diff", "old.init", "new.init", "--trust").code == 1
+    assert (done.exit_code, "--trust" in done.stderr) == (2, True)
+    assert initdsl("diff", "old.init", "new.init", "--trust").exit_code == 1

@@ -60,10 +60,11 @@ class Checkout:
         (self.bin / name).write_text(f"#!/bin/sh\n{line}\n")
         (self.bin / name).chmod(0o755)
 
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300)
+
     def make(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["make", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
-        )
+        return self.run("make", *words)
 
     def demo(self, *words: str) -> tuple[str, Path]:
         """The torch that the demo ran with, and its environment."""
@@ -242,13 +243,7 @@ def test_models_are_those_of_the_torch_that_is_there(checkout: Checkout, env: Ca
     place = env()
     done = checkout.make("-n", "test")
     assert f"{place}/bin/python -m pytest -n 2" in done.stdout
-    done = subprocess.run(
-        [".ci/environment", "install", "test"],
-        cwd=checkout.folder,
-        env=checkout.environment,
-        capture_output=True,
-        text=True,
-    )
+    done = checkout.run(".ci/environment", "install", "test")
     assert done.returncode == 0, done.stderr
     assert checkout.asked()[-1].split()[-4:] == ["-e", ".[models,integrations]", "torchvision==0.29.*", "torch==2.14.1"]
 
@@ -257,12 +252,6 @@ def test_models_that_can_not_be_had_are_said(checkout: Checkout, env: Callable) 
     env(torch="__version__ = '2.99.0'")
     with (checkout.stubs / "pip" / "__main__.py").open("a") as file:
         file.write("sys.exit('ERROR: none for this torch' if 'models' in str(asked) else None)")
-    done = subprocess.run(
-        [".ci/environment", "install", "test"],
-        cwd=checkout.folder,
-        env=checkout.environment,
-        capture_output=True,
-        text=True,
-    )
+    done = checkout.run(".ci/environment", "install", "test")
     assert done.returncode == 0
     assert done.stderr == "no models for this torch, their tests are skipped: ERROR: none for this torch\n"

@@ -45,7 +45,7 @@ def write(folder: str, files: list[Shard], source: TensorSource, on_progress: On
     if needed > free:
         raise OSError(f"can't write to `{folder}`: {bytes_text(needed)} are needed, and {bytes_text(free)} are free")
     progress = _Progress(total - needed, total, on_progress)
-    streams.prepare(needed // 4)
+    streams.prepare()
     held = Held()
     try:
         for file in missing:
