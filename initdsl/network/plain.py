@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from initdsl.language.expressions.given import numpy_value
+from initdsl.language.expressions.given import numpy_value, scalar
 
 __all__ = ["MISSING", "plain_value"]
 
@@ -36,8 +36,6 @@ def plain_value(value: Any) -> Any:
         items = tuple(plain_value(item) for item in value)
         return MISSING if any(item is MISSING for item in items) else items
     if isinstance(value, bool | int | float | str) and not isinstance(value, type):
-        for plain in (bool, int, float, str):  # bool before int, which it derives from
-            if isinstance(value, plain):
-                return plain.__call__(value) if plain is not str else str.__str__(value)
+        return scalar(value)
     converted = numpy_value(value)
     return MISSING if converted is value else plain_value(converted)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations, product
 
-from initdsl.language.expressions.shapes import extents, window
+from initdsl.language.expressions.shapes import extents, joined, window
 
 from .actions import Action
 
@@ -30,15 +30,7 @@ def elements_key(action: Action, shape: tuple[int, ...]) -> Hashable:
 def _layout(action: Action, shape: tuple[int, ...]) -> tuple[int, Layout]:
     """Return the number of the first element that is written, and `(size, stride)` of as few dimensions as there can be."""
     offset, strides = window(action.view or shape, action.index)
-    dims: list[tuple[int, int]] = []
-    for size, stride in zip(action.shape, strides, strict=True):
-        if size == 1:
-            continue
-        if dims and dims[-1][1] == size * stride:
-            dims[-1] = (dims[-1][0] * size, stride)
-        else:
-            dims.append((size, stride))
-    return offset, tuple(dims)
+    return offset, tuple(joined(action.shape, strides))
 
 
 def cover(actions: Sequence[Action], shape: tuple[int, ...]) -> bool:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from initdsl.language.expressions.shapes import joined
+
 from .buffers import Buffers
 from .keys import StreamKey, mix, signed
 
@@ -29,17 +31,8 @@ class Positions(NamedTuple):
         """Return these places with as few dimensions as may be: those that together count on are joined."""
         if len(lengths) == 1:
             return cls(tuple(lengths), steps, offset)
-        joined: list[tuple[int, int]] = []
-        for n, step in zip(lengths, steps, strict=True):
-            if n == 1:
-                continue
-            if joined and joined[-1][1] == step * n:
-                joined[-1] = (joined[-1][0] * n, step)
-            else:
-                joined.append((n, step))
-        if not joined:
-            return cls((1,), (1,), offset)
-        return cls(tuple(n for n, _ in joined), tuple(step for _, step in joined), offset)
+        dims = joined(lengths, steps) or [(1, 1)]
+        return cls(tuple(n for n, _ in dims), tuple(step for _, step in dims), offset)
 
 
 def lanes(positions: Positions, key: StreamKey, buffers: Buffers, *, fine: bool = False) -> Tensor:

@@ -11,7 +11,6 @@ things keep its bits the same on every device, thread count and torch release:
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from initdsl.initializers.distributions import Constant, Distribution, of_part
+from initdsl.language.expressions.shapes import row_major
 
 from .backend import compiled_kernel
 from .chunks import fill_in_chunks
@@ -56,7 +56,7 @@ def fill(
     if strides is None and _at_once(tensor, distribution, key, offset):
         return
     if tensor.is_complex() and not tensor.is_meta and not isinstance(distribution, Constant):
-        strides = _row_major(tensor.shape) if strides is None else strides
+        strides = row_major(tensor.shape) if strides is None else strides
         doubled = [*(2 * step for step in strides), 1]
         fill(torch.view_as_real(tensor.detach()), of_part(distribution), key, offset=2 * offset, strides=doubled)
         return
@@ -114,10 +114,6 @@ def _is_freed(tensor: Tensor) -> bool:
     return not tensor.untyped_storage().nbytes()
 
 
-def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
-
-
 def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -> tuple[int, ...]:
     """Return the step in the stream of each dimension; refuse a tensor that can't be filled."""
     if tensor.layout != torch.strided:
@@ -132,7 +128,7 @@ def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -
         raise ValueError("a tensor whose storage was freed has no memory to fill")
     shape = tensor.shape
     if strides is None:
-        steps = _row_major(shape)
+        steps = row_major(shape)
     else:
         steps = tuple(strides)
         if len(steps) != len(shape):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
-from enum import IntEnum
+from enum import Enum, IntEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,18 @@ def test_lists_do_not_grow_without_end() -> None:
 
 class Level(IntEnum):
     HIGH = 3
+
+
+class Mode(str, Enum):  # noqa: UP042 - what code of before Python 3.11 has
+    OUT = "fan_out"
+
+
+def test_a_word_of_an_enumeration_is_its_value() -> None:
+    plan = initdsl.plan(
+        nn.Linear(4, 2), 'let m = "fan_in"; Linear.weight ~ kaiming_normal(mode=m)', vars={"m": Mode.OUT}
+    )
+    assert type(plan.variables["m"]) is str
+    assert plan["weight"].distribution.std == pytest.approx(math.sqrt(2 / 2))
 
 
 NUMBERS = [

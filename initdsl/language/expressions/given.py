@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["given_value", "numpy_value", "unusable", "vector"]
+__all__ = ["given_value", "numpy_value", "scalar", "unusable", "vector"]
 
 
 # a larger vector belongs in a file, from where `load` takes it
@@ -26,13 +26,20 @@ def given_value(value: Any, depth: int = 0) -> Any:
     if type(value) in (bool, int, float, str, type(None)):
         return value
     if isinstance(value, bool | int | float | str):
-        return next(kind.__call__(value) for kind in (bool, int, float, str) if isinstance(value, kind))
+        return scalar(value)
     if hasattr(value, "tolist"):
         return _of_array(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         too_large = len(value) > LARGEST_VECTOR or depth > DEEPEST_VECTOR
         return value if too_large else tuple(given_value(item, depth + 1) for item in value)
     return _of_number(value)
+
+
+def scalar(value: float | str) -> float | str:
+    """Return a number or text of a class of its own as Python's, a member of an enumeration as its value."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return next(kind(value) for kind in (bool, int, float) if isinstance(value, kind))  # bool before int, its base
 
 
 def _of_array(value: Any) -> Any:

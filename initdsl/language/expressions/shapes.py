@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "full_index",
     "index_shape",
     "is_tensor",
+    "joined",
     "nested_shape",
     "row_major",
     "shape_of",
@@ -38,6 +40,23 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     for d in range(len(shape) - 2, -1, -1):
         strides[d] = strides[d + 1] * shape[d + 1]
     return tuple(strides)
+
+
+def joined(sizes: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return `(size, stride)` of as few dimensions as may be, outermost first: neighbours that count on are one.
+
+    >>> joined((2, 1, 3, 4), (24, 7, 4, 1))
+    [(2, 24), (12, 1)]
+    """
+    dims: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if size == 1:
+            continue
+        if dims and dims[-1][1] == size * stride:
+            dims[-1] = (dims[-1][0] * size, stride)
+        else:
+            dims.append((size, stride))
+    return dims
 
 
 def window(shape: tuple[int, ...], index: tuple[Any, ...] | None) -> tuple[int, tuple[int, ...]]:
