@@ -88,12 +88,13 @@ def _alike(side: Made | None) -> object:
 def _cells(change: Change) -> tuple[str, str, str, str, str]:
     before, after = change.before, change.after
     shapes = dict.fromkeys(f"{_shape(side.shape)}{_dtype(change, side.dtype)}" for side in (before, after) if side)
-    ratio = change.ratio
-    same = ratio is None or abs(ratio - 1) < 1e-12
+    texts = ["" if side is None else side.text for side in (before, after)]
+    ratio = ""
+    if change.ratio is not None and abs(change.ratio - 1) > 1e-12:
+        ratio = f"x{number(float(f'{change.ratio:.3g}'))}"
     rules = [side.statements for side in (before, after) if side is not None]
     places = dict.fromkeys(", ".join(relative_location(place) for _, place in rule) or "no rule" for rule in rules)
-    texts = ("" if side is None else side.text for side in (before, after))
-    return (" -> ".join(shapes), *texts, "" if same else f"x{number(float(f'{ratio:.3g}'))}", " -> ".join(places))  # type: ignore[return-value]
+    return " -> ".join(shapes), texts[0], texts[1], ratio, " -> ".join(places)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
