@@ -26,7 +26,7 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         "transformers",
         ["the body is as saved: True", "the head is drawn: (3, 32) std 0.088", "21 new tokens: std 0.50"],
     ),
-    "lightning_callback": ("lightning", ["net[2].bias    1      = 0", "std 0.49"]),
+    "lightning_callback": ("lightning", ["2.bias     1      = 0", "std 0.49"]),
     "accelerate_empty": ("accelerate", ["built on meta", "filled on cpu std 0.020", "[1.0, 1.0, 1.0]"]),
     "hydra_config": ("omegaconf", ["std 0.10"]),
     "module_by_module": ("torch", ["std 0.020, left out: []"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -305,21 +306,29 @@ def checkpointed(net: nn.Module) -> nn.Module:
     return checkpoint_wrapper(net)
 
 
-def fully_sharded_by_class(net: nn.Module) -> nn.Module:
-    class Sharded(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self._fsdp_wrapped_module = inner
+def fully_sharded(net: nn.Module) -> nn.Module:
+    from torch import distributed
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    net[2] = Sharded(net[2])
-    return Sharded(net)
+    def sharded(module: nn.Module) -> nn.Module:
+        return FullyShardedDataParallel(module, use_orig_params=True, device_id=torch.device("cpu"))
+
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one rank it keeps all
+            net[2] = sharded(net[2])
+            return sharded(net)
+    finally:
+        distributed.destroy_process_group()
 
 
 def everything_at_once(net: nn.Module) -> nn.Module:
     return data_parallel(compiled(checkpointed(net)))
 
 
-WRAPPERS = [data_parallel, distributed, compiled, checkpointed, fully_sharded_by_class, everything_at_once]
+WRAPPERS = [data_parallel, distributed, compiled, checkpointed, fully_sharded, everything_at_once]
 
 
 @pytest.mark.parametrize("seed", [None, 3])
