@@ -71,6 +71,8 @@ def unpickled(path: str, device: str) -> dict[str, torch.Tensor]:
             raise ValueError(f"it holds more than {ENTRIES:,} things")
         for key, value in mapping.items():
             if isinstance(value, torch.Tensor):
+                if value.layout != torch.strided:  # some versions of torch can't even describe such a file
+                    raise ValueError(f"`{prefix}{key}` is sparse, and only dense tensors are loaded")
                 if value.numel() > REPEATED and value.numel() * value.itemsize > value.untyped_storage().nbytes():
                     raise ValueError(f"`{prefix}{key}` is larger than the file, which repeats its elements")
                 tensors[f"{prefix}{key}"] = value
