@@ -6,8 +6,10 @@ torch's own reader unpickles whatever `.metadata` names; this one makes the clas
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,6 +27,9 @@ __all__ = ["Checkpoint", "read_bounded", "refuse_leaving"]
 
 # bytes of an index of files, or of a DCP directory's `.metadata`
 LARGEST = 256 << 20
+
+# dimensions that the chunks of one tensor may be split along
+MOST_SPLIT = 8
 
 
 class Checkpoint(Store):
@@ -46,7 +51,10 @@ class Checkpoint(Store):
                     if not isinstance(name, str) or not isinstance(entry.properties.dtype, torch.dtype):
                         raise TypeError("a tensor has no name or no dtype")
                     self.tensors[name] = Described(_sizes(entry.size), entry.properties.dtype)
-                    self.chunks[name] = [(_sizes(chunk.offsets), _sizes(chunk.sizes)) for chunk in entry.chunks]
+                    chunks = [(_sizes(chunk.offsets), _sizes(chunk.sizes)) for chunk in entry.chunks]
+                    if not _fill(self.tensors[name].shape, chunks):
+                        raise ValueError("chunks don't fill their tensor")
+                    self.chunks[name] = chunks
         except Exception as error:  # damaged bytes make an unpickler raise anything
             reason = ending(error) if isinstance(error, pickle.UnpicklingError) else "its metadata is damaged"
             raise ValueError(f"`{where}` is no readable DCP directory: {reason}") from None
@@ -91,6 +99,25 @@ class Checkpoint(Store):
         except Exception as error:
             raise ValueError(f"can't read `{name}` from `{path}`: {ending(error)}") from None
         return values.detach()
+
+
+def _fill(shape: tuple[int, ...], chunks: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
+    """Tell whether chunks, by their offsets and sizes, lie in a tensor and cover each element once.
+
+    Boxes cover a box once exactly where their corners, each with the sign of its parity, add up to those of the box: the
+    sum of the boxes is known by its mixed differences.
+    """
+    if any(len(offsets) != len(shape) or len(sizes) != len(shape) for offsets, sizes in chunks):
+        return False
+    spans = [[(o, o + size) for o, size in zip(*chunk, strict=True)] for chunk in chunks]
+    split = [d for d, size in enumerate(shape) if not size or any(span[d] != (0, size) for span in spans)]
+    if len(split) > MOST_SPLIT:
+        return False
+    corners: Counter[tuple[int, ...]] = Counter()
+    for span, sign in [*((span, 1) for span in spans), ([(0, size) for size in shape], -1)]:
+        for ends in itertools.product((0, 1), repeat=len(split)):
+            corners[tuple(span[d][end] for d, end in zip(split, ends, strict=True))] += sign * (-1) ** sum(ends)
+    return not any(corners.values())
 
 
 def _sizes(numbers: Any) -> tuple[int, ...]:

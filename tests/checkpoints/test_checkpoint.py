@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import resource
 import signal
 from pathlib import Path
@@ -168,3 +169,63 @@ def test_a_chunk_that_is_a_link_out_is_not_read(tmp_path: Path) -> None:
     chunk.symlink_to(tmp_path / "outside")
     with pytest.raises(OSError, match="is a link that leads out of its folder"):
         open_store(tmp_path / "x").whole("weight")
+
+
+def test_any_changed_byte_of_dcp_metadata_is_a_value_or_an_error_of_the_file(tmp_path: Path) -> None:
+    dcp = pytest.importorskip("torch.distributed.checkpoint")
+    dcp.save({"weight": torch.ones(2, 3), "bias": torch.ones(2)}, checkpoint_id=tmp_path / "x", no_dist=True)
+    metadata = tmp_path / "x" / ".metadata"
+    whole = metadata.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        changed = whole[place] ^ (1, 64, 255)[place % 3]
+        metadata.write_bytes(whole[:place] + bytes([changed]) + whole[place + 1 :])
+        try:
+            store = open_store(tmp_path / "x")
+            for name in store.tensors:
+                store.whole(name)
+        except (OSError, ValueError):
+            refused += 1
+    assert len(whole) // 3 < refused <= len(whole)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "fine"),
+    [
+        ([((0, 0), (4, 6))], True),
+        ([((0, 0), (2, 6)), ((2, 0), (2, 6)), ((4, 0), (0, 6))], True),
+        ([((0, 0), (2, 3)), ((2, 0), (2, 3)), ((0, 3), (4, 3))], True),
+        ([], False),
+        ([((0, 0), (2, 6))], False),
+        ([((0, 0), (2, 6)), ((1, 0), (2, 6))], False),
+        ([((0, 0), (4, 6)), ((0, 0), (4, 6))], False),
+        ([((0, 0), (5, 6))], False),
+        ([((0, 0), (2, 6)), ((3, 0), (2, 6))], False),
+        ([((0,), (4,))], False),
+    ],
+)
+def test_chunks_that_do_not_fill_their_tensor_are_refused(
+    chunks: list[tuple[tuple[int, ...], tuple[int, ...]]], fine: bool, tmp_path: Path
+) -> None:
+    from torch.distributed.checkpoint import metadata as dcp
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+    whole = torch.arange(24.0).reshape(4, 6)
+    entry = dcp.TensorStorageMetadata(
+        dcp.TensorProperties(torch.float32),
+        torch.Size([4, 6]),
+        [dcp.ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for offsets, sizes in chunks],
+    )
+    places = {}
+    with (tmp_path / "a.distcp").open("wb") as file:
+        for offsets, sizes in chunks:
+            start = file.tell()
+            part = whole[tuple(slice(o, o + size) for o, size in zip(offsets, sizes, strict=True))]
+            torch.save(part.clone(), file)
+            places[dcp.MetadataIndex("w", torch.Size(offsets))] = _StorageInfo("a.distcp", start, file.tell() - start)
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(dcp.Metadata({"w": entry}, None, places)))
+    if fine:
+        assert torch.equal(open_store(tmp_path).whole("w"), whole)
+    else:
+        with pytest.raises(ValueError, match="its metadata is damaged"):
+            open_store(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+import initdsl
 from initdsl.cli.program import COMMANDS, group
 
 ERRORS: list[Callable[[], BaseException]] = [
@@ -66,15 +69,31 @@ def test_where_it_comes_from_is_shown_on_demand(
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 @pytest.mark.parametrize(
-    "arguments", [["list", "lints"], ["list", "recipes"], ["lint", "--explain", "zero-std"], ["--help"]]
+    "arguments",
+    [
+        ["list", "lints"],
+        ["list", "recipes"],
+        ["lint", "--explain", "zero-std"],
+        ["--help"],
+        ["plan", "a.init", "--manifest", "a.json"],
+        ["plan", "a.init", "--manifest", "a.json", "--format", "json"],
+        ["explain", "net.weight", "a.init", "--manifest", "a.json"],
+        ["lint", "a.init", "--manifest", "a.json"],
+    ],
 )
-def test_a_full_device_is_said(arguments: list[str]) -> None:
+def test_a_full_device_is_said(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.init").write_text("net.weight = 1\nnet.weight = 2\nkeep net.bias\n")
+    (tmp_path / "a.json").write_text(json.dumps(initdsl.describe(nn.Linear(2, 2))[0].to_manifest()))
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "initdsl", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+            [sys.executable, "-m", "initdsl", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == f"error[usage]: can't write what there is to say: {os.strerror(errno.ENOSPC).lower()}\n"
+    assert done.stderr.endswith(
+        f"error[usage]: can't write what there is to say: {os.strerror(errno.ENOSPC).lower()}\n"
+    )
+    assert "Traceback" not in done.stderr
 
 
 MODEL = """
