@@ -1,6 +1,7 @@
 """Compiles `initdsl/streams/kernel.c` while the package is built; without a C compiler it goes into the wheel without one.
 
-hatchling calls it. `python hatch_build.py` compiles the kernel where it stands, for a checkout.
+It also writes the package's long description from README.md: a package index has none of the files that its links lead to.
+hatchling calls both. `python hatch_build.py` compiles the kernel where it stands, for a checkout.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,8 +21,9 @@ from typing import Any
 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+    from hatchling.metadata.plugin.interface import MetadataHookInterface
 except ImportError:  # called as a script
-    BuildHookInterface = object
+    BuildHookInterface = MetadataHookInterface = object
 
 FOLDER = Path(__file__).parent / "initdsl" / "streams"
 NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
@@ -87,6 +90,31 @@ class KernelBuildHook(BuildHookInterface):
         if version != "editable":
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["pure_python"], build_data["tag"] = False, f"py3-none-{platform}"
+
+
+def long_description(readme: str, repository: str | None = None, tag: str = "main") -> str:
+    """Return README.md for a package index: links lead into the repository, and are plain words where it has no address."""
+    parts = re.split(r"(^```.*?^```$)", readme, flags=re.MULTILINE | re.DOTALL)
+    for number in range(0, len(parts), 2):  # between the code
+        text = re.sub(r"<!-- .*? -->\n", "", parts[number])
+        if repository is None:
+            text = re.sub(r"<picture>.*?</picture>\n+", "", text, flags=re.DOTALL)
+            text = re.sub(r"\[([^\]]+)\]\((?!https?:)[^)\s]+\)", r"\1", text)
+        else:
+            text = re.sub(r'((?:src|srcset)=")(?!https?:)', rf"\1{repository}/raw/{tag}/", text)
+            text = re.sub(r"(\[[^\]]+\]\()(?!https?:)([^)\s]+\))", rf"\1{repository}/blob/{tag}/\2", text)
+        parts[number] = text
+    return "".join(parts)
+
+
+class ReadmeHook(MetadataHookInterface):
+    """The long description is README.md as a package index can show it."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
+        repository = metadata.get("urls", {}).get("Repository")
+        shown = long_description(text, repository, f"v{metadata['version']}")
+        metadata["readme"] = {"content-type": "text/markdown", "text": shown}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+PICTURE = re.compile(
+    r'<picture>.*?srcset="(?:docs/)?([^"]+)".*?alt="([^"]+)" src="(?:docs/)?([^"]+)".*?</picture>', re.DOTALL
+)
 COMMENT = re.compile(r"^ *<!-- .*? -->\n", re.MULTILINE)
 ITEM = re.compile(r"^- \[([^\]]+)\]\(([^)\s]+)\)", re.MULTILINE)
 LANGUAGES = {".py": "python", ".init": "initdsl", ".yml": "yaml", ".ipynb": "python"}
@@ -136,7 +139,14 @@ def for_the_site(text: str) -> str:
             lines[block.line - 1 : block.line] = [
                 f"{fence[0]}{{code-block}} {block.tag}", *(indent + option for option in options), "",
             ]  # fmt: skip
-    return outside_fences("\n".join(lines), lambda part: COMMENT.sub("", part))
+    return outside_fences("\n".join(lines), lambda part: PICTURE.sub(images, COMMENT.sub("", part)))
+
+
+def images(picture: re.Match[str]) -> str:
+    """A picture in two versions as the theme shows it: one in its dark mode, the other in its light one."""
+    dark, alt, light = picture.groups()
+    shown = (("only-light", light), ("only-dark", dark))
+    return "\n".join(f"```{{image}} /{place}\n:alt: {alt}\n:class: {mode}\n```\n" for mode, place in shown)
 
 
 def navigation(text: str) -> str:

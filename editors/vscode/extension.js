@@ -32,7 +32,7 @@ async function start() {
     client = undefined;
     vscode.window.showWarningMessage(
       `The language server \`${run.command}\` did not start (${error.message}). ` +
-        "Install it with `pip install initdsl[lsp]`, or set `initdsl.command`.",
+        "Install initdsl with its extra `lsp`, or set `initdsl.command`.",
     );
   }
 }

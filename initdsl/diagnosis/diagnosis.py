@@ -58,12 +58,12 @@ class Diagnosis(Findings):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a page (`.html`), the values (`.json`), the table (`.txt`) or the plots (`.png`, `.svg`, `.pdf`).
 
-        Plots need matplotlib: `pip install initdsl[plot]`. Raises ValueError for another suffix, and OSError.
+        Plots need matplotlib, the extra `plot`. Raises ValueError for another suffix, and OSError.
         """
         save(path, html=self._page, data=self.to_dict, text=self.table, plots=self.plot)
 
     def plot(self) -> Figure:
-        """Return the plots as a matplotlib figure. Raises ImportError without it (`pip install initdsl[plot]`)."""
+        """Return the plots as a matplotlib figure. Raises ImportError without it."""
         return figure([self])
 
     def _page(self) -> str:
