@@ -26,6 +26,7 @@ COMMANDS = {
     "diff": "what a change of rules or of a network does to the start",
     "diagnose": "how signals and gradients get through the network, before training does",
     "explain": "every rule that touches one parameter, and which won",
+    "help": "the language on one page, or a part of it",
     "infer": "a rule file proposed from a network as its own code starts it",
     "lint": "what is wrong in rule files",
     "fmt": "the one canonical layout; comments kept",

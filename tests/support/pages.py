@@ -12,7 +12,8 @@ A page is a script. What its blocks are:
 
 A comment before a block sets it up: `<!-- file: model.py -->` also writes it to that file, `<!-- net: lstm -->` plans
 it on that name (`none`: only parses it), `<!-- set: x=1 -->` gives variables, `<!-- lint: net -->` shows what the linter
-says of it instead, on that network or, with `none`, of the file alone. A drawing is indented, not fenced.
+says of it instead, on that network or, with `none`, of the file alone. A drawing is indented, not fenced. A page that
+begins with `<!-- after: tour.md -->` goes on where the scripts of that page end.
 
 `python -m tests.support.pages docs/language.md` writes what blocks show into the page; read the difference before you keep it.
 """
@@ -116,12 +117,17 @@ class Page:
     def __init__(self, name: str, text: str):
         self.name = name
         self.blocks = blocks_of(text)
+        before = re.match(r"<!-- after: (.*?) -->", text)
+        self.before = blocks_of((ROOT / "docs" / before[1]).read_text("utf-8")) if before else []
         self.names: dict[str, Any] = {"__name__": "__page__"}
         self.exit_code = 0
         self.differences: list[Difference] = []
 
     def run(self) -> list[Difference]:
         """Every block that does not do what the page says."""
+        for block in self.before:
+            if block.tag == "python":
+                self._python(block)
         for block in self.blocks:
             if block.shown or block.tag in ELSEWHERE:
                 continue

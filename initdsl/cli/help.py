@@ -1,0 +1,101 @@
+"""`initdsl help`: the language on one page, a section of it, a word of the glossary, or a command."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+
+import click
+
+from initdsl.text.wording import did_you_mean
+
+from .console import coloured, fail
+
+__all__ = ["command", "topics"]
+
+# the pages as the wheel has them, or those of a source checkout
+PLACES = [Path(__file__).parents[1] / "pages", Path(__file__).parents[2] / "docs"]
+
+PAGES = {
+    "cheatsheet": "the language on one page",
+    "tour": "the language in ten minutes",
+    "glossary": "the words of the documentation",
+}
+
+WIDEST = 110  # columns
+
+
+@click.command("help")
+@click.argument("topic", required=False)
+@click.pass_context
+def command(ctx: click.Context, topic: str | None) -> None:
+    """Print the page of TOPIC: a part of the language, a word of the glossary, or a command. Without TOPIC, list them."""
+    from .program import COMMANDS, group
+
+    if topic is None:
+        _print(_overview())
+        return
+    wanted = topic.lower().removesuffix(".md")
+    known = topics()
+    if wanted not in known and wanted not in COMMANDS:
+        hint = did_you_mean(wanted, [*known, *COMMANDS])
+        fail(f"there is no help on `{topic}`", hint or "`initdsl help` lists the topics")
+    if wanted in known:
+        _print(known[wanted])
+    named = group.get_command(ctx, wanted)
+    if named is not None:
+        with click.Context(named, info_name=f"initdsl {wanted}") as of_it:
+            click.echo("\n" * (wanted in known) + named.get_help(of_it))
+
+
+def topics() -> Mapping[str, str]:
+    """Return every topic but the commands, with its text in Markdown: pages, sections of the cheat sheet, words."""
+    pages = {name: _page(name) for name in PAGES}
+    return {**_words(pages["glossary"]), **_sections(pages["cheatsheet"]), **pages}
+
+
+def _page(name: str) -> str:
+    """Return a page without what is for the tests and for a browser: comments and the addresses of links."""
+    text = next(place / f"{name}.md" for place in PLACES if (place / f"{name}.md").is_file()).read_text("utf-8")
+    text = re.sub(r"^<!-- .*? -->\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"\[([^\]\n]+)\]\([^)\s]+\.md[^)\s]*\)", r"\1", text)
+
+
+def _sections(page: str) -> dict[str, str]:
+    """Return the sections of a page by their headings, with hyphens for spaces."""
+    found = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    return {section.split("\n")[0].lower().replace(" ", "-"): f"## {section}" for section in found}
+
+
+def _words(glossary: str) -> dict[str, str]:
+    """Return what the glossary says of each of its words."""
+    rows = [line.strip("| ").split(" | ", 1) for line in glossary.splitlines() if line.startswith("| ")][1:]
+    return {word: f"**{words}**: {meaning}" for words, meaning in rows for word in words.split(", ")}
+
+
+def _overview() -> str:
+    """Return the list of the topics."""
+    sections = ", ".join(f"`{name}`" for name in _sections(_page("cheatsheet")))
+    words = ", ".join(f"`{word}`" for word in _words(_page("glossary")))
+    pages = "\n".join(f"- `{name}`: {summary}" for name, summary in PAGES.items())
+    return (
+        f"Print a topic with `initdsl help TOPIC`.\n\n{pages}\n- parts of the cheat sheet: {sections}\n"
+        f"- words: {words}\n- a command, as `plan`; `initdsl --help` lists them\n"
+    )
+
+
+def _print(text: str) -> None:
+    """Print Markdown for a terminal, with colours where there is one."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    painted = coloured(sys.stdout)
+    width = min(shutil.get_terminal_size((WIDEST, 24)).columns, WIDEST)
+    console = Console(file=StringIO(), width=width, force_terminal=painted, no_color=not painted, highlight=False)
+    with console.capture() as shown:
+        console.print(Markdown(text, hyperlinks=False, code_theme="ansi_dark"))
+    click.echo("\n".join(line.rstrip() for line in shown.get().strip("\n").split("\n")), color=painted)
