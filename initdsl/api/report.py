@@ -69,7 +69,10 @@ class Report:
             return "torch's global generator"
         from initdsl import streams  # late: it loads torch
 
-        return f"stream v1, seed {self.seed} ({streams.engine()})"
+        tensors = [] if self._live is None else self._live.tensors
+        devices = sorted({tensor.device.type for tensor in tensors if tensor is not None}) or ["cpu"]
+        engines = dict.fromkeys(streams.engine(device) for device in devices if device != "meta")
+        return f"stream v1, seed {self.seed} ({', '.join(engines)})"
 
     def __iter__(self) -> Iterator[PlanEntry]:
         return iter(self.entries)

@@ -16,6 +16,7 @@ from .buffers import Buffers
 from .keys import StreamKey
 from .lanes import Positions
 from .native import Kernel
+from .on_device import filled_by_triton
 from .recipes import Recipe
 from .threads import LEAST_CHUNK, SHARE_FROM, shared, spread, thread_state
 from .values import write
@@ -59,6 +60,8 @@ def fill_in_chunks(tensor: Tensor, recipe: Recipe, key: StreamKey, steps: tuple[
     Where memory runs out, the fill is taken up again with less of it, as nobody can undo what was written.
     """
     job, piece = _job(tensor, recipe, key), _ordered(tensor, steps, offset)
+    if filled_by_triton(*piece, recipe, key, small=job.small):
+        return
     if job.kernel is not None:
         torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
     while True:

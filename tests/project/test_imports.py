@@ -18,7 +18,7 @@ import initdsl
 from tests.support.code import LIGHT, ROOT, File, Import, files, imports, imports_of
 
 # what a process may not want to wait for, or may not have
-HEAVY = {"torch", "numpy", "matplotlib", "rich", "safetensors", "re2", "numba", "pygls", "lsprotocol", "yaml", "fcntl"}
+HEAVY = {"torch", "numpy", "matplotlib", "rich", "safetensors", "re2", "triton", "pygls", "lsprotocol", "yaml", "fcntl"}
 HEAVY |= {"hashlib", "importlib", "json", "tomllib", "urllib", "xml"}  # `initdsl lint` starts in a tenth of a second
 
 

@@ -207,7 +207,7 @@ def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INITDSL_KERNEL")
     assert backend.engine().startswith("native (")
     monkeypatch.setenv("INITDSL_KERNEL", "cuda")
-    with pytest.raises(ValueError, match="INITDSL_KERNEL must be native or torch, not cuda"):
+    with pytest.raises(ValueError, match="INITDSL_KERNEL must be native, triton or torch, not cuda"):
         backend.engine()
 
 
@@ -261,7 +261,7 @@ def test_a_kernel_that_can_t_be_used(name: str, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(native.KernelError, match=said) as raised:
         native.load(tmp_path)
     monkeypatch.setattr(backend, "_loaded", lambda: raised.value)
-    backend._warn.cache_clear()
+    backend.warn.cache_clear()
     monkeypatch.delenv("INITDSL_KERNEL", raising=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
