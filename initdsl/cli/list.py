@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from shutil import get_terminal_size
 
 import click
 
 from initdsl.initializers import default_registry
 from initdsl.language.rules.loader import packaged_recipes
 from initdsl.linter import all_lints
-from initdsl.text.tables import aligned
+from initdsl.text.tables import described
 
 from .options import format_option, import_initializers, import_option
+
+# longer lines are hard to read
+WIDEST = 100
 
 
 @click.command("list")
@@ -25,7 +29,8 @@ def command(kind: str, imports: tuple[str, ...], output_format: str) -> None:
     if output_format == "json":
         click.echo(json.dumps({"format": f"initdsl-{kind}", "version": 1, kind: rows}, indent=2))
         return
-    for line in aligned([(str(row.get("signature", row["name"])), str(row["summary"])) for row in rows]):
+    width = min(get_terminal_size().columns, WIDEST)
+    for line in described([(str(row.get("signature", row["name"])), str(row["summary"])) for row in rows], width):
         click.echo(line)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import inspect
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from initdsl.linter.config import Config
@@ -18,10 +15,10 @@ from initdsl.network.description import Network
 from initdsl.network.manifest import LARGEST
 from initdsl.text.failures import reason
 from initdsl.text.files import read_whole
-from initdsl.text.search_path import behind_standard_library
-from initdsl.text.wording import did_you_mean
+from initdsl.text.wording import did_you_mean, listed
 
 from .console import fail
+from .modules import import_code, networks_of, own_streams
 from .trust import path_of, refuse_untrusted, settings_of
 
 if TYPE_CHECKING:
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "checked_factory",
     "find_model",
-    "import_code",
     "load_model",
     "named_network",
     "network_of",
@@ -68,7 +64,7 @@ def checked_factory(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Modu
 
     def factory() -> nn.Module:
         try:
-            with _own_streams():
+            with own_streams():
                 net = build()
         except (Exception, SystemExit) as error:
             fail(f"`{spec}` raised {type(error).__name__}: {error}")
@@ -86,7 +82,7 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     named, arguments = _called_with(spec)
     place, colon, attribute = named.rpartition(":")
     if not colon or not place or not attribute:
-        fail(f"`{spec}` names no network", "write `package.module:attribute` or `path/to/file.py:attribute`")
+        fail(f"`{spec}` names no network", _which(named.rstrip(":")))
     value: Any = import_code(place)
     for part in attribute.split("."):
         try:
@@ -101,7 +97,43 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     if arguments is not None and (isinstance(value, nn.Module) or not callable(value)):
         fail(f"`{named}` is a network that was built already: it takes no arguments", f"write `{named}`")
     model: nn.Module | Callable[[], Any] = partial(value, **arguments) if arguments else value
+    if not isinstance(model, nn.Module):
+        _refuse_missing_arguments(spec, named, model)
     return model
+
+
+def _which(place: str) -> str:
+    """Return the hint for a `--model` that names a file or module alone: what of it can be named."""
+    names = networks_of(place) if place else ()
+    module, dot, attribute = place.rpartition(".")
+    if not names and dot and not place.endswith(".py") and os.sep not in place and attribute in networks_of(module):
+        return f"write `{module}:{attribute}`"
+    if not names:
+        return "write `package.module:attribute` or `path/to/file.py:attribute`"
+    return f"say which of it: {listed([f'{place}:{name}' for name in names], 8)}"
+
+
+def _refuse_missing_arguments(spec: str, named: str, build: Callable[[], Any]) -> None:
+    """Exit with 2 where what builds a network can't be called without further arguments."""
+    try:
+        signature = inspect.signature(build)
+    except (ValueError, TypeError):  # of C: what is missing is said when it is called
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        missing = [
+            p.name
+            for p in signature.parameters.values()
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+        if not missing:
+            fail(f"`{spec}` can't be called: {error}")
+        call = f"{named}({', '.join(f'{name}=...' for name in missing)})"
+        fail(
+            f"`{spec}` needs {listed(missing)}",
+            f'plain values are given as in `--model "{call}"`; for others name a function that returns the network',
+        )
 
 
 def _called_with(spec: str) -> tuple[str, dict[str, Any] | None]:
@@ -122,66 +154,6 @@ def _called_with(spec: str) -> tuple[str, dict[str, Any] | None]:
         pass
     hint = f"write a function that returns the network and name it without brackets, as in `{named.rpartition(':')[0]}:build`"
     fail(f"`{spec}` may have plain values by name alone, as in `{named}(width=6)`", hint)
-
-
-def import_code(place: str) -> ModuleType:
-    """Return the module of a name, or of the path of a `.py` file; exit with 2 where it can't be imported."""
-    is_path = place.endswith(".py") or os.sep in place
-    if is_path and not os.path.isfile(place):
-        fail(f"there is no file `{place}`")
-    if is_path and not place.endswith(".py"):
-        fail(f"`{place}` is not a Python file")
-    _search_around(place, is_path)
-    try:
-        with _own_streams():
-            return _run_file(place) if is_path else importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        fail(f"no module is named `{error.name}`", "the working directory is searched too")
-    except (Exception, SystemExit) as error:
-        fail(f"importing `{place}` raised {type(error).__name__}: {error}")
-
-
-@contextmanager
-def _own_streams() -> Iterator[None]:
-    """Put the streams of the program back behind a network's own code, which may have taken their place or closed them."""
-    before = sys.stdout, sys.stderr
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
-def _search_around(place: str, is_path: bool) -> None:
-    """Let modules be found where the code lies that the command line names: beside its file, and in the working folder.
-
-    Not in the working folder where the file lies elsewhere or the module is installed: nothing names a file there then.
-    """
-    here = os.getcwd()
-    if is_path:
-        folder = os.path.dirname(os.path.abspath(place))
-        if os.path.commonpath([folder, here]) == here:
-            behind_standard_library(here)
-        behind_standard_library(folder)
-    elif not _is_installed(place.partition(".")[0]):
-        behind_standard_library(here)
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def _run_file(path: str) -> ModuleType:
-    name = os.path.splitext(os.path.basename(path))[0]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 def network_of(model: str | None, manifest: str | None, rules: str, trust: bool | None = None) -> nn.Module | Network:

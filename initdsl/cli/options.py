@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from initdsl.language.expressions.shapes import EvalError
+from initdsl.linter.values import number_of_text
+
 from .console import fail
-from .model import import_code
+from .modules import import_code
 from .trust import imports_of_settings, model_of_settings, refuse_untrusted, settings_of, trust_option
 
 __all__ = [
@@ -63,13 +66,19 @@ class RuleOptions:
         return required_model(self.model, self.trust, self.rules)
 
     def variables(self) -> dict[str, Setting]:
-        """Return the values of `--set`: numbers, `true`, `false`, `none`, lists of those, or text. Exit with 2 for no value."""
+        """Return the values of `--set`: numbers, `true`, `false`, `none`, lists of those, or text. Exit with 2 for no value.
+
+        A number may be an expression of numbers, as `1/64`.
+        """
         values: dict[str, Setting] = {}
         for setting in self.settings:
             name, equals, text = (part.strip() for part in setting.partition("="))
             if not equals or not name.isidentifier():
                 fail(f"`--set {setting}` is not `name=value`")
-            values[name] = _value(text)
+            try:
+                values[name] = _value(text)
+            except EvalError as error:
+                fail(f"`--set {setting}`: {error}")
         return values
 
     def arguments(self) -> dict[str, Any]:
@@ -87,7 +96,8 @@ def _value(text: str) -> Setting:
             return number(text)
         except ValueError:
             continue
-    return text.strip('"')
+    came_to = None if text.isidentifier() else number_of_text(text)
+    return text.strip('"') if came_to is None else came_to
 
 
 def _items(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The one rule of what runs: code that the command line names, or that of a folder somebody says they trust.
 
-`model` of a pyproject.toml is such code. It stands for `--model` under `--trust`, and is nothing but text without it.
+`model` of a pyproject.toml is such code. It stands for `--model` under `--trust`, and is nothing but text without it;
+so are the modules of `import`, and the folders of `pythonpath`.
 """
 
 from __future__ import annotations
@@ -49,8 +50,20 @@ def path_of(rules: str) -> str:
 
 
 def model_of_settings(model: str | None, trust: bool | None, config: Callable[[], Config]) -> str | None:
-    """Return `--model`, else under `--trust` the model that settings name; they are read where they count only."""
-    return model if model is not None or not trust else _model_of(config())
+    """Return `--model`, else under `--trust` the model that settings name; they are read where they count only.
+
+    Under `--trust` modules are looked for in the folders of `pythonpath` too.
+    """
+    if not trust:
+        return model
+    settings = config()
+    _search_as_set(settings)
+    return model if model is not None else _model_of(settings)
+
+
+def _search_as_set(config: Config) -> None:
+    for folder in reversed(config.pythonpath):
+        behind_standard_library(os.path.join(config.folder.absolute(), folder))
 
 
 def _model_of(config: Config) -> str | None:
@@ -71,6 +84,7 @@ def imports_of_settings(trust: bool | None, rules: Iterable[str | None]) -> tupl
     places: list[str] = []
     for config in map(settings_of, rules) if trust else ():
         folder = str(config.folder)
+        _search_as_set(config)
         if config.imports and folder != os.getcwd():
             behind_standard_library(folder)
         places += [os.path.join(folder, place) if place.endswith(".py") else place for place in config.imports]

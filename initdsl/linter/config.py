@@ -22,7 +22,7 @@ __all__ = ["LARGEST", "Config", "ConfigError", "find_config", "matches"]
 LARGEST = 16 << 20
 
 
-LISTS = ("select", "ignore", "exclude", "initializers", "import")
+LISTS = ("select", "ignore", "exclude", "initializers", "import", "pythonpath")
 
 
 STRINGS = ("model", "root")
@@ -41,8 +41,8 @@ class Config:
 
     `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
     `exclude` are globs of files not to look for, `initializers` names that Python code registers, `imports` the
-    modules that register them, which a command imports under `--trust`. `model` is the
-    network, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
+    modules that register them, which a command imports under `--trust`; `pythonpath` are folders that it looks for
+    modules in then. `model` is the network, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
     Paths are relative to `folder`.
     """
 
@@ -53,6 +53,7 @@ class Config:
     exclude: tuple[str, ...] = ()
     initializers: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    pythonpath: tuple[str, ...] = ()
     model: str | None = None
     manifests: tuple[tuple[str, str], ...] = ()
     root: str | None = None

@@ -19,12 +19,14 @@ from initdsl.initializers import bind as checked_arguments
 from initdsl.language.expressions.evaluate import evaluate
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.rules.loader import parse
 from initdsl.language.syntax.nodes import (
     Argument,
     Assign,
     Call,
     Expr,
     Length,
+    Let,
     Name,
     Node,
     Number,
@@ -34,6 +36,7 @@ from initdsl.language.syntax.nodes import (
     Word,
 )
 from initdsl.language.syntax.walk import walk
+from initdsl.text.diagnostic import ParseError
 
 from .statements import Placed
 
@@ -49,6 +52,7 @@ __all__ = [
     "literal_number",
     "literals",
     "number",
+    "number_of_text",
     "number_set",
 ]
 
@@ -74,7 +78,7 @@ UNKNOWN: Final = _Unknown()
 class _Text:
     """The environment of an expression without a network: `let` names, and what the caller gives in `names`."""
 
-    placed: Placed
+    placed: Placed | None
     names: Mapping[str, object]
     depth: int = 0  # how many `let` names led here
     steady: ClassVar[bool] = False
@@ -82,7 +86,7 @@ class _Text:
     def name(self, node: Name) -> Any:
         if node.name in self.names:
             return self.names[node.name]
-        let = self.placed.lookup(node.name)
+        let = None if self.placed is None else self.placed.lookup(node.name)
         if let is None or self.depth >= DEEPEST:
             raise Unknown
         return evaluate(let.value, _Text(self.placed, self.names, self.depth + 1))
@@ -127,6 +131,23 @@ def constant(expr: Expr, placed: Placed, **names: object) -> object:
         return evaluate(expr, _Text(placed, names))
     except (Unknown, RecursionError):
         return UNKNOWN
+
+
+def number_of_text(text: str) -> float | None:
+    """Return what a text comes to that is an expression of numbers alone, as `1/64`; None for any other.
+
+    Raises EvalError where it can't be right, as `1/0`.
+    """
+    try:
+        statements = parse(f"let value = {text}").rules
+    except ParseError:
+        return None
+    if len(statements) != 1 or not isinstance(statements[0], Let):
+        return None
+    try:
+        return _as_number(evaluate(statements[0].value, _Text(None, {})))
+    except (Unknown, RecursionError):
+        return None
 
 
 def number(expr: Expr, placed: Placed) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from textwrap import wrap
 from typing import NamedTuple
 
-__all__ = ["Cell", "aligned", "html_table"]
+__all__ = ["Cell", "aligned", "described", "html_table"]
 
 
 class Cell(NamedTuple):
@@ -33,6 +34,23 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     if len(name) <= widths[0] or len(line) == len(name):
         return line
     return f"{name}\n{' ' * widths[0]}{line[len(name) :]}"
+
+
+def described(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Return terms with what they mean beside them, as lines of at most `width` characters where words allow it.
+
+    A term that would take more than a third of that has lines of its own.
+    """
+    column = max((len(term) for term, _ in rows if len(term) + 2 <= width // 3), default=2) + 2
+    lines: list[str] = []
+    for term, meaning in rows:
+        beside = [f"{' ' * column}{line}" for line in wrap(meaning, width - column)]
+        if len(term) + 2 <= column:
+            lines += [f"{term:{column}}{beside[0][column:] if beside else ''}".rstrip(), *beside[1:]]
+        else:
+            own = wrap(term, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            lines += [*own, *beside]
+    return lines
 
 
 def html_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, more: int = 0, style: str = "") -> str:

@@ -40,6 +40,7 @@ class Holder:
 number = 3
 def raises(): raise ValueError("mine")
 def seven(): return 7
+def sized(width, depth, bias=True): return Small()
 """
 COVERED = "Linear.weight ~ normal(0, std)\n*.bias = 0\nLayerNorm.weight = 1\n"
 
@@ -52,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "rules.init").write_text("let std = 0.02\n" + COVERED)
     (tmp_path / "part.init").write_text("Linear.weight = 0\nConv2d.weight = 0\n")
     yield tmp_path
-    for name in ("small_net", "broken", "leaves"):
+    for name in ("small_net", "broken", "leaves", "wants", "unnamed"):
         sys.modules.pop(name, None)
 
 
@@ -120,11 +121,15 @@ def test_list(kind: str) -> None:
     assert (told["format"], told["version"]) == (f"initdsl-{kind}", 1)
     assert [row["name"] for row in told[kind]] == NAMES[kind]()
     assert all(row["summary"] for row in told[kind])
-    lines = run("list", kind).stdout.splitlines()
-    assert len(lines) == len(told[kind])
-    for line, row in zip(lines, told[kind], strict=True):
-        assert line.startswith(row.get("signature", row["name"]))
-        assert line.endswith(row["summary"])
+    words = "".join(run("list", kind).stdout.split())
+    assert words == "".join("".join((row.get("signature", row["name"]) + row["summary"]).split()) for row in told[kind])
+
+
+@pytest.mark.parametrize("width", [80, 100, 240])
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_list_fits_the_terminal(kind: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert max(map(len, run("list", kind).stdout.splitlines())) <= min(width, 100)
 
 
 def test_list_tells_arguments() -> None:
@@ -143,6 +148,18 @@ def test_list_tells_arguments() -> None:
     ("model", "said"),
     [
         ("small_net", "`small_net` names no network"),
+        ("small_net", "`small_net:Small`, `small_net:raises`, `small_net:seven`, `small_net:sized`"),
+        ("small_net.py", "say which of it: `small_net.py:Small`"),
+        ("small_net.Small", "write `small_net:Small`"),
+        ("small_net.Smal", "write `package.module:attribute`"),
+        ("nowhere", "write `package.module:attribute`"),
+        ("wants.py:Small", "`wants.py` imports `nothing_of_that_name`, and no module is named so"),
+        ("unnamed.py:Small", "importing `unnamed.py` raised ModuleNotFoundError: gone"),
+        ("small_net.py:sized", "`small_net.py:sized` needs `width`, `depth`"),
+        ("small_net.py:sized", '`--model "small_net.py:sized(width=..., depth=...)"`'),
+        ("small_net.py:sized(width=2)", "`small_net.py:sized(width=2)` needs `depth`"),
+        ("small_net.py:sized(with=2)", "may have plain values by name alone"),
+        ("small_net.py:sized(height=2)", "`small_net.py:sized(height=2)` "),
         (":Small", "`:Small` names no network"),
         ("small_net.py:", "`small_net.py:` names no network"),
         ("absent.py:Small", "there is no file `absent.py`"),
@@ -162,6 +179,8 @@ def test_list_tells_arguments() -> None:
 def test_a_model_that_is_none(model: str, said: str, folder: Path) -> None:
     (folder / "broken.py").write_text("1 / 0\n")
     (folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "wants.py").write_text("import nothing_of_that_name.below\n")
+    (folder / "unnamed.py").write_text("raise ModuleNotFoundError('gone')\n")
     result = plan(model=model, code=2)
     assert result.stderr.startswith("error[usage]: ")
     assert said in result.stderr
@@ -269,7 +288,17 @@ def test_exit_codes_of_a_plan(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1", "1"), ("0.5", "0.5"), ("1e-3", "0.001"), ("true", "1"), (" 2 ", "2")]
+    ("text", "value"),
+    [
+        ("1", "1"),
+        ("0.5", "0.5"),
+        ("1e-3", "0.001"),
+        ("true", "1"),
+        (" 2 ", "2"),
+        ("1/64", "0.015625"),
+        ("2**-4", "0.0625"),
+        ("1 / sqrt(4 * 16)", "0.125"),
+    ],
 )
 def test_set(text: str, value: str, folder: Path) -> None:
     (folder / "set.init").write_text("let c = 9\n*.* = c\n")
@@ -289,6 +318,11 @@ def test_set_a_word(text: str, folder: Path) -> None:
 @pytest.mark.parametrize("setting", ["std", "=1", "1a=2", "a b=2"])
 def test_set_that_is_none(setting: str, folder: Path) -> None:
     assert f"`--set {setting}` is not `name=value`" in plan("--set", setting, code=2).stderr
+
+
+def test_what_is_wrong_in_a_set_is_said_of_it(folder: Path) -> None:
+    assert "`--set std=1/0`: division by zero" in plan("--set", "std=1/0", code=2).stderr
+    assert "must be a number" in plan("--set", "std=1/x", code=2).stderr
 
 
 def test_set_of_a_name_mistyped(folder: Path) -> None:

@@ -51,7 +51,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "settings.json").write_text('[[".*bias", {"type": "zero"}]]')
     save_file({"0.weight": torch.randn(4, 4) / 50, "0.bias": torch.zeros(4)}, tmp_path / "x.safetensors")
     yield tmp_path
-    sys.modules.pop("net", None)
+    for name in ("net", "far_off"):
+        sys.modules.pop(name, None)
 
 
 def ran() -> bool:
@@ -185,6 +186,30 @@ def test_their_initializers_are_imported(name: str, team: Path) -> None:
     assert not Path("imported").exists()
     run(f"{FROM_ABOVE[name]} --trust")
     assert Path("imported").exists()
+
+
+@pytest.mark.parametrize("name", FROM_ABOVE)
+def test_their_pythonpath_needs_trust(name: str, team: Path) -> None:
+    settings = '[tool.initdsl]\nmodel = "far_off:make"\n'
+    (team / "src").mkdir()
+    (team / "net.py").rename(team / "src" / "far_off.py")
+    (team / "pyproject.toml").write_text(settings)
+    run(f"{FROM_ABOVE[name]} --trust")
+    assert not ran()
+    (team / "pyproject.toml").write_text(settings + 'pythonpath = ["src"]\n')
+    run(FROM_ABOVE[name])
+    assert not ran()
+    result = run(f"{FROM_ABOVE[name]} --trust")
+    assert result.exit_code in (0, 1), result.stderr
+    assert ran()
+
+
+def test_a_module_in_the_usual_folder_is_said_to_be_there(team: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (team / "src").mkdir()
+    (team / "net.py").rename(team / "src" / "far_off.py")
+    monkeypatch.chdir(team)
+    assert 'set `pythonpath = ["src"]`' in run("plan init/rules.init --model far_off:make").stderr
+    assert not ran()
 
 
 def test_each_side_of_a_diff_has_its_own(team: Path, folder: Path) -> None:
