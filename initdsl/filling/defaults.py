@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 
 import torch
 from torch import nn
 
 from initdsl.network.description import Live
+from initdsl.network.kinds import is_sharded
 from initdsl.network.parts import ModuleInfo
 from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
@@ -23,8 +24,17 @@ from .random_state import isolated
 from .run import Run
 from .seeded import resetting
 from .stand_ins import shell_of
+from .unset import left_by, sets_itself, still_left, tensors_kept
 
-__all__ = ["ResetModule", "call_reset", "refuse_unset", "reset_beside", "reset_module", "tensors_by_default"]
+__all__ = [
+    "ResetModule",
+    "refuse_left",
+    "refuse_unset",
+    "reset_beside",
+    "reset_module",
+    "reset_stand_ins",
+    "tensors_by_default",
+]
 
 
 # gives some tensors, by their numbers, what the reset of a module, by its number, gives them
@@ -46,12 +56,51 @@ def reset_module(run: Run, index: int, tensors: tuple[int, ...], beside: ResetMo
     network = run.plan.network
     own = {id(tensor) for tensor in held.values()}
     others = [(tensor, tensor.detach().clone()) for tensor in _beside(run, index) if id(tensor) not in own]
+    looked_at = {number: tensor for number, tensor in held.items() if _may_be_left(run, number, tensor)}
+    first = {number: memory_of(tensor).clone() for number, tensor in looked_at.items()}
+
+    def before() -> dict[int, torch.Tensor]:
+        memories = {number: memory_of(tensor) for number, tensor in looked_at.items()}
+        for number, memory in memories.items():
+            memory.copy_(first[number])
+        for tensor, values in others:
+            tensor.copy_(values)
+        return memories
+
+    def reset() -> dict[int, torch.Tensor]:
+        call_reset(run, network.modules[index], module)
+        return {number: memory_of(tensor) for number, tensor in looked_at.items()}
+
     # what is drawn for a parameter that a rule sets is not drawn for the buffers beside it
     draws = any(network.tensors[number].kind != "buffer" for number in tensors)
     with nullcontext() if draws else isolated(None):
-        call_reset(run, network.modules[index], module)
+        note_left(run, held, left_by(reset, before) if looked_at else reset())
     for tensor, values in others:
         tensor.copy_(values)
+
+
+def _may_be_left(run: Run, number: int, tensor: torch.Tensor) -> bool:
+    """Return whether it is not known that a reset sets a tensor; buffers have their constructor's values.
+
+    What has no values yet holds nan, and is looked at in the end. Of a sharded tensor no rank knows what there is.
+    """
+    info = run.plan.network.tensors[number]
+    if info.kind == "buffer":
+        return False
+    if not is_sharded(tensor) and ((run.fresh and info.device == "meta") or sets_itself(run.plan.network, info)):
+        return False
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def note_left(run: Run, reset: Iterable[int], left: Mapping[int, torch.Tensor]) -> None:
+    """Note which elements of the tensors that are `reset` are as they were, so far: another reset may set them."""
+    for number in reset:
+        if number not in left:
+            run.left[number] = None
+        elif number not in run.left:
+            run.left[number] = left[number]
+        elif (earlier := run.left[number]) is not None:
+            run.left[number] = earlier & left[number]
 
 
 def _beside(run: Run, index: int) -> Iterator[torch.Tensor]:
@@ -78,7 +127,8 @@ def call_reset(run: Run, info: ModuleInfo, module: nn.Module) -> None:
     if run.seed is not None or run.fresh:
         vectors = [(buffer, buffer.clone()) for chain in parametrizations(module) for buffer in chain.buffers()]
     try:
-        getattr(module, info.reset or "")()
+        with tensors_kept(module):
+            getattr(module, info.reset or "")()
         for buffer, values in vectors:
             buffer.copy_(values)
     except Exception as error:
@@ -92,15 +142,43 @@ def reset_beside(run: Run, index: int, tensors: tuple[int, ...]) -> None:
 
     So dtype, layout and sharding don't show in the values, and nothing else is written to.
     """
-    info, module = run.plan.network.modules[index], run.live.modules[index]
-    stand_ins: dict[int, torch.Tensor] = {}
-    with resetting(run.seed, info.name):
-        call_reset(run, info, shell_of(module, stand_ins))
-    for number in tensors:
+    values = reset_stand_ins(run, index, tensors)
+    for number, stand_in in values.items():
         tensor = run.live.tensors[number]
         assert tensor is not None
-        if id(tensor) in stand_ins:
-            tensor.detach().copy_(stand_ins[id(tensor)].detach())
+        tensor.detach().copy_(stand_in)
+
+
+def reset_stand_ins(run: Run, index: int, tensors: tuple[int, ...]) -> dict[int, torch.Tensor]:
+    """Return what a module's own reset gives stand-ins for tensors, by number, run under the seed.
+
+    What it leaves alone is noted, and not there.
+    """
+    info, module = run.plan.network.modules[index], run.live.modules[index]
+    stand_ins: dict[int, torch.Tensor] = {}
+    shells = [shell_of(module, stand_ins)]
+    held = {n: tensor for n in tensors if (tensor := run.live.tensors[n]) is not None and id(tensor) in stand_ins}
+    looked_at = [number for number, tensor in held.items() if _may_be_left(run, number, tensor)]
+
+    def values() -> dict[int, torch.Tensor]:
+        return {number: stand_ins[id(held[number])].detach() for number in looked_at}
+
+    def before() -> dict[int, torch.Tensor]:
+        stand_ins.clear()
+        shells[0] = shell_of(module, stand_ins)
+        return values()
+
+    def reset() -> dict[int, torch.Tensor]:
+        with resetting(run.seed, info.name):
+            call_reset(run, info, shells[0])
+        return values()
+
+    left = left_by(reset, before) if looked_at else {}
+    if not looked_at:
+        reset()
+    note_left(run, held, left)
+    gone = {number for number, mask in left.items() if bool(mask.all())}
+    return {number: stand_ins[id(tensor)].detach() for number, tensor in held.items() if number not in gone}
 
 
 # ---- what a reset leaves unset
@@ -117,10 +195,19 @@ def tensors_by_default(live: Live, entries: Iterable[PlanEntry]) -> Iterator[tup
             yield entry, memory_of(tensor)
 
 
+def refuse_left(run: Run, entries: Iterable[PlanEntry]) -> None:
+    """Refuse entries that their modules' resets left as they were. Raises StepFailed."""
+    left = {number: mask for number, mask in run.left.items() if mask is not None}
+    _refuse([entry.label for entry in still_left(left, entries)])
+
+
 def refuse_unset(run: Run) -> None:
     """Refuse tensors that hold nan, put there before, as their modules' resets did not set them. Raises StepFailed."""
     entries = tensors_by_default(run.live, run.plan.order)
-    unset = [entry.label for entry, memory in entries if not entry.edits and bool(memory.isnan().any())]
+    _refuse([entry.label for entry, memory in entries if not entry.edits and bool(memory.isnan().any())])
+
+
+def _refuse(unset: list[str]) -> None:
     if unset:
         message = f"the reset of their modules leaves these unset: {listed(unset, 12)}"
         raise StepFailed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,8 +30,9 @@ OnInit = Callable[[PlanEntry], Any]
 class Run:
     """One fill of a network: `Run(plan, live, files=Files(), on_init=print)`.
 
-    A `fresh` network has no values yet: none are kept or put back. `sample`
-    is what the network is run on by rules that adjust tensors to their layer's output.
+    A `fresh` network has no values yet: none are kept or put back. `sample` is what the network is run on by rules that
+    adjust tensors to their layer's output. `left` has, by number, which elements the resets of modules left as they were,
+    so far; None where they set all.
     """
 
     plan: Plan
@@ -40,6 +41,7 @@ class Run:
     on_init: OnInit | None = None
     fresh: bool = False
     sample: object = None
+    left: dict[int, torch.Tensor | None] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:

@@ -11,14 +11,14 @@ from torch import nn
 
 from initdsl.planning.plan import PlanEntry
 
-from .defaults import ResetModule, reset_beside, reset_module
+from .defaults import ResetModule, refuse_left, reset_beside, reset_module
 from .run import Run, read_whole
 from .safe import can_fail, is_plain
 from .together import Small, fill_together, grouped
 from .transaction import Backup, Step, memory_key
 from .whole_fill import Reading, fill_whole
 
-__all__ = ["Ways", "claims_of", "entry_step", "reset_step", "save_tensors_below", "steps_of", "whole_ways"]
+__all__ = ["Ways", "claims_of", "entry_step", "left_step", "reset_step", "save_tensors_below", "steps_of", "whole_ways"]
 
 
 class Ways(NamedTuple):
@@ -49,6 +49,7 @@ def whole_ways(run: Run) -> Ways:
 def steps_of(run: Run, ways: Ways) -> list[Step]:
     """Return the steps that tie, reset and fill by a run's plan."""
     resets = dict(run.plan.resets)
+    awaited = set(resets)
     steps = [Step(partial(_tie, run), True, partial(_save_ties, run))] if run.plan.ties else []
     items: Iterable[PlanEntry | int] = _with_resets(run) if resets else run.plan.order
     for item in grouped(run, items) if ways.together is not None else items:
@@ -59,6 +60,9 @@ def steps_of(run: Run, ways: Ways) -> list[Step]:
             steps.append(Step(partial(ways.together, item), False, partial(_save_group, run, item)))
         else:
             steps.append(reset_step(run, ways, item, resets[item]))
+            awaited.discard(item)
+            if not awaited:
+                steps.append(left_step(run, run.plan.order))
     return steps
 
 
@@ -128,6 +132,11 @@ def entry_step(run: Run, ways: Ways, entry: PlanEntry) -> Step:
 def reset_step(run: Run, ways: Ways, index: int, tensors: tuple[int, ...]) -> Step:
     """Return the step that runs a module's own reset for some tensors."""
     return Step(partial(ways.reset, index, tensors), True, partial(save_tensors_below, run, index))
+
+
+def left_step(run: Run, entries: Iterable[PlanEntry]) -> Step:
+    """Return the step that comes after all resets, and refuses entries that they left as they were."""
+    return Step(partial(refuse_left, run, entries), True, lambda backup: None)
 
 
 def _save_entry(run: Run, entry: PlanEntry, backup: Backup) -> None:

@@ -21,7 +21,7 @@ from initdsl.filling.refusals import has_no_memory
 from initdsl.filling.run import OnInit, Run, run_of
 from initdsl.filling.sharded.fill import shard_ways
 from initdsl.filling.sharded.review import refuse_unknown, review, view_of
-from initdsl.filling.steps import Ways, claims_of, entry_step, reset_step, whole_ways
+from initdsl.filling.steps import Ways, claims_of, entry_step, left_step, reset_step, whole_ways
 from initdsl.filling.transaction import Backup, Step, carry_out
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Live
@@ -184,6 +184,8 @@ def _steps(run: Run, ways: Ways, index: int, entries: list[PlanEntry]) -> list[S
             steps.append(reset_step(run, ways, module, own))
         elif own:  # that of a module above (nn.MultiheadAttention's of its out_proj)
             steps.append(Step(partial(ways.reset_beside, module, own), True, partial(_save, run.live, own)))
+    if steps:
+        steps.append(left_step(run, entries))
     return [*steps, *(entry_step(run, ways, entry) for entry in entries)]
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from initdsl.filling.random_state import isolated
 from initdsl.filling.stand_ins import shell_of
+from initdsl.filling.unset import Writes, sets_itself, tensors_kept
 from initdsl.language.syntax.nodes import Default
 from initdsl.language.syntax.parse import parse_source
 from initdsl.language.syntax.state import DEFAULT_LIMITS
@@ -124,24 +123,6 @@ def _computed_first(plan: Plan) -> list[PlanEntry]:
     return listed_entries
 
 
-class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the storages that operations write to."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.storages: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        for position, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                value = args[position] if position < len(args) else kwargs.get(argument.name)
-                for each in value if isinstance(value, list | tuple) else (value,):
-                    if isinstance(each, torch.Tensor):
-                        self.storages.add(each.untyped_storage()._cdata)
-        return func(*args, **kwargs)
-
-
 def _unset(plan: Plan, live: Live, missing: set[int]) -> list[PlanEntry]:
     """Return the entries that are to be default and that no reset writes to, but for those `missing` already."""
     written: set[int] = set()
@@ -159,12 +140,12 @@ def _unset(plan: Plan, live: Live, missing: set[int]) -> list[PlanEntry]:
 def _written_by_reset(plan: Plan, live: Live, index: int, tensors: tuple[int, ...]) -> set[int]:
     """Return which of some tensors a module's own reset writes to: tried on stand-ins without memory."""
     info = plan.network.modules[index]
-    if info.cls.qualname.startswith("torch.nn."):  # torch's own set all that they have
+    if all(sets_itself(plan.network, plan.network.tensors[tensor]) for tensor in tensors):
         return set(tensors)
     stand_ins: dict[int, torch.Tensor] = {}
     shell = shell_of(live.modules[index], stand_ins, "meta")
     try:
-        with isolated(None), torch.no_grad(), _Writes() as writes:
+        with isolated(None), torch.no_grad(), Writes() as writes, tensors_kept(shell):
             getattr(shell, info.reset or "")()
     except Exception:  # it looks at values: what it leaves unset shows after the fill
         return set(tensors)

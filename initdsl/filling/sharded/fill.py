@@ -15,10 +15,8 @@ import torch
 from initdsl.filling.blame import StepFailed, blaming, rule_diagnostic
 from initdsl.filling.box_fill import Viewed, fill_box, selected, viewed
 from initdsl.filling.boxes import Box, Window, memory_of
-from initdsl.filling.defaults import call_reset, reset_beside, reset_module
+from initdsl.filling.defaults import reset_beside, reset_module, reset_stand_ins
 from initdsl.filling.run import Run, read_whole, tell
-from initdsl.filling.seeded import resetting
-from initdsl.filling.stand_ins import shell_of
 from initdsl.filling.steps import Ways
 from initdsl.filling.whole_fill import fill_whole, write_actions
 from initdsl.filling.write import Piece, draw_distribution, edited, work_dtype, write
@@ -198,7 +196,9 @@ def _whole(shards: ShardRun, entry: PlanEntry) -> torch.Tensor:
         full.fill_(math.nan)  # what a function takes from the values that were there shows
     if entry.base is not None and isinstance(entry.base.payload, Reset):
         index = entry.base.payload.module
-        full.copy_(_reset_values(shards, index, dict(plan.resets)[index])[entry.tensor.index])
+        values = _reset_values(shards, index, dict(plan.resets)[index]).get(entry.tensor.index)
+        if values is not None:
+            full.copy_(values)
     write_actions(shards.run, entry, full, lambda other: _read(shards, other))
     for action in entry.actions:
         payload = action.payload
@@ -234,20 +234,10 @@ def _reset_values(shards: ShardRun, index: int, tensors: tuple[int, ...]) -> dic
     """Return what a module's own reset gives tensors, by number, run on stand-ins; what it leaves alone is not there."""
     run, network = shards.run, shards.run.plan.network
     info = network.modules[index]
-    stand_ins: dict[int, torch.Tensor] = {}
-    assert run.seed is not None
-    with resetting(run.seed, info.name):
-        shell = shell_of(run.live.modules[index], stand_ins)
-        versions = {key: stand_in._version for key, stand_in in stand_ins.items()}
-        call_reset(run, info, shell)
     values = {}
-    for number in tensors:
-        tensor = run.live.tensors[number]
-        stand_in = stand_ins.get(id(tensor))
-        if tensor is None or stand_in is None or stand_in._version == versions[id(tensor)]:
-            continue
-        values[number] = stand_in.detach()
-        if is_sharded(tensor) and bool(stand_in.isnan().any()):
+    for number, stand_in in reset_stand_ins(run, index, tensors).items():
+        values[number] = stand_in
+        if is_sharded(run.live.tensors[number]) and bool(stand_in.isnan().any()):
             name = network.label(network.tensors[number])
             message = f"`{info.cls.name}.{info.reset}` builds on values of `{name}` that other ranks hold"
             hint = "apply these rules before sharding"

@@ -199,6 +199,33 @@ def defaults() -> None:
     compare(net, reference)
 
 
+class Remade(nn.Module):
+    """Reset through `.data` and by new objects, of which a counter of versions knows nothing; `c` if `whole`."""
+
+    def __init__(self, whole: bool = True) -> None:
+        super().__init__()
+        self.whole = whole
+        self.a, self.b, self.c = (nn.Parameter(torch.zeros(7, 3)) for _ in range(3))
+
+    def reset_parameters(self) -> None:
+        self.a.data.uniform_(-1, 1)
+        self.b = nn.Parameter(torch.randn(7, 3))
+        if self.whole:
+            nn.init.ones_(self.c)
+
+
+@case
+def defaults_through_data() -> None:
+    rules = "default net; net.a -= mean(it)"
+    net, reference = fully_shard(Remade()), Remade()
+    initdsl.apply(net, rules, seed=5)
+    initdsl.apply(reference, rules, seed=5)
+    compare(net, reference)
+    with refused(initdsl.ApplyError, "no-default", "net.c"):
+        initdsl.apply(fully_shard(Remade(whole=False)), rules, seed=5)
+    initdsl.apply(fully_shard(nn.MultiheadAttention(4, 2)), "default net", seed=5)
+
+
 @case
 def half_and_double() -> None:
     for dtype in (torch.bfloat16, torch.float16, torch.float64):

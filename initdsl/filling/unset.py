@@ -1,0 +1,139 @@
+"""What a module's own reset leaves as it was, though it is to be the module's default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from initdsl.network.description import Network
+from initdsl.network.parts import TensorInfo
+from initdsl.planning.plan import PlanEntry
+
+from .boxes import memory_of
+from .random_state import put_back, random_states
+
+__all__ = ["Writes", "left_by", "sets_itself", "still_left", "tensors_kept"]
+
+
+# the parameters that torch's own modules have, all of which their resets set
+TORCH_NAMES = re.compile(
+    r"weight|bias|(weight|bias)_(ih|hh|hr)(_l[0-9]+(_reverse)?)?|(in|[qkv])_proj_(weight|bias)|bias_[kv]"
+)
+
+
+class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the storages that operations write to."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.storages: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for position, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                value = args[position] if position < len(args) else kwargs.get(argument.name)
+                for each in value if isinstance(value, list | tuple) else (value,):
+                    if isinstance(each, torch.Tensor):
+                        self.storages.add(each.untyped_storage()._cdata)
+        return func(*args, **kwargs)
+
+
+def sets_itself(network: Network, info: TensorInfo) -> bool:
+    """Return whether a parameter is one of torch's own modules', whose resets set all that those modules come with."""
+    return any(
+        network.modules[owner].cls.qualname.startswith("torch.nn.") and TORCH_NAMES.fullmatch(local)
+        for owner, local in info.owners
+    )
+
+
+@contextmanager
+def tensors_kept(root: nn.Module) -> Iterator[None]:
+    """Give a module, and those below it, the objects back that the block puts others in place of, with the others' values.
+
+    Raises ValueError for a parameter of another shape; such buffers stay.
+    """
+    held: list[tuple[bool, dict[str, Any], str, torch.Tensor]] = []
+    for module in root.modules():
+        kinds: list[tuple[bool, Any]] = [(True, module._parameters), (False, module._buffers)]
+        for is_parameter, holder in kinds:
+            held += [
+                (is_parameter, holder, local, tensor)
+                for local, tensor in holder.items()
+                if tensor is not None and not nn.parameter.is_lazy(tensor)
+            ]
+    try:
+        yield
+    except Exception:
+        for _, tensors, local, tensor in held:
+            tensors[local] = tensor
+        raise
+    for is_parameter, tensors, local, tensor in held:
+        now = tensors.get(local)
+        if now is None or now is tensor or (now.is_meta and not tensor.is_meta):
+            continue
+        if now.shape == tensor.shape:
+            memory_of(tensor).copy_(memory_of(now))
+            tensors[local] = tensor
+        elif is_parameter:
+            tensors[local] = tensor
+            raise ValueError(f"it gives `{local}` another shape: {list(now.shape)}, not {list(tensor.shape)}")
+
+
+def left_by(
+    reset: Callable[[], Mapping[int, torch.Tensor]], before: Callable[[], Mapping[int, torch.Tensor]]
+) -> dict[int, torch.Tensor]:
+    """Reset tensors, and return which elements of each, by its number, are as they were: True where one is.
+
+    `before` puts back, and returns, the memory of the tensors that are looked at; `reset` sets what it sets, and returns
+    where their values are then. The tensors hold nan first; where some is left, all is done anew on what was there, as a
+    reset may build on that.
+    """
+    states = random_states(cuda=torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    for memory in before().values():
+        memory.fill_(float("nan"))
+    try:
+        marked = {number: memory.isnan() for number, memory in reset().items()}
+    except Exception:  # it looks at what is there
+        marked = None
+    if marked is not None and not any(bool(mask.any()) for mask in marked.values()):
+        return {}
+    put_back(states)
+    memories = before()
+    storages = {number: memory.untyped_storage()._cdata for number, memory in memories.items()}
+    values = {number: memory.clone() for number, memory in memories.items()}
+    with Writes() as writes:
+        after = reset()
+    left = {}
+    for number, memory in after.items():
+        written = storages[number] in writes.storages or memory.untyped_storage()._cdata != storages[number]
+        if marked is None:
+            mask = torch.full_like(memory, not written, dtype=torch.bool)
+        else:
+            same = (memory == values[number]) | (values[number].isnan() & memory.isnan() & (not written))
+            mask = marked[number] & same
+        if bool(mask.any()):
+            left[number] = mask
+    return left
+
+
+def still_left(left: Mapping[int, torch.Tensor], entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
+    """Yield the entries of which elements are `left` unset that no rule sets afterwards."""
+    for entry in entries:
+        mask = left.get(entry.tensor.index)
+        if mask is None:
+            continue
+        if mask.shape == entry.shape:
+            mask = mask.contiguous().clone()
+            for action in entry.edits:
+                if not action.builds_on_values:
+                    viewed = mask if action.view is None else mask.view(action.view)
+                    viewed[() if action.index is None else action.index] = False
+        if bool(mask.any()):
+            yield entry

@@ -1,0 +1,191 @@
+"""`default` of modules whose own reset does not set all that they have: said as an error, whichever way the network is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import initdsl
+
+SEEDS = [None, 0]
+
+
+class Module(nn.Module):
+    """One parameter that the reset sets, and one that the subclass sets or doesn't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.full((3,), 5.0))
+        self.b = nn.Parameter(torch.full((3, 2), 7.0))
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.a)
+        self.reset_b()
+
+    def reset_b(self) -> None:
+        raise NotImplementedError
+
+
+class Forgets(Module):
+    def reset_b(self) -> None:
+        torch.zeros(3, 2)  # the result is dropped
+
+
+class SetsAnother(Module):
+    def reset_b(self) -> None:
+        self.b.detach().clone().fill_(1)
+
+
+class SetsRows(Module):
+    def reset_b(self) -> None:
+        self.b.data[1:].fill_(1)
+
+
+class AsksFirst(Module):
+    """It looks at what is there, and does nothing."""
+
+    def reset_b(self) -> None:
+        if bool(self.b.isnan().any()):
+            raise ValueError("it holds nan")
+
+
+LEFT = [Forgets, SetsAnother, SetsRows, AsksFirst]
+
+
+class ThroughData(Module):
+    def reset_b(self) -> None:
+        self.b.data.fill_(1)
+
+
+class ThroughNumpy(Module):
+    def reset_b(self) -> None:
+        self.b.data.numpy()[:] = 1
+
+
+class InPlaceOfIt(Module):
+    def reset_b(self) -> None:
+        self.b = nn.Parameter(torch.ones(3, 2))
+
+
+class OtherMemory(Module):
+    def reset_b(self) -> None:
+        self.b.data = torch.ones(3, 2)
+
+
+SET = [ThroughData, ThroughNumpy, InPlaceOfIt, OtherMemory]
+
+
+class Scales(Module):
+    """It builds on what is there."""
+
+    def reset_b(self) -> None:
+        self.b.data.mul_(2)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("cls", LEFT)
+def test_what_a_reset_leaves_is_refused_with_nothing_changed(cls: type[Module], seed: int | None) -> None:
+    net = nn.Sequential(cls(), nn.Linear(2, 2))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\[0\].b`") as caught:
+        initdsl.apply(net, f"net[1].* ~ uniform(); default {cls.__name__}", seed=seed)
+    assert caught.value.diagnostics[0].name == "no-default"
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("cls", SET)
+def test_a_parameter_is_set_whichever_way_that_is_written(cls: type[Module], seed: int | None) -> None:
+    net = nn.Sequential(cls())
+    held = net[0].b
+    initdsl.apply(net, "default net", seed=seed)
+    assert net[0].b is held
+    assert held.tolist() == [[1, 1]] * 3
+    if cls is not InPlaceOfIt:
+        assert initdsl.materialize(lambda: nn.Sequential(cls()), "default net", seed=seed)[0].b.tolist() == [[1, 1]] * 3
+
+
+def test_a_reset_draws_what_it_draws_by_hand() -> None:
+    for cls in (*SET, Scales):
+        nets = [nn.Sequential(cls(), cls()) for _ in range(2)]
+        torch.manual_seed(1)
+        for module in nets[0]:
+            module.reset_parameters()
+        torch.manual_seed(1)
+        initdsl.apply(nets[1], "default net")
+        assert torch.equal(nets[0][0].a, nets[1][0].a)
+        assert torch.equal(nets[0][1].a, nets[1][1].a)
+        assert torch.equal(nets[0][1].b, nets[1][1].b)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_there_may_be_built_on(seed: int | None) -> None:
+    net = nn.Sequential(Scales())
+    initdsl.apply(net, "default net", seed=seed)
+    assert net[0].b.tolist() == [[14, 14]] * 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rules_may_set_what_a_reset_leaves(seed: int | None) -> None:
+    net = nn.Sequential(SetsRows())
+    initdsl.apply(net, "default net; net[0].b[0] = 3", seed=seed)
+    assert net[0].b.tolist() == [[3, 3], [1, 1], [1, 1]]
+    net = nn.Sequential(Forgets())
+    initdsl.apply(net, "default net; net[0].b = 3", seed=seed)
+    assert net[0].b.tolist() == [[3, 3]] * 3
+    for edit in ("net[0].b *= 2", "net[0].b[1] = 2"):
+        with pytest.raises(initdsl.ApplyError, match="no-default"):
+            initdsl.apply(net, f"default net; {edit}", seed=seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_another_reset_may_set_it(seed: int | None) -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Forgets()
+            self.c = nn.Parameter(torch.zeros(1))
+
+        def reset_parameters(self) -> None:
+            nn.init.ones_(self.c)
+            nn.init.ones_(self.inner.b)
+
+    net = Outer()
+    initdsl.apply(net, "default net", seed=seed)
+    assert net.inner.b.tolist() == [[1, 1]] * 3
+    initdsl.apply(nn.ModuleList([nn.MultiheadAttention(4, 2), nn.Transformer(4, 2, 1, 1, 4)]), "default net", seed=seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_parameter_added_to_one_of_torchs_modules_is_not_set_by_its_reset(seed: int | None) -> None:
+    net = nn.Linear(2, 2)
+    net.scale = nn.Parameter(torch.ones(2))
+    with pytest.raises(initdsl.ApplyError, match=r"unset: `net\.scale`"):
+        initdsl.apply(net, "default net", seed=seed)
+
+
+def test_a_reset_that_gives_a_parameter_another_shape_is_refused() -> None:
+    class Grows(Module):
+        def reset_b(self) -> None:
+            self.b = nn.Parameter(torch.ones(4, 2))
+
+    net = Grows()
+    with pytest.raises(initdsl.ApplyError, match=r"another shape: \[4, 2\], not \[3, 2\]"):
+        initdsl.apply(net, "default net")
+    assert net.b.shape == (3, 2)
+
+
+@pytest.mark.parametrize("cls", LEFT[:3])
+def test_so_do_streams_and_functions_of_one_module(cls: Callable[[], Module], tmp_path: Path) -> None:
+    for network in (cls, cls()):
+        with pytest.raises((initdsl.ApplyError, initdsl.ResolveError), match="no-default"):
+            initdsl.stream(network, "default net", tmp_path / "out", seed=0)  # type: ignore[arg-type]
+    net = nn.Sequential(cls())
+    with pytest.raises(initdsl.ApplyError, match="no-default"):
+        net.apply(initdsl.parse("default net").as_init_fn(net, seed=0))
