@@ -4,20 +4,26 @@ VENV := $(shell .ci/environment where)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.initdsl-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test test-all coverage mutants lint types generated docs site bench clean
+# what Python has compiled once, the many processes that the tests start don't compile again
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-long test-all coverage mutants lint types generated docs site bench clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)-test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
+
+test-long: $(STAMP)-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long and not slow"
 
 test-all: $(STAMP)-test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 coverage: $(STAMP)-dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 -m "not slow"
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

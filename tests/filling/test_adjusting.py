@@ -90,6 +90,7 @@ X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0)) * 3 + 1
 
 def networks() -> dict[str, tuple[Callable[[], nn.Module], Any]]:
     image = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    small = image[..., :32, :32]
 
     def vision(name: str, **options: Any) -> Callable[[], nn.Module]:
         return lambda: getattr(pytest.importorskip("torchvision.models"), name)(weights=None, **options)
@@ -98,8 +99,8 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], Any]]:
         return lambda: pytest.importorskip("timm").create_model(name, **options)
 
     return {
-        "squeezenet": (vision("squeezenet1_1"), image),
-        "resnet18": (vision("resnet18"), image),
+        "squeezenet": (vision("squeezenet1_1"), small),
+        "resnet18": (vision("resnet18"), small),
         "mixer": (timm("mixer_s32_224", img_size=64, num_classes=7), image),
         "vit": (timm("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=7), image),
         "convnext": (timm("convnext_atto", num_classes=7), image),

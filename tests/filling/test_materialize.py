@@ -520,7 +520,7 @@ def test_unmatched_rules_warn() -> None:
         initdsl.materialize(mlp, RULES + "; Conv2d.weight = 0", seed=0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_device() -> None:
     made = initdsl.materialize(Varied, VARIED, device="cuda", seed=1)
     net = initdsl.materialize(Varied, VARIED, seed=1).cuda()

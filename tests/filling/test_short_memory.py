@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,8 +19,20 @@ from initdsl.streams import keys, team
 from initdsl.streams import tensors as streams
 from initdsl.text.failures import out_of_memory
 from tests.filling.test_atomicity import RULES, Net
+from tests.support.code import PACKAGE
 from tests.support.nets import same, snapshot
 from tests.support.processes import python
+
+Place = tuple[str, int]
+
+
+def places() -> Iterator[Place]:
+    """Yield the lines of the package that are being carried out, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(str(PACKAGE)):
+            yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
 
 
 class Shortage(TorchDispatchMode):
@@ -27,6 +41,7 @@ class Shortage(TorchDispatchMode):
     def __init__(self, nth: int | None = None, most: int | None = None):
         super().__init__()
         self.nth, self.most, self.made = nth, most, 0
+        self.places: list[tuple[Place, ...]] = []  # from where each tensor was made
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         found = function(*arguments, **(options or {}))
@@ -34,6 +49,7 @@ class Shortage(TorchDispatchMode):
         fresh = isinstance(found, torch.Tensor) and not any(r.alias_info for r in function._schema.returns)
         if fresh and found.device.type == "cpu":
             self.made += 1
+            self.places.append(tuple(places()))
             if self.made == self.nth or (self.most is not None and found.nbytes > self.most):
                 raise torch.OutOfMemoryError("out of memory")
         return found
@@ -104,32 +120,34 @@ def test_too_little_for_the_smallest_chunk(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(map(torch.equal, net, other))
 
 
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["first of a line", "every"])
 @pytest.mark.parametrize("seed", [None, 7])
-def test_what_can_fail_is_put_back(seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The n-th tensor that is made, backup and restoring aside, can't be: for every n."""
+def test_what_can_fail_is_put_back(seed: int | None, every: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The n-th tensor that is made can't be: the first of each line of the package, or every one."""
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
 
     def made() -> Net:
         torch.manual_seed(0)
         return Net()
 
-    net, n = made(), 0
+    with Shortage() as counted:
+        initdsl.plan(made(), RULES, seed=seed).apply()
+    numbers = range(1, counted.made + 1)
+    firsts = sorted(dict(zip(reversed(counted.places), reversed(numbers), strict=True)).values())
+    net = made()
     before = snapshot(net)
     said: list[str] = []
-    while True:
-        n += 1
+    for n in numbers if every else firsts:
         plan = initdsl.plan(net, RULES, seed=seed)
-        with Shortage(nth=n) as shortage:
-            try:
+        try:
+            with Shortage(nth=n):
                 plan.apply()
-            except initdsl.ApplyError as error:
-                said.append(str(error))
-                same(before, snapshot(net))
-            else:
-                if shortage.made < n:
-                    break
-                net = made()  # a seeded draw went on
-                before = snapshot(net)
+        except initdsl.ApplyError as error:
+            said.append(str(error))
+            same(before, snapshot(net))
+        else:  # a seeded draw went on
+            net = made()
+            before = snapshot(net)
     assert len(said) > 20
     assert all("out of memory" in each or "not enough memory" in each for each in said)
 

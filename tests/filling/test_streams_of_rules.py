@@ -76,7 +76,7 @@ def test_pieces_that_begin_at_one_element_are_drawn_apart(
     first: str, second: str, shape: tuple[int, ...], draw: str
 ) -> None:
     if draw.startswith("sparse") and "as (2" in first:
-        pytest.skip("sparse needs a matrix")
+        pytest.skip("only a matrix is filled by sparse")
     first_mask, second_mask = filled(f"{first} = 1", *shape) == 1, filled(f"{second} = 1", *shape) == 1
     both = filled(f"{first} ~ {draw}; {second} ~ {draw}", *shape)
     alone = filled(f"{first} ~ {draw}", *shape)

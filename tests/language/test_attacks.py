@@ -26,6 +26,8 @@ CASES = {
 # CPU seconds and MiB that an attack may cost, if it does not say
 SECONDS, MEBIBYTES = 8, 300
 HANGS = 120
+# of those that cost more than two seconds; `slow` those that need minutes
+MARKS = {"long": pytest.mark.long, "slow": pytest.mark.slow}
 
 
 class Victim:
@@ -70,7 +72,8 @@ def victim() -> Iterator[Victim]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if case.get("slow") else []) for name, case in CASES.items()]
+    "name",
+    [pytest.param(name, marks=[MARKS[mark] for mark in MARKS if case.get(mark)]) for name, case in CASES.items()],
 )
 def test_attack(victim: Victim, name: str) -> None:
     case = CASES[name]
