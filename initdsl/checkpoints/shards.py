@@ -118,6 +118,15 @@ def unfinished(folder: str, files: list[Shard]) -> list[Shard]:
     return [file for file in files if file.name not in done]
 
 
+# what is said where a hash of the plan differs
+DIGESTS = {
+    "initdsl.plan": "its rules came to other values",
+    "initdsl.loaded": "files that its rules load had other contents",
+    "initdsl.code": "initializers or resets that its rules call had other code",
+    "initdsl.held": "the network came with other values",
+}
+
+
 def _difference(path: str, file: Shard) -> str | None:
     """Say what sets a file apart from the one that would be written there; None if it is that one."""
     with open(path, "rb") as opened:
@@ -133,7 +142,7 @@ def _difference(path: str, file: Shard) -> str | None:
             return "it is no safetensors file"
     ours = json.loads(file.head[8:])["__metadata__"]
     words = {"initdsl.rules_sha256": "rules", "initdsl.seed": "seed", "initdsl.stream": "stream version"}
-    for key in sorted({*ours, *theirs}, key=lambda key: (key not in words, key)):
+    for key in sorted({*ours, *theirs}, key=lambda key: (key not in words, key == "initdsl.plan", key)):
         if not key.startswith(("initdsl.", "torch.")) or ours.get(key) == theirs.get(key):
             continue
         word = words.get(key, key)
@@ -141,5 +150,7 @@ def _difference(path: str, file: Shard) -> str | None:
             return f"it does not say its {word}"
         if key == "initdsl.rules_sha256":
             return "it was made with other rules"
+        if key in DIGESTS:
+            return f"{DIGESTS[key]} (`{key}`)"
         return f"it has {word} {str(theirs[key])[:80]}, not {ours.get(key)}"
     return OTHER

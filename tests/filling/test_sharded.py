@@ -23,7 +23,7 @@ EVERYWHERE = [
     "every_dim", "every_initializer", "custom_initializers", "edits_of_what_is_there", "loaded", "part_of_the_world", "init_function",
 ]  # fmt: skip
 WRONG = [
-    "disagreement", "refusals", "refused_partial", "refused_flat", "refused_while_gathered", "refused_parametrized",
+    "disagreement", "other_plans", "refusals", "refused_partial", "refused_flat", "refused_while_gathered", "refused_parametrized",
 ]  # fmt: skip
 
 

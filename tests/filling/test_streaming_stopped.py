@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,63 @@ def test_memory_does_not_grow_with_the_network(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert sum(path.stat().st_size for path in (tmp_path / "large").iterdir()) > 268e6
     assert int(done.stdout) < 128 * 1024  # KiB
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale: float, start: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.ones(2, 2))
+        self.register_buffer("table", torch.full((2,), start))
+
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.weight, self.scale)
+
+
+def _half(tensor: torch.Tensor) -> None:
+    tensor.fill_(0.5)
+
+
+def _third(tensor: torch.Tensor) -> None:
+    tensor.fill_(1 / 3)
+
+
+def filling_with(value: Any) -> Callable[[torch.Tensor], None]:
+    def mine(tensor: torch.Tensor) -> None:
+        tensor.fill_(value)
+
+    return mine
+
+
+def test_a_run_is_gone_on_with_by_what_its_rules_come_to(tmp_path: Path) -> None:
+    """Not by their text: rules without one, attributes they read, code they call, values that are there."""
+    one, two = (initdsl.RuleSet(rules=initdsl.parse(f"net.weight = {n}").rules) for n in (1, 2))
+    edited = json.loads(initdsl.parse("net.weight = 1").model_dump_json())
+    edited["rules"][0]["value"]["value"] = 2
+    data = initdsl.RuleSet.model_validate(edited)
+    mine = "net.weight = mine()"
+    cases: list[tuple[tuple[Any, Any, Any], tuple[Any, Any, Any], str]] = [
+        ((1.0, one, None), (1.0, two, None), r"initdsl\.plan"),
+        ((1.0, "net.weight = 1", None), (1.0, data, None), r"initdsl\.plan"),
+        ((1.0, "net.weight = scale", None), (2.0, "net.weight = scale", None), r"initdsl\.plan"),
+        ((1.0, "default net", None), (2.0, "default net", None), r"initdsl\.plan"),
+        ((1.0, mine, _half), (1.0, mine, _third), r"initdsl\.code"),
+        ((1.0, mine, filling_with(1)), (1.0, mine, filling_with(2)), r"initdsl\.code"),
+        ((1.0, mine, filling_with(1)), (1.0, mine, filling_with(torch.tensor(2))), r"initdsl\.code"),
+    ]
+    for number, (first, second, said) in enumerate(cases):
+        folder = tmp_path / str(number)
+
+        def run(case: tuple[Any, Any, Any], folder: Path = folder) -> None:
+            given = {"mine": case[2]} if case[2] else None
+            initdsl.stream(lambda: Scaled(case[0]), case[1], folder, seed=0, initializers=given)
+
+        run(first)
+        before = contents(folder)
+        run(first)
+        with pytest.raises(initdsl.ApplyError, match=said):
+            run(second)
+        assert contents(folder) == before
+    initdsl.stream(lambda: Scaled(1, 1), "net.weight = 1", tmp_path / "held", seed=0)
+    with pytest.raises(initdsl.ApplyError, match=r"initdsl\.held"):
+        initdsl.stream(lambda: Scaled(1, 2), "net.weight = 1", tmp_path / "held", seed=0)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from initdsl.filling.blame import StepFailed
+from initdsl.filling.digest import plan_digest
 from initdsl.filling.refusals import refuse_meta
 from initdsl.filling.run import Run
 from initdsl.filling.transaction import Hooks
@@ -83,8 +84,8 @@ RECORD = 4096
 class Record:
     """What one rank says of itself: `Record(rank=1, last=12, seed=7, rules="9f...", network="0a...")`.
 
-    `last` is the last of its steps that can fail, `failed` says why it can't go on. Rules, variables and network are
-    hashes.
+    `last` is the last of its steps that can fail, `failed` says why it can't go on. The rest are hashes: of the network, of
+    what its plan comes to (`values`, `files`, `code`, `held`), and of the texts that may be why (`rules`, `variables`).
     """
 
     rank: int = -1
@@ -94,6 +95,10 @@ class Record:
     rules: str = ""
     variables: str = ""
     network: str = ""
+    values: str = ""
+    files: str = ""
+    code: str = ""
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,14 +123,28 @@ def _difference(words: Words) -> Diagnostic | None:
         return Diagnostic("rank-failed", message, hint="every rank is as it was")
     if first.seed != other.seed:
         message = f"rank {other.rank} has seed {_seed_text(other.seed)}, rank {first.rank} has {_seed_text(first.seed)}"
-    elif first.rules != other.rules:
+    elif first.network != other.network:
+        differ = "names, shapes, dtypes or placements differ"
+        message = f"the network of rank {other.rank} is not that of rank {first.rank}: {differ}"
+    elif first.values != other.values and first.rules != other.rules:
         message = f"the rules of rank {other.rank} are not those of rank {first.rank}"
     elif first.variables != other.variables:
         message = f"the `vars` or initializers of rank {other.rank} are not those of rank {first.rank}"
     else:
-        differ = "names, shapes, dtypes or placements differ"
-        message = f"the network of rank {other.rank} is not that of rank {first.rank}: {differ}"
+        message = _other_plan(first, other)
     return Diagnostic("ranks-differ", message, hint="give every rank the same rules, seed and network")
+
+
+def _other_plan(first: Record, other: Record) -> str:
+    """Return what is said where rules of one text come to something else."""
+    ranks = f"rank {other.rank} and rank {first.rank}"
+    if first.files != other.files:
+        return f"a file that the rules load has other contents on {ranks}"
+    if first.code != other.code:
+        return f"an initializer or a module's reset has other code, or sees other values, on {ranks}"
+    if first.held != other.held:
+        return f"a tensor that the rules read, and that no rule sets, has other values on {ranks}"
+    return f"the rules come to other values on {ranks}: an attribute of the network that they read, or a rule, differs"
 
 
 def _seed_text(seed: int | None) -> str:
@@ -148,6 +167,7 @@ def _record_of(plan: Plan, live: Live, last: int) -> Record:
         rules=_digest(list(plan.rules.sources.values())),
         variables=_digest([dict(plan.variables), sorted(plan.initializers)]),
         network=_digest([plan.network.fingerprint(), placed]),
+        **plan_digest(plan, live)._asdict(),
     )
 
 
@@ -222,4 +242,4 @@ def _joined(all_words: Sequence[Words]) -> Words:
 
 def _same_on_all(record: Record) -> tuple[object, ...]:
     """Return what has to be the same on every rank."""
-    return record.seed, record.rules, record.variables, record.network
+    return record.seed, record.network, record.values, record.files, record.code, record.held

@@ -22,15 +22,17 @@ from initdsl.checkpoints.open import open_store
 from initdsl.checkpoints.shards import INDEX, shards
 from initdsl.checkpoints.writing import alone
 from initdsl.filling.blame import StepFailed
+from initdsl.filling.digest import plan_digest
 from initdsl.filling.finish import refuse_unmet
 from initdsl.filling.meta.allocate import meta_buffers, settle_buffers
 from initdsl.filling.meta.construct import construct
 from initdsl.filling.meta.with_defaults import with_defaults
+from initdsl.network.description import Live
 from initdsl.planning.make import check_seed, make_plan_of, warn_of
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import ApplyError
 
-from .origin import source_of, state_of, whole_tensors
+from .origin import TensorSource, source_of, state_of, whole_tensors
 from .provenance import provenance
 from .write import OnProgress, write
 
@@ -84,7 +86,7 @@ def stream(
     state, others = state_of(plan, live, net)
     source = source_of(plan, live, state)
     described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
-    files = shards(described, others, most, {**provenance(plan), **_loaded(plan)})
+    files = shards(described, others, most, {**provenance(plan), **_digests(plan, live, source)})
     plan = replace(plan, notes=(*plan.notes, *whole_tensors(source)))
     warn_of(plan, uncovered=False)
     place = os.fspath(folder)
@@ -130,8 +132,15 @@ def size_in_bytes(size: int | str) -> int:
     return count
 
 
-def _loaded(plan: Plan) -> dict[str, str]:
-    """Return size and time of the files that rules load, so that a run is not gone on with after they changed."""
-    stats = [(os.path.basename(path), os.stat(path)) for path in plan.files]
-    loaded = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return {"initdsl.loaded": str(loaded)} if loaded else {}
+def _digests(plan: Plan, live: Live, source: TensorSource) -> dict[str, str]:
+    """Return what tells this run from one whose rules come to other values, so that it is not gone on with."""
+    held = [t for name, t in source.state.items() if source.entry(name) is None and not t.is_meta]
+    values, files, code, there = plan_digest(plan, live, held)
+    found = {"initdsl.plan": values}
+    if any(action.loads for action in plan.actions):
+        found["initdsl.loaded"] = files
+    if plan.initializers or plan.resets:
+        found["initdsl.code"] = code
+    if held:
+        found["initdsl.held"] = there
+    return found

@@ -527,7 +527,7 @@ def disagreement() -> None:
 
     def fragile(tensor: torch.Tensor, *, generator: Any = None) -> None:
         tensor.fill_(3)
-        if odd:
+        if rank() == last:
             raise OSError("no such disk")
 
     with refused(initdsl.ApplyError, "no such disk"):
@@ -550,6 +550,47 @@ def disagreement() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
     initdsl.apply(net, RULES, seed=7)
     compare(net, filled())
+
+
+@case
+def other_plans() -> None:
+    """Rules of one text that come to something else on one rank."""
+    last, odd = world() - 1, rank() == world() - 1
+    net = sharded(Net())
+    before = local(net)
+    value = 2.0 if odd else 1.0
+
+    def constant(tensor: torch.Tensor) -> None:
+        tensor.fill_(1)
+
+    def another(tensor: torch.Tensor) -> None:
+        tensor.fill_(2)
+
+    def closed(tensor: torch.Tensor) -> None:
+        tensor.fill_(value)
+
+    for mine in (another if odd else constant, closed, lambda tensor: tensor.fill_(2 if odd else 1)):
+        with refused(initdsl.ResolveError, "an initializer", "has other code"):
+            initdsl.apply(net, "net.norm.weight = mine()", seed=7, initializers={"mine": mine})
+    bare = initdsl.RuleSet(rules=initdsl.parse(f"net.norm.weight = {value}").rules)
+    with refused(initdsl.ResolveError, f"rank {last} and rank 0: an attribute of the network"):
+        initdsl.apply(net, bare, seed=7)
+    net.factor = value
+    with refused(initdsl.ResolveError, "an attribute of the network that they read"):
+        initdsl.apply(net, "net.norm.weight = net.factor", seed=7)
+    file = FOLDER / f"loaded-{rank()}" / "w.safetensors"
+    file.parent.mkdir(exist_ok=True)
+    from safetensors.torch import save_file
+
+    save_file({"norm.weight": torch.full(net.norm.weight.shape, value)}, file)
+    with refused(initdsl.ResolveError, "a file that the rules load has other contents"):
+        initdsl.apply(net, 'net.norm.weight = load("w.safetensors", key="norm.weight")', seed=7, root=file.parent)
+    net.register_buffer("held", torch.full((1,), value))
+    with refused(initdsl.ResolveError, "a tensor that the rules read"):
+        initdsl.apply(net, "net.norm.weight = net.held", seed=7)
+    assert all(torch.equal(a, b) for a, b in zip(before, local(net), strict=True))
+    # another text of the same plan is none
+    initdsl.apply(net, "net.norm.weight = 1" + ("  # one" if odd else ""), seed=7)
 
 
 @case
