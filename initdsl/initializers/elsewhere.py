@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from difflib import get_close_matches
+from typing import get_args
+
+from .fans import Nonlinearity
 
 __all__ = ["activation_hint", "initializer_hint", "meant_initializer"]
 
@@ -15,6 +18,7 @@ LIKENESS = 0.75
 NAMES = {
     "gaussian": "normal", "randn": "normal", "N": "normal", "rand": "uniform", "random": "uniform", "U": "uniform",
     "truncnorm": "trunc_normal", "msra": "kaiming_normal", "eye_": "eye", "full": "constant", "fill": "constant",
+    "gain": "calculate_gain",
 }  # fmt: skip
 
 
@@ -58,4 +62,7 @@ def initializer_hint(name: str, words: Collection[str]) -> str | None:
     if name.replace("_", "") in ("lognormal", "lognorm"):
         return "write `exp(normal(mean, std))`"
     meant = meant_initializer(name, words)
+    if meant is None and name.lower() in {*ACTIVATIONS, *get_args(Nonlinearity)}:
+        near = ACTIVATIONS.get(name.lower(), name.lower())
+        return f"`{name}` is an activation: `kaiming_normal(nonlinearity={near})` suits it"
     return None if meant is None else f"did you mean `{meant}`?"

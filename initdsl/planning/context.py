@@ -13,7 +13,7 @@ from initdsl.network.description import Network
 from initdsl.network.parts import child_label
 from initdsl.network.selectors.context import MatchCache, TooManyMatches
 from initdsl.network.selectors.matches import Match
-from initdsl.text.diagnostic import Diagnostic, ResolveError
+from initdsl.text.diagnostic import Diagnostic, ResolveError, correction
 from initdsl.text.frozen import FrozenDict
 
 from .file_contents import FileCache
@@ -58,7 +58,9 @@ def finding_of(context: Context, error: EvalError, source: str) -> Diagnostic:
 
     Raises ResolveError with it where there is no going on: what takes too much work would take it again and again.
     """
-    finding = Diagnostic(error.name, error.message, context.rules.source(source), error.span, error.hint)
+    where = context.rules.source(source)
+    fix = correction(where, error.span, error.hint)
+    finding = Diagnostic(error.name, error.message, where, error.span, error.hint, fix=fix)
     if isinstance(error, TooManyMatches):
         raise ResolveError(finding)
     return finding

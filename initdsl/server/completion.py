@@ -10,22 +10,25 @@ from itertools import islice
 from pathlib import Path as FilePath
 from typing import Literal
 
-from initdsl.language.expressions.functions import FANS, FUNCTIONS
+from initdsl.language.expressions.functions import CHOICES, FANS, FUNCTIONS, PARAMETERS, WORDED
 from initdsl.language.rules.loader import packaged_recipes
-from initdsl.language.syntax.grammar import statement_words
+from initdsl.language.syntax.grammar import statement_words, words_of
 from initdsl.language.syntax.highlight import words
 from initdsl.language.syntax.nodes import Keep
 from initdsl.language.syntax.parser import accepted
+from initdsl.linter import all_lints
+from initdsl.planning.loads import ARGUMENTS as LOAD_ARGUMENTS
+from initdsl.planning.loads import WORDS as LOAD_WORDS
 from initdsl.planning.lookups import FACT_NAMES
 from initdsl.text.source import Span
 from initdsl.text.wording import value_text
 
-from .calls import call_around, open_brackets, path_before
+from .calls import CallAround, call_around, open_brackets, path_before
 from .colours import coloured
 from .known import Known, torch_classes
 from .outline import Outline
 from .pieces import AROUND, statement
-from .words import description
+from .words import FUNCTION_TEXTS, description
 
 __all__ = ["Item", "completions"]
 
@@ -34,6 +37,12 @@ WORD = re.compile(r"[\w*]*\Z")
 
 
 USE = re.compile(r'(?:^|[\s;{}])use\s+"([^"\n]*)\Z')
+
+
+# a comment that silences a finding, as far as it is typed
+SILENCED = re.compile(
+    r"#\s*initdsl:\s*(?:(?P<form>ignore(?:-file)?)\[(?P<given>(?:[\w-]+\s*,\s*)*))?(?P<word>[\w-]*)\Z"
+)
 
 
 # so many proposals are made, and so many modules looked at for them
@@ -45,6 +54,10 @@ USUAL = ("weight", "bias")
 
 
 Kind = Literal["keyword", "class", "member", "module", "function", "parameter", "enum", "variable", "value", "file"]
+
+
+# an expectation of a number, up to where that is compared
+MEASURED = re.compile(rf"\bexpect\s.*\s(?:{'|'.join(words_of('MEASURE'))})\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +74,16 @@ def completions(found: Outline, offset: int, known: Known, path: str = "") -> tu
     """Return the characters that what is typed at an offset would replace, and what can stand there."""
     text = found.pieces.text
     line = text.rfind("\n", 0, offset) + 1
+    silenced = SILENCED.search(text, line, offset)
+    if silenced is not None and _is_comment(found, text, silenced.start()):
+        start = silenced.start("word")
+        return Span(start, offset), list(_suppressions(silenced, text[start:offset].lower()))
     used = USE.search(text[line:offset])
     if used is not None:
         return _quoted(text, line + used.start(1), offset), list(_files(path))
     word = WORD.search(text, line, offset)
     start = word.start() if word is not None else offset
-    if any(begin < offset <= end for begin, end in found.pieces.comments):
+    if _is_comment(found, text, offset):
         return Span(offset, offset), []
     piece, number = found.pieces.typed(start)
     outer = piece.outer if piece is not None else found.pieces.enclosing(start)
@@ -78,6 +95,30 @@ def completions(found: Outline, offset: int, known: Known, path: str = "") -> tu
     return Span(start, offset), list(
         islice((item for item in items.values() if not typed or _likely(typed, item.label.lower())), MOST)
     )
+
+
+def _is_comment(found: Outline, text: str, offset: int) -> bool:
+    """Tell whether an offset lies in a comment, or at its first character."""
+    if any(begin <= offset <= end for begin, end in found.pieces.comments):
+        return True
+    number = found.pieces.at(offset)
+    return number >= 0 and any(
+        colour.kind == "comment" and colour.start <= offset - found.pieces.pieces[number].start <= colour.end
+        for colour in coloured(found.pieces.pieces[number].text)
+    )
+
+
+def _suppressions(silenced: re.Match[str], typed: str) -> Iterator[Item]:
+    """Yield the lints that a suppression may name, or the forms that it has."""
+    if silenced["form"] is None:
+        items = [
+            Item("ignore[", "keyword", "no such finding on this line"),
+            Item("ignore-file[", "keyword", "nor in this file"),
+        ]
+    else:
+        given = re.findall(r"[\w-]+", silenced["given"] or "")
+        items = [Item(lint.name, "value", lint.summary) for lint in all_lints().values() if lint.name not in given]
+    yield from (item for item in items if not typed or _likely(typed, item.label))
 
 
 def _quoted(text: str, start: int, offset: int) -> Span:
@@ -140,6 +181,9 @@ def _items(place: _Place) -> Iterator[Item]:
         return
     if not apart and re.search(r"[\w\])*+]\[$", before):
         yield from _indices(place, before[:-1])
+    if apart and MEASURED.search(before) and accepted(f"{place.before}= "):
+        yield Item("in", "keyword", "between two numbers: `in [0, 1]`")
+        return
     expected = accepted((AROUND if place.outer >= 0 else "") + place.before)
     if "TIE" in expected:
         yield from (Item(word, "keyword", description(word)) for word in statement_words())
@@ -154,6 +198,8 @@ def _items(place: _Place) -> Iterator[Item]:
         yield Item("net", "keyword", description("net"))
         yield from _classes(place.known)
     if apart:
+        expectations = [word for name in ("MEASURE", "STATE", "TIED") if name in expected for word in words_of(name)]
+        yield from (Item(word, "keyword", description(word)) for word in expectations)
         yield from (Item(word, "keyword", description(word)) for word in words()["word"] if word.upper() in expected)
 
 
@@ -261,32 +307,94 @@ def _values(place: _Place) -> Iterator[Item]:
     """Yield what an expression can begin with: arguments of the call around, names, functions, constants."""
     registry = place.known.registry
     call = call_around(place.before)
-    initializer = registry.get(call.function) if call is not None else None
-    yield from _arguments(place)
+    choices = tuple(_choices(place, call))
+    yield from choices
+    if call is not None and call.argument is None:
+        yield from _keywords(place, call)
     for name, declaration in place.found.visible(place.number).items():
         yield Item(name, "variable", place.found.pieces.pieces[declaration.piece].text)
-    if initializer is None:
+    if choices and call is not None and call.argument is not None:
+        return
+    index = _indexed(place.before)
+    yield from _attributes_of_owners(place, index)
+    if index is None and (call is None or (registry.get(call.function) is None and call.function not in PLAIN)):
         for name in registry:
             yield Item(name, "function", registry[name].signature, registry[name].doc)
-    yield from (Item(name, "function", "function") for name in (*FUNCTIONS, *FANS, "len", "load"))
-    yield from (Item(name, "variable", "of the parameter") for name in FACT_NAMES)
+    for name in (*FUNCTIONS, *FANS, "len", *(("load",) if index is None else ())):
+        yield Item(name, "function", *FUNCTION_TEXTS[name])
+    yield from (Item(name, "variable", description(name)) for name in FACT_NAMES)
     yield from (Item(word, "value", description(word)) for kind in ("constant", "pseudo") for word in words()[kind])
 
 
-def _arguments(place: _Place) -> Iterator[Item]:
-    """Yield the words that the argument being typed may be, and the arguments that may be given by name."""
-    call = call_around(place.before)
-    initializer = place.known.registry.get(call.function) if call is not None else None
-    if call is None or initializer is None:
+# functions in whose arguments nothing is drawn
+PLAIN = ("load", "len", "index", "linspace", "calculate_gain", "base_shape", *FANS)
+
+
+def _indexed(before: str) -> str | None:
+    """Return the selector whose `[...]` is being typed, as far as it is written; None for none."""
+    openers = open_brackets(before)
+    at = openers[-1][0] if openers else -1
+    if at < 1 or before[at] != "[" or not (before[at - 1].isalnum() or before[at - 1] in "_)]*+"):
+        return None
+    return path_before(before[:at])
+
+
+def _attributes_of_owners(place: _Place, index: str | None) -> Iterator[Item]:
+    """Yield the plain attributes of the modules whose tensors a statement sets; in an index those that can be one."""
+    network = place.known.network
+    targets = index if index is not None else _targets(place.before)
+    rule = statement(f"keep {targets}", place.outer >= 0) if targets and network is not None else None
+    if not isinstance(rule, Keep) or network is None:
         return
-    parameter = initializer.parameter(call.argument) if call.argument else None
-    if parameter is None and call.argument is None and call.position < len(initializer.parameters):
-        parameter = initializer.parameters[call.position]
-    if parameter is not None:
-        yield from (Item(word, "enum", parameter.name) for word in parameter.choices)
-    if call.argument is None:
+    kinds: tuple[type, ...] = (int, type(None)) if index is not None else (bool, int, float, tuple)
+    matches = place.known.selected(place.found, place.outer, rule.targets, f"keep {targets}", place.number) or ()
+    for module in list(dict.fromkeys(match.module for match in matches if match.tensor is not None))[:50]:
+        for name, value in network.modules[module].attributes().items():
+            if isinstance(value, kinds) and not (index is not None and isinstance(value, bool)):
+                yield Item(name, "member", value_text(value))
+
+
+def _targets(before: str) -> str:
+    """Return what stands in front of a statement's operator."""
+    depth = 0
+    for colour in coloured(before):
+        text = before[colour.start : colour.end]
+        if colour.kind == "punctuation":
+            depth += sum(c in "([{" for c in text) - sum(c in ")]}" for c in text)
+        elif colour.kind == "operator" and depth == 0 and (text == "~" or text.endswith("=")):
+            return before[: colour.start].rstrip()
+    return ""
+
+
+def _choices(place: _Place, call: CallAround | None) -> Iterator[Item]:
+    """Yield the words that the argument being typed may be."""
+    if call is None:
+        return
+    initializer = place.known.registry.get(call.function)
+    if initializer is not None:
+        parameter = initializer.parameter(call.argument) if call.argument else None
+        if call.argument is None and call.position < len(initializer.parameters):
+            parameter = initializer.parameters[call.position]
+        if parameter is not None:
+            yield from (Item(word, "enum", parameter.name) for word in parameter.choices)
+    elif call.function in WORDED:
+        names, worded = PARAMETERS[call.function], WORDED[call.function]
+        if call.argument == worded or (call.argument is None and names.index(worded) == call.position):
+            yield from (Item(word, "enum", worded) for word in CHOICES[call.function])
+    elif call.function == "load":
+        yield from (Item(word, "enum", call.argument or "") for word in LOAD_WORDS.get(call.argument or "", ()))
+
+
+def _keywords(place: _Place, call: CallAround) -> Iterator[Item]:
+    """Yield the arguments that may be given by name."""
+    initializer = place.known.registry.get(call.function)
+    if initializer is not None:
         for one in initializer.parameters:
             if one.name not in call.given:
-                yield Item(
-                    f"{one.name}=", "parameter", "required" if one.required else f"default {value_text(one.default)}"
-                )
+                detail = "required" if one.required else f"default {value_text(one.default)}"
+                yield Item(f"{one.name}=", "parameter", detail)
+    elif call.function == "load" and call.position:
+        yield from (Item(f"{name}=", "parameter", "of load") for name in LOAD_ARGUMENTS[1:] if name not in call.given)
+    elif call.function == "resize_grid" and call.position:
+        names = PARAMETERS[call.function][1:]
+        yield from (Item(f"{name}=", "parameter", "of resize_grid") for name in names if name not in call.given)

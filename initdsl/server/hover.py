@@ -10,15 +10,17 @@ from pathlib import Path
 from initdsl.language.rules.loader import inside_root, packaged_recipes
 from initdsl.language.syntax.nodes import Rule, Selector, Union_
 from initdsl.language.syntax.walk import selectors_of
+from initdsl.planning.lookups import FACT_NAMES
 from initdsl.text.files import read_whole
 from initdsl.text.source import Span
+from initdsl.text.wording import value_text
 
 from .calls import call_around
 from .colours import Colour, coloured
-from .known import Known, shape_and_fans
+from .known import Known, owners, shape_and_fans
 from .outline import Declaration, Outline, outline
 from .pieces import Piece
-from .words import description
+from .words import FUNCTION_TEXTS, description
 
 __all__ = ["count_ahead", "counts", "definition", "hover"]
 
@@ -35,7 +37,9 @@ def hover(found: Outline, offset: int, known: Known) -> tuple[Span, str] | None:
     piece = found.pieces.pieces[number]
     colour = _colour(piece, offset)
     if colour is not None:
-        text = _word(piece, colour, known) or _let(found, number, colour, offset)
+        text = (
+            _word(piece, colour, known) or _let(found, number, colour, offset) or _value(found, number, colour, known)
+        )
         if text is not None:
             return Span(piece.start + colour.start, piece.start + colour.end), text
     return _selector(found, number, offset, known)
@@ -59,6 +63,9 @@ def _word(piece: Piece, colour: Colour, known: Known) -> str | None:
     if colour.kind == "function" and word in known.registry:
         initializer = known.registry[word]
         return f"{_code(initializer.signature)}\n\n{initializer.doc}"
+    if colour.kind == "function" and word in FUNCTION_TEXTS:
+        form, gives = FUNCTION_TEXTS[word]
+        return f"{_code(form)}\n\n{gives}"
     if colour.kind == "parameter":
         return _parameter(piece.text[: colour.start], word, known)
     if colour.kind in ("statement", "word", "constant", "pseudo") and description(word):
@@ -86,6 +93,39 @@ def _let(found: Outline, number: int, colour: Colour, offset: int) -> str | None
     if not isinstance(declared, Declaration):
         declared = found.declaration(found.pieces.pieces[number].text[colour.start : colour.end], number)
     return None if declared is None else _code(found.pieces.pieces[declared.piece].text)
+
+
+def _is_choice(before: str, word: str, known: Known) -> bool:
+    """Tell whether a name is a word of an enumeration: the second one of `mode=fan_in`."""
+    call = call_around(before)
+    initializer = known.registry.get(call.function) if call is not None else None
+    if call is None or initializer is None:
+        return False
+    parameters = initializer.parameters
+    by_place = parameters[call.position] if call.argument is None and call.position < len(parameters) else None
+    parameter = initializer.parameter(call.argument) if call.argument is not None else by_place
+    return parameter is not None and word in parameter.choices
+
+
+def _value(found: Outline, number: int, colour: Colour, known: Known) -> str | None:
+    """Return what a name in an expression stands for: a fact of the tensor, or an attribute of the modules it is of."""
+    piece = found.pieces.pieces[number]
+    word = piece.text[colour.start : colour.end]
+    if colour.kind != "name" or _is_choice(piece.text[: colour.start], word, known):
+        return None
+    if word in FACT_NAMES:
+        return f"`{word}`: {description(word)}"
+    if piece.rule is None or known.network is None:
+        return None
+    values: dict[str, int] = {}
+    for index in owners(found, number, selectors_of(piece.rule), known):
+        value = known.network.modules[index].attribute(word)
+        if isinstance(value, bool | int | float | str | tuple | None):
+            values[value_text(value)] = values.get(value_text(value), 0) + 1
+    if not values:
+        return None
+    listed = [f"- {text}" + (f", of {count} modules" if count > 1 else "") for text, count in values.items()]
+    return "\n".join([f"`{word}`, an attribute of the module", "", *listed[:MOST]])
 
 
 def _selector(found: Outline, number: int, offset: int, known: Known) -> tuple[Span, str] | None:

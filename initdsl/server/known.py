@@ -26,7 +26,7 @@ from initdsl.text.files import read_whole
 from .outline import Outline
 from .pieces import Piece
 
-__all__ = ["Known", "known_at", "shape_and_fans", "torch_classes"]
+__all__ = ["Known", "known_at", "owners", "shape_and_fans", "torch_classes"]
 
 
 @lru_cache(maxsize=1)
@@ -148,6 +148,19 @@ def known_at(path: str) -> Known:
         except (OSError, ValueError):
             manifest = None
     return _known(config, manifest)
+
+
+def owners(outline: Outline, number: int, targets: list[Selector], known: Known) -> list[int]:
+    """Return the modules of the tensors that the targets of a piece select, by number; none where they can't be known."""
+    piece = outline.pieces.pieces[number]
+    found: dict[int, None] = {}
+    for target in targets:
+        span = piece.place(target.span)
+        text = outline.pieces.text[span.start : span.end]
+        for match in known.selected(outline, piece.outer, target, text, number) or ():
+            if match.tensor is not None:
+                found.setdefault(match.module)
+    return list(found)
 
 
 def shape_and_fans(tensor: TensorInfo) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .source import Source, Span
-from .wording import cell_width
+from .wording import cell_width, nearest
 
 __all__ = [
     "ApplyError",
@@ -25,6 +26,7 @@ __all__ = [
     "Severity",
     "UncoveredParameterWarning",
     "UnmatchedRuleWarning",
+    "correction",
     "in_order",
     "printable",
 ]
@@ -52,6 +54,15 @@ class Fix:
     title: str
     edits: tuple[Edit, ...]
     safe: bool = True
+
+
+def correction(source: Source, span: Span, hint: str | None) -> Fix | None:
+    """Return the fix that writes the one word that a hint names in place of the word that a span is, or ends with."""
+    named = re.fullmatch(r"did you mean `(\w+)`\?", hint or "")
+    written = re.fullmatch(r"(?:\w+\s*=\s*)?(\w+)", source.text[span.start : span.end])
+    if named is None or written is None or nearest(written[1], [named[1]]) is None:
+        return None
+    return Fix(f"write `{named[1]}`", (Edit(Span(span.start + written.start(1), span.end), named[1]),), safe=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,30 @@ def hint(rules: str, net: nn.Module | None = None) -> str:
         ('load net.backbone from "x.safetensors"', '`net.backbone = load("backbone.safetensors")` loads'),
         ("strict", "`expect net covered` refuses uncovered parameters"), ("strict\nLinear.weight = 0", "`expect net covered`"),
         ("freeze net[0]", "`keep` leaves a parameter's values"), ('include "a.init"', '`use "base.init"`'),
+        ("expect net[0] tied net[2]", "write `expect tied A B`"), ("Linear.weight ~ gelu()", "`gelu` is an activation: `kaiming_normal(nonlinearity=relu)`"),
+        ("Linear.weight ~ Sigmoid()", "`Sigmoid` is an activation: `kaiming_normal(nonlinearity=sigmoid)`"),
+        ("Linear.weight ~ normal(0, gain(relu))", "did you mean `calculate_gain`?"),
         ("for i in range(3) { }", "binds their index"),
     ],
 )  # fmt: skip
 def test_habits(rules: str, expected: str) -> None:
     assert expected in hint(rules)
+
+
+@pytest.mark.parametrize(("word", "expected"), [("gelu", "take `relu`"), ('"silu"', "take `relu`"), ('"relu"', None)])
+def test_gains_are_looked_at_without_a_network(word: str, expected: str | None) -> None:
+    found = [
+        f for f in initdsl.lint(f"Linear.weight ~ xavier_normal(calculate_gain({word}))") if f.name == "bad-argument"
+    ]
+    assert [expected in (f.hint or "") for f in found] == ([] if expected is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"), [("gelu()", "is an activation"), ("laplace()", "initializers"), ("xavier()", "did you")]
+)
+def test_unknown_calls_are_told_without_a_network(call: str, expected: str) -> None:
+    (found,) = [f for f in initdsl.lint(f"Linear.weight ~ {call}") if f.name == "unknown-initializer"]
+    assert expected in (found.hint or "")
 
 
 def test_what_only_sounds_alike_is_not_proposed() -> None:

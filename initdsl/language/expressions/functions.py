@@ -18,7 +18,7 @@ from .shapes import EvalError, Shape, broadcast, describe_value, is_tensor, shap
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FANS", "FEWEST", "FUNCTIONS", "OF_ONE_NUMBER", "PARAMETERS", "WORDED", "torch_tensor"]
+__all__ = ["CHOICES", "FANS", "FEWEST", "FUNCTIONS", "OF_ONE_NUMBER", "PARAMETERS", "WORDED", "torch_tensor"]
 
 
 def _elementwise(scalar: Callable[[float], Any], method: str) -> Callable[..., Any]:
@@ -394,6 +394,10 @@ NONLINEARITIES: tuple[str, ...] = get_args(Nonlinearity)
 
 
 WORDED = {"calculate_gain": "nonlinearity", "resize_grid": "mode"}
+
+
+# what these words may be
+CHOICES: dict[str, tuple[str, ...]] = {"calculate_gain": NONLINEARITIES, "resize_grid": INTERPOLATIONS}
 
 
 def torch_tensor(values: Any, dtype: torch.dtype, device: Any) -> torch.Tensor:

@@ -209,6 +209,9 @@ def _expectations(mistake: Mistake) -> Problem | None:
     if word in measures:
         hint = f"as in `{word} in [a, b]` or `{word} < x`"
         return "bad-expectation", f"`{word}` is compared with something", mistake.span, hint
+    if word in words_of("TIED"):
+        hint = "write `expect tied A B`: the operands stand behind the word"
+        return "bad-expectation", f"`{word}` stands in front of what is tied", mistake.span, hint
     words = [*measures, *states]
     hint = did_you_mean(word, words) or f"one of {listed(words, len(words))}"
     return "bad-expectation", f"expected what is to hold, found {mistake.shown}", mistake.span, hint

@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers.elsewhere import activation_hint
-from initdsl.language.syntax.nodes import Let, Name, Node
+from initdsl.language.syntax.nodes import Let, Name, Node, String
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.text.diagnostic import Diagnostic
+from initdsl.text.diagnostic import Diagnostic, correction
 
 
 @lint(severity="error")
@@ -38,11 +38,13 @@ def check(file: File) -> Iterator[Diagnostic]:
     for _, call in file.bound_calls:
         if call.error is not None and call.error.name == "bad-argument":
             place: Node = call.written.get(call.error.argument or "", call.call)
-            yield file.finding(place, str(call.error), call.error.hint)
+            fix = correction(file.source, place.span, call.error.hint)
+            yield file.finding(place, str(call.error), call.error.hint, fix)
     for node in file.calls:
         if node.function != "calculate_gain" or not node.arguments:
             continue
         word = node.arguments[0].value
-        hint = activation_hint(word.name) if isinstance(word, Name) and word.name not in declared else None
+        name = word.name if isinstance(word, Name) and word.name not in declared else ""
+        hint = activation_hint(word.value if isinstance(word, String) else name)
         if hint is not None:
-            yield file.finding(word, f"`calculate_gain` knows no `{file.text(word)}`", hint)
+            yield file.finding(word, f"`calculate_gain` knows no `{file.text(word).strip(chr(34))}`", hint)

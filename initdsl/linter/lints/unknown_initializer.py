@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initdsl.initializers import default_registry
-from initdsl.initializers.elsewhere import meant_initializer
+from initdsl.initializers.elsewhere import initializer_hint, meant_initializer
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
@@ -49,4 +49,6 @@ def check(file: File) -> Iterator[Diagnostic]:
             is_same = near == call.function.rstrip("_")
             hint = f"did you mean `{near}`?"
             fix = replacement(call.name_span, near, f"write `{near}`", safe=is_same)
+        else:
+            hint = initializer_hint(call.function, names) or hint
         yield file.finding(call.name_span, f"no initializer is named `{call.function}`", hint, fix)

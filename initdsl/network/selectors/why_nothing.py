@@ -204,17 +204,21 @@ def _explain_class(context: SelectorContext, path: Path, pattern: ClassPattern, 
         return _taken_for_class(path, pattern, meant)
     near = nearest(name.rpartition(".")[2], [cls.name for cls in network.by_class])
     hint = None if near is None else f"did you mean `{near}`?"
+    last = Span(span.start + len(name) - len(name.rpartition(".")[2]), span.start + len(name))
+    fix = None if near is None else Fix(f"write `{near}`", (Edit(last, near),), safe=False)
     if not is_no_class(pattern):
         lost = next(
             (cls.name for cls in network.by_class if cls.qualname in REBUILT and _hold_parameters(network, cls)), None
         )
         if lost is not None:
             hint = f"layers that `torch.export` rebuilds are of the class `{lost}`: paths from `net` select them"
-        return Unmatched(f"there is no `{name}` in this network", span, hint, warning=True)
+            fix = None
+        return Unmatched(f"there is no `{name}` in this network", span, hint, warning=True, fix=fix)
     message = f"`{name}` is taken for a class, and there is none of that name in this network"
     root = network.modules[0]
-    is_child = name in root.children or name in root.parameters
-    return Unmatched(message, span, f"a path starts with `net`: `net.{name}`" if is_child else hint or PATHS)
+    if name in root.children or name in root.parameters:
+        return Unmatched(message, span, f"a path starts with `net`: `net.{name}`")
+    return Unmatched(message, span, hint or PATHS, fix=fix)
 
 
 def _hold_parameters(network: Network, cls: ClassInfo) -> bool:
