@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from initdsl.comparing import diff as comparing
 from initdsl.comparing.markdown import diff_markdown
+from initdsl.comparing.page import Compared, diff_page
 from initdsl.comparing.text import diff_text
-from initdsl.planning.plan import Plan
+from initdsl.reports.markdown import LARGEST_COMMENT
+from initdsl.reports.pages.save import save
+from initdsl.text.diagnostic import Diagnostic, ResolveError
 
-__all__ = ["Diff", "diff"]
+from .plan import Plan
+
+__all__ = ["Diff", "diff", "diffs_page"]
 
 
 @dataclass(frozen=True)
@@ -17,14 +25,28 @@ class Diff(comparing.Diff):
     """What a plan does otherwise than another: a value, true where anything differs.
 
     `drawn` are tensors that are drawn otherwise, `set` those set otherwise; `covered` are set now and were not,
-    `uncovered` the other way round; `reshaped` have another shape or dtype, and are not among the others. `added` and
+    `uncovered` the other way round; `reshaped` have another shape or dtype, and are not among the others; `derived` are
+    made as before, of tensors that change. `added` and
     `removed` are tensors that one network lacks; `renamed` are proposed among these, never assumed: the same shape and
     the same rule under another name. `moved` are drawn alike and have other values, as the seed or the stream is
     another. Each is a tuple of changes with `name`, `before`, `after` and `ratio`, of the standard deviations. `tied`
-    are names of one tensor that were not, or are no longer. `same` counts the tensors that stay as they are.
+    are names of one tensor that were not, or are no longer. `same` counts the tensors that stay as they are. `growth` is
+    how activations and gradients grow before and after, where the networks were run.
     """
 
-    def to_markdown(self, largest: int = 60_000) -> str:
+    plans: tuple[Plan, Plan] | None = field(default=None, compare=False, repr=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the diff to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
+
+        Raises ValueError for another suffix, OSError where the file can't be written.
+        """
+        save(path, html=self._page, data=self.to_dict, text=lambda: str(self))
+
+    def _page(self) -> str:
+        return diffs_page({"": self})
+
+    def to_markdown(self, largest: int = LARGEST_COMMENT) -> str:
         """Return the diff as Markdown for a comment of at most `largest` characters: totals, a table, details folded."""
         return diff_markdown(self, largest)
 
@@ -32,11 +54,13 @@ class Diff(comparing.Diff):
         return diff_text(self)
 
 
-def diff(old: Plan, new: Plan) -> Diff:
+def diff(old: Plan, new: Plan, *, sample: Any = None, input_shape: Sequence[int] | None = None) -> Diff:
     """Return what `new` does otherwise than `old`.
 
     The plans may be of one network under two sets of rules, or of two networks. How rules say it makes no difference,
-    what tensors start as does. Raises TypeError for what is no plan.
+    what tensors start as does. With a `sample`, or random input of `input_shape`, copies of both networks are filled and
+    run once, and `growth` says how activations and gradients grow: see `initdsl.diagnose`, which raises what it says.
+    Raises TypeError for what is no plan, ResolveError where a network is to be run and there is none.
 
     >>> import initdsl
     >>> from torch import nn
@@ -53,4 +77,32 @@ def diff(old: Plan, new: Plan) -> Diff:
         if not isinstance(plan, Plan):
             raise TypeError(f"plans are compared, not {type(plan).__name__}")
     found = comparing.compare(old, new)
-    return Diff(**{field.name: getattr(found, field.name) for field in fields(comparing.Diff)})
+    if sample is not None or input_shape is not None:
+        inputs: dict[str, Any] = {"sample": sample, "input_shape": input_shape}
+        found = replace(found, growth=(_growth(old, inputs), _growth(new, inputs)))
+    return Diff(**{f.name: getattr(found, f.name) for f in fields(comparing.Diff)}, plans=(old, new))
+
+
+def diffs_page(diffs: Mapping[str, Diff]) -> str:
+    """Return diffs, by the names of their rule files, as one HTML page."""
+    compared = {}
+    for name, found in diffs.items():
+        assert found.plans is not None
+        title = name or next(iter(found.plans[1].rules.sources), "rules")
+        compared[title] = Compared(found, *found.plans)
+    return diff_page(compared)
+
+
+def _growth(plan: Plan, inputs: Mapping[str, Any]) -> comparing.Growth | None:
+    """Return how signals grow in a network as a plan starts it; None where there are no layers to count depth along.
+
+    Without a seed it is seed 0: input and draws are then the same for both plans.
+    """
+    from initdsl.diagnosis.run import diagnose  # late: it loads torch
+
+    if plan.live is None:
+        what = "this plan was made from a description, or elsewhere: there is no network to run"
+        raise ResolveError(Diagnostic("no-network", what, hint="make the plan on the network"))
+    seed = 0 if plan.seed is None else plan.seed
+    trunk = diagnose(plan.live.modules[0], plan.rules, vars=dict(plan.variables), seed=seed, **inputs).trunk
+    return None if trunk is None else comparing.Growth(len(trunk.layers), trunk.growth, trunk.grad_growth)

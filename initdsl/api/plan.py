@@ -12,6 +12,7 @@ from initdsl.network.description import Live, Network
 from initdsl.planning import plan as planning
 from initdsl.planning.make import make_plan
 from initdsl.reports.explain import Explanation, explain
+from initdsl.reports.markdown import LARGEST_COMMENT, plan_markdown
 from initdsl.reports.table import plan_text, summary, table
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
@@ -73,6 +74,10 @@ class Plan(planning.Plan):
         Raises KeyError with the nearest name.
         """
         return explain(self, name)
+
+    def to_markdown(self, largest: int = LARGEST_COMMENT) -> str:
+        """Return the plan as Markdown for a comment of at most `largest` characters: totals, a table, ties and findings."""
+        return plan_markdown(self, largest)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).

@@ -12,7 +12,7 @@ import click
 
 from .console import coloured, fail, reported
 from .model import load_model, read_sample
-from .options import RuleOptions, format_option, rule_options
+from .options import RuleOptions, format_option, input_options, rule_options, shape_of
 from .rules import rules_of
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ def _limit(name: str, excess: str) -> Callable[[Command], Command]:
 @click.command("diagnose")
 @click.argument("rules", type=click.Path())
 @rule_options()
-@click.option("--sample", type=click.Path(), help="Real input, as tensors of a .safetensors file.")
-@click.option("--input-shape", metavar="N,N,...", help="The shape of random input, as in 8,3,224,224.")
+@input_options()
 @click.option("--against", type=click.Path(), metavar="RULES", help="Other rules, side by side on the same input.")
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
@@ -76,7 +75,7 @@ def command(
     model = options.required_model()
     limits = reported(lambda: Limits(max_growth, max_dead, max_saturated, max_similarity, max_update_ratio))
     reported(lambda: [suffix_of(output, plots=True) for output in outputs])  # before anything runs
-    shape = _shape(input_shape) if input_shape is not None else None
+    shape = shape_of(input_shape) if input_shape is not None else None
     if sample is not None and shape is not None:
         fail("a sample has a shape of its own", "leave out `--input-shape` or `--sample`")
     given = rules_of(rules, options.root)
@@ -106,16 +105,6 @@ def command(
         click.echo(f"exceeded: {sentence}", err=True)
     if exceeded:
         raise SystemExit(1)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        fail(f"`--input-shape {text}` is no shape", "as in `--input-shape 8,3,224,224`")
-    return shape
 
 
 def _save(result: Diagnosis | Comparison, path: str) -> None:

@@ -21,11 +21,13 @@ __all__ = [
     "format_option",
     "import_initializers",
     "import_option",
+    "input_options",
     "manifest_option",
     "model_option",
     "output_option",
     "required_model",
     "rule_options",
+    "shape_of",
 ]
 
 
@@ -150,7 +152,7 @@ def rule_options(
             **others: Any,
         ) -> Any:
             rules = others.get("rules")
-            import_initializers(imports, trust, [others[name] for name in FILES if name in others])
+            import_initializers(imports, trust, [others[name] for name in FILES if others.get(name) is not None])
             if rules is not None and others.get("manifest") is None:
                 model = model_of_settings(model, trust, lambda: settings_of(rules))
             return command(options=RuleOptions(model, settings, seed, root, strict, trust, rules), **others)
@@ -199,6 +201,25 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
     """Declare `--format`, passed on as `output_format`; the first of the formats is the default."""
     choice = click.Choice(list(formats))
     return click.option("--format", "output_format", type=choice, default=formats[0], show_default=True)
+
+
+def input_options() -> Callable[[Command], Command]:
+    """Declare `--sample` and `--input-shape`, which say what goes into a network that is run."""
+    sample = click.option("--sample", type=click.Path(), help="Real input, as tensors of a .safetensors file.")
+    text = "The shape of random input, as in 8,3,224,224."
+    shape = click.option("--input-shape", metavar="N,N,...", help=text)
+    return lambda command: sample(shape(command))
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """Return the shape that `--input-shape` says; exit with 2 where it is none."""
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        fail(f"`--input-shape {text}` is no shape", "as in `--input-shape 8,3,224,224`")
+    return shape
 
 
 def output_option() -> Callable[[Command], Command]:

@@ -22,7 +22,7 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 @click.argument("rules", type=click.Path())
 @rule_options()
 @manifest_option()
-@format_option("text", "json", "html")
+@format_option("text", "markdown", "json", "html")
 @click.option("-o", "--output", type=click.Path(), help="Save to this .html, .json or .txt file; print nothing.")
 @click.option("--all", "ungrouped", is_flag=True, help="One line a parameter, repeated layers not grouped.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 1 where parameters are uncovered or rules unmatched.")
@@ -44,6 +44,8 @@ def command(
         reported(lambda: planned.save(output))
     elif output_format == "json":
         click.echo(json.dumps(planned.to_dict(), indent=2))
+    elif output_format == "markdown":
+        click.echo(planned.to_markdown(), nl=False)
     elif output_format == "html":
         from initdsl.reports.pages import plan_page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 from initdsl.network.garbage import MANY, no_collection
 from initdsl.planning.plan import Plan, PlanEntry
 
-from .facts import Core, Made, core_of, made
+from .alike import kind_of_change
+from .facts import Core, Made, Said, cores_of, made
 
-__all__ = ["DIFF_FORMAT", "DIFF_VERSION", "Change", "Diff", "TieChange", "compare"]
+__all__ = ["DIFF_FORMAT", "DIFF_VERSION", "Change", "Diff", "Growth", "TieChange", "compare"]
 
 
 DIFF_FORMAT = "initdsl-diff"
@@ -74,6 +76,23 @@ class TieChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """By what factors signals grow over the depth of a network: `Growth(12, 0.95, 0.84)`; nan where that is unknown.
+
+    `layers` are those along which depth is counted, `activations` go from the first to the last, `gradients` back.
+    """
+
+    layers: int
+    activations: float
+    gradients: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the factors as JSON-ready values; numbers that JSON has no word for as text."""
+        factors = {"activations": self.activations, "gradients": self.gradients}
+        return {"layers": self.layers, **{k: v if math.isfinite(v) else str(v) for k, v in factors.items()}}
+
+
+@dataclass(frozen=True, slots=True)
 class Diff:
     """What a plan does otherwise than another, as a value; `initdsl.Diff` says what is in it."""
 
@@ -82,6 +101,7 @@ class Diff:
     covered: tuple[Change, ...] = ()
     uncovered: tuple[Change, ...] = ()
     reshaped: tuple[Change, ...] = ()
+    derived: tuple[Change, ...] = ()
     tied: tuple[TieChange, ...] = ()
     added: tuple[Change, ...] = ()
     removed: tuple[Change, ...] = ()
@@ -90,6 +110,7 @@ class Diff:
     same: int = 0
     elements: int = 0
     seeds: tuple[int | None, int | None] = (None, None)
+    growth: tuple[Growth | None, Growth | None] | None = None
 
     def __bool__(self) -> bool:
         return any((*self.groups.values(), self.tied))
@@ -97,7 +118,7 @@ class Diff:
     @property
     def groups(self) -> dict[str, tuple[Change, ...]]:
         """Every kind of change to tensors, by its name; `renamed` are among `added` and `removed`."""
-        names = ("drawn", "set", "covered", "uncovered", "reshaped", "added", "removed", "moved")
+        names = ("drawn", "set", "covered", "uncovered", "reshaped", "derived", "added", "removed", "moved")
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +132,7 @@ class Diff:
             "tied": [change.to_dict() for change in self.tied],
             "same": {"tensors": self.same, "elements": self.elements},
             "seeds": list(self.seeds),
+            "growth": None if self.growth is None else [None if one is None else one.to_dict() for one in self.growth],
         }
 
 
@@ -121,57 +143,65 @@ def compare(old: Plan, new: Plan) -> Diff:
 
 
 def _compared(old: Plan, new: Plan) -> Diff:
-    before, after = _cores(old), _cores(new)
+    before, after = cores_of(old), cores_of(new)
+    said: Said = {}
     shared_before, shared_after = _shared(old), _shared(new)
     # a tensor that is tied goes by another name, and is neither new nor gone
     aliases_before, aliases_after = set().union(*shared_before), set().union(*shared_after)
+    kinds = _kinds(before, after)
+    _follow_reads(kinds, ((entry.name, after[entry.name][1]) for entry in new.order))
     groups: dict[str, list[Change]] = defaultdict(list)
     same = elements = 0
     for name, (entry, core) in after.items():
         if name not in before and name not in aliases_before:
-            groups["added"].append(Change(None, made(entry, core)))
+            groups["added"].append(Change(None, made(entry, core, said)))
             continue
         was, core_before = before.get(name, (entry, core))
-        kind = _kind(core_before, core)
+        kind = kinds.get(name)
         if kind is None:
             same, elements = same + 1, elements + entry.numel
         else:
-            groups[kind].append(Change(made(was, core_before), made(entry, core)))
+            groups[kind].append(Change(made(was, core_before, said), made(entry, core, said)))
     for name, (entry, core) in before.items():
         if name not in after and name not in aliases_after:
-            groups["removed"].append(Change(made(entry, core), None))
+            groups["removed"].append(Change(made(entry, core, said), None))
     renamed = _renamed(groups["removed"], groups["added"])
     both = _all_names(old) & _all_names(new)
     tied = (*_ties(shared_before, shared_after, both, True), *_ties(shared_after, shared_before, both, False))
-    changes = {kind: tuple(found) for kind, found in groups.items()}
+    changes: dict[str, Any] = {kind: tuple(found) for kind, found in groups.items()}
     return Diff(**changes, renamed=renamed, tied=tied, same=same, elements=elements, seeds=(old.seed, new.seed))
 
 
-def _cores(plan: Plan) -> dict[str, tuple[PlanEntry, Core]]:
-    return {entry.name: (entry, core_of(plan, entry)) for entry in plan.entries}
+Cores = dict[str, tuple[PlanEntry, Core]]
 
 
-_OPEN = ("uncovered", "partial")
+def _kinds(before: Cores, after: Cores) -> dict[str, str | None]:
+    """Return the kind of change of every tensor that both have; alike ones are compared once."""
+    compared: dict[tuple[int, int], str | None] = {}
+    kinds = {}
+    for name, (_, core) in after.items():
+        if name in before:
+            was = before[name][1]
+            pair = (id(was), id(core))
+            if pair not in compared:
+                compared[pair] = kind_of_change(was, core)
+            kinds[name] = compared[pair]
+    return kinds
 
 
-def _kind(before: Core, after: Core) -> str | None:
-    """Return what kind of change leads from one to the other; None where nothing changes."""
-    if before == after:
-        return None
-    if (before.shape, before.dtype) != (after.shape, after.dtype):
-        return "reshaped"
-    if before.status in _OPEN and after.status not in _OPEN:
-        return "covered"
-    if after.status in _OPEN and before.status not in _OPEN:
-        return "uncovered"
-    if before.writes == after.writes and before.status == after.status:
-        return "moved" if _seeded(before) or _seeded(after) else None
-    return "drawn" if before.streams or after.streams else "set"
+def _follow_reads(kinds: dict[str, str | None], cores: Iterable[tuple[str, Core]]) -> None:
+    """Mark what is made as before, from tensors that change: a copy of a weight that is drawn otherwise.
 
-
-def _seeded(core: Core) -> bool:
-    """Return whether a seed decides the values."""
-    return any(stream[0] is not None for stream in core.streams)
+    `cores` come in the order of the writes, so that what is read has its kind already.
+    """
+    changed = {name for name, kind in kinds.items() if kind is not None}
+    for name, core in cores:
+        if name in changed or name not in kinds or not (core.reads or core.adjusts):
+            continue
+        sources = changed if core.adjusts else changed.intersection(core.reads)
+        if sources:
+            kinds[name] = "moved" if all(kinds[source] == "moved" for source in sources) else "derived"
+            changed.add(name)
 
 
 def _renamed(removed: Iterable[Change], added: Iterable[Change]) -> tuple[Change, ...]:

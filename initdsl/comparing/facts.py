@@ -14,7 +14,7 @@ from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.planning.program import Apply, Drawn, Element, Program, Read, Ref, Stored, Target
 from initdsl.statistics.predicted import affine_distribution, expected
 
-__all__ = ["Core", "Made", "core_of", "made"]
+__all__ = ["Core", "Made", "Said", "core_of", "cores_of", "made"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +40,54 @@ class Made:
 
 
 class Core(NamedTuple):
-    """What decides whether two plans do the same to a tensor: cheap, for every tensor there is."""
+    """What decides whether two plans do the same to a tensor: cheap, for every tensor there is.
+
+    `reads` are the names of the tensors whose values it takes; `adjusts` says that it is fitted to a sample at the end.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     status: str
     writes: tuple[Any, ...]
     streams: tuple[Any, ...]
+    reads: tuple[str, ...] = ()
+    adjusts: bool = False
+
+
+def cores_of(plan: Plan) -> dict[str, tuple[PlanEntry, Core]]:
+    """Return what is compared of every entry, by its name; tensors that are alike share one core."""
+    shared: dict[Any, Core] = {}
+    cores = {}
+    for entry in plan.entries:
+        key = (id(entry.base), *map(id, entry.edits), entry.tensor.shape, entry.tensor.dtype)
+        core = shared.get(key)
+        if core is None:
+            core = core_of(plan, entry)
+            if not core.reads and not any(isinstance(action.payload, Reset) for action in entry.actions):
+                shared[key] = core
+        cores[entry.aliases[0]] = (entry, core)
+    return cores
 
 
 def core_of(plan: Plan, entry: PlanEntry) -> Core:
     """Return what is compared of an entry."""
     writes, streams = tuple(_writes(plan, entry)), tuple(_streams(plan, entry))
-    return Core(entry.shape, entry.dtype, entry.status, writes, streams)
+    reads = tuple(_name(plan, tensor) for tensor in entry.reads)
+    return Core(entry.shape, entry.dtype, entry.status, writes, streams, reads, entry.adjusts)
 
 
-def made(entry: PlanEntry, core: Core) -> Made:
-    """Return what is said of an entry."""
-    std, text = _said(entry)
-    return Made(
-        entry.name,
-        entry.label,
-        entry.shape,
-        entry.dtype,
-        entry.tensor.kind,
-        entry.status,
-        core.writes,
-        core.streams,
-        text,
-        std,
-        tuple(entry.statements),
-    )
+# what is said of tensors that share a core, by its identity: deviation, text and statements
+Said = dict[int, tuple[float | None, str, tuple[tuple[str, str], ...]]]
+
+
+def made(entry: PlanEntry, core: Core, said: Said) -> Made:
+    """Return what is said of an entry; `said` keeps what alike ones share, as long as their cores live."""
+    if id(core) not in said:
+        said[id(core)] = (*_said(entry), tuple(entry.statements))
+    std, text, statements = said[id(core)]
+    tensor = entry.tensor
+    about = (tensor.shape, tensor.dtype, tensor.kind, core.status, core.writes, core.streams)
+    return Made(entry.aliases[0], entry.label, *about, text, std, statements)
 
 
 def _said(entry: PlanEntry) -> tuple[float | None, str]:
@@ -164,12 +181,12 @@ def _operands(value: Any) -> Any:
 
 
 def _streams(plan: Plan, entry: PlanEntry) -> Iterator[Any]:
-    """Yield which streams are drawn from: under one seed, equal ones give equal values."""
+    """Yield which streams are drawn from: under one seed, equal ones give tensors of one name equal values."""
     for action in entry.actions:
         if isinstance(action.payload, Reset):
             yield (plan.seed, "default", plan.network.modules[action.payload.module].name)
         elif action.draws:
-            yield (plan.seed, entry.name, action.stream, action.stream_strides, action.operator, _drawn(action))
+            yield (plan.seed, action.stream, action.stream_strides, action.operator, _drawn(action))
 
 
 def _drawn(action: Action) -> Any:

@@ -38,4 +38,4 @@ def diagnosis_page(sides: Sequence[Mapping[str, Any]]) -> str:
             f'<p class="soft">on {escape(one["inputs"])}; {escape(one["optimizer"])}</p>'
             f"<ul>{items or '<li>Nothing stands out.</li>'}</ul></div>"
         )
-    return page(title, "\n".join([*parts, BODY, "</main>"]), "diagnosis.js", list(sides))
+    return page(title, "\n".join([*parts, BODY, "</main>"]), ("diagnosis.js",), list(sides))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from initdsl.planning.actions import Action
     from initdsl.planning.plan import Plan, PlanEntry
 
-__all__ = ["LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "summary", "table"]
+__all__ = ["HEADINGS", "LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "rows_of", "summary", "table"]
 
 
 # how a line of the text is shown: its text, and what it says: `heading`, the status of a parameter, `tied`, the severity
@@ -105,7 +105,8 @@ class Row(NamedTuple):
     status: str
 
 
-def _rows(plan: Plan, group: bool) -> list[Row]:
+def rows_of(plan: Plan, group: bool) -> list[Row]:
+    """Return the rows of a plan; with `group`, repeated layers in one."""
     groups = grouped(plan.entries) if group else [(entry.label, [entry]) for entry in plan.entries]
     rows = []
     for name, members in groups:
@@ -176,7 +177,7 @@ def _plain(line: str, role: str) -> str:
 
 def plan_text(plan: Plan, group: bool = True, paint: Paint = _plain) -> str:
     """Return a plan or report as an aligned table, notes, warnings and totals last; `paint` may colour its lines."""
-    rows = _rows(plan, group)
+    rows = rows_of(plan, group)
     cells = [HEADINGS, *(tuple(map(printable, row.cells)) for row in rows)]
     if all(not row.cells[3] for row in rows):
         cells = [row[:3] + row[4:] for row in cells]
@@ -205,7 +206,7 @@ def table(plan: Plan) -> str:
 
     Its colours are the notebook's own, dark or light.
     """
-    rows = _rows(plan, group=True)
+    rows = rows_of(plan, group=True)
     cells = [
         [Cell(text, row.status == "uncovered" and column == HOW) for column, text in enumerate(row.cells)]
         for row in rows[:MOST_ROWS]

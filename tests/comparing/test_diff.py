@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import pytest
 import torch
@@ -69,6 +70,85 @@ def test_the_values_of_a_fill_agree(case: str) -> None:
     differ = {name for name in tensors[0] if not torch.equal(tensors[0][name], tensors[1][name])}
     diff = initdsl.diff(*(initdsl.plan(model, rules, seed=3) for rules in (BASE, f"{BASE}; {added}")))
     assert set().union(*map(names, diff.groups.values())) == differ
+
+
+def test_what_is_made_of_what_changes() -> None:
+    model = net()
+    more = "net[3].bias = net[0].bias[0:3] + 1; copy net[0].bias net[2].bias"
+    old, new = (initdsl.plan(model, f"{BASE}; {rule}; {more}", seed=1) for rule in ("", "net[0].bias = 2"))
+    diff = initdsl.diff(old, new)
+    assert names(diff.set) == {"0.bias"}
+    assert names(diff.derived) == {"3.bias", "2.bias"}
+    reseeded = initdsl.plan(model, f"{BASE}; net[3].bias = net[0].weight[0, 0:3]", seed=2)
+    first = initdsl.plan(model, f"{BASE}; net[3].bias = net[0].weight[0, 0:3]", seed=1)
+    assert names(initdsl.diff(first, reseeded).moved) == {*WEIGHTS, "3.bias"}
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("0.02 / sqrt(2 * 12)", "0.02 * (2 * 12) ** -0.5"),
+    ("0.02 / sqrt(3) / sqrt(5)", "0.02 / sqrt(15)"),
+    ("1 / 49 * 49 * 0.02", "0.02"),
+])  # fmt: skip
+def test_the_last_digit_of_a_number_is_no_change(old: str, new: str) -> None:
+    model = net()
+    for rule in ("Linear.weight ~ normal(0, {})", "Linear.weight ~ xavier_normal(gain={})", "Linear.bias = {}"):
+        plans = [initdsl.plan(model, f"{BASE}; {rule.format(number)}") for number in (old, new)]
+        assert not initdsl.diff(*plans), rule
+    seeded = [initdsl.plan(model, f"{BASE}; Linear.weight ~ normal(0, {number})", seed=1) for number in (old, new)]
+    assert names(initdsl.diff(*seeded).moved) in (WEIGHTS, set())
+    near = [initdsl.plan(model, f"{BASE}; Linear.weight ~ normal(0, {number})") for number in ("0.02", "0.0200001")]
+    assert names(initdsl.diff(*near).drawn) == WEIGHTS
+
+
+def test_whether_values_stay_is_said() -> None:
+    model = net()
+    plans = [initdsl.plan(model, BASE, seed=seed) for seed in (3, 3, 4, None)]
+    assert str(initdsl.diff(plans[0], plans[1])).endswith("elements), with the same values under seed 3")
+    assert "same values" not in str(initdsl.diff(plans[0], plans[2]))
+    assert "same values" not in str(initdsl.diff(plans[3], plans[3]))
+
+
+def test_growth_before_and_after() -> None:
+    deep = nn.Sequential(*(nn.Linear(16, 16) for _ in range(8)))
+    old, new = (initdsl.plan(deep, f"Linear.weight ~ normal(0, {std}); Linear.bias = 0") for std in (0.25, 0.025))
+    before = {name: tensor.clone() for name, tensor in deep.named_parameters()}
+    diff = initdsl.diff(old, new, input_shape=(4, 16))
+    first, second = diff.growth
+    assert first.layers == second.layers == 8
+    assert 0.1 < first.activations < 10
+    assert second.activations == pytest.approx(first.activations * 1e-7, rel=1e-3)
+    assert "\nactivations x" in str(diff)
+    assert diff.to_dict()["growth"][1]["layers"] == 8
+    assert "gradients x" in diff.to_markdown()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in deep.named_parameters())
+    sampled = initdsl.diff(old, old, sample=torch.ones(2, 16))
+    assert "before and after" in str(sampled)
+    described = initdsl.plan(initdsl.describe(deep)[0], "Linear.weight = 0")
+    with pytest.raises(initdsl.ResolveError, match="there is no network to run"):
+        initdsl.diff(described, described, input_shape=(4, 16))
+
+
+def test_depths_are_a_range_in_one_row() -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4, bias=False) for _ in range(4)))
+    old, new = (initdsl.plan(model, f"net[i].weight ~ normal(0, {std})") for std in ("1", "1 / (i + 1)"))
+    row = str(initdsl.diff(old, new)).splitlines()[2]
+    cells = [
+        "{1..3}.weight x3",
+        "4x4",
+        "normal(0, 1)",
+        "normal(0, 0.5) .. normal(0, 0.25)",
+        "x0.5 .. x0.25",
+        "<rules>:1",
+    ]
+    assert re.split(" {2,}", row.strip()) == cells
+
+
+def test_long_tables_are_cut_and_counted() -> None:
+    many = nn.ModuleDict({f"layer_{chr(97 + n % 26)}{chr(97 + n // 26)}": nn.Linear(2, 2) for n in range(150)})
+    old, new = (initdsl.plan(many, f"Linear.weight ~ normal(0, {std}); Linear.bias = 0") for std in (1, 2))
+    lines = str(initdsl.diff(old, new)).splitlines()
+    assert "  and 50 rows more" in lines
+    assert len(lines) == 1 + 1 + 100 + 1 + 1 + 1
 
 
 def test_covered_and_no_longer() -> None:

@@ -36,7 +36,7 @@ def plan_page(plan: Plan, measures: Mapping[int, Measure] | None = None, engine:
     drawn_by = engine or ("torch's global generator" if plan.seed is None else f"seed {plan.seed}")
     header = f"<header><h1>{escape(title)}</h1><p>{escape(summary(plan))}. Drawn by {escape(drawn_by)}.</p></header>"
     body = "\n".join([header, "<main>", *_attention(plan, texts), TREE, *texts.html(), "</main>"])
-    return page(title, body, "plan.js", data)
+    return page(title, body, ("plan.js", "tree.js"), data)
 
 
 TREE = """<section aria-labelledby="h-tree"><h2 id="h-tree">Parameters</h2>

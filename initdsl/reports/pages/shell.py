@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -28,9 +29,9 @@ def _file(name: str) -> str:
     return (FOLDER / name).read_text("utf-8").strip()
 
 
-def page(title: str, body: str, script: str, data: object) -> str:
-    """Return a whole HTML page: `body` is HTML, `script` a file of this folder, `data` the JSON it reads."""
-    style, code = _file("style.css"), f"{_file('common.js')}\n{_file(script)}"
+def page(title: str, body: str, scripts: Sequence[str], data: object) -> str:
+    """Return a whole HTML page: `body` is HTML, `scripts` are files of this folder, `data` the JSON they read."""
+    style, code = _file("style.css"), "\n".join(map(_file, ("common.js", *scripts)))
     values = {
         "title": escape(title),
         "body": body,

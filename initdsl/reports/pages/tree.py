@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initdsl.planning.plan import Plan, PlanEntry, tensors_by_first
@@ -40,11 +40,16 @@ class Node:
             stack.extend(reversed(node.children))
 
 
-def tree(plan: Plan, measures: Mapping[int, Measure] | None = None) -> Node:
+def tree(
+    plan: Plan,
+    measures: Mapping[int, Measure] | None = None,
+    mark: Callable[[PlanEntry], Hashable] = lambda entry: None,
+) -> Node:
     """Return the modules of a plan's network that have tensors in the plan, from the root down.
 
     A tensor stands under the module that `named_parameters()` finds it in; `measures` go by the index of a tensor.
-    Layers that are next to each other in a list are folded where they have the same classes, shapes and rules.
+    Layers that are next to each other in a list are folded where they have the same classes, shapes and rules, and
+    the same `mark`.
     """
     network = plan.network
     further = further_names(plan)
@@ -71,7 +76,7 @@ def tree(plan: Plan, measures: Mapping[int, Measure] | None = None) -> Node:
                 inside.append(below)
         key = (
             node.cls,
-            tuple((leaf.name, *_likeness(leaf.entries[0], further)) for leaf in node.leaves),
+            tuple((leaf.name, mark(leaf.entries[0]), *_likeness(leaf.entries[0], further)) for leaf in node.leaves),
             tuple((child.name, child.key) for child in inside),
         )
         node.key = keys.setdefault(key, len(keys))
