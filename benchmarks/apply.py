@@ -6,76 +6,12 @@ import os
 import warnings
 
 import torch
+from networks import GPT, RESNET, gpt2_small, gpt_by_hand, resnet50, resnet_by_hand
 from side_by_side import Row, compare, faster, seconds, table
 from torch import nn
 
 import initdsl
 from initdsl.network.describe import describe
-
-GPT = """
-Linear.weight, Embedding.weight ~ normal(0, 0.02)
-Linear.bias = 0
-LayerNorm.weight = 1; LayerNorm.bias = 0
-"""
-
-RESNET = """
-Conv2d.weight ~ kaiming_normal(mode=fan_out, nonlinearity=relu)
-BatchNorm2d.weight = 1; BatchNorm2d.bias = 0
-Linear.weight ~ normal(0, 0.01); Linear.bias = 0
-"""
-
-
-class GPTBlock(nn.Module):
-    def __init__(self, d: int) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.c_attn, self.c_proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.fc, self.proj = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
-
-
-def gpt2_small() -> nn.Module:
-    net = nn.Module()
-    net.wte, net.wpe = nn.Embedding(50257, 768), nn.Embedding(1024, 768)
-    net.h = nn.ModuleList(GPTBlock(768) for _ in range(12))
-    net.ln_f = nn.LayerNorm(768)
-    return net
-
-
-def resnet50() -> nn.Module:
-    """The layers of ResNet-50 by their shapes, in a row."""
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, bias=False), nn.BatchNorm2d(64)]
-    inside = 64
-    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
-        for block in range(blocks):
-            shapes = [(inside, width, 1), (width, width, 3), (width, 4 * width, 1)]
-            if block == 0:
-                shapes.append((inside, 4 * width, 1))
-            for a, b, k in shapes:
-                layers += [nn.Conv2d(a, b, k, bias=False), nn.BatchNorm2d(b)]
-            inside = 4 * width
-    return nn.Sequential(*layers, nn.Linear(2048, 1000))
-
-
-def gpt_by_hand(m: nn.Module) -> None:
-    if isinstance(m, nn.Linear):
-        nn.init.normal_(m.weight, 0, 0.02)
-        nn.init.zeros_(m.bias)
-    elif isinstance(m, nn.Embedding):
-        nn.init.normal_(m.weight, 0, 0.02)
-    elif isinstance(m, nn.LayerNorm):
-        nn.init.ones_(m.weight)
-        nn.init.zeros_(m.bias)
-
-
-def resnet_by_hand(m: nn.Module) -> None:
-    if isinstance(m, nn.Conv2d):
-        nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(m, nn.BatchNorm2d):
-        nn.init.ones_(m.weight)
-        nn.init.zeros_(m.bias)
-    elif isinstance(m, nn.Linear):
-        nn.init.normal_(m.weight, 0, 0.01)
-        nn.init.zeros_(m.bias)
 
 
 def unseeded(rounds: int) -> list[Row]:
@@ -166,4 +102,4 @@ if __name__ == "__main__":
     print(table(rows()))
 
 
-__all__ = ["engines", "gpt2_small", "rows"]
+__all__ = ["engines", "rows"]

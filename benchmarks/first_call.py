@@ -24,7 +24,7 @@ sys.path.insert(0, FOLDER)
 import torch
 import initdsl, initdsl.streams
 from torch import nn
-from apply import GPT, gpt2_small, gpt_by_hand, RESNET, resnet50, resnet_by_hand
+from networks import GPT, gpt2_small, gpt_by_hand, RESNET, resnet50, resnet_by_hand
 from initdsl.initializers.distributions import Normal, TruncatedNormal, Uniform
 
 warnings.simplefilter("ignore")

@@ -7,6 +7,7 @@ Which of the parameter's streams an action draws from stands in the plan (`plann
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,7 +22,7 @@ from initdsl.planning.plan import PlanEntry
 from .boxes import Window
 from .random_state import isolated, unmoved
 
-__all__ = ["Draws", "call_seeded", "fill_seeded", "resetting"]
+__all__ = ["Draws", "call_seeded", "fill_seeded", "fill_whole_streams", "resetting"]
 
 
 class Draws:
@@ -48,12 +49,22 @@ def fill_seeded(
     part: Window | None = None,
 ) -> None:
     """Fill all that an action writes, or the `part` of it, every element from its own place in a stream of the action."""
+    offset, strides = 0, None
     if part is not None:
         offset, strides = part.offset, part.strides
-    else:
+    elif action.view is not None or action.index is not None:
         offset, strides = window(action.view or entry.tensor.shape, action.index)
     key = streams.key(seed, entry.name, action.stream + stream)
     streams.fill(piece, distribution, key, offset=offset, strides=strides)
+
+
+def fill_whole_streams(
+    seed: int, action: Action, entries: Sequence[PlanEntry], tensors: Sequence[torch.Tensor]
+) -> None:
+    """Fill whole tensors that get one action, each from the stream of its entry's name, as `fill_seeded` does one by one."""
+    assert isinstance(action.payload, Distribution)
+    keys = streams.keys_of(seed, [entry.name for entry in entries], action.stream)
+    streams.fill_each(tensors, action.payload, keys)
 
 
 def call_seeded(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -14,7 +16,7 @@ from initdsl.planning.plan import PlanEntry
 from .blame import blaming
 from .run import Run
 from .safe import can_fail, is_plain
-from .seeded import fill_seeded
+from .seeded import fill_whole_streams
 
 __all__ = ["Small", "fill_together", "grouped"]
 
@@ -89,23 +91,32 @@ def _way(run: Run, action: Action) -> Way:
 
 
 def fill_together(run: Run, group: Sequence[Small]) -> None:
-    """Fill small tensors one after the other. Raises StepFailed."""
-    for entry, tensor, write in group:
-        try:
-            if write is not None:
-                write(tensor)
-            else:
-                _draw(run, entry, tensor)
-        except Exception:
-            assert entry.base is not None
-            with blaming(run.plan, entry, entry.base):
-                raise
+    """Fill small tensors in their order; those that follow one another and get the same draw at once. Raises StepFailed."""
+    for _, alike in groupby(group, key=lambda small: id(small.entry.base) if small.write is None else None):
+        smalls = list(alike)
+        if smalls[0].write is None:
+            with _blaming(run, smalls[0]):
+                _draw(run, smalls)
+            continue
+        for small in smalls:
+            write = small.write
+            assert write is not None
+            try:
+                write(small.tensor)
+            except Exception:
+                with _blaming(run, small):
+                    raise
 
 
-def _draw(run: Run, entry: PlanEntry, tensor: torch.Tensor) -> None:
-    """Fill a whole tensor from the streams of its name."""
-    action = entry.base
+def _blaming(run: Run, small: Small) -> AbstractContextManager[None]:
+    assert small.entry.base is not None
+    return blaming(run.plan, small.entry, small.entry.base)
+
+
+def _draw(run: Run, smalls: Sequence[Small]) -> None:
+    """Fill whole tensors of one action from the streams of their names."""
+    action = smalls[0].entry.base
     assert run.seed is not None
     assert action is not None
     assert isinstance(action.payload, Distribution)
-    fill_seeded(run.seed, entry, action, tensor, action.payload, 0)
+    fill_whole_streams(run.seed, action, [small.entry for small in smalls], [s.tensor for s in smalls])

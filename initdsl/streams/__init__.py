@@ -1,8 +1,21 @@
 """Stream v1: any element of any stream, alone and with the same bits."""
 
 from .backend import engine, prepare
-from .keys import VERSION, StreamKey, generator, key, words
-from .tensors import fill
+from .keys import VERSION, StreamKey, generator, key, keys_of, words
+from .tensors import fill, fill_each
 from .threads import shared, team
 
-__all__ = ["VERSION", "StreamKey", "engine", "fill", "generator", "key", "prepare", "shared", "team", "words"]
+__all__ = [
+    "VERSION",
+    "StreamKey",
+    "engine",
+    "fill",
+    "fill_each",
+    "generator",
+    "key",
+    "keys_of",
+    "prepare",
+    "shared",
+    "team",
+    "words",
+]

@@ -438,6 +438,16 @@ EXPORT void initdsl_fill_places(char *out, int64_t dims, const int64_t *lengths,
     chosen()(out, dims, lengths, steps, place, &key, r);
 }
 
+/* Fill `count` arrays, each whole and contiguous in memory, from the beginning of a stream of its own. */
+EXPORT void initdsl_fill_each(int64_t count, char *const *out, const int64_t *lengths, const struct key *keys,
+                              const struct recipe *r) {
+    filler *fill = chosen();
+    const int64_t step = 1;
+    for (int64_t i = 0; i < count; i++)
+        if (lengths[i] > 0)
+            fill(out[i], 1, lengths + i, &step, 0, keys + i, r);
+}
+
 /* The instructions that are used on this processor. */
 EXPORT const char *initdsl_kernel_vectors(void) {
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["VERSION", "StreamKey", "generator", "key", "mix", "signed", "words"]
+__all__ = ["VERSION", "StreamKey", "generator", "key", "keys_of", "mix", "signed", "words"]
 
 
 VERSION = "initdsl stream v1"
@@ -48,6 +49,33 @@ def key(seed: int, name: str, draw: int = 0) -> StreamKey:
     if (gamma ^ gamma >> 1).bit_count() < 24:  # long runs of equal bits mix slowly
         gamma ^= 0xAAAAAAAAAAAAAAAA
     return StreamKey(state, fine, gamma)
+
+
+def keys_of(seed: int, names: Sequence[str], draw: int = 0) -> np.ndarray:
+    """Return the keys of one draw of several parameters: a row of three 64-bit words each, the fields of a StreamKey.
+
+    Raises as `key` does.
+    """
+    for name in names[:1]:
+        key(seed, name, draw)
+    begun = hashlib.blake2b(_PREFIX + (seed | draw << 64).to_bytes(16, "little"), digest_size=24)
+    digests = []
+    for name in names:
+        hashed = begun.copy()
+        hashed.update(name.encode("utf-8", "surrogatepass"))
+        digests.append(hashed.digest())
+    rows = np.frombuffer(bytearray().join(digests), "<u8").reshape(-1, 3)
+    gamma = rows[:, 2]
+    gamma |= np.uint64(1)
+    mixes_slowly = _bit_counts(gamma ^ gamma >> np.uint64(1)) < 24
+    gamma[mixes_slowly] ^= np.uint64(0xAAAAAAAAAAAAAAAA)
+    return rows
+
+
+def _bit_counts(words: np.ndarray) -> np.ndarray:
+    """Return how many bits of each 64-bit word are set."""
+    counts: np.ndarray = np.unpackbits(words.view(np.uint8).reshape(-1, 8), axis=1).sum(1)
+    return counts
 
 
 def _check(seed: object, name: object, draw: object) -> None:

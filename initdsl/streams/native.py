@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from .keys import StreamKey
@@ -23,7 +24,7 @@ from .lanes import Positions
 from .quantile import truncation
 from .recipes import Affine, Choice, Quantile, Recipe
 
-__all__ = ["DTYPES", "Kernel", "KernelError", "load"]
+__all__ = ["DTYPES", "Kernel", "KernelError", "Memory", "load"]
 
 
 # where the build puts the kernel, and what says what it was made from
@@ -68,18 +69,28 @@ class _Prepared(NamedTuple):
     table: object  # what the recipe points to, so that it stays
 
 
+class Memory(NamedTuple):
+    """Arrays in memory: their addresses and lengths, and of each the key of its stream, a row as `keys_of` gives them."""
+
+    addresses: np.ndarray
+    lengths: np.ndarray
+    keys: np.ndarray
+
+
 class Kernel:
     """A loaded kernel. `vectors` says which instructions it uses on this processor: `avx2`."""
 
     def __init__(self, library: ctypes.CDLL):
         self._fill, self._fill_places = library.initdsl_fill, library.initdsl_fill_places
+        self._fill_each = library.initdsl_fill_each
         self.segments, self.scaled = library.initdsl_segments, library.initdsl_scaled
         stream = (c_uint64, c_uint64, c_uint64, c_uint64, c_void_p)  # offset, key, recipe
         self._fill.argtypes = (c_void_p, c_int64, *stream)
         self._fill_places.argtypes = (c_void_p, c_int64, c_void_p, c_void_p, *stream)
+        self._fill_each.argtypes = (c_int64, *[c_void_p] * 4)
         self.segments.argtypes = (c_void_p, c_void_p)
         self.scaled.argtypes = (c_void_p, c_void_p, c_double, c_double)
-        for function in (self._fill, self._fill_places, self.segments, self.scaled):
+        for function in (self._fill, self._fill_places, self._fill_each, self.segments, self.scaled):
             function.restype = None
         library.initdsl_segment_count.restype = c_int64
         library.initdsl_kernel_vectors.restype = c_char_p
@@ -98,6 +109,13 @@ class Kernel:
         lengths, steps, offset = positions
         ready, numbers = _prepared(self, recipe, dtype, math.prod(lengths)), c_int64 * len(lengths)
         self._fill_places(address, len(lengths), numbers(*lengths), numbers(*steps), offset, *key, ready.address)
+
+    def fill_each(self, memory: Memory, dtype: torch.dtype, recipe: Recipe, first: int, end: int) -> None:
+        """Write whole streams to the arrays from `first` to `end` of those that lie in memory."""
+        addresses, lengths, keys = memory
+        ready = _prepared(self, recipe, dtype, int(lengths[first:end].sum()))
+        begin = [array.ctypes.data + first * array.strides[0] for array in (addresses, lengths, keys)]
+        self._fill_each(end - first, *begin, ready.address)
 
 
 def _prepared(kernel: Kernel, recipe: Recipe, dtype: torch.dtype, count: int) -> _Prepared:

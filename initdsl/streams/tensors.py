@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -24,14 +25,18 @@ from initdsl.language.expressions.shapes import row_major
 from .backend import compiled_kernel
 from .chunks import fill_in_chunks
 from .keys import StreamKey
-from .native import DTYPES
+from .native import DTYPES, Memory
 from .recipes import recipe_of
+from .threads import spread
 
-__all__ = ["fill"]
+__all__ = ["fill", "fill_each"]
 
 
 # elements that no second thread is worth
 _SMALL = 1 << 17
+
+
+PLAIN = (Tensor, Parameter)
 
 
 def fill(
@@ -73,34 +78,56 @@ def fill(
             fill_in_chunks(tensor, recipe, key, steps, offset)
 
 
+def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.ndarray) -> None:
+    """Write a distribution into several tensors, each from the beginning of its own stream, as `fill` does one by one.
+
+    `keys` has a row for each, see `keys_of`. Those that lie in memory as they are counted go to the kernel at once, which
+    the threads share.
+    """
+    kernel, dtypes = compiled_kernel(), {tensor.dtype for tensor in tensors}
+    if kernel is None or len(dtypes) != 1 or isinstance(distribution, Constant) or not all(map(_for_kernel, tensors)):
+        for tensor, row in zip(tensors, keys.tolist(), strict=True):
+            fill(tensor, distribution, StreamKey(*row))
+        return
+    (dtype,) = dtypes
+    recipe = recipe_of(distribution, dtype)
+    lengths = np.array([tensor.numel() for tensor in tensors], np.int64)
+    memory = Memory(np.array([tensor.data_ptr() for tensor in tensors], np.uint64), lengths, keys)
+    spread(lambda first, end: kernel.fill_each(memory, dtype, recipe, first, end), len(tensors), int(lengths.sum()))
+    for tensor in tensors:
+        torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
+
+
 def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset: int) -> bool:
     """Fill what most small tensors are, with as little Python as may be; return whether it was done.
 
     That is a contiguous tensor on the CPU, by the compiled kernel. All others, and what is wrong, are left to others.
     """
-    dtype = tensor.dtype
-    if (
-        not tensor.is_cpu
-        or dtype not in DTYPES
-        or type(tensor) not in (Tensor, Parameter)
-        or tensor.layout != torch.strided
-        or not tensor.is_contiguous()
-        or tensor.is_neg()
-        or not 0 < tensor.numel() < _SMALL
-        or offset < 0
-        or isinstance(distribution, Constant)
-        or _is_freed(tensor)
-    ):
+    if offset < 0 or not 0 < tensor.numel() < _SMALL or isinstance(distribution, Constant) or not _for_kernel(tensor):
         return False
     kernel = compiled_kernel()
     if kernel is None:
         return False
+    dtype = tensor.dtype
     try:
         kernel.fill(tensor.data_ptr(), dtype, tensor.numel(), recipe_of(distribution, dtype), key, offset)
     except MemoryError:  # for a table; nothing is written yet
         return False
     torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
     return True
+
+
+def _for_kernel(tensor: Tensor) -> bool:
+    """Return whether the kernel can write a tensor's elements one after the other: plain memory of a dtype that it knows."""
+    return (
+        tensor.is_cpu
+        and type(tensor) in PLAIN
+        and tensor.layout == torch.strided
+        and tensor.dtype in DTYPES
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not _is_freed(tensor)
+    )
 
 
 def _is_fake(tensor: Tensor) -> bool:
@@ -124,7 +151,7 @@ def _checked_steps(tensor: Tensor, offset: int, strides: Sequence[int] | None) -
         )
     if tensor.is_meta:
         raise ValueError("a tensor on the meta device has no memory to fill")
-    if type(tensor) in (Tensor, Parameter) and tensor.numel() and _is_freed(tensor):
+    if type(tensor) in PLAIN and tensor.numel() and _is_freed(tensor):
         raise ValueError("a tensor whose storage was freed has no memory to fill")
     shape = tensor.shape
     if strides is None:

@@ -451,3 +451,23 @@ def test_a_device_s_generator_stays_under_a_seed_and_after_a_failure() -> None:
         initdsl.apply(net, "net.weight ~ normal(); net.bias ~ bad()", initializers={"bad": bad})
     assert torch.equal(torch.cuda.get_rng_state(), before)
     assert torch.equal(net.weight, values)
+
+
+def test_small_tensors_are_filled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And have the values that each has by itself, whatever stands between them."""
+    counts = []
+    each = streams.fill_each
+    monkeypatch.setattr("initdsl.streams.fill_each", lambda *a: (counts.append(len(a[0])), each(*a)))
+    net = nn.Sequential(*(nn.Linear(4, 3) for _ in range(40)))
+    initdsl.apply(net, "Linear.weight ~ normal(0, 1); Linear.bias = 2; net[20:].bias ~ uniform(); net[7].* = 0", seed=3)
+    assert sum(counts) == 39 + 20
+    for name, tensor in net.named_parameters():
+        number, expected = int(name.split(".")[0]), torch.full(tensor.shape, 0.0 if name.startswith("7.") else 2.0)
+        if number != 7 and "weight" in name:
+            streams.fill(expected, Normal(0, 1), keys.key(3, name))
+        elif number >= 20:
+            streams.fill(expected, Uniform(0, 1), keys.key(3, name))
+        assert torch.equal(tensor, expected), name
+    counts.clear()
+    initdsl.apply(net, "Linear.weight ~ normal(0, 1)", seed=3)
+    assert counts == [40]

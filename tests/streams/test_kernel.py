@@ -170,6 +170,46 @@ def test_what_the_quick_way_leaves_to_others(choice: str, monkeypatch: pytest.Mo
         tensors.fill(torch.empty(3), Normal(0, 1), KEY, offset=-1)
 
 
+@pytest.mark.parametrize("choice", kernels())
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_many_at_once_are_each_by_itself(
+    choice: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, threads
+) -> None:
+    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    names = [f"layers.{n}.weight" for n in range(300)] + ["", "\ud800", "ä" * 99]
+    shapes = [(n % 7, n) for n in range(len(names))]
+    for distribution in (Uniform(-1, 1), Normal(0.5, 0.02), TruncatedNormal(0, 1, -2, 2), Bernoulli(0.3), Constant(2)):
+        expected = []
+        for name, shape in zip(names, shapes, strict=True):
+            expected.append(torch.empty(shape, dtype=dtype))
+            tensors.fill(expected[-1], distribution, keys.key(2**64 - 1, name, 3))
+        for count in (1, 3):
+            threads(count)
+            made = [torch.empty(shape, dtype=dtype) for shape in shapes]
+            tensors.fill_each(made, distribution, keys.keys_of(2**64 - 1, names, 3))
+            assert all(map(same, made, expected)), distribution
+            assert all(tensor._version for tensor in made if tensor.numel())
+
+
+@pytest.mark.parametrize("choice", kernels())
+def test_many_of_which_some_are_not_plain_memory(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    made = [torch.empty(9, 5), torch.empty(5, 9).t(), torch.empty(9, 5, dtype=torch.float64), torch.empty(18, 5)[::2]]
+    tensors.fill_each(made, Normal(0, 1), keys.keys_of(1, "abcd"))
+    for name, tensor in zip("abcd", made, strict=True):
+        expected = torch.empty(9, 5, dtype=tensor.dtype)
+        tensors.fill(expected, Normal(0, 1), keys.key(1, name))
+        assert same(tensor.contiguous(), expected)
+    tensors.fill_each([], Normal(0, 1), keys.keys_of(1, []))
+    with pytest.raises(ValueError, match="seed must be"):
+        keys.keys_of(-1, ["w"])
+
+
+def test_keys_together_are_keys() -> None:
+    names = [str(n) for n in range(2000)]  # some of them with a step that mixes slowly
+    assert [keys.StreamKey(*row) for row in keys.keys_of(5, names, 1).tolist()] == [keys.key(5, n, 1) for n in names]
+
+
 @compiled
 def test_a_forked_process_fills(tmp_path: Path) -> None:
     code = """
@@ -363,6 +403,10 @@ int main(void) {
                             char *out = malloc(size);
                             initdsl_fill_places(out, 2, lengths, steps, place, 1, UINT64_MAX, UINT64_MAX - 2, &r);
                             initdsl_fill(out, counts[n], UINT64_MAX - 5, UINT64_MAX, 2, 3, &r);
+                            char *const parts[] = {out, out, out + counts[n] * SIZES[dtype]};
+                            const int64_t each[] = {counts[n], 0, 2 * counts[n]};
+                            const struct key keys[] = {{1, 2, 3}, {4, 5, 6}, {UINT64_MAX, 2, UINT64_MAX}};
+                            initdsl_fill_each(3, parts, each, keys, &r);
                             for (size_t i = 0; i < size; i++) sum = sum * 31 + (unsigned char)out[i];
                             free(out);
                         }
