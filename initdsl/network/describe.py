@@ -26,7 +26,7 @@ from .kinds import (
     reset_method,
     tensor_class,
 )
-from .parts import NO_NUMBERS, ClassInfo, ModuleInfo, TensorInfo, label_within
+from .parts import NO_NUMBERS, ClassInfo, ModuleInfo, TensorInfo, label_within, step
 from .wrappers import is_fsdp, opened
 
 if TYPE_CHECKING:
@@ -55,8 +55,26 @@ def describe(net: nn.Module) -> tuple[Network, Live]:
 _new = tuple.__new__
 
 
+# asks no code of a module
+_state_of = object.__getattribute__
+
+
 # the number of a module, and the name of a child or tensor in it
 Place = tuple[int, str]
+
+
+class _Waiting(NamedTuple):
+    """A module that is still to be met, and where: its parent's number, its name there, its dotted name and its label.
+
+    `siblings` are the children of the parent, by name: its number is put there.
+    """
+
+    module: nn.Module
+    parent: int
+    local: str
+    name: str
+    label: str
+    siblings: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -96,75 +114,103 @@ def _name_all_holders(found: _Found) -> None:
 def _walked(net: nn.Module, hold: Callable[[], None]) -> _Found:
     """Return the modules and tensors of a network in pre-order; `hold` is called where there are many."""
     found = _Found()
-    # with an explicit stack, as networks may be deep: a module, its parent's number, its name there, its parent's children
-    stack: list[tuple[nn.Module, int, str, dict[str, int]]] = [(opened(net), -1, "", {})]
+    numbers = found.module_numbers
+    # with an explicit stack, as networks may be deep
+    stack: list[_Waiting] = [_Waiting(opened(net), -1, "", "", "net", {})]
     while stack:
-        module, parent, name, siblings = stack.pop()
-        number = found.module_numbers.get(id(module))
+        waiting = stack.pop()
+        module = waiting[0]
+        number = numbers.get(id(module))
         if number is not None:  # met before
-            siblings[name] = number
-            found.parents.setdefault(number, []).append((parent, name))
+            waiting.siblings[waiting.local] = number
+            found.parents.setdefault(number, []).append((waiting.parent, waiting.local))
             continue
-        number = siblings[name] = found.module_numbers[id(module)] = len(found.modules)
+        number = waiting[5][waiting[2]] = numbers[id(module)] = len(numbers)
         if number == MANY:
             hold()
-        state = object.__getattribute__(module, "__dict__")
+        cls = type(module)
+        same = found.of_class.get(cls)
+        if same is None:
+            same = found.of_class[cls] = _of_class(cls, waiting.name)
+        state = _state_of(module, "__dict__")
         children = NO_NUMBERS
-        if state.get("_modules"):  # a traced module has no such dict, and is refused below
-            numbers: dict[str, int] = {}  # filled in as the children are met
-            children = numbers
-            below = [(opened(c), number, key, numbers) for key, c in state["_modules"].items() if c is not None]
-            stack += reversed(below)
+        if state["_modules"]:
+            children = {}  # filled in as the children are met
+            stack += _below(number, state["_modules"], waiting.name, waiting.label, same.container, children)
         found.live_modules.append(module)
-        found.modules.append(_module(found, module, state, (parent, name), children))
+        found.modules.append(_module(found, waiting, number, state, same, children))
     return found
 
 
+def _below(
+    number: int,
+    modules: Mapping[str, nn.Module | None],
+    name: str,
+    label: str,
+    container: str,
+    siblings: dict[str, int],
+) -> list[_Waiting]:
+    """Return the children of a module, the last one first."""
+    prefix = f"{name}." if name else ""
+    is_list = container == "list"
+    below = [
+        _new(
+            _Waiting,
+            (
+                opened(child),
+                number,
+                key,
+                prefix + key,
+                f"{label}[{key}]" if is_list and key.isdigit() else label + step(key),
+                siblings,
+            ),
+        )
+        for key, child in modules.items()
+        if child is not None
+    ]
+    below.reverse()
+    return below
+
+
 def _module(
-    found: _Found, module: nn.Module, state: dict[str, Any], place: Place, children: Mapping[str, int]
+    found: _Found,
+    waiting: _Waiting,
+    number: int,
+    state: dict[str, Any],
+    same: _OfClass,
+    children: Mapping[str, int],
 ) -> ModuleInfo:
     """Return a module as a value; its tensors are added to what is found. `state` is its `__dict__`."""
-    cls = type(module)
-    same = found.of_class.get(cls)
-    if same is None:
-        if cls.__module__.startswith("torch.jit"):
-            raise _torchscript(cls, f"{found.modules[place[0]].name}.{place[1]}" if place[0] > 0 else place[1])
-        same = found.of_class[cls] = _of_class(cls)
-    path, label, parents = "", "net", NO_PLACES
-    parent, name = place
-    if parent >= 0:
-        above = found.modules[parent]
-        path = f"{above.name}.{name}" if above.name else name
-        label = label_within(above.label, above.container, name)
-        parents = (place,)
-    number = len(found.modules)
+    _, parent, local, name, label, _ = waiting
+    cls, container, reset, class_values = same
     parameters, buffers, absent, transient = NO_NUMBERS, NO_NUMBERS, NO_NAMES, NO_NAMES
-    if state["_parameters"] or state["_buffers"]:
-        parameters, buffers, absent = _tensors(found, number, path, label, same.container, state)
+    if state["_parameters"]:
+        parameters, absent = _tensors(found, number, name, label, container, "parameter", state["_parameters"])
     if state["_buffers"]:
+        buffers, empty = _tensors(found, number, name, label, container, "buffer", state["_buffers"])
+        absent = absent | empty if empty else absent
         transient = frozenset(state["_non_persistent_buffers_set"]) & buffers.keys()
     if state.get("_forward_pre_hooks") or "parametrizations" in state["_modules"]:
-        computed = _computed(found, number, path, label, same.container, module)
+        computed = _computed(found, number, name, label, container, waiting.module)
         parameters = {**parameters, **computed}
-    values = Attributes(state.copy())
     return _new(
         ModuleInfo,
         (
             number,
-            path,
+            name,
             label,
-            same.cls,
-            same.container,
+            cls,
+            container,
             children,
             parameters,
             buffers,
             absent,
-            parents,
-            same.reset,
-            values,
-            same.values,
+            ((parent, local),) if parent >= 0 else NO_PLACES,
+            reset,
+            Attributes(state.copy()),
+            class_values,
             transient,
-            _places(state) if same.container == "list" else (),
+            _places(state) if container == "list" else (),
         ),
     )
 
@@ -184,7 +230,10 @@ class _OfClass(NamedTuple):
     values: dict[str, Any]
 
 
-def _of_class(cls: type) -> _OfClass:
+def _of_class(cls: type, name: str) -> _OfClass:
+    """Return what is the same for all modules of a class. Raises ResolveError for one of TorchScript, by its name."""
+    if cls.__module__.startswith("torch.jit"):
+        raise _torchscript(cls, name)
     info = class_info(cls)
     return _OfClass(info, _container(info), reset_method(cls), class_values(cls))
 
@@ -250,35 +299,45 @@ LOADED = "_is_hf_initialized"
 
 
 def _tensors(
-    found: _Found, owner: int, path: str, label: str, container: str, state: dict[str, Any]
-) -> tuple[Mapping[str, int], Mapping[str, int], frozenset[str]]:
-    """Return the numbers of a module's parameters and buffers by name, and the names of those that are None."""
+    found: _Found,
+    owner: int,
+    path: str,
+    label: str,
+    container: str,
+    kind: str,
+    registry: Mapping[str, torch.Tensor | None],
+) -> tuple[Mapping[str, int], frozenset[str]]:
+    """Return the numbers of a module's parameters or buffers by name, and the names of those that are None."""
+    tensors, of_kind, known = found.tensors, found.of_kind, found.tensor_numbers
     prefix = f"{path}." if path else ""
-    held: list[Mapping[str, int]] = []
-    absent: list[str] = []
-    for kind, registry in (("parameter", state["_parameters"]), ("buffer", state["_buffers"])):
-        numbers: dict[str, int] = {}
-        for name, tensor in registry.items():
-            if tensor is None:
-                absent.append(name)
-                continue
-            number = found.tensor_numbers.get(id(tensor))
-            if number is None:
-                number = found.tensor_numbers[id(tensor)] = len(found.tensors)
-                loaded = tensor.__dict__.get(LOADED) is True
-                key = (type(tensor), kind, tensor.dtype, tensor.layout, tensor.device, tensor.requires_grad, loaded)
-                same = found.of_kind.get(key) or found.of_kind.setdefault(key, _of_kind(tensor, kind, loaded))
-                shape = () if same.problem == "lazy" else tuple(tensor.shape)
-                places = ((owner, name),)
-                within = label_within(label, container, name)
-                info = _new(TensorInfo, (number, f"{prefix}{name}", shape, *same, places, within))
-                found.live_tensors.append(tensor)
-                found.tensors.append(info)
-            else:
-                found.owners.setdefault(number, []).append((owner, name))
+    numbers: dict[str, int] = {}
+    absent = NO_NAMES
+    for name, tensor in registry.items():
+        if tensor is None:
+            absent = absent | {name} if absent else _alone(name)
+            continue
+        number = known.get(id(tensor))
+        if number is not None:
+            found.owners.setdefault(number, []).append((owner, name))
             numbers[name] = number
-        held.append(numbers)
-    return held[0], held[1], frozenset(absent) if absent else NO_NAMES
+            continue
+        number = numbers[name] = known[id(tensor)] = len(tensors)
+        loaded = tensor.__dict__.get(LOADED) is True
+        device = tensor.is_cpu or tensor.device
+        key = (type(tensor), kind, tensor.dtype, tensor.layout, device, tensor.requires_grad, loaded)
+        same = of_kind.get(key)
+        if same is None:
+            same = of_kind[key] = _of_kind(tensor, kind, loaded)
+        shape = () if same[4] == "lazy" else tuple(tensor.shape)
+        within = label + step(name) if container != "list" else label_within(label, container, name)
+        tensors.append(_new(TensorInfo, (number, prefix + name, shape, *same, ((owner, name),), within)))
+        found.live_tensors.append(tensor)
+    return numbers, absent
+
+
+@lru_cache(maxsize=4096)
+def _alone(name: str) -> frozenset[str]:
+    return frozenset([name])
 
 
 class _OfKind(NamedTuple):

@@ -52,4 +52,16 @@ def no_collection(wanted: bool = True) -> Iterator[Callable[[], None]]:
             if held:
                 _Collection.holds -= 1
                 if not _Collection.holds and _Collection.ran:
+                    _count_as_old()
                     gc.enable()
+
+
+def _count_as_old() -> None:
+    """Count all objects as ones that have lasted, which what was made in such a block does.
+
+    Else the collector would look at every one of them as soon as it is back, which takes a third as long as it took to make
+    them. Cycles that are garbage go with the next collection of what has lasted. What somebody froze stays frozen.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()

@@ -13,7 +13,16 @@ from initdsl.text.wording import quoted
 
 from .attributes import MISSING, NO_ATTRIBUTES, Attributes
 
-__all__ = ["NO_NUMBERS", "ClassInfo", "ModuleInfo", "TensorInfo", "child_label", "describe_tensor", "label_within"]
+__all__ = [
+    "NO_NUMBERS",
+    "ClassInfo",
+    "ModuleInfo",
+    "TensorInfo",
+    "child_label",
+    "describe_tensor",
+    "label_within",
+    "step",
+]
 
 
 NO_NUMBERS: Mapping[str, int] = FrozenDict()
@@ -149,11 +158,12 @@ def child_label(module: ModuleInfo, name: str) -> str:
 
 def label_within(label: str, container: str, name: str) -> str:
     """Return the label of a child or tensor `name` of a module, by the module's label and kind of container."""
-    return f"{label}[{name}]" if container == "list" and name.isdigit() else label + _step(name)
+    return f"{label}[{name}]" if container == "list" and name.isdigit() else label + step(name)
 
 
 @lru_cache(maxsize=4096)
-def _step(name: str) -> str:
+def step(name: str) -> str:
+    """Return what leads from a module to a child or tensor of it by name: `.weight`, `["seg-1"]`."""
     return f".{name}" if name.isidentifier() or name.isdigit() else f"[{quoted(name)}]"
 
 

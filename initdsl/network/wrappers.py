@@ -88,19 +88,26 @@ def is_fsdp(cls: type) -> bool:
 
 def opened(module: nn.Module) -> nn.Module:
     """As `unwrap`; raises ResolveError where FSDP holds the parameters in another form than the module does."""
-    # all wrappers have one child; a traced module has no such dict
-    if len(object.__getattribute__(module, "__dict__").get("_modules", ())) == 1:
-        for _ in range(DEEPEST):
-            inner = _inside(module)
-            if inner is None:
-                break
-            if _is_flattened(module):
-                raise ResolveError(FLATTENED)
-            module = inner
     cls: Any = type(module)
+    if _is_ordinary(cls):
+        return module
+    for _ in range(DEEPEST):
+        inner = _inside(module)
+        if inner is None:
+            break
+        if _is_flattened(module):
+            raise ResolveError(FLATTENED)
+        module = inner
+    cls = type(module)
     if is_fsdp(cls) and _is_gathered(module):
         raise ResolveError(GATHERED)
     return module
+
+
+@lru_cache(maxsize=4096)
+def _is_ordinary(cls: type) -> bool:
+    """Return whether modules of a class neither wrap another one nor are sharded."""
+    return _wrapped_name(cls) is None and not is_fsdp(cls)
 
 
 def _is_flattened(wrapper: nn.Module) -> bool:

@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -149,6 +150,35 @@ def test_the_collector_is_put_back_by_the_last(enabled: bool) -> None:
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if was else gc.disable)()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_a_plan_makes_is_not_looked_at_as_new(frozen: bool) -> None:
+    """Garbage of before is collected yet, and what was frozen stays so."""
+
+    class Cycle:
+        pass
+
+    net = nn.Sequential(*[nn.Identity() for _ in range(5000)])
+    rules = initdsl.parse("Linear.weight? = 1")
+    initdsl.plan(net, rules)
+    gc.collect()
+    cycle = Cycle()
+    cycle.own, gone = cycle, weakref.ref(cycle)
+    if frozen:
+        gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        del cycle
+        plan = initdsl.plan(net, rules)
+        assert gc.get_freeze_count() == before
+        new = {id(each) for generation in (0, 1) for each in gc.get_objects(generation)}
+        assert frozen or not any(id(module) in new for module in plan.network.modules)
+        gc.unfreeze()
+        gc.collect()
+        assert gone() is None
+    finally:
+        gc.unfreeze()
 
 
 SIGNALLED = """
