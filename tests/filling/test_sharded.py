@@ -19,7 +19,7 @@ pytestmark = pytest.mark.needs("torch>=2.6")  # the workers use `torch.distribut
 WORKER = Path(__file__).parents[1] / "support" / "workers" / "sharded.py"
 
 EVERYWHERE = [
-    "fsdp", "fsdp_meta_to_empty", "fsdp_materialize", "materialize_with_defaults", "defaults", "defaults_through_data", "half_and_double",
+    "fsdp", "fsdp_meta_to_empty", "fsdp_materialize", "copies", "materialize_with_defaults", "defaults", "defaults_through_data", "half_and_double",
     "every_dim", "every_initializer", "custom_initializers", "edits_of_what_is_there", "loaded", "part_of_the_world", "init_function",
 ]  # fmt: skip
 WRONG = [

@@ -34,6 +34,10 @@ from .review import ShardView, scope_here, view_of
 __all__ = ["shard_ways"]
 
 
+# what builds on the values that are there; of a `copy` the operator is its word
+EDITS = frozenset(["+=", "-=", "*=", "/="])
+
+
 @dataclass(frozen=True, eq=False)
 class ShardRun:
     """A run over a network of which this rank holds parts, and the rank's view of its plan."""
@@ -167,7 +171,7 @@ def _piece(
 def _write_values(shards: ShardRun, piece: Piece, values: torch.Tensor) -> None:
     """Set a piece to values, or edit it by them."""
     payload = piece.action.payload
-    if piece.action.operator not in ("=", "~"):
+    if piece.action.operator in EDITS:
         values = edited(shards.run, piece, values, finite=isinstance(payload, Expression) and payload.finite)
     piece.memory.copy_(values)
 
@@ -180,7 +184,7 @@ def _whole_piece(shards: ShardRun, entry: PlanEntry, action: Action) -> torch.Te
     tensor, payload = shards.tensor(entry.tensor.index), action.payload
     if isinstance(payload, CopyFrom):
         return _read(shards, payload.tensor)
-    edits = action.operator not in ("=", "~")
+    edits = action.operator in EDITS
     values = torch.zeros(action.shape, dtype=work_dtype(tensor) if edits else tensor.dtype, device=tensor.device)
     if edits and isinstance(payload, Expression):
         action = replace(action, operator="=", payload=replace(payload, finite=False))

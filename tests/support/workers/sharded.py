@@ -336,6 +336,35 @@ def hybrid() -> None:
         assert torch.equal(others[0], others[1])
 
 
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Parameter(torch.zeros(6, 4)) for _ in range(2))
+
+
+@case
+def copies() -> None:
+    """`copy` between parameters that lie on the ranks in different ways."""
+    mesh = init_device_mesh("cpu", (world(),))
+    kinds = [Shard(0), Shard(1), Replicate(), None]
+    for one in kinds:
+        for other in kinds:
+            for rules, seed in [
+                ("net.a ~ normal(0, 1); copy net.a net.b", 3),
+                ("net.a ~ orthogonal(); copy net.a net.b; net.b *= 2", 3),
+                ("net.a = index(0) + 6 * index(1); copy net.a net.b", None),
+                ("net.a ~ normal(0, 1); net.b = net.a", 3),
+                ("net.a ~ normal(0, 1); net.a[0] = 1; copy net.a net.b; net.b[1:3, 2] += 1", 3),
+            ]:
+                net, reference = Pair(), Pair()
+                initdsl.apply(reference, rules, seed=seed)
+                for name, kind in (("a", one), ("b", other)):
+                    if kind is not None:
+                        setattr(net, name, nn.Parameter(distribute_tensor(getattr(net, name).detach(), mesh, [kind])))
+                initdsl.apply(net, rules, seed=seed)
+                compare(net, reference)
+
+
 @case
 def part_of_the_world() -> None:
     """A mesh that some ranks are not in: they hold nothing, and nobody waits for them."""
