@@ -24,6 +24,7 @@ from initdsl.text.wording import value_text
 from .program import Load, Program, Stored
 
 __all__ = [
+    "EDITS",
     "Action",
     "Clause",
     "CopyFrom",
@@ -36,6 +37,10 @@ __all__ = [
     "Value",
     "payload_dict",
 ]
+
+
+# the operators that build on the values that are there; of `copy` and `default` the operator is a word
+EDITS = frozenset(["+=", "-=", "*=", "/="])
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,7 @@ class Action:
     def builds_on_values(self) -> bool:
         """Whether what is written depends on the values that are there."""
         reads_itself = isinstance(self.payload, Expression) and self.payload.reads_itself
-        return self.operator not in ("=", "~") or reads_itself
+        return self.operator in EDITS or reads_itself
 
     @property
     def call_name(self) -> str:

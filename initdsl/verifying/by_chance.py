@@ -13,12 +13,13 @@ from initdsl.initializers import of_part
 from initdsl.planning.actions import Action, Draw, Expression
 from initdsl.planning.plan import PlanEntry
 from initdsl.planning.program import Apply, Drawn
-from initdsl.statistics.goodness import Sample, holm, two_samples
+from initdsl.statistics.goodness import Sample, beyond, holm, two_samples
 from initdsl.statistics.moments import real_parts
 from initdsl.statistics.predicted import affine_distribution
 
 from .determined import UNKNOWN, Sources, is_drawn, sources_of
 from .exactly import NEEDS_CODE, Difference, compared, made_pieces, needs_code
+from .known_defaults import distribution_of_default
 from .properties import PROPERTIES
 from .subject import Subject
 from .verification import Check, differing, unchecked
@@ -52,7 +53,7 @@ def statistical(subject: Subject, entry: PlanEntry, check: Check, name: str) -> 
     check = replace(check, how="distribution")
     if entry.tensor.complex:
         return _of_parts(subject, entry, check, name)
-    distribution = affine_distribution(entry)
+    distribution = affine_distribution(entry) or distribution_of_default(subject.plan, entry)
     if distribution is not None:
         sample = Sample(distribution, subject.store.tensors[name].dtype)
         for piece in subject.store.pieces(name):
@@ -143,7 +144,7 @@ def _by_simulation(subject: Subject, entry: PlanEntry, check: Check, name: str, 
         difference = Difference()
         difference.add(values, reference[0])
         return Outcome(compared(subject, check, difference, entry.numel))
-    p_values = two_samples(values, reference.reshape(-1))
+    p_values = {**two_samples(values, reference.reshape(-1)), "extremes": beyond(values, reference)}
     check = replace(
         check,
         measured={"mean": float(values.mean()), "std": float(values.std(correction=0))},
@@ -197,4 +198,6 @@ def _finding(check: Check, test: str) -> str:
         return f"the {test} is {check.measured[test]:.5g}, the rule's {check.expected[test]:.5g}"
     if test == "share":
         return f"the mean is {check.measured['mean']:.5g}, the rule's {check.expected['mean']:.5g}"
+    if test == "extremes":
+        return "elements lie farther out than what the rule draws"
     return "its values are distributed otherwise"

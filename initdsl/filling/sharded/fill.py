@@ -23,7 +23,7 @@ from initdsl.filling.write import Piece, draw_distribution, edited, work_dtype, 
 from initdsl.initializers import Random
 from initdsl.language.expressions.shapes import row_major
 from initdsl.network.kinds import is_sharded
-from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Reset
+from initdsl.planning.actions import EDITS, Action, CopyFrom, Draw, Expression, Kept, Reset
 from initdsl.planning.locality import Locality
 from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import Diagnostic
@@ -32,10 +32,6 @@ from .placements import boxes_of
 from .review import ShardView, scope_here, view_of
 
 __all__ = ["shard_ways"]
-
-
-# what builds on the values that are there; of a `copy` the operator is its word
-EDITS = frozenset(["+=", "-=", "*=", "/="])
 
 
 @dataclass(frozen=True, eq=False)
