@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from torch import nn
 
@@ -45,19 +47,22 @@ def test_habits(rules: str, expected: str) -> None:
     assert expected in hint(rules)
 
 
+def linted(rules: str, lint: str, folder: Path) -> list[initdsl.Diagnostic]:
+    (folder / "x.init").write_text(rules)
+    return [found for found in initdsl.lint(folder / "x.init") if found.name == lint]
+
+
 @pytest.mark.parametrize(("word", "expected"), [("gelu", "take `relu`"), ('"silu"', "take `relu`"), ('"relu"', None)])
-def test_gains_are_looked_at_without_a_network(word: str, expected: str | None) -> None:
-    found = [
-        f for f in initdsl.lint(f"Linear.weight ~ xavier_normal(calculate_gain({word}))") if f.name == "bad-argument"
-    ]
+def test_gains_are_looked_at_without_a_network(word: str, expected: str | None, tmp_path: Path) -> None:
+    found = linted(f"Linear.weight ~ xavier_normal(calculate_gain({word}))", "bad-argument", tmp_path)
     assert [expected in (f.hint or "") for f in found] == ([] if expected is None else [True])
 
 
 @pytest.mark.parametrize(
     ("call", "expected"), [("gelu()", "is an activation"), ("laplace()", "initializers"), ("xavier()", "did you")]
 )
-def test_unknown_calls_are_told_without_a_network(call: str, expected: str) -> None:
-    (found,) = [f for f in initdsl.lint(f"Linear.weight ~ {call}") if f.name == "unknown-initializer"]
+def test_unknown_calls_are_told_without_a_network(call: str, expected: str, tmp_path: Path) -> None:
+    (found,) = linted(f"Linear.weight ~ {call}", "unknown-initializer", tmp_path)
     assert expected in (found.hint or "")
 
 
