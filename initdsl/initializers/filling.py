@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
 
 from .distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
@@ -54,6 +54,7 @@ def filler(
             return lambda tensor: tensor.bernoulli_(p, generator=generator).mul_(high - low).add_(low)
         case TruncatedNormal():
             return lambda tensor: _truncated(tensor, distribution, generator)
+    assert_never(distribution)
 
 
 def _truncated(tensor: torch.Tensor, distribution: TruncatedNormal, generator: torch.Generator | None) -> torch.Tensor:

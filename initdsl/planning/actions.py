@@ -8,14 +8,10 @@ from typing import Any
 
 from initdsl.initializers import (
     Arguments,
-    Bernoulli,
     Constant,
     Distribution,
     Initializer,
-    Normal,
     Random,
-    TruncatedNormal,
-    Uniform,
 )
 from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep, Selector, Tie
 from initdsl.network.parts import TensorInfo
@@ -201,7 +197,7 @@ def payload_dict(payload: Payload) -> dict[str, Any] | None:
             values = {"kind": payload.initializer.name, **payload.arguments}
         case Load():
             values = {"kind": "load", "path": payload.path, "key": payload.key}
-        case Constant() | Uniform() | Normal() | TruncatedNormal() | Bernoulli():
+        case _ if isinstance(payload, Constant | Random):
             values = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
         case _:
             return None

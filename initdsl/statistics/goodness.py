@@ -171,7 +171,9 @@ def _kurtosis(distribution: Distribution) -> float:
         total = weight.sum()
         second, fourth = ((weight * away**k).sum() / total for k in (2, 4))
         return float(fourth / second**2)
-    return 3.0
+    if isinstance(distribution, Normal):
+        return 3.0
+    raise TypeError(f"{type(distribution).__name__} has no density")
 
 
 def _rounded(bound: float, dtype: torch.dtype) -> float:

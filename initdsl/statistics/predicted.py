@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.planning.actions import Action, Draw, Payload, Value
@@ -118,4 +118,6 @@ def _scaled(distribution: Distribution, scale: float, shift: float) -> Distribut
             return TruncatedNormal(distribution.loc * scale + shift, distribution.scale * abs(scale), low, high)
         case Bernoulli():
             return Bernoulli(distribution.p, distribution.low * scale + shift, distribution.high * scale + shift)
-    return Constant(distribution.mean * scale + shift)
+        case Constant():
+            return Constant(distribution.value * scale + shift)
+    assert_never(distribution)

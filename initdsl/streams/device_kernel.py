@@ -50,18 +50,13 @@ def fill(view: Tensor, steps: tuple[int, ...], offset: int, recipe: Recipe, key:
     numbers = _numbers(count, offset, recipe, key, dims).to(view.device)
     half = view.dtype == torch.bfloat16
     out = view.view(DTYPES[view.dtype])
+    arguments = out, numbers, intercepts, slopes
+    options = {"KIND": kind, "HALF": half, "BLOCK": _BLOCK, "enable_fp_fusion": False}
     with _current(view.device):
         if dims:
-            grid = (triton.cdiv(count, _BLOCK),)
-            _places[grid](
-                out, numbers, intercepts, slopes,
-                KIND=kind, HALF=half, DIMS=len(dims), BLOCK=_BLOCK, enable_fp_fusion=False,
-            )  # fmt: skip
+            _places[triton.cdiv(count, _BLOCK),](*arguments, DIMS=len(dims), **options)
         else:
-            grid = (triton.cdiv((count + (offset & 1) + 1) >> 1, _BLOCK),)
-            _run[grid](
-                out, numbers, intercepts, slopes, KIND=kind, HALF=half, BLOCK=_BLOCK, enable_fp_fusion=False
-            )  # fmt: skip
+            _run[triton.cdiv((count + (offset & 1) + 1) >> 1, _BLOCK),](*arguments, **options)
 
 
 def _current(device: torch.device) -> AbstractContextManager[object]:
@@ -159,9 +154,15 @@ def _run(out, numbers, intercepts, slopes, KIND: tl.constexpr, HALF: tl.constexp
 
 @triton.jit
 def _places(
-    out, numbers, intercepts, slopes,
-    KIND: tl.constexpr, HALF: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    out,
+    numbers,
+    intercepts,
+    slopes,
+    KIND: tl.constexpr,
+    HALF: tl.constexpr,
+    DIMS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Fill any strided memory: a word for every element, and half of it used."""
     count = tl.load(numbers)
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

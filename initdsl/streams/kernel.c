@@ -29,7 +29,8 @@
 enum kind { AFFINE, CHOICE, LINES, SEGMENTS, QUANTILE };
 enum dtype { FLOAT32, FLOAT64, BFLOAT16, FLOAT16 };
 
-/* A standard normal cut to an interval, seen from its upper tail: the fields of `quantile._Truncation`. */
+/* A standard normal cut to an interval, seen from its upper tail: made from `quantile.truncation` by
+ * `native._truncation`. */
 struct truncation {
     double survival, log, drop, remainder;
     int64_t mirrored, cut; /* `cut` is 0 where both bounds are infinite */

@@ -24,7 +24,10 @@ class Affine(NamedTuple):
 
 
 class Quantile(NamedTuple):
-    """Normal values: `quantile * scale + loc`, held in `[low, high]`, of a standard normal cut to `[alpha, beta]`."""
+    """Normal values: `quantile * scale + loc`, held in `[low, high]`, of a standard normal cut to `[alpha, beta]`.
+
+    The standard normal alone: the tables that fill it are kept by `alpha` and `beta`.
+    """
 
     loc: float
     scale: float

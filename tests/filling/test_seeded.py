@@ -168,7 +168,8 @@ def test_a_slice_is_that_slice_of_the_whole(call: Call, index: str) -> None:
         "normal": "normal({mean!r}, {std!r})",
         "truncated_normal": "trunc_normal({loc!r}, {scale!r}, {low!r}, {high!r})",
         "bernoulli": call.text,
-    }[what.kind]
+    }.get(what.kind)
+    assert written, f"say here how a distribution of kind {what.kind} is written as a call"
     text = written.format(**{name: float(getattr(what, name)) for name in type(what).__slots__})
     whole = filled(f"net.w ~ {text}", 41, 33)
     part = filled(f"net.w = 99; net.w[{index}] ~ {text}", 41, 33)
