@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from initdsl.planning.whole import Whole
+
 __all__ = ["apply"]
 
 
@@ -34,6 +36,7 @@ def apply(
     on_init: Callable[[PlanEntry], Any] | None = None,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
+    whole: Whole | None = None,
     sample: torch.Tensor | Any = None,
     generator: torch.Generator | None = None,
 ) -> Report:
@@ -44,7 +47,8 @@ def apply(
     override `let` names. `strict` refuses a rule set that leaves a parameter uncovered, and rules that select
     nothing. `on_init` is called with every
     filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
-    leave. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
+    leave. `whole` is the network of which `net` is a stage of a pipeline: a module on the meta device, a `Network` or the path
+    of a manifest; rules are resolved on that, and the stage gets its part by name. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
     a dict of keyword arguments; without such a rule it is not looked at. `generator` draws in place of torch's global one,
     as it does in `torch.nn.init`; it goes with no seed.
 
@@ -61,8 +65,11 @@ def apply(
     """
     if isinstance(net, Network):
         raise TypeError("a described network has nothing to fill; `plan` takes it")
-    with agreed(net):
-        plan, live = make_plan_of(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
+    options: dict[str, Any] = {
+        "vars": vars, "strict": strict, "initializers": initializers, "root": root, "whole": whole,
+    }  # fmt: skip
+    with agreed(net, whole):
+        plan, live = make_plan_of(net, rules, seed=seed, **options)
         plan = review(plan, live)
         warn_of(plan)  # first: where a warning is made an error, nothing has changed
     execute(plan, live, on_init, sample=sample, generator=generator)

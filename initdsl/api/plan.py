@@ -11,6 +11,7 @@ from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Live, Network
 from initdsl.planning import plan as planning
 from initdsl.planning.make import make_plan
+from initdsl.planning.whole import join, live_of
 from initdsl.reports.explain import Explanation, explain
 from initdsl.reports.markdown import LARGEST_COMMENT, plan_markdown
 from initdsl.reports.table import plan_text, summary, table
@@ -19,6 +20,8 @@ from initdsl.text.diagnostic import Diagnostic, ResolveError
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from initdsl.planning.whole import Whole
 
     from .report import Report
 
@@ -62,8 +65,12 @@ class Plan(planning.Plan):
     def _live_of(self, net: nn.Module) -> Live:
         from initdsl.network.describe import describe
 
+        live: Live | None
         network, live = describe(net)
-        if network.fingerprint() != self.network.fingerprint():
+        if self.whole is not None:
+            joined = join(self.network, network, live)
+            network, live = joined.network, live_of(self, joined)
+        if live is None or network.fingerprint() != self.network.fingerprint():
             what = "this network is not like the one the plan was made for"
             raise ResolveError(Diagnostic("changed-network", what, hint="make the plan again, for this network"))
         return live
@@ -116,6 +123,7 @@ def plan(
     strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
+    whole: Whole | None = None,
 ) -> Plan:
     """What `apply` would do to every parameter; touches nothing, and works on the meta device.
 
@@ -126,8 +134,11 @@ def plan(
     >>> print(plan(nn.Linear(2, 3), "Linear.weight = 0; Linear.bias = 1")["weight"])
     Init net.weight [3, 2] = 0
     """
-    made, live = make_plan(net, rules, seed=seed, vars=vars, strict=strict, initializers=initializers, root=root)
-    if live is not None and any(tensor.sharded for tensor in made.network.tensors):
+    options: dict[str, Any] = {
+        "vars": vars, "strict": strict, "initializers": initializers, "root": root, "whole": whole,
+    }  # fmt: skip
+    made, live = make_plan(net, rules, seed=seed, **options)
+    if live is not None and (live.elsewhere or any(tensor.sharded for tensor in made.network.tensors)):
         from initdsl.filling.sharded.review import review
 
         made = review(made, live)

@@ -22,7 +22,7 @@ class RuleSet(ruleset.RuleSet):
 
         The rules are resolved against the whole of `net` now; each call fills the parameters (and the buffers that
         rules name) of the module it is given, and of no other. The options are `seed`, `vars`, `strict`, `on_init`,
-        `initializers`, `root`, which are those of `initdsl.apply`, and `device`: there a module's own parameters get
+        `initializers`, `root`, `whole`, which are those of `initdsl.apply`, and `device`: there a module's own parameters get
         memory first if they are on the meta device.
 
         Raises what `initdsl.plan` raises, and ResolveError where a rule reads another module's values.

@@ -17,8 +17,8 @@ from initdsl.planning.saved import SavedPlan, read_plan
 from initdsl.reports.table import plan_text
 
 from .console import fail, progress, reported, show
-from .model import checked_factory, find_model, load_model, read_sample
-from .options import RuleOptions, format_option, rule_options
+from .model import checked_factory, find_model, load_model, read_sample, whole_network
+from .options import RuleOptions, format_option, rule_options, whole_option
 from .rules import rules_of
 
 DEFAULT_SHARD_SIZE = "5GB"
@@ -27,6 +27,7 @@ DEFAULT_SHARD_SIZE = "5GB"
 @click.command("apply")
 @click.argument("rules", type=click.Path())
 @rule_options()
+@whole_option()
 @click.option(
     "-o",
     "--output",
@@ -46,6 +47,7 @@ DEFAULT_SHARD_SIZE = "5GB"
 def command(
     rules: str,
     options: RuleOptions,
+    whole: str | None,
     output: str | None,
     sample: str | None,
     max_shard_size: str | None,
@@ -71,12 +73,15 @@ def command(
         if arguments["seed"] is None:
             hint = "add `--seed 0`, or save to one file: `-o out.safetensors`"
             fail("a network is streamed to a folder from a seed", hint)
+        if whole is not None:
+            fail("a stage is not streamed to a folder", "stream the whole network; each stage loads what it holds")
         if sample is not None:
             fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
         arguments = {**arguments, "strict": options.strict, "max_shard_size": max_shard_size or DEFAULT_SHARD_SIZE}
         report = _stream(model, given, saved, output, arguments)
     else:
-        report = _fill(model, given, saved, sample, output, {**arguments, "strict": options.strict})
+        arguments = {**arguments, "strict": options.strict, "whole": whole_network(whole)}
+        report = _fill(model, given, saved, sample, output, arguments)
     if page is not None:
         reported(lambda: report.save(page))
     if not quiet:
@@ -120,7 +125,9 @@ def _fill(
 
     def fill() -> Report:
         if saved is not None:
-            return with_live(*saved.again(net, strict=arguments["strict"])).apply(sample=inputs)
+            return with_live(*saved.again(net, strict=arguments["strict"], whole=arguments["whole"])).apply(
+                sample=inputs
+            )
         return apply(net, rules, sample=inputs, **arguments)
 
     report = reported(fill)

@@ -35,6 +35,7 @@ __all__ = [
     "read_manifest",
     "read_sample",
     "settings_manifest",
+    "whole_network",
 ]
 
 
@@ -182,6 +183,13 @@ def named_network(
     if model is not None:
         return load_model(model, meta=True)
     return None if manifest is None else read_manifest(manifest)
+
+
+def whole_network(whole: str | None) -> nn.Module | Network | None:
+    """Return the network that `--whole` names, on the meta device, if it names one; exit with 2 where it is none."""
+    if whole is None:
+        return None
+    return read_manifest(whole) if whole.endswith(".json") else load_model(whole, meta=True)
 
 
 def settings_manifest(config: Config, rules: str) -> str | None:

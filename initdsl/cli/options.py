@@ -28,6 +28,7 @@ __all__ = [
     "required_model",
     "rule_options",
     "shape_of",
+    "whole_option",
 ]
 
 
@@ -195,6 +196,12 @@ def required_model(model: str | None, trust: bool | None, rules: str | None = No
 def manifest_option() -> Callable[[Command], Command]:
     """Declare `--manifest`, which stands in for `--model`."""
     return click.option("--manifest", type=click.Path(), help="A network description in place of `--model`.")
+
+
+def whole_option() -> Callable[[Command], Command]:
+    """Declare `--whole`, the network of which the command's is a stage of a pipeline."""
+    text = "The network of which `--model` is a stage of a pipeline: a manifest (.json), or as `--model`."
+    return click.option("--whole", metavar="M:F|FILE.json", help=text)
 
 
 def format_option(*formats: str) -> Callable[[Command], Command]:

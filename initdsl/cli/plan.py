@@ -11,8 +11,8 @@ from initdsl.api.plan import plan
 from initdsl.reports.table import plan_text
 
 from .console import coloured, reported
-from .model import network_of
-from .options import RuleOptions, format_option, manifest_option, rule_options
+from .model import network_of, whole_network
+from .options import RuleOptions, format_option, manifest_option, rule_options, whole_option
 from .rules import rules_of
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -22,6 +22,7 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 @click.argument("rules", type=click.Path())
 @rule_options()
 @manifest_option()
+@whole_option()
 @format_option("text", "markdown", "json", "html")
 @click.option("-o", "--output", type=click.Path(), help="Save to this .html, .json or .txt file; print nothing.")
 @click.option("--all", "ungrouped", is_flag=True, help="One line a parameter, repeated layers not grouped.")
@@ -30,6 +31,7 @@ def command(
     rules: str,
     options: RuleOptions,
     manifest: str | None,
+    whole: str | None,
     output_format: str,
     output: str | None,
     ungrouped: bool,
@@ -37,7 +39,7 @@ def command(
 ) -> None:
     """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
     net = network_of(options.model, manifest, rules, options.trust)
-    arguments = options.arguments()
+    arguments = {**options.arguments(), "whole": whole_network(whole)}
     given = rules_of(rules, options.root)
     planned = reported(lambda: plan(net, given, strict=options.strict, **arguments))
     if output is not None:

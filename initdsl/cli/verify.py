@@ -10,8 +10,8 @@ import click
 from initdsl.text.diagnostic import printable
 
 from .console import fail, reported
-from .model import named_network
-from .options import RuleOptions, format_option, manifest_option, rule_options
+from .model import named_network, whole_network
+from .options import RuleOptions, format_option, manifest_option, rule_options, whole_option
 from .rules import rules_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("checkpoint", type=click.Path())
 @rule_options(strict=False, seed_help="The seed of its values; by default what the file says.")
 @manifest_option()
+@whole_option()
 @click.option("--after-training", is_flag=True, help="Say how far each parameter has moved; that is no drift.")
 @format_option("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="Print what drifted and what may be why, and the last line.")
@@ -31,6 +32,7 @@ def command(
     checkpoint: str,
     options: RuleOptions,
     manifest: str | None,
+    whole: str | None,
     after_training: bool,
     output_format: str,
     quiet: bool,
@@ -45,7 +47,10 @@ def command(
     if options.model is not None and manifest is not None:
         fail("`--model` and `--manifest` both say which network", "give one of them")
     otherwise = "`--no-trust` to go by the names in the file alone"
-    network = named_network(options.model, manifest, rules, options.trust, otherwise)
+    network = None
+    if whole is None or options.model is not None or manifest is not None:  # settings name the network that is whole
+        network = named_network(options.model, manifest, rules, options.trust, otherwise)
+    whole_given = whole_network(whole)
     variables = options.variables() or None
     given = rules_of(rules, options.root)
     verification = reported(
@@ -56,6 +61,7 @@ def command(
             model=network,
             vars=variables,
             root=options.root,
+            whole=whole_given,
             after_training=after_training,
         )
     )

@@ -46,16 +46,22 @@ def execute(
     A `fresh` one has no values to put back after a failure. Without a seed, what draws does so from `generator`. Raises ResolveError before anything changes, ApplyError.
     """
     sharded = any_sharded(live.tensors)
-    if sharded and plan.adjusted and sample is not None:
+    apart = sharded or plan.whole is not None  # then other ranks are to be told
+    if apart and plan.adjusted and sample is not None:
         what = f"`{plan.adjusted[0].label}` is to be adjusted to a sample, which no sharded network can be"
         hint = "adjust it before it is sharded, and save and load it"
         raise ResolveError(Diagnostic("no-sample", what, hint=hint))
-    if not sharded:
+    if not apart:
         refuse_meta(plan, live)  # ranks of a sharded one do so when all can be told
     run = run_of(plan, live, on_init, fresh=fresh, sample=sample)
-    ways = shard_ways(run) if sharded else whole_ways(run)
+    ways = shard_ways(run) if sharded or _reads_elsewhere(plan, live) else whole_ways(run)
     steps = [*steps_of(run, ways), *last_steps(run, ways)]
     if generator is not None:
         refuse_generator(plan, live, generator)
     with streams.team() if run.seed is not None else nullcontext(), drawing_from(generator), uncached(live):
-        carry_out(steps, claims_of(run), hooks_of(run) if sharded else ALONE)
+        carry_out(steps, claims_of(run), hooks_of(run, len(steps)) if apart else ALONE)
+
+
+def _reads_elsewhere(plan: Plan, live: Live) -> bool:
+    """Return whether a stage of a pipeline reads tensors of others."""
+    return bool(live.elsewhere) and any(not live.elsewhere.isdisjoint(entry.reads) for entry in plan.order)

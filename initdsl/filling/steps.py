@@ -111,6 +111,8 @@ def _tied_names(run: Run) -> Iterator[tuple[nn.Module, str, torch.Tensor]]:
         assert source is not None
         for other in tie.others:
             for owner, local in run.plan.network.tensors[other].owners:
+                if owner in run.live.missing:
+                    continue
                 yield run.live.modules[owner], local, source
 
 

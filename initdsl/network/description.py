@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import manifest as manifests
 from .parts import ClassInfo, ModuleInfo, TensorInfo
+from .stages import part_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,15 +30,22 @@ NAMES = 1024
 class Network:
     """A described network: `Network((root, linear), (weight, bias))`, of ModuleInfo and TensorInfo.
 
-    Modules are in the order of `named_modules()`, tensors in that of their modules; module 0 is the root.
+    Modules are in the order of `named_modules()`, tensors in that of their modules; module 0 is the root. `is_whole` says
+    that somebody knows it to be no part of a larger network.
     """
 
     modules: tuple[ModuleInfo, ...]
     tensors: tuple[TensorInfo, ...]
+    is_whole: bool = field(default=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields alone: the cached tables are computed anew in a copy."""
-        return {"modules": self.modules, "tensors": self.tensors}
+        return {"modules": self.modules, "tensors": self.tensors, "is_whole": self.is_whole}
+
+    @cached_property
+    def part(self) -> str | None:
+        """By what it is taken for a part of a network, such as a stage of a pipeline; None where it is not."""
+        return None if self.is_whole else part_of(self.modules)
 
     @cached_property
     def by_class(self) -> dict[ClassInfo, list[int]]:
@@ -208,7 +216,7 @@ class Network:
 
     def on_device(self, device: str) -> Network:
         """Return the same network with its tensors on another type of device; this one stays as it is."""
-        return Network(self.modules, tuple(tensor._replace(device=device) for tensor in self.tensors))
+        return replace(self, tensors=tuple(tensor._replace(device=device) for tensor in self.tensors))
 
     def fingerprint(self) -> str:
         """Return a hash of names, classes, shapes, dtypes and ties, in hexadecimal digits."""
@@ -231,8 +239,12 @@ class Network:
 class Live:
     """The objects behind a described network, by index: `Live([net, net[0]], [net[0].weight, net[0].bias])`.
 
-    Of a computed tensor it is None: `torch.nn.utils.parametrize` makes a new one at every access.
+    Of a computed tensor it is None: `torch.nn.utils.parametrize` makes a new one at every access. Of a stage of a pipeline
+    the network is the whole one: then it is None of the tensors, by number, that are `elsewhere`, and one empty module stands
+    for all `missing` ones.
     """
 
     modules: list[nn.Module]
     tensors: list[torch.Tensor | None]
+    elsewhere: frozenset[int] = frozenset()
+    missing: frozenset[int] = frozenset()

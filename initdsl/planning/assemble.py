@@ -14,7 +14,7 @@ from .cascade import Decisions
 from .context import Context
 from .drawing import with_streams
 from .load_notes import load_notes
-from .notes import doubtful_fans, lengths_of_a_stage, subclasses_left_out
+from .notes import doubtful_fans, subclasses_left_out
 from .order import Circle, circular_read, read_after_sample, write_order
 from .plan import PlanEntry, distinct_actions, tensors_by_first
 from .resets import Resets, planned_resets, without_default
@@ -55,7 +55,6 @@ def assemble(
         findings += read_after_sample(context, order)
     findings += doubtful_fans(context, entries, decisions.calls)
     findings += subclasses_left_out(context, statements, entries)
-    findings += lengths_of_a_stage(context, statements)
     findings += load_notes(context, statements, decisions.loaded)
     return Draft(tuple(entries), tuple(order), resets)
 

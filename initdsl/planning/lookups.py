@@ -16,6 +16,7 @@ from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo
 from initdsl.network.plain import MISSING, plain_value
 from initdsl.network.selectors.context import SelectorContext
+from initdsl.network.selectors.in_part import GIVE_WHOLE, IN_A_STAGE, refuse_count
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.paths import reach
 from initdsl.network.selectors.select import select
@@ -227,6 +228,8 @@ def at_path(site: Site, selectors: SelectorContext, node: Expr, path: Path) -> t
     if len(matches) != 1:
         count = "nothing" if not matches else f"{len(matches)} things"
         hint = "name one of them" if matches else next((u.hint for u in explain(selectors, path)), None)
+        if not matches and (part := site.context.network.part) is not None:
+            hint = f"{hint}; {IN_A_STAGE}" if hint else f"{part}: {GIVE_WHOLE}"
         raise EvalError(f"this path leads to {count}", node.span, hint, "unmatched-selector")
     match = matches[0]
     if match.tensor is None:
@@ -291,12 +294,16 @@ def count_selected(
     site: Site, selectors: SelectorContext, in_expressions: SelectorContext, selector: Selector
 ) -> int | None:
     """Return how much a selector in `len(...)` selects: of one container its children; None where that is nothing."""
+    network = site.context.network
     if not isinstance(selector, Path) or selector.root != "net":
-        return _distinct(select(selectors, selector))
+        selected = select(selectors, selector)
+        refuse_count(network, (match.module for match in selected), True, selector.span)
+        return _distinct(selected)
     # as every path in an expression, one from `net` binds nothing
     matches = reach(in_expressions, selector, site.match.bindings, site.scope)
+    refuse_count(network, (match.module for match in matches), False, selector.span)
     if len(matches) == 1 and matches[0].tensor is None:
-        module = site.context.network.modules[matches[0].module]
+        module = network.modules[matches[0].module]
         wild = any(isinstance(s, Index) or "*" in s.name for s in selector.steps)
         if module.container and not (wild and not isinstance(selector.steps[-1], Step)):
             return len(module.in_order) if module.container == "list" else len(module.children or module.parameters)

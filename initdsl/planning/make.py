@@ -24,9 +24,12 @@ from initdsl.text.wording import listed
 
 from .plan import Plan
 from .resolve import plan_and_findings, raise_for
+from .whole import join, part_of_plan, whole_network
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .whole import Whole
 
 __all__ = ["check_seed", "make_plan", "make_plan_of", "warn_of"]
 
@@ -40,12 +43,13 @@ def make_plan(
     strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
+    whole: Whole | None = None,
     unmet: list[Diagnostic] | None = None,
 ) -> tuple[Plan, Live | None]:
     """Return the plan of rules on a network, and the network's modules and tensors (None for a described one).
 
-    Nothing is touched; see `initdsl.plan`. Expectations that can't hold are put in `unmet`, if it is given. Raises
-    ParseError, RuleError or ResolveError with every finding.
+    Nothing is touched; see `initdsl.plan`. Of a `whole` network, `net` is a stage: the plan is that of its part. Expectations
+    that can't hold are put in `unmet`, if it is given. Raises ParseError, RuleError or ResolveError with every finding.
     """
     seed = check_seed(seed)
     compiled = coerce(rules, root)
@@ -53,6 +57,9 @@ def make_plan(
     if initializers:
         registry = registry.extended(initializers)
     network, live = (net, None) if isinstance(net, Network) else describe(net)
+    joined = None if whole is None else join(whole_network(whole), network, live)
+    if joined is not None:
+        network, live = joined.network, joined.live
     with no_collection(len(network.modules) >= MANY):
         plan, findings = plan_and_findings(
             compiled, network, registry=registry, variables=vars, strict=strict, seed=seed
@@ -61,7 +68,7 @@ def make_plan(
         unmet += [finding for finding in findings if finding.name == "unmet-expectation"]
         findings = [finding for finding in findings if finding.name != "unmet-expectation"]
     raise_for(findings)
-    return plan, live
+    return plan if joined is None else part_of_plan(plan, joined), live
 
 
 def make_plan_of(net: nn.Module, rules: Rules, **options: Any) -> tuple[Plan, Live]:

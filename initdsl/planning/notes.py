@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from initdsl.initializers import Initializer, parameters_of
-from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Length, Name, Path, String
+from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Name, String
 from initdsl.language.syntax.walk import walk
 from initdsl.network.parts import ClassInfo, ModuleInfo
 from initdsl.network.selectors.classes import of_class
-from initdsl.network.selectors.select import select
 from initdsl.text.diagnostic import Diagnostic
 
 from .actions import Action
@@ -20,7 +19,7 @@ from .names import selector_context
 from .plan import PlanEntry, distinct_actions
 from .statements import Statement
 
-__all__ = ["doubtful_fans", "lengths_of_a_stage", "subclasses_left_out"]
+__all__ = ["doubtful_fans", "subclasses_left_out"]
 
 
 # ---- fans
@@ -164,41 +163,3 @@ def subclasses_left_out(
                 message = f"`{node.name}` selects {len(exact)}; {are} not selected"
                 where = context.rules.source(clause.rule.source)
                 yield Diagnostic("subclass-left-out", message, where, node.span, f"`{node.name}+` would", "note")
-
-
-# ---- parts of a network
-
-
-def lengths_of_a_stage(context: Context, statements: Sequence[Statement]) -> Iterator[Diagnostic]:
-    """Yield every `len(...)` of layers whose integer keys don't start at 0: it counts those of a part of the network."""
-    network = context.network
-    parts = {module.label: keys for module in network.modules if (keys := _keys_of_a_part(module))}
-    noted: set[tuple[str, int]] = set()
-    for statement in statements if parts else ():
-        rule, variables = statement.clause.rule, statement.setting.variables
-        nodes = [] if not isinstance(rule, Assign) else list(walk(rule.value))
-        for node in nodes:
-            if isinstance(node, Name) and (let := variables.get(node.name)) is not None and let.expr is not None:
-                nodes += [inner for inner in walk(let.expr) if inner not in nodes]
-            if not isinstance(node, Length) or not isinstance(node.selector, Path) or node.selector.root != "net":
-                continue
-            selectors = selector_context(context, variables, node.span)
-            for match in select(selectors, node.selector):
-                label = network.modules[match.module].label
-                if match.tensor is None and label in parts and (rule.source, node.span.start) not in noted:
-                    noted.add((rule.source, node.span.start))
-                    low, high = parts[label]
-                    message = (
-                        f"`{label}` has the layers {low} to {high}: its length is not the depth of the whole network"
-                    )
-                    hint = "give the depth by name: `let depth = 32`, or plan on the whole network"
-                    where = context.rules.source(rule.source)
-                    yield Diagnostic("length-of-a-part", message, where, node.span, hint, "note")
-
-
-def _keys_of_a_part(module: ModuleInfo) -> tuple[int, int] | None:
-    """Return the first and last integer key of a module's children, where they are not positions and don't start at 0."""
-    if module.container == "list" or not module.children or not next(iter(module.children)).isdecimal():
-        return None
-    keys = sorted(int(key) for key in module.children if key.isdecimal())
-    return (keys[0], keys[-1]) if keys[0] > 0 else None

@@ -198,7 +198,8 @@ class Plan:
     clause: the tensors it has a say in, and those it selects. `warnings` are rules that select nothing and may; `notes`
     what is worth knowing; `remarks` rules that later ones replace everywhere, and draws over values that were loaded or are
     frozen. `initializers` are those that rules call and initdsl doesn't bring; `files` the files that
-    were looked into.
+    were looked into. Of a stage of a pipeline `network` is the whole one, `whole` the plan of it, and entries, writes, resets
+    and ties are those of the stage.
     """
 
     rules: RuleSet
@@ -219,6 +220,7 @@ class Plan:
     variables: FrozenDict[str, Any] = FrozenDict()
     initializers: FrozenDict[str, Initializer] = FrozenDict()
     files: tuple[str, ...] = ()
+    whole: Plan | None = None
 
     @property
     def tied(self) -> list[tuple[str, ...]]:

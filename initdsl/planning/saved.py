@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from initdsl.network.description import Network
 
+    from .whole import Whole
+
 __all__ = ["SavedPlan", "read_plan"]
 
 
@@ -51,15 +53,18 @@ class SavedPlan:
         net: nn.Module | Network,
         initializers: Mapping[str, Callable[..., Any]] | None = None,
         strict: bool = False,
+        whole: Whole | None = None,
     ) -> tuple[Plan, Live | None]:
         """Return the plan on a network, with its modules and tensors.
 
         Raises ResolveError where that is not the network it was made for, or the plan comes to something else on it.
         """
         try:
-            plan, live = make_plan(net, self.rules, initializers=initializers, strict=strict, **self.options)
+            plan, live = make_plan(
+                net, self.rules, initializers=initializers, strict=strict, whole=whole, **self.options
+            )
         except InitDSLError:
-            self._same_tensors(net)  # says first what the network has that it had not
+            self._same_tensors(net, whole)  # says first what the network has that it had not
             raise
         now = json.loads(json.dumps(plan.to_dict()))
         if now["network"] != self.saved["network"]:
@@ -69,8 +74,8 @@ class SavedPlan:
                 raise self._refused("changed-plan", self._difference(now[key], self.saved[key], what))
         return plan, live
 
-    def _same_tensors(self, net: nn.Module | Network) -> None:
-        now = json.loads(json.dumps(make_plan(net, "")[0].to_dict()))
+    def _same_tensors(self, net: nn.Module | Network, whole: Whole | None) -> None:
+        now = json.loads(json.dumps(make_plan(net, "", whole=whole)[0].to_dict()))
         if now["network"] != self.saved["network"]:
             raise self._other_network(now["entries"])
 

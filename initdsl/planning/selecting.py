@@ -12,6 +12,7 @@ from initdsl.language.syntax.nodes import Default, Keep, Maybe, Rule, Selector, 
 from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo
 from initdsl.network.selectors.context import Reads, SelectorContext
+from initdsl.network.selectors.in_part import GIVE_WHOLE, IN_A_STAGE
 from initdsl.network.selectors.matches import Frame, Match, Unmatched, continued
 from initdsl.network.selectors.select import container_of, select
 from initdsl.network.selectors.why_nothing import explain
@@ -73,7 +74,10 @@ def select_or_report(
         for reason in _unmatched(selectors, selector, matches, setting.frame):
             where = context.rules.source(setting.source)
             severity: Severity = "warning" if reason.warning else "error"
-            finding = Diagnostic(reason.name, reason.message, where, reason.span, reason.hint, severity, fix=reason.fix)
+            hint = reason.hint
+            if severity == "error" and (part := context.network.part) is not None:
+                hint = f"{hint}; {IN_A_STAGE}" if hint else f"{part}: {GIVE_WHOLE}"
+            finding = Diagnostic(reason.name, reason.message, where, reason.span, hint, severity, fix=reason.fix)
             findings.append(finding)
             if not matches:
                 context.cache.empty.append(finding)

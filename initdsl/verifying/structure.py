@@ -17,8 +17,9 @@ __all__ = ["structure_of"]
 def structure_of(subject: Subject) -> tuple[list[str], list[str]]:
     """Return what is wrong with names, shapes and ties, and what is worth knowing of dtypes."""
     missing, problems, shorter = [], [], dict[tuple[str, str], list[str]]()
+    covered = _of_stage(subject)
     for info in subject.plan.network.tensors:
-        if info.kind == "parametrized":
+        if info.kind == "parametrized" or (covered is not None and info.index not in covered):
             continue
         name = subject.stored(subject.plan.names_of(info.index))
         if name is None:
@@ -38,6 +39,16 @@ def structure_of(subject: Subject) -> tuple[list[str], list[str]]:
     return [*problems, *_further(subject), *_ties(subject)], [
         _dtype_note(*pair, names) for pair, names in shorter.items()
     ]
+
+
+def _of_stage(subject: Subject) -> set[int] | None:
+    """Return the tensors, by number, that a stage of a pipeline may hold; None where the network is no stage."""
+    plan = subject.plan
+    if plan.whole is None:
+        return None
+    return {entry.tensor.index for entry in plan.entries} | {
+        info.index for info in plan.network.tensors if subject.stored(plan.names_of(info.index)) is not None
+    }
 
 
 def _dtype_note(stored: str, dtype: str, names: list[str]) -> str:

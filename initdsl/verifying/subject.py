@@ -65,7 +65,8 @@ def subject_of(plan: Plan, live: Live, store: Store, after_training: bool) -> Su
         for entry in plan.entries
         if (tensor := live.tensors[entry.tensor.index]) is not None and not entry.keeps
     }
-    source = source_of(plan if plan.seed is not None else replace(plan, seed=0), live, state, taken)
+    made = plan.whole or plan  # what a stage reads of others is made too
+    source = source_of(made if made.seed is not None else replace(made, seed=0), live, state, taken)
     return Subject(plan, live, store, names, source, Held(), after_training)
 
 

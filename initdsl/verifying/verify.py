@@ -22,12 +22,14 @@ from initdsl.planning.make import check_seed, make_plan
 from initdsl.text.diagnostic import Diagnostic
 
 from .run import checks_of, unmet
+from .stages import part_of_stage, stage_of
 from .structure import structure_of
 from .subject import network_of, seed_of, store_of, subject_of, vars_of
 from .verification import Verification
 
 if TYPE_CHECKING:
     from initdsl.language.rules.loader import Rules
+    from initdsl.planning.whole import Joined, Whole
 
 __all__ = ["ALPHA", "verify"]
 
@@ -45,6 +47,7 @@ def verify(
     vars: Mapping[str, Any] | None = None,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
+    whole: Whole | None = None,
     after_training: bool = False,
     alpha: float = ALPHA,
 ) -> Verification:
@@ -54,7 +57,8 @@ def verify(
     latter two `model` is the network they belong to (a module, which may be on the meta device, or a described one);
     without it, the structure is read off the names, which is enough for rules that name no classes. `seed` is the one
     the values were made with; a file that says which it was needs none. Without one, draws are tested: `alpha` is the
-    chance that values which do follow the rules are said not to. `after_training` tells how far each parameter has
+    chance that values which do follow the rules are said not to. `whole` is the network of which this is a stage of a pipeline,
+    as in `apply`: what other stages hold is not missed. `after_training` tells how far each parameter has
     moved in place of calling that a drift.
 
     Raises ParseError, RuleError or ResolveError as `plan` does, OSError and ValueError for what can't be read.
@@ -73,9 +77,14 @@ def verify(
     notes: list[str] = []
     seed = seed_of(store, seed, notes)
     vars = vars_of(store, vars, compiled, notes)
-    network, live = network_of(net, model, store, compiled)
+    part: Joined | None = None
+    if whole is None:
+        network, live = network_of(net, model, store, compiled)
+    else:
+        network, live, part = stage_of(net, model, store, compiled, whole)
     broken: list[Diagnostic] = []
     plan, _ = make_plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root, unmet=broken)
+    plan = plan if part is None else part_of_stage(plan, part)
     told = store.metadata.get("initdsl.rules_sha256")
     if told is not None and told != rules_sha256(plan):
         notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}...)")

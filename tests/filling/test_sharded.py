@@ -34,9 +34,9 @@ def torchrun(count: int, *words: str | Path) -> str:
     return python(*launcher, *words, env=environment, imports=["torch.distributed.run"]).stdout
 
 
-def launch(count: int, folder: Path, cases: list[str], timeout: float = 300) -> None:
+def launch(count: int, folder: Path, cases: list[str], timeout: float = 300, worker: Path = WORKER) -> None:
     """Run cases on a process group; no rank may fail or hang."""
-    done = ranks(count, WORKER, folder, *cases, timeout=timeout)
+    done = ranks(count, worker, folder, *cases, timeout=timeout)
     for rank, program in enumerate(done):
         written = folder / f"rank-{count}-{rank}.json"
         assert written.exists(), f"rank {rank} of {count} wrote nothing: {program.stderr[-4000:]}"

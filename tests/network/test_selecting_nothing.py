@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 import initdsl
+from initdsl.network.selectors.in_part import IN_A_STAGE
 from tests.support.nets import mlp, names_of
 
 
@@ -85,8 +86,8 @@ class Derived(nn.Linear):
     [
         (nn.Sequential(nn.Linear(1, 1)), "net[3].weight = 0", "there is no such index in `net`", "it has 1 child by index"),
         (mlp(), "net[9].weight = 0", "there is no such index in `net`", "it has 5 children by index"),
-        (nn.ModuleDict({"4": nn.Linear(1, 1), "a": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", "its integer key is `4`"),
-        (nn.ModuleDict({"4": nn.Linear(1, 1), "5": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", "its integer keys are `4`, `5`"),
+        (nn.ModuleDict({"4": nn.Linear(1, 1), "a": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", f"its integer key is `4`; {IN_A_STAGE}"),
+        (nn.ModuleDict({"4": nn.Linear(1, 1), "5": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`", f"its integer keys are `4`, `5`; {IN_A_STAGE}"),
         (
             nn.ModuleDict({"b": nn.Linear(1, 1)}), "net[3].* = 0", "there is no such index in `net`",
             'its keys are no integers: `[*]` is every one, `["b"]` that one',

@@ -226,8 +226,12 @@ class TestIntegerKeys:
         assert self.chosen("net.layers[10:12].weight = 0") == {10, 11}
         assert self.chosen("net.layers[0:10].weight = 0") == {8, 9}
         assert self.chosen("net.layers[12:].weight = 0") == {12, 13, 14, 15}
-        assert self.chosen("net.layers[::4].weight = 0") == {8, 12}
         assert self.chosen("net.layers[8::3].weight = 0") == {8, 11, 14}
+
+    def test_a_slice_by_steps_from_the_first_is_another_in_the_whole_network(self) -> None:
+        with pytest.raises(initdsl.ResolveError, match="another one in the whole network") as caught:
+            initdsl.plan(self.net(), "net.layers[::4].weight = 0")
+        assert names_of(caught.value) == ["index-in-a-part"]
 
     @pytest.mark.parametrize("cut", ["-1:", ":-1", "::-1"])
     def test_a_slice_goes_upwards(self, cut: str) -> None:

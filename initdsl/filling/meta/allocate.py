@@ -58,7 +58,7 @@ def meta_buffers(plan: Plan, live: Live) -> Valueless:
     set_with_weight = {id(part) for owner, local in weights for part in inverting(live.modules[owner], local)}
     for info, module in zip(plan.network.modules, live.modules, strict=True):
         for local, buffer in module._buffers.items():
-            if buffer is None or not buffer.is_meta or info.buffers[local] in written:
+            if buffer is None or not buffer.is_meta or info.buffers.get(local, -1) in written:
                 continue
             place = Place(f"{info.name}.{local}" if info.name else local, module, local)
             if is_vector(module, local):
@@ -159,7 +159,8 @@ def put(network: Network, live: Live, index: int, tensor: torch.Tensor) -> None:
     live.tensors[index] = tensor
     for owner, local in network.tensors[index].owners:
         module = live.modules[owner]
-        (module._buffers if local in module._buffers else module._parameters)[local] = tensor  # type: ignore[assignment]
+        if owner not in live.missing:
+            (module._buffers if local in module._buffers else module._parameters)[local] = tensor  # type: ignore[assignment]
 
 
 def settle_buffers(plan: Plan, live: Live, buffers: Valueless, device: torch.device) -> None:

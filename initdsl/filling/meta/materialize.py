@@ -27,6 +27,7 @@ from .with_defaults import with_defaults
 
 if TYPE_CHECKING:
     from initdsl.language.rules.loader import Rules
+    from initdsl.planning.whole import Whole
 
 __all__ = ["materialize"]
 
@@ -41,6 +42,7 @@ def materialize(
     strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
+    whole: Whole | None = None,
     on_init: Callable[[PlanEntry], Any] | None = None,
 ) -> nn.Module:
     """Build a network without memory, check the rules against it, allocate it once on `device` and fill it once.
@@ -60,9 +62,11 @@ def materialize(
     """
     seed = check_seed(seed)
     net = construct(factory, seed)
-    with agreed(net):
-        options = {"seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root}
-        plan, live = make_plan_of(net, rules, **options)
+    options: dict[str, Any] = {
+        "vars": vars, "strict": strict, "initializers": initializers, "root": root, "whole": whole,
+    }  # fmt: skip
+    with agreed(net, whole):
+        plan, live = make_plan_of(net, rules, seed=seed, **options)
         plan = review(with_defaults(plan, live), live)
         without_values = meta_buffers(plan, live)
     where = torch.device(device)

@@ -65,7 +65,8 @@ def shard_ways(run: Run) -> Ways:
 
 def _read(shards: ShardRun, tensor: int) -> torch.Tensor:
     """Return the values of a tensor, all of them: those of a sharded one are made anew from the rules."""
-    if is_sharded(shards.run.live.tensors[tensor]):
+    live = shards.run.live
+    if tensor in live.elsewhere or is_sharded(live.tensors[tensor]):
         return _whole(shards, shards.view.entries[tensor])
     return read_whole(shards.run, tensor)
 
@@ -189,9 +190,9 @@ def _whole_piece(shards: ShardRun, entry: PlanEntry, action: Action) -> torch.Te
 
 
 def _whole(shards: ShardRun, entry: PlanEntry) -> torch.Tensor:
-    """Return a sharded tensor's values in full, made anew from the rules."""
-    tensor, plan = shards.tensor(entry.tensor.index), shards.run.plan
-    full = torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    """Return in full the values of a sharded tensor, or of one of another stage, made anew from the rules."""
+    plan = shards.run.plan
+    full = torch.zeros(entry.shape, dtype=getattr(torch, entry.dtype), device=_device(shards, entry.tensor.index))
     if full.is_floating_point() or full.is_complex():
         full.fill_(math.nan)  # what a function takes from the values that were there shows
     if entry.base is not None and isinstance(entry.base.payload, Reset):
@@ -207,6 +208,13 @@ def _whole(shards: ShardRun, entry: PlanEntry) -> torch.Tensor:
             hint = "set the parameter as a whole first, or apply these rules before sharding"
             raise StepFailed(rule_diagnostic(plan, action, "fill-failed", message, hint), ValueError(message))
     return full
+
+
+def _device(shards: ShardRun, index: int) -> torch.device:
+    """Return the device of a tensor, of one that is elsewhere that of the first which is here."""
+    live = shards.run.live
+    tensors = (tensor for tensor in (live.tensors[index], *live.tensors) if tensor is not None)
+    return next(tensors, torch.empty(0)).device
 
 
 def _keep(shards: ShardRun, index: int, full: torch.Tensor) -> None:

@@ -16,7 +16,7 @@ from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 from .placements import index_text, intervals
 
-__all__ = ["ShardView", "refuse_unknown", "review", "scope_here", "view_of"]
+__all__ = ["ShardView", "refuse_partial_resets", "refuse_unknown", "review", "scope_here", "view_of"]
 
 
 WHOLE = "whole-on-every-rank"
@@ -25,10 +25,14 @@ WHOLE = "whole-on-every-rank"
 def review(plan: Plan, live: Live) -> Plan:
     """Return the plan with what of each tensor this rank holds, and notes on what can't be done by parts.
 
-    A network without shards has none of either. Raises ResolveError for what a rank can't know: unseeded draws, values
-    that other ranks hold, a part that is a sum.
+    A network without shards that is no stage of a pipeline has none of either. Raises ResolveError for what a rank can't
+    know: unseeded draws, values that other ranks hold, a part that is a sum.
     """
     if not any_sharded(live.tensors):
+        if live.elsewhere:
+            view = view_of(plan, live)
+            refuse_unknown(view, plan.order)
+            refuse_partial_resets(plan, live)
         return plan
     parts: dict[int, str] = {}
     unknown = []
@@ -45,6 +49,7 @@ def review(plan: Plan, live: Live) -> Plan:
     _refuse_expectations(plan, live)
     view = view_of(plan, live)
     refuse_unknown(view, plan.order)
+    refuse_partial_resets(plan, live)
     entries = {e.tensor.index: e._replace(part=parts.get(e.tensor.index, "")) for e in plan.entries}
     return replace(
         plan,
@@ -93,7 +98,7 @@ def _refuse_expectations(plan: Plan, live: Live) -> None:
 class ShardView:
     """A plan, and the network of which this rank holds parts: `ShardView(plan, live, {0: entry, 1: other})`.
 
-    `entries` are the plan's by the number of their tensor.
+    `entries` are those of the whole network by the number of their tensor.
     """
 
     plan: Plan
@@ -103,7 +108,8 @@ class ShardView:
 
 def view_of(plan: Plan, live: Live) -> ShardView:
     """Return the view that this rank has of a plan."""
-    return ShardView(plan, live, {entry.tensor.index: entry for entry in plan.entries})
+    others = () if plan.whole is None else plan.whole.entries
+    return ShardView(plan, live, {entry.tensor.index: entry for entry in (*others, *plan.entries)})
 
 
 def scope_here(view: ShardView, entry: PlanEntry, action: Action) -> Locality:
@@ -133,7 +139,7 @@ def _shares(view: ShardView, entry: PlanEntry) -> Callable[[int], bool]:
 
     def share(index: int) -> bool:
         other: Any = view.live.tensors[index]
-        if view.plan.network.tensors[index].shape != entry.shape:
+        if view.plan.network.tensors[index].shape != entry.shape or index in view.live.elsewhere:
             return False
         return not is_sharded(other) or (other.device_mesh == own.device_mesh and other.placements == own.placements)
 
@@ -143,7 +149,7 @@ def _shares(view: ShardView, entry: PlanEntry) -> Callable[[int], bool]:
 def _looks_whole(view: ShardView, entry: PlanEntry, action: Action) -> bool:
     """Return whether more than a rank's part is made for an action."""
     if action.keeps or not _is_sharded(view, entry.tensor.index):
-        return any(_is_sharded(view, tensor) for tensor in action.reads)
+        return any(_is_apart(view, tensor) for tensor in action.reads)
     return isinstance(action.payload, Reset) or scope_here(view, entry, action) != Locality.ELEMENT
 
 
@@ -152,16 +158,24 @@ def _is_sharded(view: ShardView, tensor: int) -> bool:
     return is_sharded(view.live.tensors[tensor])
 
 
+def _is_apart(view: ShardView, tensor: int) -> bool:
+    """Return whether other ranks hold a tensor, or parts of it."""
+    return tensor in view.live.elsewhere or _is_sharded(view, tensor)
+
+
 def _problem(view: ShardView, entry: PlanEntry, action: Action) -> tuple[str, str] | None:
     """Return why a rank can't carry an action out, and what to do about it."""
     if action.keeps:
         return None
-    if _is_sharded(view, entry.tensor.index):
+    in_stage = bool(view.live.elsewhere)
+    if in_stage or _is_sharded(view, entry.tensor.index):
         if view.plan.seed is None and (isinstance(action.payload, Reset) or action.draws):
+            what = "in a stage of a pipeline" if in_stage else "sharded"
             return (
-                f"`{entry.label}` is sharded: without a seed every rank would draw from its own generator",
+                f"`{entry.label}` is {what}: without a seed every rank would draw from its own generator",
                 "give `seed=`: then each rank draws its part of the same whole",
             )
+    if _is_sharded(view, entry.tensor.index):
         if isinstance(action.payload, Reset):
             return None
         needed = scope_here(view, entry, action)
@@ -173,7 +187,7 @@ def _problem(view: ShardView, entry: PlanEntry, action: Action) -> tuple[str, st
         if needed == Locality.ELEMENT:
             return None
     for other in action.reads:
-        if _is_sharded(view, other) and not _is_determined(view, other):
+        if _is_apart(view, other) and not _is_determined(view, other):
             name = view.plan.network.label(view.plan.network.tensors[other])
             return (
                 f"this reads values of `{name}` that other ranks hold",
@@ -185,7 +199,7 @@ def _problem(view: ShardView, entry: PlanEntry, action: Action) -> tuple[str, st
 def _is_determined(view: ShardView, index: int) -> bool:
     """Return whether the rules alone tell a tensor's values."""
     entry = view.entries.get(index)
-    if entry is None:
+    if entry is None or (index in view.live.elsewhere and _needs_its_module(view, entry)):
         return False
     if entry.base is None:
         if entry.status != "set" or any(action.builds_on_values for action in entry.edits):
@@ -193,4 +207,25 @@ def _is_determined(view: ShardView, index: int) -> bool:
     elif entry.base.keeps:
         return False
     needed = {other for action in entry.actions for other in action.reads}
-    return all(not _is_sharded(view, other) or _is_determined(view, other) for other in needed)
+    return all(not _is_apart(view, other) or _is_determined(view, other) for other in needed)
+
+
+def _needs_its_module(view: ShardView, entry: PlanEntry) -> bool:
+    """Return whether a tensor can't be made without the module that holds it: by its own reset, or through another one."""
+    if entry.base is not None and isinstance(entry.base.payload, Reset):
+        return True
+    return entry.tensor.kind == "parametrized" or entry.tensor.index in view.plan.network.computed
+
+
+def refuse_partial_resets(plan: Plan, live: Live) -> None:
+    """Refuse defaults of modules of which this stage lacks some tensors. Raises ResolveError."""
+    network, problems = plan.network, []
+    for index, tensors in plan.resets if live.elsewhere else ():
+        below = {t for i in network.reachable(index) for t in network.modules[i].state.values()}
+        if index in live.missing or not live.elsewhere.isdisjoint(below):
+            module, tensor = network.modules[index], network.tensors[tensors[0]]
+            message = f"the default of `{tensor.label}` is given by `{module.label}.{module.reset}`, and this stage has not all of that module"
+            hint = "give it a rule"
+            problems.append(Diagnostic("needs-shards", message, hint=hint))
+    if problems:
+        raise ResolveError(problems)

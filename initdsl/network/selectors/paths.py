@@ -13,6 +13,7 @@ from initdsl.network.parts import ModuleInfo
 
 from .classes import check_predicates, glob, holds, of_class, scope_of
 from .context import BlockModules, Reads, SelectorContext, State, block_of, is_nested, matches_around
+from .in_part import refuse_place
 from .matches import Bindings, Frame, Match, Scope, merge
 
 __all__ = ["distinct", "inside_block", "integer_keys", "reach", "select_path", "starts", "take_step"]
@@ -263,6 +264,8 @@ def _indexed(context: SelectorContext, state: State, step: Index) -> list[State]
         return _bound(context, state, module, item)
     else:
         value = evaluate(item, context.environment(state.module, state.bindings, scope_of(state)))
+        if module.container == "list":
+            refuse_place(context.network, module, "a layer by its position", item.span)
         keys = _by_index(context, module, value, item)
     return [_down(state, module, key) for _, key in keys]
 
@@ -277,6 +280,8 @@ def _bound(context: SelectorContext, state: State, module: ModuleInfo, name: Nam
         raise EvalError(f"`{name.name}` is a `let` name and can't be bound", name.span, hint, "bound-let")
     if name.name in ("it", "net"):
         raise EvalError(f"`{name.name}` can't be bound", name.span, "take another name", "bound-name")
+    if module.container == "list":
+        refuse_place(context.network, module, "a layer by its position", name.span)
     reads = context.reads()
     if reads is not None and name.name in reads.once:
         return [_down(state, module, key) for _, key in integer_keys(context, module)]
@@ -357,11 +362,15 @@ def _sliced(context: SelectorContext, module: ModuleInfo, item: Slice, state: St
         raise EvalError("a slice's step can't be 0", item.span, name="bad-index")
     children = integer_keys(context, module)
     if module.container == "list":
+        if bounds != [None, None, None]:
+            refuse_place(context.network, module, "a layer by its position", item.span)
         names = _places(context, module)
         return [(place, names[place]) for place in range(len(names))[start:stop:step] if _has(module, names[place])]
     step = step or 1
     if step < 0 or (start or 0) < 0 or (stop or 0) < 0:
         raise EvalError("integer keys are sliced upwards, from 0", item.span, name="bad-index")
+    if start is None and step > 1:
+        refuse_place(context.network, module, "what the slice begins with", item.span)
     low = start if start is not None else min((index for index, _ in children), default=0)
     chosen = range(low, stop if stop is not None else 1 + max((index for index, _ in children), default=0), step)
     return [(index, key) for index, key in children if index in chosen]

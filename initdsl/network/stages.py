@@ -1,0 +1,38 @@
+"""Stages of a pipeline: networks that hold some layers of a whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .parts import ModuleInfo
+
+__all__ = ["is_traced", "keys_of_a_part", "part_of"]
+
+
+# the class of the modules in a stage that `torch.distributed.pipelining.pipeline` traced, and that of the stage itself
+TRACED, ROOT = "torch.export.unflatten.InterpreterModule", "torch.fx.graph_module.GraphModule"
+
+
+def keys_of_a_part(module: ModuleInfo) -> tuple[int, int] | None:
+    """Return the first and last integer key of a module's children, where they don't start at 0."""
+    names = module.in_order
+    if not module.children or not names[0].isdecimal():
+        return None
+    keys = sorted(int(key) for key in names if key.isdecimal())
+    return (keys[0], keys[-1]) if keys[0] > 0 else None
+
+
+def is_traced(modules: Sequence[ModuleInfo]) -> bool:
+    """Tell whether the modules of a network are those of a stage that `torch.distributed.pipelining.pipeline` traced."""
+    if not any(base.qualname == ROOT for base in modules[0].cls.bases):
+        return False
+    return any(modules[child].cls.qualname == TRACED for child in modules[0].children.values())
+
+
+def part_of(modules: Sequence[ModuleInfo]) -> str | None:
+    """Say by what the modules of a network are taken for those of a stage; None where they are not."""
+    for module in modules:
+        keys = keys_of_a_part(module)
+        if keys is not None:
+            return f"`{module.label}` has the layers {keys[0]} to {keys[1]}"
+    return "this network is a traced stage of a pipeline" if modules and is_traced(modules) else None
