@@ -7,7 +7,7 @@ STAMP := $(VENV)/.initdsl-$(shell cksum pyproject.toml | cut -d' ' -f1)
 # what Python has compiled once, the many processes that the tests start don't compile again
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long test-all coverage mutants lint types generated docs site bench clean
+.PHONY: demo test test-long test-all versions coverage mutants lint types generated docs site bench clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -17,9 +17,14 @@ test: $(STAMP)-test
 
 test-long: $(STAMP)-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long and not slow"
+	INITDSL_LAWS=1 $(BIN)/python -m pytest -n 2 tests/language/test_laws.py
 
 test-all: $(STAMP)-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# the tests on the lowest torch and the newest, and on some between, each in an environment of its own
+versions:
+	$(PYTHON) .ci/versions
 
 coverage: $(STAMP)-dev
 	$(BIN)/coverage erase

@@ -6,8 +6,6 @@ import json
 
 import click
 
-from initdsl.network.describe import describe
-
 from .console import reported, write_or_print
 from .model import load_model
 from .options import model_option, output_option, required_model
@@ -20,6 +18,8 @@ from .trust import trust_option
 @output_option()
 def command(model: str | None, trust: bool | None, output: str | None) -> None:
     """Describe a network: its names, classes, shapes, dtypes and ties. A callable is built on the meta device."""
+    from initdsl.diagnosis.norms import asked
+
     net = load_model(required_model(model, trust), meta=True)
-    network, _ = reported(lambda: describe(net))
+    network = reported(lambda: asked(net))
     write_or_print(json.dumps(network.to_manifest(), indent=1) + "\n", output)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from initdsl.language.rules.ruleset import RuleSet
-from initdsl.network.describe import describe
 from initdsl.network.description import Network
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
@@ -36,7 +35,12 @@ class Resolve(Protocol):
 
 def against(net: nn.Module | Network) -> Resolve:
     """Return the function that resolves a rule set against `net`, an `nn.Module` or a described network."""
-    network = net if isinstance(net, Network) else describe(net)[0]
+    if isinstance(net, Network):
+        network = net
+    else:
+        from initdsl.diagnosis.norms import asked  # late: it imports torch, which is there where a module is
+
+        network = asked(net)
 
     def resolve(rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
         from initdsl.planning.resolve import (

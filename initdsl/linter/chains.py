@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .plan_helpers import FillingRule, entry_of_tensor, filling_rules, is_norm
+from .plan_helpers import FillingRule, entry_of_tensor, filling_rules
 
 if TYPE_CHECKING:
     from initdsl.network.description import Network
@@ -78,7 +78,7 @@ def _chain(network: Network, entries: Mapping[int, PlanEntry], module: ModuleInf
             power *= math.prod(entry.shape[1:]) * (distribution.std**2 + distribution.mean**2)
         elif layer.cls.name in RECTIFIERS:
             power /= 2
-        elif layer.parameters or layer.children or is_norm(layer):
+        elif layer.parameters or layer.children or layer.is_norm:
             return None
     return Chain(module, tuple(weights), math.sqrt(power)) if len(weights) >= FEWEST_LAYERS else None
 

@@ -25,7 +25,6 @@ __all__ = [
     "base_rule",
     "entry_of_tensor",
     "filling_rules",
-    "is_norm",
     "is_refilled",
     "overruled_by_ties",
     "owners",
@@ -166,8 +165,3 @@ def overruled_by_ties(file: File, plan: Plan) -> Iterator[OverruledRule]:
 
 def _say_the_same(one: Assign, other: Rule) -> bool:
     return isinstance(other, Assign) and (one.operator, one.value) == (other.operator, other.value)
-
-
-def is_norm(module: ModuleInfo) -> bool:
-    """Tell whether a module is a normalization layer, by the name of its class or of one it derives from."""
-    return any("norm" in cls.name.lower() for cls in (module.cls, *module.cls.bases))

@@ -211,6 +211,7 @@ def _module(
             class_values,
             transient,
             _places(state) if container == "list" else (),
+            None,
         ),
     )
 

@@ -33,7 +33,7 @@ class Module(_Strict):
     """A module, `{"name": "0", "label": "net[0]", "class": "torch.nn.modules.linear.Linear", ...}`.
 
     `children`, `parameters` and `buffers` map local names to indices. `transient` and `places` are left out where they are
-    empty.
+    empty, `silenced_at` where it is None.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Module(_Strict):
     attributes: dict[str, Any]
     transient: list[str] = []
     places: list[str] = []
+    silenced_at: float | None = None
 
 
 class Tensor(_Strict):
@@ -190,6 +191,7 @@ def _module_info(index: int, module: Module, cls: ClassInfo, parents: Sequence[t
         values=_plain_attributes(module.attributes),
         transient=frozenset(module.transient),
         places=tuple(module.places),
+        silenced_at=module.silenced_at,
     )
 
 
@@ -237,6 +239,7 @@ def _module(module: ModuleInfo, data: dict[str, Any]) -> dict[str, Any]:
         "attributes": {**_jsonable({**module.inherited(), **module.attributes()}), **data},
         **({"transient": sorted(module.transient)} if module.transient else {}),
         **({"places": list(module.places)} if module.places else {}),
+        **({} if module.silenced_at is None else {"silenced_at": module.silenced_at}),
     }
 
 

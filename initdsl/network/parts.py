@@ -63,7 +63,8 @@ class ModuleInfo(NamedTuple):
     are None; `transient` those of the buffers that state dicts leave out. `container` is "list", "dict" or ""; `places` are
     the names of all places of a list in which some hold no module or parameter, empty of any other. `parents` are `(index of a module, name of this one in it)`. `reset` is
     the name of the method that initializes its parameters, if it has one. `values` are the plain attributes of the
-    instance, `class_values` those of its class.
+    instance, `class_values` those of its class. `silenced_at` is the weight that lets nothing through, of a norm that was
+    asked.
     """
 
     index: int  # type: ignore[assignment]  # not tuple.index
@@ -81,6 +82,12 @@ class ModuleInfo(NamedTuple):
     class_values: Mapping[str, Any] = FrozenDict()
     transient: frozenset[str] = frozenset()
     places: tuple[str, ...] = ()
+    silenced_at: float | None = None
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether this is a normalization layer, by the name of its class or of one it derives from."""
+        return any("norm" in cls.name.lower() for cls in (self.cls, *self.cls.bases))
 
     @property
     def state(self) -> Mapping[str, int]:

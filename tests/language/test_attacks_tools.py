@@ -30,7 +30,8 @@ SECONDS = 300
 def files(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Path]:
     """The main files of every case, or of every so manieth, each in a folder of its own."""
     laid = {}
-    for number, (name, case) in enumerate(list(USUAL.items())[:: request.param]):
+    usual = USUAL if request.param == 1 else {name: case for name, case in USUAL.items() if not case.get("long")}
+    for number, (name, case) in enumerate(list(usual.items())[:: request.param]):
         folder = tmp_path / str(number) / "root"
         folder.mkdir(parents=True)
         laid[name] = lay_out(case, folder)

@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of what reads text, with atheris: `python -m tests.support.fuzz TARGET [libFuzzer options]`.
 
     python -m tests.support.fuzz parse -max_total_time=3600
+    python -m tests.support.fuzz parse,format,laid -runs=100
     python -m tests.support.fuzz format corpus/
 
 The targets: `parse`, `format`, `typed` and `asked` (an editor's), `synced` (an editor's changes to a text), `planned` (a
@@ -29,7 +30,7 @@ import traceback
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import atheris
 
@@ -400,7 +401,23 @@ def run(target: str) -> Callable[[bytes], None]:
 
 
 def main() -> None:
-    target = sys.argv[1]
+    """Fuzz one target; or several, with commas between, each in a fork, which says what it has to say in `TARGET.log`."""
+    first, *others = sys.argv[1].split(",")
+    if not others:
+        fuzz(first)
+    codes = []
+    for target in (first, *others):
+        if (pid := os.fork()) == 0:
+            log = os.open(f"{target}.log", os.O_CREAT | os.O_WRONLY)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            fuzz(target)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print(*codes)
+
+
+def fuzz(target: str) -> NoReturn:
+    """Fuzz a target as libFuzzer is told to, which ends the process."""
     one = run(target)
     if "INITDSL_FUZZ_NOTES" in os.environ:
         one = noted(one, Path(os.environ["INITDSL_FUZZ_NOTES"]))
@@ -436,6 +453,7 @@ def main() -> None:
         (place / "words").write_text("".join(f'"{word}"\n' for word in words))
         atheris.Setup([sys.argv[0], f"-dict={place / 'words'}", *sys.argv[2:], str(place / "seeds")], one)
         atheris.Fuzz()
+    raise AssertionError("libFuzzer came back")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Finds rules that set the weight of every normalization layer of the network to 0
 ## Why is this bad
 A scale of 0 passes nothing on: the network's output does not depend on its input. Where the last norm of a residual block is
 meant to start at 0, the rule reaches too far. Norms that multiply by `1 + weight`, like Gemma's, start at 0 rightly; a weight
-of -1 is what turns those off. Looked at are the norms of torch, timm and transformers, and classes derived from them.
+of -1 is what turns those off. Which a norm is, is asked of it: `lint --model` and `initdsl manifest` run its forward pass.
 
 ## Network
 ```python
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
-from initdsl.linter.plan_helpers import filling_rules, is_norm
+from initdsl.linter.plan_helpers import filling_rules
 from initdsl.text.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -47,20 +47,8 @@ if TYPE_CHECKING:
     from initdsl.planning.plan import Plan, PlanEntry
 
 
-# what torch multiplies by
-TORCH = re.compile(r"torch\..*\.((Sync)?BatchNorm[123]?d?|InstanceNorm[123]d|(Layer|Group|RMS)Norm)")
-
-
-LIBRARIES = re.compile(r"(transformers|timm)\.(\w+\.)*\w*(RMS|Rms|Layer|Simple)Norm\w*")
-
-
-# classes of transformers whose norms multiply by `1 + weight`
-FROM_ZERO = {
-    "GemmaRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm", "MiniMaxM3VLRMSNorm", "MuseGlimmerTextCenteredRMSNorm",
-    "NemotronLayerNorm1P", "Qwen3NextRMSNorm", "Qwen3_5RMSNorm", "Qwen3_5MoeRMSNorm", "Qwen4ExpTextRMSNorm",
-    "RecurrentGemmaRMSNorm", "Step3p7RMSNorm", "T5GemmaRMSNorm", "T5Gemma2RMSNorm", "VaultGemmaRMSNorm",
-    "VideoPrismLayerNorm",
-}  # fmt: skip
+# torch's own, which multiply by their weight: known without asking, so of a manifest that was written by hand too
+TORCH = re.compile(r"torch\.nn\.modules\..*\.((Sync)?BatchNorm[123]?d?|InstanceNorm[123]d|(Layer|Group|RMS)Norm)")
 
 
 @lint(needs="network")
@@ -70,7 +58,7 @@ def check(file: File, plan: Plan) -> Iterator[Diagnostic]:
     for planned in filling_rules(file, plan):
         scale = next((fill.entry for fill in planned.fills if _is_scale(plan, fill.entry)), None)
         if scale is not None:
-            start = (_silencing_weight(_owner(plan, scale)) or 0) + 1
+            start = int(_silencing_weight(_owner(plan, scale)) or 0) + 1
             yield file.finding(
                 planned.selector,
                 f"the scale of every normalization layer is 0, `{scale.label}` first",
@@ -83,7 +71,7 @@ def _owner(plan: Plan, entry: PlanEntry) -> ModuleInfo:
 
 
 def _is_scale(plan: Plan, entry: PlanEntry) -> bool:
-    return entry.tensor.owners[0][1] == "weight" and is_norm(_owner(plan, entry))
+    return entry.tensor.owners[0][1] == "weight" and _owner(plan, entry).is_norm
 
 
 def _is_silent(plan: Plan, entry: PlanEntry) -> bool:
@@ -91,10 +79,8 @@ def _is_silent(plan: Plan, entry: PlanEntry) -> bool:
     return values is not None and values.std == 0 and values.mean == _silencing_weight(_owner(plan, entry))
 
 
-def _silencing_weight(module: ModuleInfo) -> int | None:
-    """Return the weight that lets nothing through a norm, where it is known."""
-    classes = (module.cls, *module.cls.bases)
-    if any(cls.name in FROM_ZERO and cls.qualname.startswith("transformers.") for cls in classes):
-        return -1
-    by_weight = any(TORCH.fullmatch(cls.qualname) or LIBRARIES.fullmatch(cls.qualname) for cls in classes)
-    return 0 if by_weight else None
+def _silencing_weight(module: ModuleInfo) -> float | None:
+    """Return the weight that lets nothing through a norm, where it is known: what it was asked, or what torch's are."""
+    if module.silenced_at is not None:
+        return module.silenced_at
+    return 0.0 if TORCH.fullmatch(module.cls.qualname) else None
