@@ -128,7 +128,15 @@ def __getattr__(name: str) -> object:
     if name in _LATE:
         import importlib
 
-        value = getattr(importlib.import_module(_LATE[name], __name__), name)
+        try:
+            value = getattr(importlib.import_module(_LATE[name], __name__), name)
+        except ModuleNotFoundError as error:
+            from .text.failures import TORCH, lacks_torch
+
+            library = lacks_torch(error)
+            if library is None:
+                raise
+            raise ModuleNotFoundError(f"initdsl.{name} needs {library}: {TORCH}", name=library) from None
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

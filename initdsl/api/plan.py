@@ -14,8 +14,12 @@ from initdsl.planning.make import make_plan
 from initdsl.planning.whole import join, live_of
 from initdsl.reports.explain import Explanation, explain
 from initdsl.reports.markdown import LARGEST_COMMENT, plan_markdown
+from initdsl.reports.pages.plan import plan_page
+from initdsl.reports.pages.save import save
 from initdsl.reports.table import plan_text, summary, table
 from initdsl.text.diagnostic import Diagnostic, ResolveError
+
+from .report import Report
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
 
     from initdsl.planning.whole import Whole
 
-    from .report import Report
 
 __all__ = ["Plan", "plan"]
 
@@ -52,8 +55,6 @@ class Plan(planning.Plan):
         Raises ResolveError where there is no such network, ApplyError where a fill failed; then everything is as it was.
         """
         from initdsl.filling.execute import execute
-
-        from .report import Report
 
         live = self.live if net is None else self._live_of(net)
         if live is None:
@@ -91,9 +92,6 @@ class Plan(planning.Plan):
 
         Raises ValueError for another suffix, OSError where the file can't be written.
         """
-        from initdsl.reports.pages.plan import plan_page
-        from initdsl.reports.pages.save import save
-
         save(path, html=lambda: plan_page(self), data=self.to_dict, text=lambda: str(self))
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from initdsl.text.diagnostic import Diagnostic, InitDSLError
-from initdsl.text.failures import internal, out_of_memory, reason
+from initdsl.text.failures import TORCH, internal, lacks_torch, out_of_memory, reason
 from initdsl.text.wording import did_you_mean
 
 from .console import show
@@ -96,6 +96,8 @@ TRACEBACK = "INITDSL_TRACEBACK"
 
 def _last_words(error: Exception) -> Diagnostic:
     """Return what is said of an error that no command has foreseen."""
+    if library := lacks_torch(error):
+        return Diagnostic("missing-library", f"this needs {library}, which is not installed", hint=TORCH)
     if out_of_memory(error):
         return Diagnostic("out-of-memory", "there is not enough memory")
     if isinstance(error, OSError) and error.filename is None and error.strerror:
@@ -117,8 +119,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         from initdsl import streams
 
         click.echo(f"torch {torch.__version__}, seeded fills by {streams.engine()}")
-    except ImportError:
-        click.echo("torch can't be imported")
+    except ImportError as error:
+        click.echo("torch can't be imported" + f"; {TORCH} brings it" * (lacks_torch(error) is not None))
     except ValueError as error:  # of INITDSL_KERNEL
         click.echo(str(error))
     ctx.exit()

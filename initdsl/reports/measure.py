@@ -8,7 +8,8 @@ import torch
 
 from initdsl.filling.read import tensor_of
 from initdsl.network.description import Live
-from initdsl.statistics.moments import Measure, measure
+from initdsl.statistics.measures import Measure
+from initdsl.statistics.moments import measure
 
 if TYPE_CHECKING:
     from initdsl.planning.plan import Plan

@@ -14,7 +14,8 @@ import torch
 
 from initdsl.initializers import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 
-from .moments import Moments, joined, moments, real_parts
+from .measures import Moments, joined
+from .moments import moments, real_parts
 
 __all__ = ["Sample", "beyond", "cumulative", "holm", "kolmogorov", "two_samples"]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import traceback
 
-__all__ = ["ending", "first_line", "internal", "out_of_memory", "reason"]
+__all__ = ["TORCH", "ending", "first_line", "internal", "lacks_torch", "out_of_memory", "reason"]
+
+# what brings the libraries that a model needs; files alone need none of them
+TORCH = "pip install 'initdsl[torch]'"
+LIBRARIES = ("torch", "numpy", "safetensors")
 
 
 # what a RuntimeError says: torch's allocator on the CPU (Linux and macOS, Windows) and on MPS, and a
@@ -22,6 +26,12 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in SHORT_OF_MEMORY)
+
+
+def lacks_torch(error: BaseException) -> str | None:
+    """Return the library of the extra `torch` whose import failed because it is not installed, None for any other error."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return name if name in LIBRARIES else None
 
 
 def first_line(error: BaseException) -> str:

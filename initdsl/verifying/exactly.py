@@ -14,7 +14,8 @@ from initdsl.filling.to_disk.origin import box_filler, whole
 from initdsl.network.parts import TensorInfo
 from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
-from initdsl.statistics.moments import Moments, joined, moments
+from initdsl.statistics.measures import Moments, joined
+from initdsl.statistics.moments import moments
 
 from .determined import UNKNOWN, is_determined, sources_of
 from .subject import Subject

@@ -92,6 +92,7 @@ def loaded_with(module: str) -> frozenset[str]:
 
 # imports inside functions that save no heavy package, and what they are good for
 LATE = {
+    ("initdsl", "initdsl.text.failures"): "the first file of the command line imports nothing at once",
     ("initdsl.linter.against_network", "initdsl.planning.resolve"): "files alone are linted without planning",
     ("initdsl.linter.plan_helpers", "initdsl.planning.actions"): "files alone are linted without planning",
     ("initdsl.linter.definition", "initdsl.linter.lints"): "each lint imports what defines lints",

@@ -15,7 +15,8 @@ from initdsl.filling.random_state import isolated
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
 from initdsl.network.parts import ModuleInfo, TensorInfo
-from initdsl.statistics.moments import Moments, moments
+from initdsl.statistics.measures import Moments
+from initdsl.statistics.moments import moments
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 __all__ = ["Drawn", "OnProgress", "Sampled", "sample"]

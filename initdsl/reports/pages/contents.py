@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from initdsl.planning.actions import Clause
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.reports.table import resolved
-from initdsl.statistics.moments import Measure
+from initdsl.statistics.measures import Measure
 from initdsl.statistics.predicted import expected
 from initdsl.text.wording import relative_location
 

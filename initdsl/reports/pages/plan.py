@@ -7,7 +7,7 @@ from html import escape
 
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.reports.table import grouped, summary
-from initdsl.statistics.moments import Measure
+from initdsl.statistics.measures import Measure
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.wording import relative_location
 

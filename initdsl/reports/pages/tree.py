@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initdsl.planning.plan import Plan, PlanEntry, tensors_by_first
-from initdsl.statistics.moments import Measure, pooled
+from initdsl.statistics.measures import Measure, pooled
 
 __all__ = ["Leaf", "Node", "further_names", "tree"]
 
