@@ -120,7 +120,7 @@ def test_nothing_active_and_no_torch(checkout: Checkout) -> None:
     assert checkout.demo() == ("2.13.0", Path("checkout/.venv"))
     first, second = checkout.asked()
     assert "torch==2.13.0" in first
-    assert second.split()[-3:] == ["-e", ".", "torch==2.13.0"]
+    assert second.split()[-3:] == ["-e", ".[torch]", "torch==2.13.0"]
     assert checkout.demo() == ("2.13.0", Path("checkout/.venv"))
     assert len(checkout.asked()) == 2  # it is all there
 
@@ -140,7 +140,7 @@ def test_an_active_environment_with_torch_is_used(
     env(variable, f"__version__ = {version!r}")
     assert checkout.demo() == (version, Path("theirs"))
     assert not (checkout.folder / ".venv").exists()
-    assert [line.split()[-3:] for line in checkout.asked()] == [["-e", ".", f"torch=={version}"]]
+    assert [line.split()[-3:] for line in checkout.asked()] == [["-e", ".[torch]", f"torch=={version}"]]
 
 
 def test_a_venv_from_before_hides_nothing(checkout: Checkout, env: Callable) -> None:

@@ -46,7 +46,7 @@ def test_the_first_rule_file_has_six_lines_and_stands_for_twenty_of_python() -> 
     assert len(by_hand.text.splitlines()) >= 20
 
 
-@pytest.mark.parametrize("command", ["make demo", "make test", "pip install ."])
+@pytest.mark.parametrize("command", ["make demo", "make test", 'pip install ".[torch]"'])
 def test_the_commands_that_set_things_up_are_there(command: str) -> None:
     assert f"$ {command}" in README
 

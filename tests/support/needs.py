@@ -60,9 +60,8 @@ def _name(requirement: str) -> str:
 
 
 def _required() -> set[str]:
-    return {
-        _name(one) for one in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
-    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return {_name(one) for one in [*project["dependencies"], *project["optional-dependencies"]["torch"]]}
 
 
 def _of_the_package(trace: TracebackType | None) -> bool:
