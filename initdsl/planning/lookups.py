@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from initdsl.initializers import ArgumentError, fans
 from initdsl.language.expressions.let import Variables
-from initdsl.language.expressions.shapes import EvalError
+from initdsl.language.expressions.shapes import EvalError, NotThere
 from initdsl.language.syntax.nodes import ClassPattern, Expr, Index, Length, Name, Path, Selector, Step
 from initdsl.network.data import READABLE, data_names, is_data, item_of
 from initdsl.network.description import Network
@@ -230,7 +230,8 @@ def at_path(site: Site, selectors: SelectorContext, node: Expr, path: Path) -> t
         hint = "name one of them" if matches else next((u.hint for u in explain(selectors, path)), None)
         if not matches and (part := site.context.network.part) is not None:
             hint = f"{hint}; {IN_A_STAGE}" if hint else f"{part}: {GIVE_WHOLE}"
-        raise EvalError(f"this path leads to {count}", node.span, hint, "unmatched-selector")
+        kind = EvalError if matches else NotThere
+        raise kind(f"this path leads to {count}", node.span, hint, "unmatched-selector")
     match = matches[0]
     if match.tensor is None:
         message = f"`{site.context.network.modules[match.module].label}` is a module, not a value"
@@ -269,7 +270,7 @@ def _value_in(module: ModuleInfo, names: list[Step]) -> Any:
         item = item_of(value, step.name)
         if item is MISSING:
             hint = did_you_mean(step.name, data_names(value)) or f"what can be read is {READABLE}"
-            raise EvalError(f"`{where}` ({_kind(value)}) has no `{step.name}`", step.span, hint, "unknown-name")
+            raise NotThere(f"`{where}` ({_kind(value)}) has no `{step.name}`", step.span, hint, "unknown-name")
         value, where = item, f"{where}.{step.name}"
     plain = plain_value(value)
     if plain is not MISSING:

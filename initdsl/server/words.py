@@ -65,6 +65,7 @@ FUNCTION_TEXTS = {
     "resize_rows": ("resize_rows(x)", "A table with as many rows as the target: the first of x, then their mean."),
     "resize_grid": ("resize_grid(x, prefix=0, mode=bicubic, antialias=true, grid=, old_grid=)", "A table of positions, resampled to the target's."),
     "base_shape": ('base_shape("base.json")', "The shape of this parameter in the network of a manifest."),
+    "given": ("given(path, other)", "What a path from `net` leads to, where there is such a value, else the other one."),
     "fan_in": ("fan_in(x)", "The fan_in of another parameter."),
     "fan_out": ("fan_out(x)", "The fan_out of another parameter."),
     "len": ("len(selector)", "How many children a container has, or how much a selector selects."),

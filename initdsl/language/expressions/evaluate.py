@@ -46,7 +46,7 @@ from .operators import (
     power,
     require_number,
 )
-from .shapes import EvalError, Shape, describe_value, index_shape, is_tensor, nested_shape, shape_of
+from .shapes import EvalError, NotThere, Shape, describe_value, index_shape, is_tensor, nested_shape, shape_of
 
 __all__ = ["apply", "as_path", "element", "evaluate", "index_item", "subscript"]
 
@@ -228,7 +228,21 @@ def _argument_value(node: Call, argument: Argument, by_place: str | None, env: E
     word = WORDED.get(node.function)
     if word is not None and (argument.name or by_place) == word and isinstance(argument.value, Name):
         return argument.value.name
+    if node.function == "given" and (argument.name or by_place) == "path":
+        return _if_there(argument.value, env)
     return evaluate(argument.value, env)
+
+
+def _if_there(node: nodes.Expr, env: Environment) -> Any:
+    """Return what a path leads to, or None where there is nothing."""
+    if as_path(node) is None:
+        raise EvalError(
+            "`given` looks for what a path from `net` leads to", node.span, "`net.config.initializer_range`"
+        )
+    try:
+        return evaluate(node, env)
+    except NotThere:
+        return None
 
 
 def _check_keyword(

@@ -331,6 +331,11 @@ def _base_shape(call: Call, env: Environment, path: Any) -> tuple[int, ...]:
     return env.base_shape(call, path)
 
 
+def _given(call: Call, env: Environment, value: Any, other: Any) -> Any:
+    """Return a value where there is one, else the other."""
+    return other if value is None else value
+
+
 # functions of one number, or of each element
 OF_ONE_NUMBER: dict[str, Callable[..., Any]] = {
     "abs": _elementwise(abs, "abs"),
@@ -365,6 +370,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "resize_rows": _resize_rows,
     "resize_grid": _resize_grid,
     "base_shape": _base_shape,
+    "given": _given,
 }
 
 
@@ -380,6 +386,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "fan_in": ("x",),
     "fan_out": ("x",),
     "base_shape": ("path",),
+    "given": ("path", "other"),
     "calculate_gain": ("nonlinearity", "param"),
     "resize_grid": ("x", "prefix", "mode", "antialias", "grid", "old_grid"),
 }

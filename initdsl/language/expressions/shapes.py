@@ -91,6 +91,10 @@ class EvalError(Exception):
         self.message, self.span, self.hint, self.name = message, span, hint, name
 
 
+class NotThere(EvalError):
+    """A path of an expression that leads to nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A tensor of which only the shape is known."""
