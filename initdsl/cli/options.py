@@ -153,7 +153,8 @@ def rule_options(
             **others: Any,
         ) -> Any:
             rules = others.get("rules")
-            import_initializers(imports, trust, [others[name] for name in FILES if others.get(name) is not None])
+            named = [others[name] for name in FILES if others.get(name) is not None]
+            import_initializers(imports, trust, [*named, *others.get("files", ())])
             if rules is not None and others.get("manifest") is None:
                 model = model_of_settings(model, trust, lambda: settings_of(rules))
             return command(options=RuleOptions(model, settings, seed, root, strict, trust, rules), **others)

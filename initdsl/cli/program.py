@@ -31,6 +31,7 @@ COMMANDS = {
     "lint": "what is wrong in rule files",
     "fmt": "the one canonical layout; comments kept",
     "list": "the initializers, recipes and lints there are",
+    "lock": "what rules start a network as, written down; and what drifted since",
     "lsp": "the language server, for editors",
     "manifest": "a network described as JSON, to lint and plan against without its code",
     "plan": "what would happen to every parameter; touches nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,10 +12,10 @@ from initdsl.initializers import Constant, Distribution, Initializer, Random
 from initdsl.language.syntax.nodes import Assign
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Payload, Reset, Value
 from initdsl.planning.plan import Plan, PlanEntry
-from initdsl.planning.program import Apply, Drawn, Element, Program, Read, Ref, Stored, Target
+from initdsl.planning.program import Apply, Drawn, Element, Load, Program, Read, Ref, Stored, Target
 from initdsl.statistics.predicted import affine_distribution, expected
 
-__all__ = ["Core", "Made", "Said", "core_of", "cores_of", "made"]
+__all__ = ["Core", "Made", "Said", "core_of", "cores_of", "digits", "made", "program_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,24 @@ def _program(plan: Plan, program: Program) -> Any:
             case Apply():
                 steps.append((step.function, _operands(step.operands), _operands(step.keywords)))
     return (tuple(steps), _operands(program.result))
+
+
+def program_key(plan: Plan, program: Program) -> Any:
+    """Return an expression as nested tuples of words and numbers, the same on every machine: files go by their names."""
+    steps, result = _program(plan, program)
+    plain = tuple(("load", os.path.basename(s.path), s.key, s.shape) if isinstance(s, Load) else s for s in steps)
+    return _rounded(plain), _rounded(result)
+
+
+def digits(value: float) -> str:
+    """Return a number to the 12 digits that every system agrees on."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return digits(value)
+    return tuple(map(_rounded, value)) if isinstance(value, tuple) else value
 
 
 def _operands(value: Any) -> Any:

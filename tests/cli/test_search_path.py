@@ -38,6 +38,8 @@ COMMANDS = {
     "lint": "lint .",
     "lint --manifest": "lint --manifest m.json .",
     "list": "list initializers",
+    "lock": "lock rules.init --manifest m.json",
+    "diff": "diff rules.init rules.init --manifest m.json --format html",
     "plan": "plan rules.init --manifest m.json --format html",
     "verify": "verify rules.init x.safetensors --manifest m.json",
 }

@@ -134,6 +134,7 @@ FROM_ABOVE = {
     "diff": "diff team/init/rules.init team/init/rules.init",
     "explain": "explain 0.weight team/init/rules.init",
     "lint": "lint team/init/rules.init",
+    "lock": "lock team/init/rules.init",
     "plan": "plan team/init/rules.init",
     "verify": "verify team/init/rules.init x.safetensors",
 }
@@ -168,7 +169,7 @@ def test_they_name_code_that_runs_only_where_it_is_trusted(name: str, team: Path
     assert not ran()
 
 
-@pytest.mark.parametrize("name", ["diff", "explain", "lint", "plan", "verify"])
+@pytest.mark.parametrize("name", ["diff", "explain", "lint", "lock", "plan", "verify"])
 def test_their_manifest_needs_no_trust(name: str, team: Path) -> None:
     (team / "pyproject.toml").write_text(SETTINGS + '[tool.initdsl.manifest]\n"init/*.init" = "m.json"\n')
     net = nn.Sequential(nn.Linear(4, 4))
