@@ -1,15 +1,16 @@
-"""Opening a checkpoint by its path: a safetensors file, its index, a folder of either, or a DCP directory."""
+"""Opening a checkpoint by its path: a safetensors file, its index, a folder of either, a DCP directory, or a pickle."""
 
 from __future__ import annotations
 
 import json
 import os
 
-from initdsl.text.failures import ending
+from initdsl.text.failures import ending, first_line
 
 from .dcp import Checkpoint, read_bounded, refuse_leaving
+from .pickled import PICKLED, unpickled
 from .safetensors import Safetensors
-from .store import Store
+from .store import Store, Tensors
 
 __all__ = ["open_store"]
 
@@ -18,7 +19,7 @@ INDEX_SUFFIX = ".safetensors.index.json"
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """Open a safetensors file, its index, a folder of shards, or a DCP directory.
+    """Open a safetensors file, its index, a folder of shards, a DCP directory, or a file of `torch.save`.
 
     Raises OSError for what can't be read, ValueError for what is none of these.
     """
@@ -29,7 +30,23 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         return _indexed(name)
     if not os.path.exists(name):
         raise OSError(f"there is no file `{name}`")
+    if name.endswith(PICKLED):
+        return _of_pickle(name)
     return Safetensors(name, [name])
+
+
+def _of_pickle(path: str) -> Store:
+    """Open a file of `torch.save`, whose tensors are read at once. Raises ValueError for what holds more, or is none."""
+    try:
+        return Tensors(unpickled(path, "cpu"), path)
+    except OSError:
+        raise
+    except Exception as error:  # somebody's bytes: there is no telling what an unpickler says of them
+        if type(error).__name__ == "UnpicklingError":
+            raise ValueError(
+                f"`{path}` holds more than tensors, or is no checkpoint: reading it could run code"
+            ) from None
+        raise ValueError(f"`{path}` can't be read as a pickled checkpoint: {first_line(error)}") from None
 
 
 def _of_folder(folder: str) -> Store:

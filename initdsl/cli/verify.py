@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Compare CHECKPOINT with what the rule file RULES makes.
 
-    CHECKPOINT is a .safetensors file, a folder of shards or its index, or a DCP directory. Exit code 0: it matches,
+    CHECKPOINT is a .safetensors file, a folder of shards or its index, a DCP directory, or a file of `torch.save`
+    (.pt, .pth, .bin, .ckpt), of which tensors are read and nothing is run. Exit code 0: it matches,
     1: it drifted, 2: it could not be compared.
     """
     from initdsl.verifying.verify import verify

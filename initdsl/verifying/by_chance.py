@@ -107,13 +107,13 @@ def _by_making(subject: Subject, entry: PlanEntry, check: Check, name: str, sour
             if sample is not None and bool(chosen.any()):
                 sample.add(values[chosen])
             elif sample is None:
-                difference.add(values[chosen], wanted[chosen])
+                difference.add(values, wanted, extents, chosen)
     outcome = Outcome(check)
     for sample in samples:
         if sample is not None and sample.moments.count + sample.moments.other:
             outcome = _judged(outcome, sample)
     if difference.count:
-        outcome = replace(outcome, check=differing(outcome.check, difference.message(entry.numel)))
+        outcome = replace(outcome, check=differing(outcome.check, difference.message(entry.shape)))
     return outcome
 
 
@@ -143,7 +143,7 @@ def _by_simulation(subject: Subject, entry: PlanEntry, check: Check, name: str, 
     if bool((reference == reference[0, :1]).all()):  # nothing was drawn after all
         difference = Difference()
         difference.add(values, reference[0])
-        return Outcome(compared(subject, check, difference, entry.numel))
+        return Outcome(compared(subject, check, difference, entry.shape))
     p_values = {**two_samples(values, reference.reshape(-1)), "extremes": beyond(values, reference)}
     check = replace(
         check,

@@ -24,6 +24,10 @@ from .verification import Check, differing, unchecked
 __all__ = ["NEEDS_CODE", "Difference", "compared", "computed", "exact", "made_pieces", "needs_code"]
 
 
+# so many elements that differ are named
+MOST_PLACES = 3
+
+
 NEEDS_CODE = "torch's default needs the network's code: `--model`"
 
 
@@ -34,13 +38,9 @@ def exact(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Check:
     sources = None if is_determined(entry) else sources_of(entry)
     difference = Difference()
     for extents, values, wanted in made_pieces(subject, entry, name):
-        if sources is None:
-            difference.add(values, wanted)
-        else:
-            chosen = sources.cut(extents) != UNKNOWN
-            difference.add(values[chosen], wanted[chosen])
+        difference.add(values, wanted, extents, None if sources is None else sources.cut(extents) != UNKNOWN)
     check = replace(check, measured=difference.measured, expected=difference.expected)
-    return compared(subject, check, difference, entry.numel)
+    return compared(subject, check, difference, entry.shape)
 
 
 def made_pieces(
@@ -82,7 +82,7 @@ def computed(subject: Subject, entry: PlanEntry, check: Check) -> Check:
     difference = Difference()
     for i, name in names.items():
         difference.add(subject.store.whole(name), whole(source, subject.held, tensors[i].name))
-    return compared(subject, check, difference, difference.elements)
+    return compared(subject, check, difference, (difference.elements,))
 
 
 def _is_found(subject: Subject, tensor: TensorInfo, parts: set[int]) -> bool:
@@ -91,12 +91,12 @@ def _is_found(subject: Subject, tensor: TensorInfo, parts: set[int]) -> bool:
     return any(id(modules[owner]) in parts and not is_vector(modules[owner], local) for owner, local in tensor.owners)
 
 
-def compared(subject: Subject, check: Check, difference: Difference, numel: int) -> Check:
-    """Return the check of a tensor of `numel` elements whose values were compared one by one."""
+def compared(subject: Subject, check: Check, difference: Difference, shape: Sequence[int]) -> Check:
+    """Return the check of a tensor of a shape whose values were compared one by one."""
     check = replace(check, how="values")
     if subject.after_training:
         return replace(check, moved=difference.moved)
-    return differing(check, difference.message(numel)) if difference.count else check
+    return differing(check, difference.message(shape)) if difference.count else check
 
 
 def needs_code(subject: Subject, entry: PlanEntry) -> bool:
@@ -110,7 +110,8 @@ class Difference:
     """How a tensor differs from what it should be, summed up piece by piece.
 
     `count` elements differ, the farthest by `largest`; `squares` is the sum of the squared differences (nan where one
-    of the two is nan).
+    of the two is nan). `rows` are the indices of dimension 0 from the first to the last that differs, `places` those of
+    the first elements that do.
     """
 
     count: int = 0
@@ -119,13 +120,30 @@ class Difference:
     stored: Moments = Moments()
     made: Moments = Moments()
     elements: int = 0
+    rows: range = range(0)
+    places: tuple[tuple[int, ...], ...] = ()
 
-    def add(self, values: torch.Tensor, wanted: torch.Tensor) -> None:
-        """Compare a further piece, `wanted` in the dtype of `values`: a file may hold a shorter one than the network."""
+    def add(
+        self,
+        values: torch.Tensor,
+        wanted: torch.Tensor,
+        extents: Sequence[range] | None = None,
+        chosen: torch.Tensor | None = None,
+    ) -> None:
+        """Compare a further piece, `wanted` in the dtype of `values`: a file may hold a shorter one than the network.
+
+        `extents` say where it lies, if that is to be told, and `chosen` which of its elements are compared.
+        """
         wanted = wanted.to(values.dtype)
+        same = (values == wanted) | (values.isnan() & wanted.isnan())
+        if chosen is not None:
+            if extents is not None:
+                self._place(~same & chosen, extents)
+            values, wanted, same = values[chosen], wanted[chosen], same[chosen]
+        elif extents is not None:
+            self._place(~same, extents)
         self.elements += values.numel()
         self.stored = joined(self.stored, moments(values))
-        same = (values == wanted) | (values.isnan() & wanted.isnan())
         self.made = joined(self.made, moments(wanted))
         if bool(same.all()):
             return
@@ -134,6 +152,19 @@ class Difference:
         away = (values.to(wide) - wanted.to(wide))[~same].abs()
         self.largest = max(self.largest, float(away.max())) if not bool(away.isnan().any()) else math.nan
         self.squares += float((away * away).sum())
+
+    def _place(self, differs: torch.Tensor, extents: Sequence[range]) -> None:
+        """Note where elements of a piece differ: in which rows, and, of a few, at which indices."""
+        if not extents or not bool(differs.any()):
+            return
+        rows = differs.reshape(differs.shape[0], -1).any(1).nonzero().flatten() + extents[0].start
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        self.rows = range(min(self.rows.start, first), max(self.rows.stop, last)) if self.rows else range(first, last)
+        if len(self.places) <= MOST_PLACES:
+            few = differs.nonzero()[: MOST_PLACES + 1].tolist()
+            self.places += tuple(
+                tuple(i + extent.start for i, extent in zip(place, extents, strict=True)) for place in few
+            )
 
     @property
     def measured(self) -> dict[str, float]:
@@ -158,10 +189,20 @@ class Difference:
             "rms": math.sqrt(self.squares / max(1, self.elements)),
         }
 
-    def message(self, numel: int) -> str:
-        """Return what is wrong with a tensor of `numel` elements."""
+    def message(self, shape: Sequence[int]) -> str:
+        """Return what is wrong with a tensor of a shape."""
+        numel = math.prod(shape)
         share = f"{self.count} of {numel} elements differ" if numel > 1 else "its element differs"
-        return f"{share}, the farthest by {self.largest:.3g}"
+        return f"{share}, the farthest by {self.largest:.3g}{self._where(shape) if numel > 1 else ''}"
+
+    def _where(self, shape: Sequence[int]) -> str:
+        """Return which elements differ, of a few, or in which rows, where these are not all."""
+        if 0 < self.count == len(self.places) <= MOST_PLACES:
+            return ": " + ", ".join(f"[{', '.join(map(str, place))}]" for place in self.places)
+        if not self.rows or len(self.rows) == shape[0]:
+            return ""
+        last = self.rows.stop - 1
+        return f", in row {last}" if len(self.rows) == 1 else f", in rows {self.rows.start} to {last} of {shape[0]}"
 
 
 def _mean_and_std(total: Moments) -> dict[str, float]:
