@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import processes
 
 RULES = "Linear.weight = my_init_of_mine(3)\nLinear.bias = 0\n"
 CODE = "import initdsl\n@initdsl.initializer\ndef my_init_of_mine(tensor, by: float = 1):\n    '''All the same.'''\n    tensor.fill_(by)\n"
@@ -14,9 +14,7 @@ MODEL = "from torch import nn\ndef net(): return nn.Sequential(nn.Linear(2, 2))\
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "initdsl", *words], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+    done = processes.python("-m", "initdsl", *words, cwd=folder, timeout=120)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
@@ -84,6 +82,6 @@ except ValueError as error:
 
 
 def test_an_entry_point_loads_no_torch(folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", ENTRY], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = processes.python("-c", ENTRY, cwd=folder, timeout=120, fresh=True)
     assert done.returncode == 0, done.stderr
     assert "`normal` is a built-in initializer" in done.stdout

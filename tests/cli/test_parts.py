@@ -16,18 +16,19 @@ import pytest
 from initdsl.text import parts
 from initdsl.text.files import write_whole
 from initdsl.text.parts import A_DAY, new_part, sweep
+from tests.support import processes
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and signals of POSIX")
 
 TO_A_FILE = "apply rules.init --model net.py:make -q -o out.safetensors"
-TO_A_FOLDER = "apply rules.init --model net.py:make -q --seed 1 --max-shard-size 40MB -o out/"
+TO_A_FOLDER = "apply rules.init --model net.py:make -q --seed 1 --max-shard-size 10MB -o out/"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(
-        "from torch import nn\ndef make(): return nn.Sequential(*[nn.Linear(2000, 2000) for _ in range(30)])\n"
+        "from torch import nn\ndef make(): return nn.Sequential(*[nn.Linear(1000, 1000) for _ in range(30)])\n"
     )
     (tmp_path / "rules.init").write_text("Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n")
     (tmp_path / "settings.json").write_text('[[".*bias", {"type": "zero"}]]')
@@ -40,36 +41,34 @@ def left(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def stopped(folder: Path, words: str) -> Iterator[subprocess.Popen[str]]:
+def stopped(folder: Path, words: str) -> Iterator[processes.Program]:
     """A command that was stopped in the middle of writing a file."""
-    command = [sys.executable, "-m", "initdsl", *words.split()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while not any(path.stat().st_size > 1000 for path in left(folder)):
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.0005)
-            process.send_signal(signal.SIGSTOP)
-            assert left(folder)
-            yield process
-        finally:
-            process.kill()
+    program = processes.start("-m", "initdsl", *words.split(), cwd=folder)
+    try:
+        while not any(path.stat().st_size > 1000 for path in left(folder)):
+            assert program.process.poll() is None, program.stderr
+            time.sleep(0.0005)
+        program.process.send_signal(signal.SIGSTOP)
+        assert left(folder)
+        yield program
+    finally:
+        program.process.kill()
 
 
 def later_run(place: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "initdsl", "convert", "settings.json", "-o", f"{place}/other.init"], check=True
-    )
+    done = processes.python("-m", "initdsl", "convert", "settings.json", "-o", f"{place}/other.init")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("words", "place"), [(TO_A_FILE, "."), (TO_A_FOLDER, "out")])
 def test_what_a_killed_run_leaves_goes_with_the_next_and_no_live_one_is_touched(
     words: str, place: str, folder: Path
 ) -> None:
-    with stopped(folder, words) as process:
+    with stopped(folder, words) as program:
         later_run(place)
         assert left(folder)  # it lives, though it does nothing
-        process.kill()
-        process.wait()
+        program.process.kill()
+        program.process.wait()
         assert left(folder)
         later_run(place)
         assert not left(folder)
@@ -78,12 +77,12 @@ def test_what_a_killed_run_leaves_goes_with_the_next_and_no_live_one_is_touched(
 @pytest.mark.parametrize("words", [TO_A_FILE, TO_A_FOLDER])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_leaves_nothing(number: signal.Signals, words: str, folder: Path) -> None:
-    with stopped(folder, words) as process:
-        process.send_signal(number)
-        process.send_signal(signal.SIGCONT)
-        out, error = process.communicate(timeout=100)
-    assert process.returncode == 128 + number
-    assert (out, error) == ("", "")
+    with stopped(folder, words) as program:
+        program.process.send_signal(number)
+        program.process.send_signal(signal.SIGCONT)
+        done = program.done(100)
+    assert done.returncode == 128 + number
+    assert (done.stdout, done.stderr) == ("", "")
     assert not left(folder)
 
 

@@ -105,7 +105,9 @@ def test_a_module_of_the_folder_runs_in_no_command(name: str, folder: Path) -> N
     harmless(folder, run(folder, "-c", AS_C, *COMMANDS[name].split()))
 
 
-@pytest.mark.parametrize("name", WITH_MODEL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "apply" else pytest.mark.long) for name in WITH_MODEL]
+)
 def test_the_named_model_runs_and_nothing_beside_it(name: str, folder: Path) -> None:
     """Of the folder of the model's file further modules may be meant, but never those of the standard library."""
     for other in OTHERS:

@@ -143,12 +143,14 @@ def test_an_active_environment_with_torch_is_used(
     assert [line.split()[-3:] for line in checkout.asked()] == [["-e", ".[torch]", f"torch=={version}"]]
 
 
+@pytest.mark.long
 def test_a_venv_from_before_hides_nothing(checkout: Checkout, env: Callable) -> None:
     checkout.demo()
     env()
     assert checkout.demo() == ("2.14.1", Path("theirs"))
 
 
+@pytest.mark.long
 def test_an_active_environment_without_torch_is_left_alone(checkout: Checkout, env: Callable) -> None:
     place = env(torch=None)
     assert checkout.demo() == ("2.13.0", Path("checkout/.venv"))
@@ -179,6 +181,7 @@ def test_neither_pip_nor_uv(checkout: Checkout, env: Callable) -> None:
     assert checkout.refused() == f"error: {place}/bin/python has no pip, and there is no uv: install one of them"
 
 
+@pytest.mark.long
 def test_an_environment_that_can_not_be_written_to(checkout: Checkout, env: Callable) -> None:
     """Its packages are used by a `.venv` beside it."""
     place = env()
@@ -193,6 +196,7 @@ def test_an_environment_that_can_not_be_written_to(checkout: Checkout, env: Call
     assert not any("torch==2.13.0" in line for line in checkout.asked())
 
 
+@pytest.mark.long
 def test_an_environment_that_is_nowhere(checkout: Checkout) -> None:
     checkout.environment["VIRTUAL_ENV"] = "/nowhere"
     assert checkout.demo() == ("2.13.0", Path("checkout/.venv"))
