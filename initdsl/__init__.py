@@ -116,6 +116,7 @@ _LATE = {
     "initializer": ".initializers",
     "lint": ".linter",
     "load": ".api.rules",
+    "load_ipython_extension": ".integrations.ipython",
     "materialize": ".filling.meta.materialize",
     "parse": ".api.rules",
     "plan": ".api.plan",
