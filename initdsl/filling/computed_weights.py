@@ -1,7 +1,8 @@
 """Weights that a module computes from other parameters: torch's parametrizations, and the hooks of the old norms.
 
 `torch.nn.utils.parametrizations.weight_norm` and `spectral_norm` keep a `ParametrizationList` for each weight;
-`torch.nn.utils.weight_norm` and `spectral_norm`, which came before, a hook that computes the weight when it is called.
+`torch.nn.utils.weight_norm` and `spectral_norm`, which came before, a hook that computes the weight when it is called; so
+does `torch.nn.utils.prune`, which multiplies what is written by its mask.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from initdsl.network.description import Live
-from initdsl.network.kinds import hook_computed, is_parametrization, is_torch_class
+from initdsl.network.kinds import hook_computed, is_parametrization, is_pruning, is_torch_class
 
 __all__ = [
     "computed_from",
@@ -35,15 +36,15 @@ __all__ = [
 POWER_ITERATIONS = 50
 
 
-def _hooks(module: nn.Module) -> Iterator[Any]:
-    """Yield the hooks of the old norms, each of which computes the attribute `hook.name`."""
-    return (hook for _, hook in hook_computed(module.__dict__))
+def _hooks(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the hooks of the old norms and of pruning, each with the name of the attribute that it computes."""
+    return hook_computed(module.__dict__)
 
 
 def hooked_names(module: nn.Module) -> set[str]:
     """Return the attributes that hooks compute before each forward pass."""
     names = (getattr(hook, "name", None) for hook in module._forward_pre_hooks.values())
-    return {name for name in names if isinstance(name, str)}
+    return {name for name in names if isinstance(name, str)} | {name for name, _ in _hooks(module)}
 
 
 def parametrizations(module: nn.Module) -> Iterator[nn.Module]:
@@ -61,7 +62,7 @@ def is_vector(module: nn.Module, local: str) -> bool:
     """Return whether a buffer is one of spectral norm's vectors."""
     if _is_spectral_norm(module):
         return True
-    hooked = any(type(hook).__name__ == "SpectralNorm" for hook in _hooks(module))
+    hooked = any(type(hook).__name__ == "SpectralNorm" for _, hook in _hooks(module))
     return hooked and local.endswith(("_u", "_v"))
 
 
@@ -82,8 +83,10 @@ def computed_weight(module: nn.Module, local: str) -> torch.Tensor:
     """Return a computed weight from what is there now, without moving its buffers."""
     chains = getattr(module, "parametrizations", {})
     if local not in chains:
-        for hook in _hooks(module):
-            if hook.name == local:
+        for name, hook in _hooks(module):
+            if name == local and is_pruning(hook):
+                return torch.as_tensor(hook.apply_mask(module)).detach()
+            if name == local:
                 further = {} if type(hook).__name__ == "WeightNorm" else {"do_power_iteration": False}
                 return torch.as_tensor(hook.compute_weight(module, **further)).detach()
         return torch.as_tensor(getattr(module, local)).detach()
@@ -120,7 +123,11 @@ CLOSE, CLOSE_IN_HALF = 1e-2, 5e-2
 
 
 def gives_back(module: nn.Module, local: str, value: torch.Tensor, *, exactly: bool) -> bool:
-    """Return whether a computed weight is finite where the value written to it is, and, if `exactly`, is that value."""
+    """Return whether a computed weight is finite where the value written to it is, and, if `exactly`, is that value.
+
+    What is pruned stays so.
+    """
+    exactly = exactly and not any(name == local and is_pruning(hook) for name, hook in _hooks(module))
     computed = computed_weight(module, local).to(value.dtype)
     finite = torch.isfinite(value)
     if not bool(torch.isfinite(computed[finite]).all()):
@@ -140,10 +147,13 @@ def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
     if local in chains:
         _write_parametrized(module, local, chains[local], value)
         return
-    for hook in _hooks(module):
-        if hook.name == local and type(hook).__name__ == "WeightNorm":
+    for name, hook in _hooks(module):
+        if name == local and is_pruning(hook):
+            module._parameters[f"{name}_orig"].copy_(value)  # type: ignore[union-attr]
+            setattr(module, name, hook.apply_mask(module))
+        elif name == local and type(hook).__name__ == "WeightNorm":
             _write_weight_norm(module, hook, value)
-        elif hook.name == local:
+        elif name == local:
             _write_spectral_norm(module, hook, value)
 
 
@@ -193,8 +203,10 @@ def follow(module: nn.Module) -> None:
     """Bring the buffers that depend on a module's computed weights up to them."""
     if is_parametrization(module):
         _follow_chain(module)
-    for hook in _hooks(module):
-        if type(hook).__name__ == "WeightNorm" and f"{hook.name}_g" in module._parameters:
+    for name, hook in _hooks(module):
+        if is_pruning(hook) and f"{name}_orig" in module._parameters:
+            setattr(module, name, hook.apply_mask(module))
+        elif type(hook).__name__ == "WeightNorm" and f"{hook.name}_g" in module._parameters:
             setattr(module, hook.name, hook.compute_weight(module))
         elif type(hook).__name__ == "SpectralNorm" and f"{hook.name}_orig" in module._parameters:
             original = module._parameters[f"{hook.name}_orig"]

@@ -87,6 +87,10 @@ def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -
         if not name.startswith(f"{local}_")
     }
     shell._parameters[local] = nn.Parameter(like.clone(), requires_grad=False)
+    for other in hooked_names(module) - {local}:  # the reset sets those too
+        computed = shell.__dict__.get(other)
+        if isinstance(computed, torch.Tensor):
+            shell.__dict__[other] = computed.detach().clone()
     getattr(shell, reset)()
     value = shell._parameters[local]
     assert value is not None

@@ -15,6 +15,7 @@ __all__ = [
     "dtype_name",
     "hook_computed",
     "is_parametrization",
+    "is_pruning",
     "is_sharded",
     "is_torch_class",
     "layout_name",
@@ -75,11 +76,21 @@ def is_parametrization(module: object) -> bool:
 
 
 def hook_computed(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the name of each tensor that a hook of the old `weight_norm` or `spectral_norm` computes, and the hook.
+    """Yield the name of each tensor that a hook of the old `weight_norm` or `spectral_norm`, or of `prune`, computes, and the hook.
 
     `state` is the `__dict__` of a module.
     """
     for hook in state.get("_forward_pre_hooks", {}).values():
-        computes = type(hook).__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
-        if computes and hasattr(hook, "name") and hook.name not in state["_parameters"]:
-            yield hook.name, hook
+        name = None
+        if type(hook).__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm"):
+            name = getattr(hook, "name", None)
+        elif is_pruning(hook):
+            name = getattr(hook, "_tensor_name", None)
+        if name is not None and name not in state["_parameters"]:
+            yield name, hook
+
+
+def is_pruning(hook: object) -> bool:
+    """Tell whether a hook is one of `torch.nn.utils.prune`, which multiplies a tensor by a mask."""
+    cls: Any = type(hook)
+    return is_torch_class(cls, "torch.nn.utils.prune", "BasePruningMethod")
