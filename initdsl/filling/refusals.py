@@ -59,7 +59,9 @@ def has_no_memory(live: Live, entry: PlanEntry) -> bool:
 
 def refuse_meta(plan: Plan, live: Live) -> None:
     """Refuse to fill tensors that have no memory."""
-    written = [entry for entry in plan.order if has_no_memory(live, entry) and not entry.keeps]
+    tensors = live.tensors
+    suspects = [e for e in plan.order if (tensor := tensors[e.tensor.index]) is None or tensor.is_meta]
+    written = [entry for entry in suspects if has_no_memory(live, entry) and not entry.keeps]
     if written:
         count = f"{len(written)} of the parameters to fill, `{written[0].label}` first, are"
         raise ResolveError(

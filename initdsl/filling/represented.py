@@ -35,13 +35,13 @@ def unrepresented(plan: Plan, tensor: TensorInfo, action: Action, found: str) ->
 def written_weights(run: Run) -> list[tuple[TensorInfo, PlanEntry]]:
     """Return the computed weights of which something is written, and the entry that does so."""
     network = run.plan.network
-    written = {entry.tensor.index: entry for entry in run.plan.order if not entry.keeps}
+    computed = [info for info in network.tensors if info.kind == "parametrized"]
+    written = {entry.tensor.index: entry for entry in run.plan.order if not entry.keeps} if computed else {}
     weights = []
-    for info in network.tensors:
-        if info.kind == "parametrized":
-            group = [info.index, *network.originals(info)]
-            if not any(is_sharded(run.live.tensors[index]) for index in group):
-                weights += [(info, written[index]) for index in group if index in written][:1]
+    for info in computed:
+        group = [info.index, *network.originals(info)]
+        if not any(is_sharded(run.live.tensors[index]) for index in group):
+            weights += [(info, written[index]) for index in group if index in written][:1]
     return weights
 
 

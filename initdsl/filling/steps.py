@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from initdsl.planning.actions import Kept
 from initdsl.planning.plan import PlanEntry
 
 from .defaults import ResetModule, refuse_left, reset_beside, reset_module
@@ -174,9 +175,11 @@ def save_tensors_below(run: Run, index: int, backup: Backup) -> None:
 def claims_of(run: Run, *, ties: bool = True) -> set[int]:
     """Return keys of the memory that is written, and of the modules whose objects or modes change, in a run."""
     claims: set[int] = set()
+    tensors = run.live.tensors
     for entry in run.plan.order:
-        if entry.edits or not entry.keeps:
-            tensor = run.live.tensors[entry.tensor.index]
+        base = entry.base
+        if entry.edits or (base is not None and not isinstance(base.payload, Kept)):
+            tensor = tensors[entry.tensor.index]
             if tensor is None:
                 claims.add(id(run.live.modules[entry.tensor.owners[0][0]]))
             else:

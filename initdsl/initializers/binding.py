@@ -25,19 +25,23 @@ def parameters_of(initializer: Initializer, positional: int, keywords: Iterable[
     Raises ArgumentError for an argument too many, an unknown keyword and a parameter given twice.
     """
     names = [p.name for p in initializer.parameters]
-    call = f"the call is `{initializer.signature}`"
     if positional > len(names):
         few = "no arguments" if not names else f"at most {len(names)} argument{'s' * (len(names) > 1)}"
-        raise ArgumentError(f"`{initializer.name}` takes {few}, got {positional}", hint=call)
+        raise ArgumentError(f"`{initializer.name}` takes {few}, got {positional}", hint=_call(initializer))
     given = names[:positional]
     for keyword in keywords:
         if keyword not in names:
             message = f"`{initializer.name}` has no argument `{keyword}`"
-            raise ArgumentError(message, keyword, did_you_mean(keyword, names) or call, "unknown-argument")
+            hint = did_you_mean(keyword, names) or _call(initializer)
+            raise ArgumentError(message, keyword, hint, "unknown-argument")
         if keyword in given:
-            raise ArgumentError(f"`{keyword}` is given twice", keyword, call)
+            raise ArgumentError(f"`{keyword}` is given twice", keyword, _call(initializer))
         given.append(keyword)
     return given
+
+
+def _call(initializer: Initializer) -> str:
+    return f"the call is `{initializer.signature}`"
 
 
 def bind(initializer: Initializer, given: Mapping[str, Any]) -> Arguments:
@@ -113,7 +117,7 @@ _TYPES = {
 def _explained(error: pydantic.ValidationError, initializer: Initializer, given: Mapping[str, Any]) -> ArgumentError:
     """Return pydantic's first problem in the language's words."""
     problem = error.errors(include_url=False)[0]
-    call = f"the call is `{initializer.signature}`"
+    call = _call(initializer)
     if not problem["loc"]:
         return ArgumentError(f"`{initializer.name}` can't be called like this", hint=call)
     name = str(problem["loc"][0])

@@ -154,12 +154,17 @@ class Network:
 
     def names(self, tensor: TensorInfo) -> list[str]:
         """Return every dotted name of a tensor, the canonical one first."""
-        if len(tensor.owners) == 1 and tensor.owners[0][0] in self._led_to_once:
-            return [tensor.name]
+        return list(self.aliases(tensor))
+
+    def aliases(self, tensor: TensorInfo) -> tuple[str, ...]:
+        """Return every dotted name of a tensor, the canonical one first, as a tuple."""
+        owners = tensor.owners
+        if len(owners) == 1 and owners[0][0] in self._led_to_once:
+            return (tensor.name,)
         names = {tensor.name: None}
-        for owner, local in tensor.owners:
+        for owner, local in owners:
             names.update(dict.fromkeys(f"{path}.{local}" if path else local for path in self.module_names(owner)))
-        return list(names)
+        return tuple(names)
 
     def tensor_named(self, name: str) -> TensorInfo | None:
         """Return the tensor of a dotted name, of however many it has; None where there is none."""

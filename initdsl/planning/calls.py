@@ -13,7 +13,7 @@ from initdsl.language.expressions.operators import Environment
 from initdsl.language.expressions.shapes import EvalError, Shape
 from initdsl.language.syntax.nodes import Argument, Call, Name
 
-__all__ = ["bind_call", "check_shape", "unknown_call"]
+__all__ = ["Bound", "bind_call", "check_shape", "unknown_call"]
 
 
 def unknown_call(node: Call, registry: Registry) -> EvalError:
@@ -33,9 +33,11 @@ class CallEnvironment(Environment, Protocol):
         """Return whether a name is bound or a `let`."""
 
 
-def bind_call(
-    node: Call, registry: Registry, env: CallEnvironment
-) -> tuple[Initializer, Arguments, dict[str, Any] | None]:
+# an initializer, its checked arguments, and the arguments as they were given where one is read off tensors
+Bound = tuple[Initializer, Arguments, "dict[str, Any] | None"]
+
+
+def bind_call(node: Call, registry: Registry, env: CallEnvironment) -> Bound:
     """Return a call's initializer and its checked arguments. Raises EvalError at the argument that is wrong.
 
     An argument that is read off tensors is checked once it has a value: until then its default, or 1, stands for it.

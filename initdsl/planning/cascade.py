@@ -150,7 +150,7 @@ def _decide(
             decisions.calls[clause.number] = side.call
     if selection is None:
         return
-    _check(context, statement, side, selection, progress)
+    checked = _check(context, statement, side, selection, progress)
     alive = _alive(context, statement, selection, selections, decisions.remaining)
     if selection.by_tensor and not alive:
         decisions.overruled[clause.number] = selection
@@ -160,7 +160,9 @@ def _decide(
         return
     hits = 0
     for index in alive:
-        actions = actions_of(context, statement, side, index, selection.by_tensor, progress)
+        actions = checked.get(index)
+        if actions is None:
+            actions = actions_of(context, statement, side, index, selection.by_tensor, progress)
         hits += bool(actions)
         _take(decisions, index, actions)
     decisions.hits[clause.number] = hits
@@ -213,8 +215,11 @@ def _is_base(action: Action) -> bool:
 
 def _check(
     context: Context, statement: Statement, side: RightHandSide | None, selection: Selection, progress: Progress
-) -> None:
-    """Raise EvalError where a clause can't be right for a kind of tensor it selects, whether it wins or not."""
+) -> dict[int, list[Action]]:
+    """Raise EvalError where a clause can't be right for a kind of tensor it selects, whether it wins or not.
+
+    Return its actions on the tensors for which they were made to see that.
+    """
     is_constant = side is not None and side.constant
     for index in selection.samples:
         check_writable(context, statement.clause, context.network.tensors[index])
@@ -222,8 +227,9 @@ def _check(
             actions_of(context, statement, side, index, selection.by_tensor, progress)
     few = len(selection.by_tensor) <= MOST_CHECKED
     if not selection.plain or (side is not None and not is_constant and few):
-        for index in selection.by_tensor:
-            actions_of(context, statement, side, index, selection.by_tensor, progress)
+        tensors = selection.by_tensor
+        return {index: actions_of(context, statement, side, index, tensors, progress) for index in tensors}
+    return {}
 
 
 # ---- selections

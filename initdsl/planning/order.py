@@ -42,7 +42,8 @@ def write_order(network: Network, tied_to: Mapping[int, int], entries: Iterable[
     for index in network.apply_order:
         module = network.modules[index]
         met += module.parameters.values()
-        met += module.buffers.values()
+        if module.buffers:
+            met += module.buffers.values()
     if tied_to:
         met = [tied_to.get(tensor, tensor) for tensor in met]
     pending = [written[tensor] for tensor in dict.fromkeys(met) if tensor in written]

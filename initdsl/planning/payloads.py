@@ -119,7 +119,8 @@ def _check_fits(rule: Assign, value: tuple[int, ...], shape: tuple[int, ...]) ->
 def _called(call: Call, env: Names, rule: Assign, side: RightHandSide, tensor: TensorInfo) -> Payload:
     """Return what an initializer fills the piece with. Raises EvalError for arguments that can't be right."""
     shape = env.target_shape(call)
-    initializer, arguments, operands = bind_call(call, env.site.context.registry, env)
+    bound = side.bound if side.bound is not None else bind_call(call, env.site.context.registry, env)
+    initializer, arguments, operands = bound
     if initializer.adjust is not None:
         _check_adjusting(call, env)
     if env.needs_tensors:  # an argument is read off tensors

@@ -28,14 +28,16 @@ MOST_LOOKED_AT = 64
 
 def overruled_rules(context: Context, statements: Sequence[Statement], decisions: Decisions) -> Iterator[Diagnostic]:
     """Yield the statements whose every tensor later ones set as a whole, but for what a `use` brings in to be replaced."""
+    if not decisions.overruled:
+        return
     first = next(iter(context.rules.rules), None)
     parameters = sum(tensor.kind != "buffer" for tensor in context.network.tensors)
+    known: dict[int, Winners] = {}
     for number in sorted(decisions.overruled):
         clause, selection = statements[number].clause, decisions.overruled[number]
-        tensors = list(islice(selection.by_tensor, MOST_LOOKED_AT))
-        winners = {index: decisions.bases[index] for index in tensors if index in decisions.bases}
-        clauses = sorted({base.clause.number for base in winners.values()})
-        later = [statements[other].clause for other in clauses]
+        if id(selection) not in known:  # many statements may select the same
+            known[id(selection)] = _winners(statements, decisions, selection)
+        winners, later = known[id(selection)]
         is_used = first is not None and clause.rule.source != first.source
         if not later or (is_used and all(other.rule.source != clause.rule.source for other in later)):
             continue
@@ -44,6 +46,18 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
         if is_background or _is_same_by_a_tie(context, clause, selection, winners):
             continue
         yield _overruled(context, clause, later, _is_edit(clause.rule, selection))
+
+
+# what sets some tensors in the end, by their numbers, and the clauses of that in their order
+Winners = tuple[dict[int, Action], list[Clause]]
+
+
+def _winners(statements: Sequence[Statement], decisions: Decisions, selection: Selection) -> Winners:
+    """Return what sets the first tensors of a selection in the end."""
+    tensors = islice(selection.by_tensor, MOST_LOOKED_AT)
+    winners = {index: decisions.bases[index] for index in tensors if index in decisions.bases}
+    clauses = sorted({base.clause.number for base in winners.values()})
+    return winners, [statements[other].clause for other in clauses]
 
 
 def _is_same_by_a_tie(context: Context, clause: Clause, selection: Selection, winners: dict[int, Action]) -> bool:
@@ -64,10 +78,11 @@ def _say_the_same(one: Rule, other: Rule) -> bool:
 def _is_edit(rule: Rule, selection: Selection) -> bool:
     if not isinstance(rule, Assign):
         return False
-    looked_at = islice(selection.matches, MOST_LOOKED_AT)
+    if rule.operator not in ("=", "~"):
+        return True
+    looked_at = () if selection.plain else islice(selection.matches, MOST_LOOKED_AT)
     is_piece = any(match.index is not None or match.view is not None for match in looked_at)
-    builds_on = any(isinstance(node, Name) and node.name == "it" for node in walk(rule.value))
-    return rule.operator not in ("=", "~") or is_piece or builds_on
+    return is_piece or any(isinstance(node, Name) and node.name == "it" for node in walk(rule.value))
 
 
 def _overruled(context: Context, clause: Clause, later: Sequence[Clause], is_edit: bool) -> Diagnostic:

@@ -12,7 +12,7 @@ from initdsl.language.expressions.given import given_value
 from initdsl.language.expressions.let import Variable, Variables
 from initdsl.language.rules.ruleset import RuleSet
 from initdsl.language.syntax.nodes import Call, Expr, Rule, Selector, Use
-from initdsl.language.syntax.walk import walk
+from initdsl.language.syntax.walk import remembered, walk
 from initdsl.network.description import Network
 from initdsl.network.selectors.context import TooManyMatches
 from initdsl.network.selectors.matches import Frame, Match
@@ -166,9 +166,14 @@ def _context(
 
 def _foreign_initializers(context: Context) -> FrozenDict[str, Initializer]:
     """Return the initializers that rules call and initdsl doesn't bring."""
-    called = set(_calls(context.rules.rules, set()))
-    registered = {name: context.registry[name] for name in sorted(called) if name in context.registry}
+    registered = {name: context.registry[name] for name in _called(context.rules.rules) if name in context.registry}
     return FrozenDict({name: item for name, item in registered.items() if not item.builtin})
+
+
+@remembered
+def _called(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """Return the names of what rules call, functions of the language among them, sorted."""
+    return tuple(sorted(set(_calls(rules, set()))))
 
 
 def _calls(rules: tuple[Rule, ...], seen: set[int]) -> Iterator[str]:

@@ -11,13 +11,14 @@ from initdsl.initializers.elsewhere import meant_initializer
 from initdsl.language.expressions.functions import FANS, FUNCTIONS
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Assign, Call, Expr, Name, Node, Word
+from initdsl.language.syntax.nodes import Assign, Call, Expr, Length, Name, Node, Word
 from initdsl.language.syntax.walk import children
 from initdsl.network.selectors.matches import Match
+from initdsl.network.selectors.select import is_fixed
 
-from .calls import bind_call, unknown_call
+from .calls import Bound, bind_call, unknown_call
 from .context import Context
-from .lookups import Site
+from .lookups import Site, name_in
 from .names import Names
 
 __all__ = ["RightHandSide", "blamed_in_rule", "right_hand_side"]
@@ -28,13 +29,14 @@ class RightHandSide:
     """What stands behind the operator: for `~ normal(0, std)` a `constant` whose `call` is `normal(0, std)`.
 
     `expr` is the value, with `let`s at the top looked through. A constant comes to the same for tensors that are alike.
-    `call` is the initializer that is all of it, else None.
+    `call` is the initializer that is all of it, else None; `bound` what it is bound to, where no tensor makes a difference.
     """
 
     expr: Expr
     finite: bool  # whether a result that is not finite is an error
     constant: bool
     call: Call | None = None
+    bound: Bound | None = None
 
 
 @dataclass
@@ -45,7 +47,8 @@ class _Parts:
     formulas: set[str] = field(default_factory=set)  # names of `let`s whose formulas are looked into
     calls: list[Call] = field(default_factory=list)  # of initializers and `load`
     words: set[str] = field(default_factory=set)
-    looks_up: bool = False  # whether it looks at other parts of the network
+    looks_up: bool = False  # whether it looks at other parts of the network, from where its tensor is
+    counts: bool = False  # whether it counts what a selector selects, which is the same from everywhere
 
 
 def right_hand_side(context: Context, rule: Assign, variables: Variables) -> RightHandSide:
@@ -57,12 +60,15 @@ def right_hand_side(context: Context, rule: Assign, variables: Variables) -> Rig
     _check_operator(context, rule, expr, any(draws), call)
     loads = any(each.function == "load" for each in parts.calls)  # each parameter its own tensor
     constant = not parts.looks_up and not loads and all(_is_constant(n, variables, parts) for n in parts.names)
-    if constant and call is not None:
+    bound = None
+    if constant and call is not None and not parts.counts:  # a count may be 0 where the rule selects nothing either
+        names = Names(Site(context, variables, Match(0)))
         try:
-            bind_call(call, context.registry, Names(Site(context, variables, Match(0))))
+            bound = bind_call(call, context.registry, names)
         except EvalError as error:
             raise blamed_in_rule(error, rule) from None
-    return RightHandSide(expr, not ({"inf", "nan"} & parts.words), constant, call)
+        bound = None if names.needs_tensors else bound
+    return RightHandSide(expr, not ({"inf", "nan"} & parts.words), constant, call, bound)
 
 
 def blamed_in_rule(error: EvalError, rule: Assign) -> EvalError:
@@ -99,6 +105,8 @@ def _parts(expr: Expr, variables: Variables, registry: Registry) -> _Parts:
                 parts.calls.append(node)
             elif isinstance(node, Word):
                 parts.words.add(node.word)
+            elif isinstance(node, Length) and is_fixed(node.selector) and name_in(node.selector) is None:
+                parts.counts = True
             elif node.kind in ("length", "member", "path") or (
                 isinstance(node, Call) and node.function == "base_shape"
             ):
@@ -112,6 +120,8 @@ def _nodes(expr: Expr, variables: Variables, registry: Registry) -> Iterator[Nod
     while stack:
         node = stack.pop()
         yield node
+        if isinstance(node, Length) and is_fixed(node.selector) and name_in(node.selector) is None:
+            continue
         inside: list[Node] = list(_values(node, variables, registry)) if isinstance(node, Call) else children(node)
         inside.reverse()
         stack += inside

@@ -78,7 +78,7 @@ def statements_of(
 
 def _wrong_variables(context: Context) -> Iterable[Diagnostic]:
     """Yield findings of `vars` that no `let` declares, or whose values a rule can't use."""
-    names = [rule.name for rule in context.rules.walk() if isinstance(rule, Let)]
+    names = [rule.name for rule in context.rules.walk() if isinstance(rule, Let)] if context.variables else []
     for name, value in context.variables.items():
         if name not in names:
             yield Diagnostic("unknown-variable", f"no `let` declares `{name}`", hint=_declared(name, names))

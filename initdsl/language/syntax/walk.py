@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import wraps
+from typing import TypeVar
 
 from initdsl.text.source import Span
 
@@ -55,6 +57,33 @@ def walk(value: Node) -> Iterator[Node]:
         inside = children(current)
         inside.reverse()
         stack += inside
+
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+# nodes of which a function remembers what it returned
+MOST_REMEMBERED = 1 << 16
+
+
+def remembered(function: Callable[[Given], Result]) -> Callable[[Given], Result]:
+    """Make a function remember what it returned for a node, or for a tuple of nodes, by which object that is.
+
+    To hash a node, as other caches do, goes through everything inside it each time.
+    """
+    known: dict[int, tuple[Given, Result]] = {}  # the node too: while it is there, no other has its `id`
+
+    @wraps(function)
+    def once(node: Given) -> Result:
+        found = known.get(id(node))
+        if found is None:
+            if len(known) >= MOST_REMEMBERED:
+                known.clear()
+            found = known[id(node)] = (node, function(node))
+        return found[1]
+
+    return once
 
 
 _MOVED: dict[type, tuple[tuple[str, bool], ...]] = {}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from initdsl.language.expressions.operators import Environment
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import ClassPattern, Index, Selector
+from initdsl.language.syntax.nodes import ClassPattern, Index
 from initdsl.network.description import Network
 from initdsl.text.source import Span
 
@@ -43,8 +43,9 @@ class Reads:
     modules: bool = False
 
 
-# a selector, whether a regex in it searches modules, where its nodes stand and what is made of matches if that matters
-MatchKey = tuple[Selector, bool, tuple[Span, ...], Reads | None]
+# what stands for a selector, whether a regex in it searches modules, where its nodes stand and what is made of matches if
+# that matters
+MatchKey = tuple[object, bool, tuple[Span, ...], Reads | None]
 
 
 class State(NamedTuple):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.language.syntax.nodes import ClassPattern, Index, Maybe, Path, Regex, Selector, Step, Union_, Within
 from initdsl.language.syntax.regex import linear_regex
-from initdsl.language.syntax.walk import walk
+from initdsl.language.syntax.walk import remembered, walk
+from initdsl.text.source import Span
 
 from .classes import has_names
 from .context import MatchKey, Reads, SelectorContext, block_of, matches_around
 from .matches import Bindings, Frame, Match, continued, merge
 from .paths import inside_block, select_path
 
-__all__ = ["container_of", "match_key", "select"]
+__all__ = ["container_of", "is_fixed", "match_key", "select"]
 
 
 def select(
@@ -67,26 +69,48 @@ def match_key(selector: Selector, modules: bool, reads: Callable[[], Reads | Non
 
     Matches of pieces hold the index as it is written, and errors show where: equal ones elsewhere won't do.
     """
-    if not _is_pure(selector):
+    meaning = _meaning(selector)
+    if not meaning.is_pure:
         return None
+    return meaning.same, modules, meaning.spans, reads() if meaning.roams else None
+
+
+class _Meaning(NamedTuple):
+    """What a selector says by itself, wherever it stands: see the functions below. Equal ones have the `same` object."""
+
+    same: object
+    is_pure: bool
+    spans: tuple[Span, ...]
+    roams: bool
+
+
+@remembered
+def _meaning(selector: Selector) -> _Meaning:
     spans = tuple(node.span for node in walk(selector)) if _has_pieces(selector) else ()
-    return selector, modules, spans, reads() if _roams(selector) else None
+    return _Meaning(_same(selector), not has_names(selector), spans, _roams(selector))
 
 
 @lru_cache(maxsize=65536)
+def _same(selector: Selector) -> object:
+    return object()
+
+
 def _roams(selector: Selector) -> bool:
     """Whether a selector goes any number of steps from the modules of a class, of which it keeps only those asked for."""
     paths = [node for node in walk(selector) if isinstance(node, Path) and isinstance(node.root, ClassPattern)]
     return any(isinstance(step, Step) and step.name == "**" for path in paths for step in path.steps)
 
 
-@lru_cache(maxsize=65536)
 def _is_pure(selector: Selector) -> bool:
     """Whether a selector means the same wherever it stands: no names that are bound or looked up."""
-    return not has_names(selector)
+    return _meaning(selector).is_pure
 
 
-@lru_cache(maxsize=65536)
+def is_fixed(selector: Selector) -> bool:
+    """Whether a selector means the same wherever it stands, inside of every block too."""
+    return _is_pure(selector) and not any(isinstance(node, Path) and node.root is None for node in walk(selector))
+
+
 def _has_pieces(selector: Selector) -> bool:
     """Whether a selector may select pieces of tensors."""
     paths = [node for node in walk(selector) if isinstance(node, Path)]
