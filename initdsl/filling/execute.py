@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from initdsl import streams
 from initdsl.network.description import Live
+from initdsl.network.garbage import MANY, no_collection
 from initdsl.network.kinds import any_sharded
 from initdsl.planning.plan import Plan
 from initdsl.text.diagnostic import Diagnostic, ResolveError
@@ -55,11 +56,13 @@ def execute(
         refuse_meta(plan, live)  # ranks of a sharded one do so when all can be told
     run = run_of(plan, live, on_init, fresh=fresh, sample=sample)
     ways = shard_ways(run) if sharded or _reads_elsewhere(plan, live) else whole_ways(run)
-    steps = [*steps_of(run, ways), *last_steps(run, ways)]
+    with no_collection(len(plan.order) >= MANY):
+        steps = [*steps_of(run, ways), *last_steps(run, ways)]
+        claims = claims_of(run)
     if generator is not None:
         refuse_generator(plan, live, generator)
     with streams.team() if run.seed is not None else nullcontext(), drawing_from(generator), uncached(live):
-        carry_out(steps, claims_of(run), hooks_of(run, len(steps)) if apart else ALONE)
+        carry_out(steps, claims, hooks_of(run, len(steps)) if apart else ALONE)
 
 
 def _reads_elsewhere(plan: Plan, live: Live) -> bool:

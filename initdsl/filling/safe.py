@@ -42,6 +42,6 @@ def is_plain(tensor: torch.Tensor | None) -> bool:
     if tensor is None:
         return False
     memory = tensor if type(tensor) in PLAIN else memory_of(tensor)
-    if type(memory) not in PLAIN or memory.dtype not in ORDINARY:
+    if type(memory) not in PLAIN or memory.dtype not in ORDINARY or memory.layout != torch.strided:
         return False
-    return memory.layout == torch.strided and not memory.is_inference() and 0 not in memory.stride()
+    return not memory.is_inference() and (memory.is_contiguous() or 0 not in memory.stride())

@@ -94,8 +94,16 @@ def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.nd
     lengths = np.array([tensor.numel() for tensor in tensors], np.int64)
     memory = Memory(np.array([tensor.data_ptr() for tensor in tensors], np.uint64), lengths, keys)
     spread(lambda first, end: kernel.fill_each(memory, dtype, recipe, first, end), len(tensors), int(lengths.sum()))
-    for tensor in tensors:
-        torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
+    _count_writes(tensors)
+
+
+def _count_writes(tensors: Sequence[Tensor]) -> None:
+    """Tell autograd that tensors were written to, which it does not see where the kernel does it."""
+    try:
+        torch.autograd.graph.increment_version(tensors)
+    except (TypeError, AttributeError):  # an older torch takes them one by one
+        for tensor in tensors:
+            torch.autograd.graph.increment_version(tensor)
 
 
 def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset: int) -> bool:
