@@ -1,95 +1,43 @@
 """What the first call of a fresh process takes, import aside: every figure is the median over processes of their own.
 
-    python benchmarks/first_call.py [--rounds N] [--busy]
+    python benchmarks/first_call.py [--rounds N] [--busy] [--case WORDS]
 
 Each process does both, ours and the other, the one first that was last before. `--busy` keeps one core at work meanwhile.
+Where processes can be forked, they are, from one that has imported all there is and called nothing: so a round takes no
+longer than what it measures.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
-from pathlib import Path
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 
-from side_by_side import Row, table
-
-CHILD = """
-import json, sys, time, warnings
-sys.path.insert(0, FOLDER)
 import torch
-import initdsl, initdsl.streams
+from networks import GPT, RESNET, gpt2_small, gpt_by_hand, resnet50, resnet_by_hand
+from side_by_side import Row, table
 from torch import nn
-from networks import GPT, gpt2_small, gpt_by_hand, RESNET, resnet50, resnet_by_hand
-from initdsl.initializers.distributions import Normal, TruncatedNormal, Uniform
 
-warnings.simplefilter("ignore")
-case, threads, ours_first = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
-torch.set_num_threads(threads)
-DRAWS = {
+import initdsl
+import initdsl.streams
+from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
+
+Work = Callable[[], object]
+
+DRAWS: dict[str, tuple[Distribution, Callable[[torch.Tensor], object]]] = {
     "uniform": (Uniform(-1, 1), lambda t: nn.init.uniform_(t, -1, 1)),
     "normal": (Normal(0, 0.02), lambda t: nn.init.normal_(t, 0, 0.02)),
     "trunc_normal": (TruncatedNormal(0, 1, -2, 2), lambda t: nn.init.trunc_normal_(t, 0, 1, -2, 2)),
 }
-SMALL = "Linear.weight ~ normal(0, 0.02)"
-
-
-def small() -> nn.Module:
-    return nn.Sequential(*(nn.Linear(32, 16, bias=False) for _ in range(10_000)))
-
-
-def small_by_hand(m: nn.Module) -> None:
-    if isinstance(m, nn.Linear):
-        nn.init.normal_(m.weight, 0, 0.02)
-
-
-def pair():
-    name, _, size = case.partition(" ")
-    if name in DRAWS:
-        distribution, other = DRAWS[name]
-        count = int(size)
-        many = 1 if count > 100_000 else 1000
-        a, b = torch.zeros(many, count), torch.zeros(many, count)
-        keys = [initdsl.streams.key(7, str(n)) for n in range(many)]
-
-        def ours():
-            for n in range(many):
-                initdsl.streams.fill(a[n], distribution, keys[n])
-
-        def theirs():
-            for n in range(many):
-                other(b[n])
-
-        return ours, theirs
-    if case == "materialize GPT-2 small":
-        rules = initdsl.parse(GPT)
-        return lambda: initdsl.materialize(gpt2_small, rules, seed=0), lambda: gpt2_small().apply(gpt_by_hand)
-    if case == "unseeded ResNet-50":
-        rules, net = initdsl.parse(RESNET), resnet50()
-        return lambda: initdsl.apply(net, rules), lambda: net.apply(resnet_by_hand)
-    rules, net = initdsl.parse(SMALL), small()
-    seed = 0 if case == "10 000 small tensors, seeded" else None
-    return lambda: initdsl.apply(net, rules, seed=seed), lambda: net.apply(small_by_hand)
-
-
-def seconds(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-ours, theirs = pair()
-took = {}
-for name in ("ours", "theirs") if ours_first else ("theirs", "ours"):
-    took[name] = seconds(ours if name == "ours" else theirs)
-print(json.dumps([took["ours"], took["theirs"]]))
-"""
 
 LARGE = 4096 * 4096
+
 CASES = [
     # case, threads, what it is called, least ratio of theirs to ours
     (f"normal {LARGE}", 2, "normal, 4096 x 4096, 2 threads", 4.0),
@@ -106,20 +54,88 @@ CASES = [
 ]
 
 
-def rows(rounds: int = 5, prefix: str = "first call: ") -> list[Row]:
-    made = []
-    environment = {key: value for key, value in os.environ.items() if key != "INITDSL_KERNEL"}
-    code = CHILD.replace("FOLDER", repr(str(Path(__file__).parent)))
-    for case, threads, title, least in CASES:
-        pairs = []
-        for number in range(rounds):
-            words = [sys.executable, "-c", code, case, str(threads), str(number % 2)]
-            done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-            pairs.append(json.loads(done.stdout))
-        ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-        ratio = statistics.median(other / mine for mine, other in pairs)
-        made.append(Row(prefix + title, ours, theirs, f"at least {least:.3g}", f"{ratio:.2f} x", ratio >= least))
-    return made
+# ---- in a process of its own
+
+
+def draws(name: str, count: int) -> tuple[Work, Work]:
+    """Return the fill of one large tensor, or of 1 000 small ones, by streams and by torch.nn.init."""
+    distribution, other = DRAWS[name]
+    many = 1 if count > 100_000 else 1000
+    a, b = torch.zeros(many, count), torch.zeros(many, count)
+    keys = [initdsl.streams.key(7, str(number)) for number in range(many)]
+
+    def ours() -> None:
+        for number in range(many):
+            initdsl.streams.fill(a[number], distribution, keys[number])
+
+    def theirs() -> None:
+        for number in range(many):
+            other(b[number])
+
+    return ours, theirs
+
+
+def small_by_hand(m: nn.Module) -> None:
+    if isinstance(m, nn.Linear):
+        nn.init.normal_(m.weight, 0, 0.02)
+
+
+def pair(case: str) -> tuple[Work, Work]:
+    """Return what a case times: ours and the other."""
+    name, _, size = case.partition(" ")
+    if name in DRAWS:
+        return draws(name, int(size))
+    if case == "materialize GPT-2 small":
+        rules = initdsl.parse(GPT)
+        return lambda: initdsl.materialize(gpt2_small, rules, seed=0), lambda: gpt2_small().apply(gpt_by_hand)
+    if case == "unseeded ResNet-50":
+        rules, net = initdsl.parse(RESNET), resnet50()
+        return lambda: initdsl.apply(net, rules), lambda: net.apply(resnet_by_hand)
+    rules = initdsl.parse("Linear.weight ~ normal(0, 0.02)")
+    net = nn.Sequential(*(nn.Linear(32, 16, bias=False) for _ in range(10_000)))
+    seed = 0 if case == "10 000 small tensors, seeded" else None
+    return lambda: initdsl.apply(net, rules, seed=seed), lambda: net.apply(small_by_hand)
+
+
+def seconds(work: Work) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def measure(case: str, threads: int, ours_first: bool, answer: Connection) -> None:
+    """Send what both take: ours and the other, in seconds."""
+    warnings.simplefilter("ignore")
+    os.environ.pop("INITDSL_KERNEL", None)
+    torch.set_num_threads(threads)
+    assert initdsl.apply  # the public names are imported when they are first asked for
+    assert initdsl.materialize
+    ours, theirs = pair(case)
+    if ours_first:
+        mine, other = seconds(ours), seconds(theirs)
+    else:
+        other, mine = seconds(theirs), seconds(ours)
+    answer.send((mine, other))
+
+
+# ---- the rows
+
+
+def fresh(case: str, threads: int, ours_first: bool) -> tuple[float, float]:
+    """Return what both take in a process that has called nothing before."""
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+    if can_fork:
+        context.set_forkserver_preload(["first_call"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=measure, args=(case, threads, ours_first, theirs))
+    process.start()
+    theirs.close()
+    try:
+        took: tuple[float, float] = ours.recv()
+    finally:
+        process.join()
+    return took
 
 
 def _spin() -> None:
@@ -127,17 +143,45 @@ def _spin() -> None:
         pass
 
 
+@contextmanager
+def one_core_busy(wanted: bool) -> Iterator[None]:
+    """Keep one core at work in the block."""
+    if not wanted:
+        yield
+        return
+    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def rows(rounds: int = 5, busy: bool = False, only: str = "") -> list[Row]:
+    """Every row of this file whose name has `only` in it; on a machine that is quiet, or has one core `busy`."""
+    made = []
+    prefix = "one core busy, first call" if busy else "first call"
+    with one_core_busy(busy):
+        for case, threads, title, least in CASES:
+            if only not in title:
+                continue
+            pairs = [fresh(case, threads, bool(number % 2)) for number in range(rounds)]
+            ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+            ratio = statistics.median(other / mine for mine, other in pairs)
+            made.append(
+                Row(f"{prefix}: {title}", ours, theirs, f"at least {least:.3g}", f"{ratio:.2f} x", ratio >= least)
+            )
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--case", default="", metavar="WORDS", help="the rows whose name has these words in it alone")
     options = parser.parse_args()
-    busy = multiprocessing.Process(target=_spin, daemon=True)
-    if options.busy:
-        busy.start()
-    print(table(rows(options.rounds, "one core busy: " if options.busy else "first call: ")))
-    if options.busy:
-        busy.terminate()
+    print(table(rows(options.rounds, options.busy, options.case)))
 
 
 if __name__ == "__main__":
