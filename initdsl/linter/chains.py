@@ -28,7 +28,7 @@ LINEAR = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 
 
 # they pass about half of a signal's power on
-RECTIFIERS = ("ReLU", "GELU", "SiLU", "LeakyReLU", "ELU")
+RECTIFIERS = ("ReLU", "ReLU6", "LeakyReLU", "RReLU", "GELU", "SiLU", "Mish", "Hardswish", "ELU", "CELU")
 
 
 # lists of these names hold layers beside one another
