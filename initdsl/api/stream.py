@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -24,13 +24,14 @@ def stream(
     *,
     seed: int,
     max_shard_size: int | str = "5GB",
+    format: Literal["safetensors", "dcp"] = "safetensors",
     vars: Mapping[str, Any] | None = None,
     strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
     root: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> Report:
-    """Write the network that rules and a seed make to safetensors files, without ever having it in memory.
+    """Write the network that rules and a seed make to files, without ever having it in memory.
 
     `network` is a factory, called as in `materialize`, or a module on the meta device. The files in `folder` (made if
     it is not there) are those of transformers and huggingface_hub: `model-00001-of-00003.safetensors` and so on, each
@@ -39,6 +40,10 @@ def stream(
     Memory is bounded by some chunks of 4 MiB a thread, and by the largest tensor that can't be filled in parts: the
     report's notes name those. `torch.get_num_threads()` threads fill and write. Started again after it was stopped, it
     goes on after the last whole file. `on_progress` is called with the bytes that are written and those in all.
+
+    With `format="dcp"` the folder is one of `torch.distributed.checkpoint`, which `dcp.load` reads into any mesh: files of
+    chunks of at most 2**20 elements, of which each rank reads those it needs, with names as in the network's state dict. What
+    is filled through a view (`as`) is held whole then, too.
 
     The other arguments are those of `apply`. Raises as `materialize` does, before anything is written; ApplyError where
     the folder holds other files of these names or a fill failed; OSError where the disk is full or can't be written to:
@@ -58,6 +63,7 @@ def stream(
         folder,
         seed=seed,
         max_shard_size=max_shard_size,
+        format=format,
         vars=vars,
         strict=strict,
         initializers=initializers,

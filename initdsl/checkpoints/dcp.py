@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import pickle
 from collections import Counter
@@ -22,7 +23,7 @@ from initdsl.text.places import lies_in
 from .pickled import refuse_unpacking
 from .store import Described, Piece, Store, boxes
 
-__all__ = ["Checkpoint", "read_bounded", "refuse_leaving"]
+__all__ = ["ABOUT", "Checkpoint", "read_bounded", "refuse_leaving"]
 
 
 # bytes of an index of files, or of a DCP directory's `.metadata`
@@ -30,6 +31,10 @@ LARGEST = 256 << 20
 
 # dimensions that the chunks of one tensor may be split along
 MOST_SPLIT = 8
+
+
+# the file in which initdsl says what a directory was made from
+ABOUT = "initdsl.json"
 
 
 class Checkpoint(Store):
@@ -41,6 +46,7 @@ class Checkpoint(Store):
 
     def __init__(self, where: str):
         super().__init__(where)
+        self.metadata = _made_from(where)
         data = read_bounded(os.path.join(where, ".metadata"))
         try:
             metadata = _Metadata(io.BytesIO(data)).load()
@@ -118,6 +124,19 @@ def _fill(shape: tuple[int, ...], chunks: list[tuple[tuple[int, ...], tuple[int,
         for ends in itertools.product((0, 1), repeat=len(split)):
             corners[tuple(span[d][end] for d, end in zip(split, ends, strict=True))] += sign * (-1) ** sum(ends)
     return not any(corners.values())
+
+
+def _made_from(where: str) -> dict[str, str]:
+    """Return what initdsl says of how the values came about, where it wrote the directory; nothing else is believed."""
+    path = os.path.join(where, ABOUT)
+    if not os.path.lexists(path):
+        return {}
+    refuse_leaving(where, [ABOUT])
+    try:
+        told = json.loads(read_bounded(path))["metadata"]
+        return {name: value for name, value in told.items() if isinstance(value, str)}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ValueError(f"`{path}` does not say what the checkpoint was made from: it is damaged") from None
 
 
 def _sizes(numbers: Any) -> tuple[int, ...]:

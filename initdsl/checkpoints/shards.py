@@ -14,7 +14,7 @@ from initdsl.text.diagnostic import ApplyError, Diagnostic
 
 from .writing import Place, header
 
-__all__ = ["INDEX", "Shard", "index", "shards", "unfinished"]
+__all__ = ["INDEX", "OTHER", "Shard", "index", "metadata_difference", "shards", "unfinished"]
 
 
 class Shard(NamedTuple):
@@ -140,7 +140,11 @@ def _difference(path: str, file: Shard) -> str | None:
             theirs = dict(json.loads(opened.read(min(length, 1 << 28))).get("__metadata__", {}))
         except (ValueError, TypeError, AttributeError, RecursionError):
             return "it is no safetensors file"
-    ours = json.loads(file.head[8:])["__metadata__"]
+    return metadata_difference(json.loads(file.head[8:])["__metadata__"], theirs) or OTHER
+
+
+def metadata_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    """Say in what a checkpoint was made from something else than this one; None where it does not say so."""
     words = {"initdsl.rules_sha256": "rules", "initdsl.seed": "seed", "initdsl.stream": "stream version"}
     for key in sorted({*ours, *theirs}, key=lambda key: (key not in words, key == "initdsl.plan", key)):
         if not key.startswith(("initdsl.", "torch.")) or ours.get(key) == theirs.get(key):
@@ -153,4 +157,4 @@ def _difference(path: str, file: Shard) -> str | None:
         if key in DIGESTS:
             return f"{DIGESTS[key]} (`{key}`)"
         return f"it has {word} {str(theirs[key])[:80]}, not {ours.get(key)}"
-    return OTHER
+    return None

@@ -18,10 +18,14 @@ from initdsl.reports.table import plan_text
 
 from .console import fail, progress, reported, show
 from .model import checked_factory, find_model, load_model, read_sample, whole_network
-from .options import RuleOptions, format_option, rule_options, whole_option
+from .options import RuleOptions, rule_options, whole_option
 from .rules import rules_of
 
 DEFAULT_SHARD_SIZE = "5GB"
+
+
+# formats of a folder, that of no `--format` first
+FOLDERS = ("safetensors", "dcp")
 
 
 @click.command("apply")
@@ -41,7 +45,13 @@ DEFAULT_SHARD_SIZE = "5GB"
     help="What rules that look at data run the network on.",
 )
 @click.option("--max-shard-size", metavar="SIZE", help="How much goes to one file of a folder; 5GB by default.")
-@format_option("text", "json")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["text", "json", *FOLDERS]),
+    multiple=True,
+    help="Of the report: text (the default) or json; of a folder: safetensors (the default) or dcp. Once for each.",
+)
 @click.option("--report", "page", type=click.Path(), help="Save the report to this .html, .json or .txt file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report.")
 def command(
@@ -51,7 +61,7 @@ def command(
     output: str | None,
     sample: str | None,
     max_shard_size: str | None,
-    output_format: str,
+    formats: tuple[str, ...],
     page: str | None,
     quiet: bool,
 ) -> None:
@@ -59,17 +69,21 @@ def command(
 
     RULES may be a plan that `initdsl plan -o plan.json` saved: it is carried out if rules and network are still those
     it was made of, with its own seed and settings. `-o out/` writes a network that may be larger than memory, as
-    safetensors shards that transformers reads.
+    safetensors shards that transformers reads, or with `--format dcp` as a directory of torch.distributed.checkpoint.
     """
     from initdsl.reports.pages.save import suffix_of
 
+    report_format, folder_format = _one_of(formats, ("text", "json")), _one_of(formats, FOLDERS)
     model = options.required_model()
     given = rules_of(rules, options.root)
     saved = _saved_plan(rules, options) if rules.endswith(".json") else None
     if page is not None:
         reported(lambda: suffix_of(page))  # before anything is filled
     arguments = options.arguments() if saved is None else saved.options
-    if output is not None and _is_folder(output, max_shard_size):
+    is_folder = output is not None and _is_folder(output, max_shard_size)
+    if folder_format is not None and not is_folder:
+        fail(f"`--format {folder_format}` is for a folder", "write `-o out/`")
+    if output is not None and is_folder:
         if arguments["seed"] is None:
             hint = "add `--seed 0`, or save to one file: `-o out.safetensors`"
             fail("a network is streamed to a folder from a seed", hint)
@@ -78,6 +92,7 @@ def command(
         if sample is not None:
             fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
         arguments = {**arguments, "strict": options.strict, "max_shard_size": max_shard_size or DEFAULT_SHARD_SIZE}
+        arguments["format"] = folder_format or FOLDERS[0]
         report = _stream(model, given, saved, output, arguments)
     else:
         arguments = {**arguments, "strict": options.strict, "whole": whole_network(whole)}
@@ -85,7 +100,15 @@ def command(
     if page is not None:
         reported(lambda: report.save(page))
     if not quiet:
-        click.echo(json.dumps(report.to_dict(), indent=2) if output_format == "json" else plan_text(report.plan))
+        click.echo(json.dumps(report.to_dict(), indent=2) if report_format == "json" else plan_text(report.plan))
+
+
+def _one_of(formats: tuple[str, ...], choices: tuple[str, ...]) -> str | None:
+    """Return which of some formats is given, None where none is; exit with 2 where several are."""
+    given = [each for each in choices if each in formats]
+    if len(given) > 1:
+        fail(f"`--format {given[0]}` and `--format {given[1]}` are given", "give one of them")
+    return given[0] if given else None
 
 
 def _saved_plan(path: str, options: RuleOptions) -> SavedPlan:

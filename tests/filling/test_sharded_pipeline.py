@@ -22,7 +22,7 @@ def test_two_stages(tmp_path: Path) -> None:
 
 
 def test_two_stages_on_four_ranks(tmp_path: Path) -> None:
-    launch(4, tmp_path, ["two_dimensions", "three_dimensions", "refused_in_a_mesh"], worker=PIPELINE)
+    launch(4, tmp_path, ["two_dimensions", "three_dimensions", "refused_in_a_mesh", "from_a_folder"], worker=PIPELINE)
 
 
 @pytest.mark.slow

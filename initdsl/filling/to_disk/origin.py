@@ -41,7 +41,7 @@ def state_of(plan: Plan, live: Live, net: nn.Module) -> tuple[dict[str, torch.Te
     for name, tensor in unwrap(net).state_dict(keep_vars=True).items():
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or hasattr(tensor, "placements"):
             what = type(tensor).__name__ if not isinstance(tensor, torch.Tensor) else "sparse or sharded"
-            message = f"`{name}` is {what}; it can't be streamed to a safetensors file"
+            message = f"`{name}` is {what}; it can't be streamed to files"
             raise ResolveError(Diagnostic("not-stored", message))
         number = indices.get(id(tensor))
         one = id(tensor) if number is None else plan.tied_to.get(number, number)
@@ -53,9 +53,14 @@ def state_of(plan: Plan, live: Live, net: nn.Module) -> tuple[dict[str, torch.Te
     return state, others
 
 
-def whole_tensors(source: TensorSource) -> Iterator[Diagnostic]:
-    """Yield a note on the tensors that are held in memory as a whole, if there are any."""
-    entries = [e for e in source.plan.entries if source.grids.get(e.tensor.index) is None and not e.keeps]
+def whole_tensors(source: TensorSource, *, through_views: bool = False) -> Iterator[Diagnostic]:
+    """Yield a note on the tensors that are held in memory as a whole, if there are any; those `through_views` too, if so."""
+    grids = source.grids
+    entries = [
+        e
+        for e in source.plan.entries
+        if not e.keeps and (grids.get(e.tensor.index) is None or (through_views and grids[e.tensor.index] != e.shape))
+    ]
     if entries:
         largest = max(entries, key=lambda entry: entry.numel)
         count = f"{len(entries)} tensor{'s' * (len(entries) > 1)}"

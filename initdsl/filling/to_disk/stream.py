@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from torch import nn
 from initdsl.checkpoints.open import open_store
 from initdsl.checkpoints.shards import INDEX, shards
 from initdsl.checkpoints.writing import alone
+from initdsl.checkpoints.writing_dcp import METADATA, chunk_files
 from initdsl.filling.blame import StepFailed
 from initdsl.filling.digest import plan_digest
 from initdsl.filling.finish import refuse_unmet
@@ -35,11 +36,16 @@ from initdsl.text.diagnostic import ApplyError
 from .origin import TensorSource, source_of, state_of, whole_tensors
 from .provenance import provenance
 from .write import OnProgress, write
+from .write_dcp import Row, write_dcp
 
 if TYPE_CHECKING:
     from initdsl.language.rules.loader import Rules
 
 __all__ = ["size_in_bytes", "stream"]
+
+
+# by the name of a format, the file that makes a folder a checkpoint of it
+FORMATS = {"safetensors": INDEX, "dcp": METADATA}
 
 
 UNITS = {
@@ -62,6 +68,7 @@ def stream(
     *,
     seed: int,
     max_shard_size: int | str = "5GB",
+    format: Literal["safetensors", "dcp"] = "safetensors",
     vars: Mapping[str, Any] | None = None,
     strict: bool = False,
     initializers: Mapping[str, Callable[..., Any]] | None = None,
@@ -76,6 +83,8 @@ def stream(
         raise ValueError("a network is streamed from a seed, from which it can be gone on with; give one, such as 0")
     seed = check_seed(seed) or 0
     most = size_in_bytes(max_shard_size)
+    if format not in FORMATS:
+        raise ValueError(f"`format` is {' or '.join(map(repr, FORMATS))}, not {format!r}")
     given = isinstance(network, nn.Module)
     net = network if isinstance(network, nn.Module) else construct(network, seed)
     options = {"seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root}
@@ -86,19 +95,31 @@ def stream(
     state, others = state_of(plan, live, net)
     source = source_of(plan, live, state)
     described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
-    files = shards(described, others, most, {**provenance(plan), **_digests(plan, live, source)})
-    plan = replace(plan, notes=(*plan.notes, *whole_tensors(source)))
+    told = {**provenance(plan), **_digests(plan, live, source)}
+    writes = _writer(format, described, others, most, told)
+    plan = replace(plan, notes=(*plan.notes, *whole_tensors(source, through_views=format == "dcp")))
     warn_of(plan, uncovered=False)
     place = os.fspath(folder)
     os.makedirs(place, exist_ok=True)
     with alone(place):
-        write(place, files, source, on_progress or (lambda done, total: None))
-        _refuse_unmet(plan, place, others)
+        writes(place, source, on_progress or (lambda done, total: None))
+        _refuse_unmet(plan, place, others, FORMATS[format])
     return plan
 
 
-def _refuse_unmet(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
-    """Refuse what was written where it is not as the rules expect: the index goes, and with it the network.
+def _writer(
+    format: str, rows: list[Row], others: Mapping[str, str], most: int, told: Mapping[str, str]
+) -> Callable[[str, TensorSource, OnProgress], None]:
+    """Return what writes tensors to a folder in a format. Raises ValueError for a dtype that the format has not."""
+    if format == "dcp":
+        files = chunk_files(rows, most)
+        return lambda folder, source, tell: write_dcp(folder, files, rows, others, told, source, tell)
+    cut = shards(rows, others, most, told)
+    return lambda folder, source, tell: write(folder, cut, source, tell)
+
+
+def _refuse_unmet(plan: Plan, folder: str, others: Mapping[str, str], index: str) -> None:
+    """Refuse what was written where it is not as the rules expect: the file `index` goes, and with it the network.
 
     `others` says which name a further name of a shared tensor stands for.
     """
@@ -115,7 +136,7 @@ def _refuse_unmet(plan: Plan, folder: str, others: Mapping[str, str]) -> None:
     try:
         refuse_unmet(plan, read)
     except StepFailed as error:
-        os.unlink(os.path.join(folder, INDEX))
+        os.unlink(os.path.join(folder, index))
         raise ApplyError(error.diagnostics) from None
 
 

@@ -6,7 +6,8 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ from initdsl.text.wording import bytes_text
 
 from .origin import Held, TensorSource, box_filler, release, whole
 
-__all__ = ["OnProgress", "write"]
+__all__ = ["OnProgress", "Progress", "refuse_full", "telling", "write"]
 
 
 # elements a thread fills at a time: 4 MiB of float32
@@ -41,13 +42,11 @@ def write(folder: str, files: list[Shard], source: TensorSource, on_progress: On
     missing = unfinished(folder, files)
     sweep(folder)  # before what is free is counted
     total, needed = sum(file.size for file in files), sum(file.size for file in missing)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"can't write to `{folder}`: {bytes_text(needed)} are needed, and {bytes_text(free)} are free")
-    progress = _Progress(total - needed, total, on_progress)
+    refuse_full(folder, needed)
+    progress = Progress(total - needed, total, on_progress)
     streams.prepare()
     held = Held()
-    try:
+    with telling(folder, held):
         for file in missing:
             target = os.path.join(folder, file.name)
             with replacing(target, f".initdsl-{file.name}.part") as descriptor:
@@ -57,6 +56,20 @@ def write(folder: str, files: list[Shard], source: TensorSource, on_progress: On
         if not os.path.exists(os.path.join(folder, INDEX)):
             with replacing(os.path.join(folder, INDEX)) as descriptor:
                 write_bytes(descriptor, index(files), 0)
+
+
+def refuse_full(folder: str, needed: int) -> None:
+    """Raise OSError where a folder has not so many bytes left."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"can't write to `{folder}`: {bytes_text(needed)} are needed, and {bytes_text(free)} are free")
+
+
+@contextmanager
+def telling(folder: str, held: Held) -> Iterator[None]:
+    """Say what keeps files from being written, as ApplyError or OSError; what is held is given up in the end."""
+    try:
+        yield
     except OSError as error:
         raise OSError(
             f"can't write to `{folder}`: {reason(error)}; what is whole stays, and the same command goes on from there"
@@ -67,7 +80,7 @@ def write(folder: str, files: list[Shard], source: TensorSource, on_progress: On
         release(held)
 
 
-class _Progress:
+class Progress:
     """Bytes that are written so far, counted by several threads."""
 
     def __init__(self, done: int, total: int, tell: OnProgress):
@@ -93,7 +106,7 @@ class Job(NamedTuple):
     first: int
 
 
-def _fill_file(descriptor: int, file: Shard, source: TensorSource, held: Held, progress: _Progress) -> None:
+def _fill_file(descriptor: int, file: Shard, source: TensorSource, held: Held, progress: Progress) -> None:
     """Write the tensors of a file: the whole ones first, then boxes of the others, by several threads."""
     in_boxes: list[tuple[Place, PlanEntry, tuple[int, ...]]] = []
     for place in file.places:
@@ -109,7 +122,7 @@ def _fill_file(descriptor: int, file: Shard, source: TensorSource, held: Held, p
     streams.shared(jobs, lambda: _worker(descriptor, source, progress), torch.get_num_threads())
 
 
-def _worker(descriptor: int, source: TensorSource, progress: _Progress) -> Callable[[Job], None]:
+def _worker(descriptor: int, source: TensorSource, progress: Progress) -> Callable[[Job], None]:
     """Return what fills boxes and writes them, for one thread."""
     room: dict[torch.dtype, torch.Tensor] = {}
     fill = box_filler(source)

@@ -224,6 +224,24 @@ def three_dimensions() -> None:
     compare(stage, filled(dim=24))
 
 
+@case
+def from_a_folder() -> None:
+    """A checkpoint that one process streamed, read by the stages of a pipeline and their shards."""
+    import torch.distributed.checkpoint as dcp
+
+    if rank() == 0:
+        initdsl.stream(Net, RULES, sharded.FOLDER / "start", seed=7, format="dcp")
+    dist.barrier()
+    mesh = init_device_mesh("cpu", (2, world() // 2), mesh_dim_names=("pp", "inner"))
+    for shard in (sharded_stage, parallel):
+        stage = stage_of(shard, mesh)
+        state = stage.state_dict()
+        dcp.load(state, checkpoint_id=sharded.FOLDER / "start")
+        stage.load_state_dict(state)
+        compare(stage, filled())
+    dist.barrier()
+
+
 # ---- what goes wrong
 
 
