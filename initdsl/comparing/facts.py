@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from initdsl.initializers import Constant, Distribution, Initializer, Random
+from initdsl.initializers import Constant, Distribution, Initializer, Normal, Random, TruncatedNormal
 from initdsl.language.syntax.nodes import Assign
 from initdsl.planning.actions import Action, CopyFrom, Draw, Expression, Kept, Payload, Reset, Value
 from initdsl.planning.plan import Plan, PlanEntry
@@ -108,7 +108,7 @@ def _writes(plan: Plan, entry: PlanEntry) -> Iterator[Any]:
     """Yield what is written, one after the other; a draw that numbers move and scale is the distribution it comes to."""
     whole = entry.distribution or affine_distribution(entry)
     if whole is not None:
-        yield ("=", None, None, whole)
+        yield ("=", None, None, _uncut(whole))
         return
     for action in entry.actions:
         # whether a whole is drawn or set is said by what it is
@@ -127,6 +127,8 @@ def _what(plan: Plan, entry: PlanEntry, payload: Payload) -> Any:
     match payload:
         case Value():
             return Constant(payload.value)
+        case TruncatedNormal():
+            return _uncut(payload)
         case Draw():
             return (_initializer(payload.initializer), tuple(sorted(payload.arguments.items(), key=_first)))
         case CopyFrom():
@@ -210,7 +212,20 @@ def _streams(plan: Plan, entry: PlanEntry) -> Iterator[Any]:
 
 def _drawn(action: Action) -> Any:
     """Return the distribution before edits: what is scaled afterwards is rounded otherwise."""
-    return action.payload if isinstance(action.payload, Random) else None
+    return _uncut(action.payload) if isinstance(action.payload, Random) else None
+
+
+# standard deviations beyond which a normal has no value that a float64 tells from none
+FAR = 39.0
+
+
+def _uncut(distribution: Distribution) -> Distribution:
+    """Return a truncated normal whose bounds cut nothing off as the normal that it is: the values are the same."""
+    if isinstance(distribution, TruncatedNormal) and distribution.scale:
+        low, high = (bound - distribution.loc for bound in (distribution.low, distribution.high))
+        if min(-low, high) >= FAR * distribution.scale:
+            return Normal(distribution.loc, distribution.scale)
+    return distribution
 
 
 def _text(entry: PlanEntry) -> str:
