@@ -24,6 +24,7 @@ from initdsl.text.wording import listed
 
 from .plan import Plan
 from .resolve import plan_and_findings, raise_for
+from .shared_memory import with_shared_memory
 from .whole import join, part_of_plan, whole_network
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def make_plan(
         unmet += [finding for finding in findings if finding.name == "unmet-expectation"]
         findings = [finding for finding in findings if finding.name != "unmet-expectation"]
     raise_for(findings)
-    return plan if joined is None else part_of_plan(plan, joined), live
+    if joined is not None:
+        return part_of_plan(plan, joined), live
+    return plan if live is None else with_shared_memory(plan, live), live
 
 
 def make_plan_of(net: nn.Module, rules: Rules, **options: Any) -> tuple[Plan, Live]:
@@ -95,7 +98,7 @@ def check_seed(seed: Any) -> int | None:
 
 # the warnings of rules that do something, and hardly what is meant
 REMARKS: Mapping[str, type[Warning]] = {
-    "shadowed-rule": OverruledRuleWarning, "dead-edit": OverruledRuleWarning,
+    "shadowed-rule": OverruledRuleWarning, "dead-edit": OverruledRuleWarning, "shared-memory": OverruledRuleWarning,
     "redrawn-load": RedrawnParameterWarning, "frozen-parameter": RedrawnParameterWarning,
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -109,6 +110,7 @@ def _start_vectors(places: list[Place], device: torch.device, seed: int | None) 
 
 def allocate(network: Network, live: Live, device: torch.device) -> None:
     """Give every parameter on the meta device memory, the objects staying the ones they are; move the rest."""
+    shared = _shared(live)
     recurrent = [m for m in live.modules if hasattr(m, "_flat_weight_refs") and hasattr(m, "_init_flat_weights")]
     for module in recurrent:
         module._flat_weight_refs = []  # type: ignore[assignment]
@@ -116,7 +118,7 @@ def allocate(network: Network, live: Live, device: torch.device) -> None:
         if info.kind == "buffer" or tensor is None:
             continue
         if tensor.is_meta:
-            give_memory(network, live, info.index, device)
+            give_memory(network, live, info.index, device, shared)
         elif tensor.device != device:
             tensor.data = tensor.data.to(device)
     for module in recurrent:
@@ -126,28 +128,46 @@ def allocate(network: Network, live: Live, device: torch.device) -> None:
             module._apply(lambda tensor: tensor, recurse=False)  # type: ignore[no-untyped-call]
 
 
-def _memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+# by the memory that stands for one of several parameters on the meta device, what it becomes
+Shared = dict[int, torch.UntypedStorage | None]
+
+
+def _shared(live: Live) -> Shared:
+    """Return the memory that several tensors without memory share: `nn.Parameter(other.data)`."""
+    tensors = [t for t in live.tensors if t is not None and not nn.parameter.is_lazy(t) and t.is_meta]
+    counts = Counter(tensor.untyped_storage()._cdata for tensor in tensors if not is_sharded(tensor))
+    return {storage: None for storage, count in counts.items() if count > 1}
+
+
+def _memory(tensor: torch.Tensor, device: torch.device, shared: Shared) -> torch.Tensor:
     """Return memory for a tensor without; of a sharded one, for the part that this rank holds."""
     if is_sharded(tensor):
         from torch.distributed.tensor import DTensor
 
         shard: Any = tensor
         return DTensor.from_local(
-            _memory(memory_of(tensor), device),
+            _memory(memory_of(tensor), device, {}),
             shard.device_mesh,
             shard.placements,
             run_check=False,
             shape=tensor.size(),
             stride=tensor.stride(),
         )
+    key = tensor.untyped_storage()._cdata if shared else 0
+    if key in shared:
+        storage = shared[key]
+        if storage is None:
+            storage = shared[key] = torch.UntypedStorage(tensor.untyped_storage().nbytes(), device=device)  # type: ignore[no-untyped-call]
+        empty = torch.empty(0, dtype=tensor.dtype, device=device)
+        return empty.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
 
 
-def give_memory(network: Network, live: Live, index: int, device: torch.device) -> None:
+def give_memory(network: Network, live: Live, index: int, device: torch.device, shared: Shared | None = None) -> None:
     """Give a parameter on the meta device memory, the object staying the one it is wherever torch can do that."""
     tensor = live.tensors[index]
     assert isinstance(tensor, nn.Parameter)
-    parameter = like(tensor, _memory(tensor, device))
+    parameter = like(tensor, _memory(tensor, device, shared or {}))
     try:
         torch.utils.swap_tensors(tensor, parameter)  # type: ignore[no-untyped-call]
     except RuntimeError:  # something else refers to it: the modules at least get the same new object
