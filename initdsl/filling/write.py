@@ -124,7 +124,7 @@ def _refuse_unheld(run: Run, piece: Piece, values: torch.Tensor) -> None:
         held = (values == values.floor()) & (values >= float(low)) & (values < float(high) + 1)
     if not bool(held.all()):
         wrong = float(values[~held].flatten()[0])
-        message = f"`{piece.entry.name}` is {str(dtype).removeprefix('torch.')} and can't hold {wrong:g}"
+        message = f"`{piece.entry.label}` is {str(dtype).removeprefix('torch.')} and can't hold {wrong:g}"
         raise StepFailed(rule_diagnostic(run.plan, piece.action, "bad-dtype", message, None), ValueError(message))
 
 

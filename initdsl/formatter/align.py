@@ -54,17 +54,26 @@ def _runs(entries: list[Entry], key: Callable[[Entry], str | None]) -> Iterator[
 
 
 def _sections(columns: list[tuple[int, int]], width: int) -> Iterator[list[int]]:
-    """Yield the parts of a run, as indices, in which alignment moves no line by more than SPREAD or over the width."""
-    section: list[int] = []
-    low = high = longest = 0
-    for i, (column, rest) in enumerate(columns):
-        if section:
-            low, high, longest = min(low, column), max(high, column), max(longest, rest)
-        if not section or high - low > SPREAD or high + longest > width:
-            if section:
-                yield section
-            section = []
-            low, high, longest = column, column, rest
-        section.append(i)
-    if section:
+    """Yield the parts of a run, as indices, in which alignment moves no line by more than SPREAD or over the width.
+
+    One line that does not fit in stands alone, and those on both sides of it stay together.
+    """
+    left = list(range(len(columns)))
+    while left:
+        section: list[int] = []
+        others: list[int] = []
+        low = high = longest = 0
+        for place, i in enumerate(left):
+            if section and i - section[-1] > 2:
+                others += left[place:]
+                break
+            column, rest = columns[i]
+            around = (min(low, column), max(high, column), max(longest, rest)) if section else (column, column, rest)
+            if section and (around[1] - around[0] > SPREAD or around[1] + around[2] > width):
+                others.append(i)
+                continue
+            section.append(i)
+            low, high, longest = around
         yield section
+        yield from ([i] for i in others if i < section[-1])
+        left = [i for i in others if i > section[-1]]

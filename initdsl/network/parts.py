@@ -175,5 +175,5 @@ def step(name: str) -> str:
 
 
 def describe_tensor(tensor: TensorInfo) -> str:
-    """Return a tensor's name and shape for a message: "`0.weight` [8, 4]"."""
-    return f"`{tensor.name}` {list(tensor.shape)}"
+    """Return a tensor as a rule file writes it, and its shape, for a message: "`net[0].weight` [8, 4]"."""
+    return f"`{tensor.label}` {list(tensor.shape)}"

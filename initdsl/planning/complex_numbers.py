@@ -26,7 +26,7 @@ GIVE_REAL = frozenset(["abs", "==", "!="])
 
 def real_only(name: str, tensor: TensorInfo, node: Expr) -> EvalError:
     """Return the error that an initializer fills real tensors only."""
-    message = f"`{tensor.name}` is {tensor.dtype}, and `{name}` fills real tensors only"
+    message = f"`{tensor.label}` is {tensor.dtype}, and `{name}` fills real tensors only"
     hint = "`normal`, `uniform`, `xavier_*` and `kaiming_*` draw both parts, as torch does"
     return EvalError(message, node.span, hint, "bad-dtype")
 
@@ -52,7 +52,7 @@ def check_parts(program: Program, site: Site, tensor: TensorInfo, node: Expr) ->
             case _:
                 parts.append(False)
     if _is_complex(program.result, parts) and not tensor.complex:
-        message = f"`{tensor.name}` is {tensor.dtype} and can't hold complex numbers"
+        message = f"`{tensor.label}` is {tensor.dtype} and can't hold complex numbers"
         raise EvalError(message, node.span, "`abs(...)` of them is real", "bad-dtype")
 
 

@@ -124,7 +124,7 @@ def _expected(
         _check_shape(rule, tensor, values[0])
         return []
     if tensor.complex and rule.what != "finite":
-        message = f"`{tensor.name}` is {tensor.dtype}, and `expect ... {rule.what}` looks at real numbers"
+        message = f"`{tensor.label}` is {tensor.dtype}, and `expect ... {rule.what}` looks at real numbers"
         raise EvalError(
             message, rule.span, "`finite`, `shape`, `covered` and `tied` are of any tensor", "bad-expectation"
         )

@@ -80,7 +80,7 @@ def _number(rule: Assign, side: RightHandSide, tensor: TensorInfo, value: float)
         raise EvalError("division by zero", span, name="division-by-zero")
     if tensor.integral:
         if rule.operator == "/=":
-            raise EvalError(f"`{tensor.name}` is {tensor.dtype} and can't be divided", span, name="bad-dtype")
+            raise EvalError(f"`{tensor.label}` is {tensor.dtype} and can't be divided", span, name="bad-dtype")
         _check_integers(rule, tensor, value)
     elif math.isfinite(value) and abs(value) > LARGEST.get(tensor.dtype, math.inf):
         raise EvalError(f"{value:g} is too large for {tensor.dtype}", span, name="overflow")
@@ -95,7 +95,7 @@ def _check_integers(rule: Assign, tensor: TensorInfo, value: Any) -> None:
         return
     low, high = _integers(tensor.dtype)
     if not (isinstance(value, int) or value.is_integer()) or not low <= value <= high:
-        message = f"`{tensor.name}` is {tensor.dtype} and can't hold {value:g}"
+        message = f"`{tensor.label}` is {tensor.dtype} and can't hold {value:g}"
         raise EvalError(message, rule.value.span, name="bad-dtype")
 
 
@@ -190,6 +190,11 @@ def _other_shape(stored: tuple[int, ...], site: Site) -> str | None:
         return None
     if match.scope:
         return "`mismatch=skip` leaves to other rules what has another shape" + all_but(site)
+    if (
+        isinstance(site.context.network.modules[match.module].attribute("out_features"), int)
+        and stored[1:] == shape[1:]
+    ):
+        return "a head for other classes is drawn anew, without this rule; of a vocabulary that grew, `resize_rows(load(...))`"
     if len(stored) != len(shape) or stored[-1:] != shape[-1:] or len(shape) not in (2, 3):
         return None
     return "`resize_rows(load(...))` or `resize_grid(load(...))` makes its rows fit"

@@ -151,9 +151,9 @@ def _difference(x: TensorInfo, y: TensorInfo) -> str | None:
 def _untieable(tensor: TensorInfo) -> str | None:
     """Return why a tensor can't be tied to any other; None where it can."""
     if tensor.kind == "parametrized":
-        return f"`{tensor.name}` is computed by a parametrization and can't be tied"
+        return f"`{tensor.label}` is computed by a parametrization and can't be tied"
     if tensor.sharded:
-        return f"`{tensor.name}` is sharded already: tie before sharding"
+        return f"`{tensor.label}` is sharded already: tie before sharding"
     if tensor.problem == "lazy":
-        return f"`{tensor.name}` has no shape yet: run a forward pass first"
+        return f"`{tensor.label}` has no shape yet: run a forward pass first"
     return None

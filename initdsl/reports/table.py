@@ -130,7 +130,7 @@ def _row_name(name: str, members: list[PlanEntry]) -> str:
 
 
 def _row_shape(entry: PlanEntry) -> str:
-    shape = "x".join(map(str, entry.shape)) or "scalar"
+    shape = "lazy" if entry.tensor.problem == "lazy" else "x".join(map(str, entry.shape)) or "scalar"
     return f"{shape}, here {entry.part}" if entry.part else shape
 
 

@@ -197,3 +197,21 @@ def update() -> None:
 
 if __name__ == "__main__":
     update()
+
+
+LONG = "net.some.very.long.path.to.a.module.with.many.steps.weight"
+
+
+def test_one_long_selector_leaves_the_others_in_one_column() -> None:
+    text = f"A.weight ~ normal()\nA.b = 0\n{LONG} = 1\nB.weight = 0\nB.b = 1\n"
+    assert format(text) == (f"A.weight ~ normal()\nA.b      = 0\n{LONG} = 1\nB.weight = 0\nB.b      = 1\n")
+
+
+def test_two_long_selectors_end_a_group_and_are_one() -> None:
+    text = f"A.b = 0\n{LONG} = 1\n{LONG}s = 1\nB.weight = 0\nC.b = 1\n"
+    assert format(text) == f"A.b = 0\n{LONG}  = 1\n{LONG}s = 1\nB.weight = 0\nC.b      = 1\n"
+
+
+def test_long_lines_between_others_stand_alone() -> None:
+    text = f"A.weight = 0\n{LONG} = 1\nB.b = 1\n{LONG}s = 2\nC.b = 1\n"
+    assert format(text) == f"A.weight = 0\n{LONG} = 1\nB.b      = 1\n{LONG}s = 2\nC.b      = 1\n"

@@ -300,7 +300,7 @@ def test_sharded_already() -> None:
             print(error.diagnostics[0].name, error.diagnostics[0].message)
     """
     done = run(script)
-    assert done.startswith("tie-mismatch `0.weight` is sharded already"), done
+    assert done.startswith("tie-mismatch `net[0].weight` is sharded already"), done
 
 
 def test_files(tmp_path: Path) -> None:

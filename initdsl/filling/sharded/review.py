@@ -41,7 +41,7 @@ def review(plan: Plan, live: Live) -> Plan:
             try:
                 parts[info.index] = index_text(intervals(tensor))
             except ValueError as error:
-                unknown.append(Diagnostic("unknown-shards", f"`{info.name}` can't be filled by parts: {error}"))
+                unknown.append(Diagnostic("unknown-shards", f"`{info.label}` can't be filled by parts: {error}"))
     if unknown:
         raise ResolveError(unknown)
     if not parts:

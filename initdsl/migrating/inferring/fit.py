@@ -144,7 +144,9 @@ def _drawn(tensors: Sequence[Tensor], count: int) -> Fit | None:
         return None
     fits.sort(key=lambda f: f[0])
     score, text, formula = fits[0]
-    near = [(t, f) for s, t, f in fits[1:] if s < score + 3 and t != text and (f.fans or f.penalty < 2)]
+    near = [
+        (t, f) for s, t, f in fits[1:] if s < score + 3 and t != text and (f.fans or f.digits is None or f.penalty < 2)
+    ]
     near += _simpler(tensors, formula, fits[1:])
     rivals = tuple(dict.fromkeys(t for t, _ in near))[:2]
     sure = confidence(error, lead, text != "default" and (bool(rivals) or _is_a_number_alone(tensors, formula)))

@@ -238,7 +238,7 @@ def _by_depth(
     logarithms = [math.log(scale * (f or 1)) for (scale, _), f in zip(measured, factors, strict=True)]
     base = math.exp(sum(w * x for w, x in zip(weights, logarithms, strict=True)) / sum(weights))
     # over one number of layers any number is as good, and says nothing: it has to be one that is found elsewhere too
-    bases = [(value, 0.0) for value in tensors[0].siblings if not _oddness(value)]
+    bases = [(value, min(2.0, _oddness(value))) for value in tensors[0].siblings]
     for value, penalty in [*bases, *(numbers(base, error) if depth.needs_layer else ())]:
         text = f"{number(value)} / {depth.text}"
         value_of = _over(value, depth.factor)

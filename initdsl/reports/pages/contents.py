@@ -69,7 +69,8 @@ class Contents:
         if key not in self._kind:
             self._kind[key] = len(self.kinds)
             rules = [self.rule(clause) for clause in clauses.values()]
-            shape = "×".join(map(str, entry.shape)) or "scalar"
+            is_lazy = entry.tensor.problem == "lazy"
+            shape = "lazy" if is_lazy else "×".join(map(str, entry.shape)) or "scalar"
             self.kinds.append([shape, entry.dtype, entry.status, entry.effect, rules, entry.tensor.kind, values])
         return self._kind[key]
 
