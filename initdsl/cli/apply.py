@@ -36,15 +36,15 @@ FOLDERS = ("safetensors", "dcp")
     "-o",
     "--output",
     type=click.Path(),
-    help="Save to this .safetensors file; or stream to this folder, never having the network in memory.",
+    help="Save to this .safetensors file; or stream to this folder, without the model in memory.",
 )
 @click.option(
     "--sample",
     metavar="FILE.safetensors",
     type=click.Path(),
-    help="What rules that look at data run the network on.",
+    help="The input for rules that look at data.",
 )
-@click.option("--max-shard-size", metavar="SIZE", help="How much goes to one file of a folder; 5GB by default.")
+@click.option("--max-shard-size", metavar="SIZE", help="The largest size of a file in a folder; 5GB by default.")
 @click.option(
     "--format",
     "formats",
@@ -65,11 +65,11 @@ def command(
     page: str | None,
     quiet: bool,
 ) -> None:
-    """Fill a network by the rule file RULES, print what was done, and save it with -o.
+    """Fill a model by the rule file RULES and print the report; save the model with -o.
 
-    RULES may be a plan that `initdsl plan -o plan.json` saved: it is carried out if rules and network are still those
-    it was made of, with its own seed and settings. `-o out/` writes a network that may be larger than memory, as
-    safetensors shards that transformers reads, or with `--format dcp` as a directory of torch.distributed.checkpoint.
+    RULES may be a plan that `initdsl plan -o plan.json` saved. It is applied with its own seed and settings, if the rules
+    and the model have not changed. `-o out/` writes a model that may be larger than memory: as safetensors shards that
+    transformers reads, or with `--format dcp` as a directory of torch.distributed.checkpoint.
     """
     from initdsl.reports.pages.save import suffix_of
 

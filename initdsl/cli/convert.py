@@ -21,10 +21,10 @@ from .options import output_option
     "--from",
     "library",
     type=click.Choice(["mmengine", "allennlp", "regexes"]),
-    help="What they are.  [default: what they look like]",
+    help="The kind of settings.  [default: by their form]",
 )
 @click.option(
-    "--last-wins", is_flag=True, help="Of several regular expressions that fit, the last counts, not the first."
+    "--last-wins", is_flag=True, help="If several regular expressions fit, the last one counts, not the first."
 )
 @output_option()
 def command(settings: str, library: str | None, last_wins: bool, output: str | None) -> None:

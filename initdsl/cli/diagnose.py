@@ -23,14 +23,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _limit(name: str, excess: str) -> Callable[[Command], Command]:
-    return click.option(f"--max-{name}", type=float, help=f"Exit 1 where {excess}.")
+    return click.option(f"--max-{name}", type=float, help=f"Exit with 1 if {excess}.")
 
 
 @click.command("diagnose")
 @click.argument("rules", type=click.Path())
 @rule_options()
 @input_options()
-@click.option("--against", type=click.Path(), metavar="RULES", help="Other rules, side by side on the same input.")
+@click.option("--against", type=click.Path(), metavar="RULES", help="Compare with these rules on the same input.")
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
 @format_option("text", "json", "html")
@@ -42,7 +42,7 @@ def _limit(name: str, excess: str) -> Callable[[Command], Command]:
     multiple=True,
     help="Also save to this file: .html, .json, .txt, or plots as .png, .svg, .pdf. May be given again.",
 )
-@click.option("--all", "ungrouped", is_flag=True, help="One line a layer, repeated layers not grouped.")
+@click.option("--all", "ungrouped", is_flag=True, help="Give each layer a line; don't group layers that are alike.")
 @_limit("growth", "activations or gradients change by more than this factor over the whole depth")
 @_limit("dead", "more than this share of a layer's units is dead")
 @_limit("saturated", "more than this share of a layer's values is saturated")
@@ -65,9 +65,9 @@ def command(
     max_similarity: float | None,
     max_update_ratio: float | None,
 ) -> None:
-    """Fill a network by the rule file RULES, run it forward and backward once, and show what happens on the way.
+    """Fill a model by the rule file RULES, run it forward and backward once, and show signals and gradients.
 
-    Without --sample, random input that fits the network goes in. With a limit, exit code 1 says that it is exceeded.
+    Without --sample the input is random. With a limit, exit code 1 means that it is exceeded.
     """
     from initdsl.diagnosis import Limits, diagnose
     from initdsl.reports.pages.save import suffix_of

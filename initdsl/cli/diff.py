@@ -46,16 +46,16 @@ Diffs = Mapping[str, Diff]
 @click.argument("new", required=False)
 @rule_options(strict=False)
 @manifest_option()
-@click.option("--old-model", metavar="M:F", help="The network of OLD, where it is another.")
-@click.option("--new-model", metavar="M:F", help="The network of NEW, where it is another.")
-@click.option("--old-manifest", help="The same as a description: a file, or REV:path.")
-@click.option("--new-manifest", help="The same as a description: a file, or REV:path.")
+@click.option("--old-model", metavar="M:F", help="The model of OLD, if it is another one.")
+@click.option("--new-model", metavar="M:F", help="The model of NEW, if it is another one.")
+@click.option("--old-manifest", help="The same as a manifest: a file, or REV:path.")
+@click.option("--new-manifest", help="The same as a manifest: a file, or REV:path.")
 @click.option("--old-set", metavar="NAME=VALUE", multiple=True, help="Override a `let` of OLD alone.")
 @click.option("--new-set", metavar="NAME=VALUE", multiple=True, help="Override a `let` of NEW alone.")
 @input_options()
 @format_option("text", "markdown", "json", "html")
 @click.option("--all", "everything", is_flag=True, help="Every row of a long table.")
-@click.option("--max-length", type=click.IntRange(1000), default=LARGEST_COMMENT, show_default=True, help="Characters of Markdown, at most.")  # fmt: skip
+@click.option("--max-length", type=click.IntRange(1000), default=LARGEST_COMMENT, show_default=True, help="The most characters of Markdown.")  # fmt: skip
 @output_option()
 def command(
     old: str,
@@ -75,14 +75,14 @@ def command(
     max_length: int,
     output: str | None,
 ) -> None:
-    """Show what NEW does to a network that OLD does not. Exit code 0 no change, 1 changes, 2 could not run.
+    """Show how NEW starts a model otherwise than OLD. Exit code 0: no change, 1: changes, 2: could not run.
 
     OLD and NEW are each a rule file, a plan that `initdsl plan -o plan.json` saved, or REV:path, a file of a git
-    revision, with the files it uses and nothing checked out. The network is that of `--model` or `--manifest` for both;
-    `--old-model` and the like name another for one of them.
+    revision. Files that it uses are read from that revision too; nothing is checked out. `--model` or `--manifest` names
+    the model of both; `--old-model` and the like name another for one of them.
 
-    With a git revision alone, every rule file of the working folder that has a network in the settings is compared with
-    what it was then.
+    With a git revision alone, each rule file of the working folder is compared with that revision, if the settings name
+    a model for it.
     """
     inputs = _inputs(sample, input_shape)
     arguments = (_with(options, old_set), _with(options, new_set))

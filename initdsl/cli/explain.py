@@ -21,9 +21,9 @@ from .rules import rules_of
 @manifest_option()
 @format_option("text", "json")
 def command(name: str, rules: str, options: RuleOptions, manifest: str | None, output_format: str) -> None:
-    """Show every rule of RULES that touches the parameter NAME, in order, which one won and why.
+    """Show every rule of RULES for the parameter NAME, in order, which one wins and why.
 
-    NAME is as in `named_parameters()` (`layers.0.weight`) or as in a rule file (`net.layers[0].weight`).
+    NAME is the fully qualified name (`layers.0.weight`) or a path as in a rule file (`net.layers[0].weight`).
     """
     net = network_of(options.model, manifest, rules, options.trust)
     arguments = options.arguments()

@@ -41,7 +41,7 @@ class _Outcome:
     problems: tuple[Diagnostic, ...] = ()
 
 
-@click.command("fmt", help="Lay out rule files in the one canonical way; comments stay.")
+@click.command("fmt", help="Format rule files in the one canonical layout; comments stay.")
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change.")

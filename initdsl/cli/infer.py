@@ -16,14 +16,18 @@ MOST_NAMED = 12
 @click.command("infer")
 @model_option("A callable: package.module:attribute or file.py:attribute.")
 @trust_option()
-@click.option("--samples", type=click.IntRange(2, 1000), help="How often to build it.  [default: 3 to 12, by its size]")
-@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Of the samples.")
+@click.option(
+    "--samples", type=click.IntRange(2, 1000), help="How often to build the model.  [default: 3 to 12, by its size]"
+)
+@click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="The first seed of the samples."
+)
 @output_option()
 def command(model: str | None, trust: bool | None, samples: int | None, seed: int, output: str | None) -> None:
-    """Propose a rule file that starts a network as its own code does.
+    """Propose a rule file that gives the start of a model's own code.
 
-    The callable is called a few times, each under other seeds. Comments say how sure each rule is; what is not
-    understood is kept as the constructor makes it.
+    The callable is called a few times, each time with other seeds. Comments say how sure each rule is. Parameters that
+    are not understood keep the values of their constructor.
     """
     from torch import nn
 

@@ -59,20 +59,20 @@ class Job:
 
 @click.command("lint")
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
-@click.option("--output-format", type=click.Choice(list(FORMATS)), default="text", help="How findings are written.")
-@click.option("--select", multiple=True, metavar="NAMES", help="Run these lints alone (commas between names).")
+@click.option("--output-format", type=click.Choice(list(FORMATS)), default="text", help="The format of the findings.")
+@click.option("--select", multiple=True, metavar="NAMES", help="Run only these lints (commas between names).")
 @click.option("--ignore", multiple=True, metavar="NAMES", help="Leave these findings out.")
-@click.option(
-    "--model", metavar="M:F", help="Lint against this network: package.module:attribute or file.py:attribute."
-)
+@click.option("--model", metavar="M:F", help="Lint against this model: package.module:attribute or file.py:attribute.")
 @trust_option()
 @import_option()
-@click.option("--manifest", metavar="FILE", help="Lint against the network this file describes (`initdsl manifest`).")
-@click.option("--fix", is_flag=True, help="Make the fixes that leave the plan as it is.")
-@click.option("--unsafe-fixes", is_flag=True, help="Make the other fixes too; look at what they did.")
+@click.option(
+    "--manifest", metavar="FILE", help="Lint against the model that this file describes (`initdsl manifest`)."
+)
+@click.option("--fix", is_flag=True, help="Make the fixes that keep the plan.")
+@click.option("--unsafe-fixes", is_flag=True, help="Make the fixes that may change the plan too; look at the result.")
 @click.option("--baseline", metavar="FILE", help="Leave out the findings this file records.")
 @click.option("--write-baseline", metavar="FILE", help="Record the findings in this file.")
-@click.option("--stdin-filename", metavar="NAME", default="<stdin>", help="What the text of `-` is called.")
+@click.option("--stdin-filename", metavar="NAME", default="<stdin>", help="The name of the text from `-`.")
 @click.option("--explain", metavar="NAME", help="Print the documentation of a lint.")
 def command(
     paths: tuple[str, ...],
@@ -90,9 +90,9 @@ def command(
     stdin_filename: str,
     explain: str | None,
 ) -> None:
-    """Find what is wrong in rule files: `*.init` in PATHS, by default here; `-` reads standard input.
+    """Find mistakes in rule files: `*.init` in PATHS, by default in this folder; `-` reads standard input.
 
-    Exit code 0 without findings, 1 with some (a syntax error is one), 2 where a file or a setting could not be read.
+    Exit code 0: no findings, 1: findings (a syntax error is one), 2: a file or a setting could not be read.
     """
     if explain is not None:
         click.echo(_explained(explain))

@@ -23,7 +23,7 @@ WIDEST = 100
 @import_option()
 @format_option("text", "json")
 def command(kind: str, imports: tuple[str, ...], output_format: str) -> None:
-    """List what rule files can name: initializers with their arguments, packaged recipes, or the linter's lints."""
+    """List initializers with their arguments, packaged recipes, or lints."""
     import_initializers(imports, None, ())
     rows = {"initializers": _initializers, "recipes": _recipes, "lints": _lints}[kind]()
     if output_format == "json":

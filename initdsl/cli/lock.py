@@ -47,9 +47,9 @@ class Request:
 @click.argument("files", nargs=-1, type=click.Path())
 @rule_options(strict=False)
 @manifest_option()
-@click.option("--values", is_flag=True, help="Lock the values under the seed too; needs `--model`.")
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 where the start is another than the lock says.")
-@click.option("-q", "--quiet", is_flag=True, help="Say what drifted alone.")
+@click.option("--values", is_flag=True, help="Lock the values of the seed too; needs `--model`.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the start differs from the lock.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only what drifted.")
 def command(
     files: tuple[str, ...],
     options: RuleOptions,
@@ -58,11 +58,11 @@ def command(
     check: bool,
     quiet: bool,
 ) -> None:
-    """Write what the rule files FILES start their networks as to `FILE.lock`, or check that they still do.
+    """Write down in `FILE.lock` how the rule files FILES start their models, or check that they still do.
 
-    Without FILES these are the rule files of the working folder that have a network in the settings, or with --check
-    all that have a lock. The network is that of --model or --manifest, of the settings, or of the manifest that the lock
-    names. Seed and --set are those of a lock that is there, unless they are given.
+    Without FILES, these are the rule files of the working folder that have a model in the settings, or with --check all
+    that have a lock. The model is that of --model or --manifest, of the settings, or of the manifest that the lock names.
+    If there is a lock, its seed and its --set are taken, unless you give others.
     """
     request = Request(options, manifest, values)
     if options.model is not None and manifest is not None:

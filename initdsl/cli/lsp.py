@@ -10,7 +10,7 @@ from .console import fail
 
 
 @click.command("lsp")
-@click.option("--stdio", is_flag=True, help="Speak over standard input and output, as it does anyway.")
+@click.option("--stdio", is_flag=True, help="Use standard input and output; this is the default.")
 def command(stdio: bool) -> None:
     """Serve editors: findings while typing, completion, hover, rename and more, over standard input and output."""
     try:

@@ -17,7 +17,7 @@ from .trust import trust_option
 @trust_option()
 @output_option()
 def command(model: str | None, trust: bool | None, output: str | None) -> None:
-    """Describe a network: its names, classes, shapes, dtypes and ties. A callable is built on the meta device."""
+    """Describe a model as JSON: names, classes, shapes, dtypes and ties. A callable is built on the meta device."""
     from initdsl.diagnosis.norms import asked
 
     net = load_model(required_model(model, trust), meta=True)

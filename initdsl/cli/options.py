@@ -179,7 +179,7 @@ def import_initializers(imports: tuple[str, ...], trust: bool | None, rules: Ite
 
 
 def model_option(
-    text: str = "The network: package.module:attribute or file.py:attribute.",
+    text: str = "The model: package.module:attribute or file.py:attribute.",
 ) -> Callable[[Command], Command]:
     """Declare `--model`, the one option that runs Python."""
     return click.option("--model", metavar="M:F", help=text)
@@ -196,12 +196,12 @@ def required_model(model: str | None, trust: bool | None, rules: str | None = No
 
 def manifest_option() -> Callable[[Command], Command]:
     """Declare `--manifest`, which stands in for `--model`."""
-    return click.option("--manifest", type=click.Path(), help="A network description in place of `--model`.")
+    return click.option("--manifest", type=click.Path(), help="A description of the model, instead of `--model`.")
 
 
 def whole_option() -> Callable[[Command], Command]:
     """Declare `--whole`, the network of which the command's is a stage of a pipeline."""
-    text = "The network of which `--model` is a stage of a pipeline: a manifest (.json), or as `--model`."
+    text = "The whole model, if `--model` is a stage of a pipeline: a manifest (.json), or as `--model`."
     return click.option("--whole", metavar="M:F|FILE.json", help=text)
 
 

@@ -25,8 +25,10 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 @whole_option()
 @format_option("text", "markdown", "json", "html")
 @click.option("-o", "--output", type=click.Path(), help="Save to this .html, .json or .txt file; print nothing.")
-@click.option("--all", "ungrouped", is_flag=True, help="One line a parameter, repeated layers not grouped.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 1 where parameters are uncovered or rules unmatched.")
+@click.option("--all", "ungrouped", is_flag=True, help="Give each parameter a line; don't group layers that are alike.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 1 if parameters are uncovered or rules select nothing."
+)
 def command(
     rules: str,
     options: RuleOptions,
@@ -37,7 +39,7 @@ def command(
     ungrouped: bool,
     detailed_exitcode: bool,
 ) -> None:
-    """Show what the rule file RULES would do to a network. Touches nothing; a callable is built on the meta device."""
+    """Show what the rule file RULES would do to a model; nothing is changed. A callable is built on the meta device."""
     net = network_of(options.model, manifest, rules, options.trust)
     arguments = {**options.arguments(), "whole": whole_network(whole)}
     given = rules_of(rules, options.root)

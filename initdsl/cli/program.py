@@ -21,21 +21,21 @@ from initdsl.text.wording import did_you_mean
 from .console import show
 
 COMMANDS = {
-    "apply": "fill a network by its rules, and save it",
-    "convert": "other libraries' initialization settings, as a rule file",
-    "diff": "what a change of rules or of a network does to the start",
-    "diagnose": "how signals and gradients get through the network, before training does",
-    "explain": "every rule that touches one parameter, and which won",
-    "help": "the language on one page, or a part of it",
-    "infer": "a rule file proposed from a network as its own code starts it",
-    "lint": "what is wrong in rule files",
-    "fmt": "the one canonical layout; comments kept",
-    "list": "the initializers, recipes and lints there are",
-    "lock": "what rules start a network as, written down; and what drifted since",
-    "lsp": "the language server, for editors",
-    "manifest": "a network described as JSON, to lint and plan against without its code",
-    "plan": "what would happen to every parameter; touches nothing",
-    "verify": "does a checkpoint still match its rules",
+    "apply": "fill a model by its rules, and save it",
+    "convert": "turn other libraries' initialization settings into a rule file",
+    "diff": "show what a change of rules or of a model does to the start",
+    "diagnose": "show how signals and gradients get through the model, before training",
+    "explain": "show every rule for one parameter, and which one wins",
+    "help": "print the language on one page, or a part of it",
+    "infer": "propose a rule file for a model",
+    "lint": "find mistakes in rule files",
+    "fmt": "format rule files; comments stay",
+    "list": "list initializers, recipes and lints",
+    "lock": "write down how rules start a model, and check what has changed since",
+    "lsp": "serve editors (the language server)",
+    "manifest": "describe a model as JSON, to lint and plan without its code",
+    "plan": "show what would happen to every parameter; changes nothing",
+    "verify": "compare a checkpoint with its rules",
 }
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells say it
@@ -137,7 +137,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     help="Show the versions and exit.",
 )
 def group() -> None:
-    """Declarative weight initialization for PyTorch: rule files, checked and applied."""
+    """Set the initial weights of a PyTorch model from a rule file."""
 
 
 def _terminate(number: int, frame: object) -> None:

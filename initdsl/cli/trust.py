@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def trust_option() -> Callable[[Command], Command]:
     """Declare `--trust` and `--no-trust`; neither is None."""
-    text = "Run, or do without, the model that `pyproject.toml` names: it is code."
+    text = "Run the model that `pyproject.toml` names (it is code), or do without it."
     return click.option("--trust/--no-trust", "trust", default=None, help=text)
 
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.argument("rules", type=click.Path())
 @click.argument("checkpoint", type=click.Path())
-@rule_options(strict=False, seed_help="The seed of its values; by default what the file says.")
+@rule_options(strict=False, seed_help="The seed of the values; by default the one in the file.")
 @manifest_option()
 @whole_option()
-@click.option("--after-training", is_flag=True, help="Say how far each parameter has moved; that is no drift.")
+@click.option("--after-training", is_flag=True, help="Say how far each parameter has moved, and don't call it drift.")
 @format_option("text", "json")
-@click.option("-q", "--quiet", is_flag=True, help="Print what drifted and what may be why, and the last line.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only drift, its likely reason, and the last line.")
 def command(
     rules: str,
     checkpoint: str,
@@ -37,11 +37,11 @@ def command(
     output_format: str,
     quiet: bool,
 ) -> None:
-    """Compare CHECKPOINT with what the rule file RULES makes.
+    """Compare CHECKPOINT with the rule file RULES.
 
     CHECKPOINT is a .safetensors file, a folder of shards or its index, a DCP directory, or a file of `torch.save`
-    (.pt, .pth, .bin, .ckpt), of which tensors are read and nothing is run. Exit code 0: it matches,
-    1: it drifted, 2: it could not be compared.
+    (.pt, .pth, .bin, .ckpt), from which only tensors are read. Exit code 0: it matches, 1: it
+    drifted, 2: it could not be compared.
     """
     from initdsl.verifying.verify import verify
 
