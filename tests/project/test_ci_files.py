@@ -37,7 +37,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_hooks_find_and_lay_out(folder: Path) -> None:
-    lint, fmt = re.findall(r"entry: (.*)", HOOKS)
+    lint, fmt, lock = re.findall(r"entry: (.*)", HOOKS)
     for name, text in (("wrong", WRONG), ("ugly", UGLY), ("fine", FINE)):
         (folder / f"{name}.init").write_text(text)
     files = re.compile(re.findall(r"files: (.*)", HOOKS)[0])
@@ -50,6 +50,12 @@ def test_the_hooks_find_and_lay_out(folder: Path) -> None:
     assert (done.returncode, "unknown-initializer" in done.stdout) == (1, True)
     assert shell(f"{fmt} fine.init ugly.init", folder).returncode == 0
     assert (folder / "ugly.init").read_text() == FINE
+    (folder / "net.py").write_text("from torch import nn\nnet = nn.Linear(2, 2)\n")
+    assert shell("initdsl manifest --model net.py:net -o net.json", folder).returncode == 0
+    assert shell("initdsl lock fine.init --manifest net.json", folder).returncode == 0
+    assert shell(lock, folder).returncode == 0
+    (folder / "fine.init").write_text(FINE + "Linear.weight ~ normal(0, 7)\n")
+    assert shell(lock, folder).returncode == 1
 
 
 @pytest.mark.parametrize(("text", "codes"), [(WRONG, [1, 0, 0]), (UGLY, [0, 1, 0]), (FINE, [0, 0, 0])])
