@@ -141,7 +141,7 @@ def test_expressions_keep_both_parts() -> None:
 
 
 @pytest.mark.parametrize(("rule", "name", "said"), [
-    ("net.w ~ trunc_normal()", "bad-dtype", "`w` is complex64, and `trunc_normal` fills real tensors only"), ("net.w ~ orthogonal()", "bad-dtype", "`orthogonal` fills real tensors only"),
+    ("net.w ~ trunc_normal()", "bad-dtype", "`net.w` is complex64, and `trunc_normal` fills real tensors only"), ("net.w ~ orthogonal()", "bad-dtype", "`orthogonal` fills real tensors only"),
     ("net.w ~ bernoulli()", "bad-dtype", "`bernoulli` fills real"), ("net.w ~ 2 * lecun_normal()", "bad-dtype", "`lecun_normal` fills real"), ("net.w ~ sparse(0.5)", "bad-dtype", "`sparse` fills real"),
     ("net.r = net.w", "bad-dtype", "`net.r` is float32 and can't hold complex numbers"), ("net.w = max(net.w, 0)", "bad-dtype", "`max` takes real numbers"), ("net.w = clip(it, 0, 1)", "bad-dtype", "`clip` takes real numbers"),
     ("net.w = it > 0", "bad-dtype", "`>` takes real numbers"), ("expect net.w std < 1", "bad-expectation", "looks at real numbers"), ("net.w = 1e39", "overflow", "too large for complex64"),

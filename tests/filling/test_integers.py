@@ -79,9 +79,9 @@ def test_materialized_and_streamed(rule: str, tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ("ids = index(0) / 2", "`ids` is int64 and can't hold 0.5"), ("ids = net.w", "`ids` is int64 and can't hold 2.5"), ("byte = index(0) - 1", "`byte` is uint8 and can't hold -1"),
-    ("byte = 254 + index(0)", "`byte` is uint8 and can't hold 256"), ("short = 32767 + index(0)", "can't hold 32768"), ("mask = index(0)", "`mask` is bool and can't hold 2"),
-    ("ids = 1 / index(0)", "can't hold inf"), ("mask += 1", "`mask` is bool and can't hold 2"), ("byte += 250", "`byte` is uint8 and can't hold 257"), ("byte *= 100", "can't hold 700"),
+    ("ids = index(0) / 2", "`net.ids` is int64 and can't hold 0.5"), ("ids = net.w", "`net.ids` is int64 and can't hold 2.5"), ("byte = index(0) - 1", "`net.byte` is uint8 and can't hold -1"),
+    ("byte = 254 + index(0)", "`net.byte` is uint8 and can't hold 256"), ("short = 32767 + index(0)", "can't hold 32768"), ("mask = index(0)", "`net.mask` is bool and can't hold 2"),
+    ("ids = 1 / index(0)", "can't hold inf"), ("mask += 1", "`net.mask` is bool and can't hold 2"), ("byte += 250", "`net.byte` is uint8 and can't hold 257"), ("byte *= 100", "can't hold 700"),
     ("ids = 2.0 ** 63 * (index(0) + 1)", "can't hold 9.22337e+18"), ("ids = constant(0.5)", "can't hold 0.5"), ("ids /= 2", "can't be divided"),
     ("ids = net.big", "more than 53 bits"),
 ]  # fmt: skip
