@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from initdsl.language.rules import loader, ruleset
@@ -35,6 +36,25 @@ class RuleSet(ruleset.RuleSet):
         from initdsl.filling.meta.init_fn import as_init_fn
 
         return as_init_fn(net, self, **options)
+
+    def as_param_init(self, net: Any, **options: Any) -> dict[str, dict[str, Callable[[Any], None]]]:
+        """Functions of one parameter each, as torchtitan's `param_init`: by the module's name, then by the parameter's.
+
+        `net` is a model, or a part of one, that is parallelized already; the options are those of `as_init_fn`. A module is
+        filled whole when the first of its parameters is asked for, again at each pass. Modules without parameters are left
+        out.
+
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        >>> functions = parse("Linear.weight = 1; Linear.bias = 0").as_param_init(net)
+        >>> for name, parameter in net[0].named_parameters():
+        ...     functions["0"][name](parameter)
+        >>> net[0].weight.mean().item()
+        1.0
+        """
+        from initdsl.filling.meta.param_init import param_init
+
+        return param_init(net, self, **options)
 
 
 def _with_verbs(rules: ruleset.RuleSet) -> RuleSet:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 from .attributes import Attributes, class_values
+from .cut import is_of_megatron, refuse_cut, refuse_partitioned
 from .description import Live, Network
 from .garbage import MANY, no_collection
 from .kinds import (
@@ -182,7 +183,9 @@ def _module(
 ) -> ModuleInfo:
     """Return a module as a value; its tensors are added to what is found. `state` is its `__dict__`."""
     _, parent, local, name, label, _ = waiting
-    cls, container, reset, class_values = same
+    cls, container, reset, class_values, megatron = same
+    if megatron:
+        refuse_cut(state, name or "net")
     parameters, buffers, absent, transient = NO_NUMBERS, NO_NUMBERS, NO_NAMES, NO_NAMES
     if state["_parameters"]:
         parameters, absent = _tensors(found, number, name, label, container, "parameter", state["_parameters"])
@@ -229,6 +232,7 @@ class _OfClass(NamedTuple):
     container: str
     reset: str | None
     values: dict[str, Any]
+    megatron: bool
 
 
 def _of_class(cls: type, name: str) -> _OfClass:
@@ -236,7 +240,7 @@ def _of_class(cls: type, name: str) -> _OfClass:
     if cls.__module__.startswith("torch.jit"):
         raise _torchscript(cls, name)
     info = class_info(cls)
-    return _OfClass(info, _container(info), reset_method(cls), class_values(cls))
+    return _OfClass(info, _container(info), reset_method(cls), class_values(cls), is_of_megatron(cls))
 
 
 @lru_cache(maxsize=4096)
@@ -323,7 +327,10 @@ def _tensors(
             numbers[name] = number
             continue
         number = numbers[name] = known[id(tensor)] = len(tensors)
-        loaded = tensor.__dict__.get(LOADED) is True
+        attributes = tensor.__dict__
+        loaded = attributes.get(LOADED) is True
+        if "ds_id" in attributes:
+            refuse_partitioned(attributes, tensor.numel(), prefix + name)
         device = tensor.is_cpu or tensor.device
         key = (type(tensor), kind, tensor.dtype, tensor.layout, device, tensor.requires_grad, loaded)
         same = of_kind.get(key)

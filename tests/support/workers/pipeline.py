@@ -242,6 +242,75 @@ def from_a_folder() -> None:
     dist.barrier()
 
 
+# ---- Megatron-Core
+
+
+class Layer(nn.Module):
+    """What the layers of Megatron-Core have that are cut over a group, and say so in attributes alone."""
+
+    def __init__(self, sizes: dict[str, int], dims: dict[str, int], shape: tuple[int, ...], stride: int = 1) -> None:
+        super().__init__()
+        self.__dict__ |= sizes
+        self.tp_group = dist.group.WORLD
+        for name, dim in {"weight": -1, "bias": -1, **dims}.items():
+            own = [
+                size // world() if d == dim else size for d, size in enumerate(shape[: 2 if name == "weight" else 1])
+            ]
+            parameter = nn.Parameter(torch.zeros(own))
+            parameter.partition_stride = stride  # type: ignore[attr-defined]
+            self.register_parameter(name, parameter)
+
+
+Layer.__module__ = "megatron.core.tensor_parallel.layers"
+
+
+class Cut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        by_row = {"weight": 0, "bias": 0}
+        columns = {"output_size": 24, "output_size_per_partition": 24 // world()}
+        self.up = Layer(columns, by_row, (24, 8))
+        self.gated = Layer(columns, by_row, (24, 8), stride=2)
+        self.down = Layer({"input_size": 24, "input_size_per_partition": 24 // world()}, {"weight": 1}, (8, 24))
+        self.norm = nn.LayerNorm(8)
+
+
+class Uncut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.gated, self.down, self.norm = (
+            nn.Linear(8, 24),
+            nn.Linear(8, 24),
+            nn.Linear(24, 8),
+            nn.LayerNorm(8),
+        )
+
+
+@case
+def megatron_layers() -> None:
+    """Their parameters are filled as parts of the whole, in place; bare, they are refused by name."""
+    from initdsl.integrations import megatron
+
+    rules = "*.*(ndim>1) ~ normal(0, 1); *.*(ndim<2) = index(0); net.gated.weight ~ orthogonal(); net.down.weight[:, ::3] *= 2"
+    net, whole = Cut(), Uncut()
+    with refused(initdsl.ResolveError, "`up.weight` is this rank's part", "integrations.megatron.apply"):
+        initdsl.apply(net, rules, seed=7)
+    assert "8x24, here [0:8, " in str(megatron.plan(net, rules, seed=7))
+    megatron.apply(net, rules, seed=7)
+    initdsl.apply(whole, rules, seed=7)
+
+    def part(tensor: torch.Tensor, dim: int = 0, stride: int = 1) -> torch.Tensor:
+        return torch.cat([piece.chunk(world(), dim)[rank()] for piece in tensor.chunk(stride, dim)], dim)
+
+    for name, dims, stride in (("up", (0, 0), 1), ("gated", (0, 0), 2), ("down", (1, None), 1)):
+        mine, theirs = getattr(net, name), getattr(whole, name)
+        assert type(mine.weight) is nn.Parameter
+        assert torch.equal(mine.weight, part(theirs.weight, dims[0], stride)), name
+        assert torch.equal(mine.bias, theirs.bias if dims[1] is None else part(theirs.bias, 0, stride)), name
+    with refused(initdsl.ResolveError, "a tie would not reach the network"):
+        megatron.apply(net, rules + "\ntie net.norm.weight net.norm.bias", seed=7)
+
+
 # ---- what goes wrong
 
 
