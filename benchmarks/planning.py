@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from side_by_side import Row
 from torch import device, nn
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +128,17 @@ class Planner:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+
+
+def rows(rounds: int = 7) -> list[Row]:
+    """Every case as a row: the CPU time of one plan."""
+    planner = Planner(ROOT)
+    made = []
+    for case in cases():
+        took = statistics.median(planner.seconds(case) for _ in range(rounds))
+        made.append(Row(f"plan, CPU time: {case}", took, 0, "", "", None))
+    planner.close()
+    return made
 
 
 def main() -> None:

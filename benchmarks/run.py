@@ -20,6 +20,7 @@ from pathlib import Path
 
 import apply
 import first_call
+import planning
 import streaming
 import streams
 import torch
@@ -96,7 +97,9 @@ def main() -> None:
         print(f"{time.perf_counter() - start:5.0f} s  {name}", file=sys.stderr)
 
     add("networks", apply.rows(options.rounds))
+    add("planning", planning.rows(options.rounds))
     add("first calls", first_call.rows(options.rounds))
+    add("first calls beside a busy core", first_call.rows(options.rounds, busy=True))
     add("streams", streams.rows(options.rounds))
     if options.jax:
         add("jax", jax(options.jax, options.rounds))

@@ -15,11 +15,13 @@ TRACED, ROOT = "torch.export.unflatten.InterpreterModule", "torch.fx.graph_modul
 
 def keys_of_a_part(module: ModuleInfo) -> tuple[int, int] | None:
     """Return the first and last integer key of a module's children, where they don't start at 0."""
-    names = module.in_order
-    if not module.children or not names[0].isdecimal():
+    if not module.children:
         return None
-    keys = sorted(int(key) for key in names if key.isdecimal())
-    return (keys[0], keys[-1]) if keys[0] > 0 else None
+    first = module.places[0] if module.places else next(iter(module.children))
+    if first == "0" or not first.isdecimal():
+        return None
+    keys = [int(key) for key in module.in_order if key.isdecimal()]
+    return (min(keys), max(keys)) if min(keys) > 0 else None
 
 
 def is_traced(modules: Sequence[ModuleInfo]) -> bool:

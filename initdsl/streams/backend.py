@@ -50,7 +50,8 @@ def wanted(device: str) -> str:
 
 def compiled_kernel() -> Kernel | None:
     """Return the kernel; None where it is switched off, or can't be used, which is said once."""
-    choice = os.environ.get("INITDSL_KERNEL", "")
+    # asked for every small tensor: to look for what is not there takes `get` three times as long
+    choice = os.environ["INITDSL_KERNEL"] if "INITDSL_KERNEL" in os.environ else ""  # noqa: SIM401
     if choice not in ("", "native") and wanted("cpu") != "native":
         return None
     kernel = _loaded()
