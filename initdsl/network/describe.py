@@ -263,6 +263,7 @@ LISTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("Sequential"
 DICTS = frozenset(f"torch.nn.modules.container.{name}" for name in ("ModuleDict", "ParameterDict"))
 
 
+@lru_cache(maxsize=4096)
 def _container(cls: ClassInfo) -> str:
     """Return "list" or "dict" for a class that derives from such a container of torch, "" for any other."""
     names = {cls.qualname, *(base.qualname for base in cls.bases)}

@@ -48,13 +48,15 @@ class Selection:
     """What a clause selects: `Selection([Match(3, tensor=5)], {5: [Match(3, tensor=5)]}, {5: 5}, True)`.
 
     `by_tensor` has the matches by the number of the tensor, the one that a tie makes it; `alike` has for each of them the
-    first one of the same shape, dtype and so on. `plain`: all are whole tensors, and no index is bound.
+    first one of the same shape, dtype and so on. `plain`: all are whole tensors, and no index is bound. `key` is what it is
+    kept by for statements that select the same, None where it is not.
     """
 
     matches: list[Match]
     by_tensor: Mapping[int, list[Match]]
     alike: Mapping[int, int]
     plain: bool
+    key: Hashable | None = None
 
     @cached_property
     def samples(self) -> list[int]:
@@ -151,7 +153,7 @@ def _decide(
     if selection is None:
         return
     checked = _check(context, statement, side, selection, progress)
-    alive = _alive(context, statement, selection, selections, decisions.remaining)
+    alive = _alive(selection, selections, decisions.remaining)
     if selection.by_tensor and not alive:
         decisions.overruled[clause.number] = selection
     if selection.plain and (isinstance(rule, Keep) if side is None else side.constant):
@@ -262,7 +264,7 @@ def selection_of(
         tensors = list(tensors_in(context, statement.setting, matches, clause.targets.span, own))
         if isinstance(clause.rule, Default):
             tensors = _without_originals(context, tensors)
-    selection = _selection(context, matches, tensors)
+    selection = _selection(context, matches, tensors, key)
     if key is not None:
         selections.by_key[key] = selection
     return selection
@@ -287,7 +289,7 @@ def _without_originals(context: Context, matches: list[Match]) -> list[Match]:
     return [match for match in matches if match.tensor not in behind] if behind else matches
 
 
-def _selection(context: Context, matches: list[Match], tensors: list[Match]) -> Selection:
+def _selection(context: Context, matches: list[Match], tensors: list[Match], key: Hashable | None) -> Selection:
     tied_to, infos = context.tied_to, context.network.tensors
     by_tensor: dict[int, list[Match]] = {}
     plain = True
@@ -306,16 +308,14 @@ def _selection(context: Context, matches: list[Match], tensors: list[Match]) -> 
         tensor = infos[index]
         module = found[-1].module
         elsewhere = module if module != tensor.owners[0][0] else None
-        key = (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device, elsewhere)
-        alike[index] = samples.setdefault(key, index)
-    return Selection(matches, by_tensor, alike, plain)
+        kind = (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device, elsewhere)
+        alike[index] = samples.setdefault(kind, index)
+    return Selection(matches, by_tensor, alike, plain, key)
 
 
-def _alive(
-    context: Context, statement: Statement, selection: Selection, selections: Selections, remaining: set[int]
-) -> list[int]:
+def _alive(selection: Selection, selections: Selections, remaining: set[int]) -> list[int]:
     """Return the tensors that no later rule sets as a whole; asked again, only of those that were left the last time."""
-    key = _key(context, statement)
+    key = selection.key
     before = selection.by_tensor if key is None else selections.alive.get(key, selection.by_tensor)
     alive = [tensor for tensor in before if tensor in remaining]
     if key is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from initdsl.initializers import Initializer, parameters_of
-from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Name, String
-from initdsl.language.syntax.walk import walk
+from initdsl.language.syntax.nodes import Assign, Call, ClassPattern, Name, Selector, String
+from initdsl.language.syntax.walk import remembered, walk
 from initdsl.network.parts import ClassInfo, ModuleInfo
 from initdsl.network.selectors.classes import of_class
 from initdsl.text.diagnostic import Diagnostic
@@ -133,6 +133,13 @@ def _is_convolution(cls: ClassInfo) -> bool:
 # ---- classes
 
 
+@remembered
+def _classes_named(selector: Selector) -> tuple[ClassPattern, ...]:
+    """Return the classes that a selector names, each without those that derive from it."""
+    named = (node for node in walk(selector) if isinstance(node, ClassPattern))
+    return tuple(node for node in named if not node.subclasses and "*" not in node.name)
+
+
 def subclasses_left_out(
     context: Context, statements: Sequence[Statement], entries: Sequence[PlanEntry]
 ) -> Iterator[Diagnostic]:
@@ -140,23 +147,25 @@ def subclasses_left_out(
     noted: set[str] = set()
     network, tied_to = context.network, context.tied_to
 
-    @cache
-    def last() -> dict[int, int]:  # seldom asked for
-        return {e.tensor.index: max((a.clause.number for a in e.actions), default=-1) for e in entries}
+    last: dict[int, int] = {}
 
     def is_left_out(module: int, number: int) -> bool:
+        if not last:  # seldom asked for
+            last.update({e.tensor.index: max((a.clause.number for a in e.actions), default=-1) for e in entries})
         below = (t for i in network.reachable(module) for t in network.modules[i].parameters.values())
-        return any(last().get(tied_to.get(t, t), -1) < number for t in below)
+        return any(last.get(tied_to.get(t, t), -1) < number for t in below)
 
     for statement in statements:
         clause = statement.clause
-        for node in walk(clause.targets) if clause.targets is not None else ():
-            if not isinstance(node, ClassPattern) or node.subclasses or "*" in node.name or node.name in noted:
+        for node in _classes_named(clause.targets) if clause.targets is not None else ():
+            if node.name in noted:
                 continue
             noted.add(node.name)
             selectors = selector_context(context, statement.setting.variables, node.span)
             exact = set(of_class(selectors, ClassPattern(node.name, False, (), node.span)))
             wider = of_class(selectors, ClassPattern(node.name, True, (), node.span))
+            if len(wider) == len(exact):
+                continue
             derived = sum(is_left_out(module, clause.number) for module in wider if module not in exact)
             if exact and derived:
                 are = "1 subclass of it is" if derived == 1 else f"{derived} subclasses of it are"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
@@ -61,7 +60,14 @@ class Setting:
 
 def selectors_at(context: Context, setting: Setting, span: Span) -> SelectorContext:
     """Return the context in which a selector of a statement is matched; `span` is blamed where there are too many matches."""
-    return selector_context(context, setting.variables, span, reads=cache(setting.reads))
+    known: list[Reads] = []
+
+    def reads() -> Reads:
+        if not known:
+            known.append(setting.reads())
+        return known[0]
+
+    return selector_context(context, setting.variables, span, reads=reads)
 
 
 def select_or_report(
