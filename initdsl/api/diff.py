@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from initdsl.comparing import diff as comparing
+from initdsl.comparing.flat import flat_diff
 from initdsl.comparing.markdown import diff_markdown
 from initdsl.comparing.page import Compared, diff_page
 from initdsl.comparing.text import diff_text
@@ -35,6 +36,10 @@ class Diff(comparing.Diff):
     """
 
     plans: tuple[Plan, Plan] | None = field(default=None, compare=False, repr=False)
+
+    def to_dict(self, flat: bool = False) -> dict[str, Any]:
+        """Return the diff as JSON-ready values, versioned; `flat`: one level of numbers for an experiment tracker."""
+        return flat_diff(self) if flat else super().to_dict()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the diff to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).

@@ -13,6 +13,7 @@ from initdsl.planning import plan as planning
 from initdsl.planning.make import make_plan
 from initdsl.planning.whole import join, live_of
 from initdsl.reports.explain import Explanation, explain
+from initdsl.reports.flat import flat_plan
 from initdsl.reports.markdown import LARGEST_COMMENT, plan_markdown
 from initdsl.reports.pages.plan import plan_page
 from initdsl.reports.pages.save import save
@@ -75,6 +76,10 @@ class Plan(planning.Plan):
             what = "this network is not like the one the plan was made for"
             raise ResolveError(Diagnostic("changed-network", what, hint="make the plan again, for this network"))
         return live
+
+    def to_dict(self, flat: bool = False) -> dict[str, Any]:
+        """Return the plan as JSON-ready values, versioned; `flat`: one level of numbers and texts for an experiment tracker."""
+        return flat_plan(self) if flat else super().to_dict()
 
     def explain(self, name: str) -> Explanation:
         """Every rule that touches one tensor, in order, and which won; see `Explanation`.

@@ -8,6 +8,7 @@ from typing import Any
 
 from initdsl.network.description import Live
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.reports.flat import flat_plan
 from initdsl.reports.pages.plan import plan_page
 from initdsl.reports.pages.save import save
 from initdsl.reports.table import plan_text, summary, table
@@ -83,8 +84,10 @@ class Report:
     def __getitem__(self, name: str) -> PlanEntry:
         return self.plan[name]
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, versioned."""
+    def to_dict(self, flat: bool = False) -> dict[str, Any]:
+        """JSON-ready, versioned; `flat`: one level of numbers and texts, few enough to log in an experiment tracker."""
+        if flat:
+            return {**flat_plan(self.plan), "init/engine": self.engine}
         plan = self.plan.to_dict()
         return {
             **plan, "format": REPORT_FORMAT, "version": REPORT_VERSION, "uncovered": self.uncovered,

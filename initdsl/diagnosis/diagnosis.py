@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from initdsl.reports.pages.save import save
+from initdsl.text.flat import Flat, flat_values
 from initdsl.text.wording import did_you_mean
 
 from .findings import DIAGNOSIS_VERSION, Findings, to_dict
@@ -51,9 +52,12 @@ class Diagnosis(Findings):
         """Return what goes beyond the limits, in words; empty: nothing does."""
         return list(exceeded(self.layers, self.trunk, limits))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values, JSON-ready and versioned; numbers that JSON has no word for as text."""
-        return to_dict(self)
+    def to_dict(self, flat: bool = False) -> dict[str, Any]:
+        """Return the values, JSON-ready and versioned; numbers that JSON has no word for as text.
+
+        `flat`: one level of numbers and texts, few enough to log in an experiment tracker.
+        """
+        return _flat(self) if flat else to_dict(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a page (`.html`), the values (`.json`), the table (`.txt`) or the plots (`.png`, `.svg`, `.pdf`).
@@ -81,6 +85,24 @@ class Diagnosis(Findings):
 
     def _repr_html_(self) -> str:
         return as_html([self])
+
+
+def _flat(diagnosis: Diagnosis) -> Flat:
+    """Return how signals grow over the depth, and what the verdict warns of."""
+    trunk = diagnosis.trunk
+    values: dict[str, int | float | str | None] = {
+        "layers": len(diagnosis.layers),
+        "inputs": diagnosis.inputs,
+        "warnings": sum(remark.severity == "warning" for remark in diagnosis.verdict),
+        "verdict": "; ".join(map(str, diagnosis.verdict))[:500],
+    }
+    if trunk is not None:
+        values |= {
+            "depth": len(trunk.layers),
+            "activations_growth": trunk.growth,
+            "gradients_growth": trunk.grad_growth,
+        }
+    return flat_values("init/diagnosis", values)
 
 
 @dataclass(frozen=True)
