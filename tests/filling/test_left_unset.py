@@ -189,3 +189,17 @@ def test_so_do_streams_and_functions_of_one_module(cls: Callable[[], Module], tm
     net = nn.Sequential(cls())
     with pytest.raises(initdsl.ApplyError, match="no-default"):
         net.apply(initdsl.parse("default net").as_init_fn(net, seed=0))
+
+
+def test_an_expanded_parameter_is_left_to_its_reset() -> None:
+    class Expanded(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.b = nn.Parameter(torch.ones(1, 2).expand(3, 2))
+
+        def reset_b(self) -> None:
+            self.b[0].fill_(3)
+
+    net = Expanded()
+    initdsl.apply(net, "default net")
+    assert net.b.tolist() == [[3, 3]] * 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from initdsl.text.diagnostic import Diagnostic, RuleError
+
 from .calls import Arguments, kaiming, number_text, quoted_name, refusal, shape_call, unknown
 
 __all__ = ["as_list", "init_configs", "mmengine"]
@@ -52,12 +54,18 @@ def _step(name: str) -> str:
 
 def mmengine(values: Any, place: str) -> Iterator[str]:
     """Yield the rules for all the `init_cfg` of a network's settings, or for one that stands alone."""
+    problems: list[Diagnostic] = []
     for where, config in list(init_configs(values, place)) or [(place, values)]:
         configs = config if isinstance(config, list | tuple) else [config]
         for each in configs:
-            if not isinstance(each, Mapping):
-                raise refusal("bad-settings", f"an `init_cfg` is a dict with a `type`, not {each!r:.200}")
-            yield from _one_config(each, where)
+            try:
+                if not isinstance(each, Mapping):
+                    raise refusal("bad-settings", f"an `init_cfg` is a dict with a `type`, not {each!r:.200}")
+                yield from list(_one_config(each, where))
+            except RuleError as error:  # all that is wrong is said at once
+                problems += [found for found in error.diagnostics if found not in problems]
+    if problems:
+        raise RuleError(problems)
 
 
 def _one_config(config: Mapping[str, Any], place: str) -> Iterator[str]:
@@ -136,11 +144,22 @@ def _pretrained(config: Mapping[str, Any], place: str) -> str:
     a.done()
     if not isinstance(path, str):
         raise refusal("bad-argument", "`Pretrained` needs `checkpoint`")
-    if "://" in path or not path.endswith(LOADED):
+    note = ""
+    if "://" in path:
+        address, path = path, _file_of(path)
+        note = f"# save {quoted_name(address)} as {path} beside this file\n"
+    if not path.endswith(LOADED):
         raise refusal(
             "bad-settings",
             f"`{path}` is no file that a rule file can load: {', '.join(LOADED)}",
             "save the checkpoint beside the rule file, and name that",
         )
     prefix = "" if not prefix else f", prefix={quoted_name(prefix if str(prefix).endswith('.') else f'{prefix}.')}"
-    return f"{place} = load({quoted_name(path)}{prefix}, missing=skip)"
+    return f"{note}{place} = load({quoted_name(path)}{prefix}, missing=skip)"
+
+
+def _file_of(address: str) -> str:
+    """Return the name under which a checkpoint is to be saved: `resnet50.safetensors` of `torchvision://resnet50`."""
+    last = address.partition("?")[0].rstrip("/").rpartition("/")[2]
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in last) or "checkpoint"
+    return name if name.endswith(LOADED) else f"{name}.safetensors"

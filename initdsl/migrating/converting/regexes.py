@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from initdsl.language.syntax.regex import linear_regex
+from initdsl.text.diagnostic import RuleError
 
 from .calls import GAINS, Arguments, kaiming, number_text, refusal, unknown
 from .mmengine import as_list
@@ -93,7 +94,14 @@ def _selector(regex: Any) -> str:
 
 
 def _ordered(what: str, pairs: list[tuple[Any, Any]], prevented: list[Any], first_wins: bool) -> list[str]:
-    rules = [(_selector(regex), _right_side(what, value)) for regex, value in pairs]
+    rules, problems = [], []
+    for regex, value in pairs:
+        try:
+            rules.append((_selector(regex), _right_side(what, value)))
+        except RuleError as error:  # all that is wrong is said at once
+            problems += [found for found in error.diagnostics if found not in problems]
+    if problems:
+        raise RuleError(problems)
     if first_wins:
         rules.reverse()  # the last rule wins
     lines = [f"{selector} {right}" if right is not None else f"keep {selector}" for selector, right in rules]
