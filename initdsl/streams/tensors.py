@@ -101,7 +101,7 @@ def _count_writes(tensors: Sequence[Tensor]) -> None:
     """Tell autograd that tensors were written to, which it does not see where the kernel does it."""
     try:
         torch.autograd.graph.increment_version(tensors)
-    except (TypeError, AttributeError):  # an older torch takes them one by one
+    except (TypeError, AttributeError, RuntimeError):  # torch 2.4 takes them one by one
         for tensor in tensors:
             torch.autograd.graph.increment_version(tensor)
 

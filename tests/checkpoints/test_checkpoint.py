@@ -163,7 +163,7 @@ def test_links_of_a_hub_cache_are_followed_and_no_others(tmp_path: Path) -> None
 
 def test_a_chunk_that_is_a_link_out_is_not_read(tmp_path: Path) -> None:
     dcp = pytest.importorskip("torch.distributed.checkpoint")
-    dcp.save({"weight": torch.ones(2)}, checkpoint_id=tmp_path / "x", no_dist=True)
+    dcp.save({"weight": torch.ones(2)}, checkpoint_id=tmp_path / "x")
     (chunk,) = (tmp_path / "x").glob("*.distcp")
     chunk.rename(tmp_path / "outside")
     chunk.symlink_to(tmp_path / "outside")
@@ -173,7 +173,7 @@ def test_a_chunk_that_is_a_link_out_is_not_read(tmp_path: Path) -> None:
 
 def test_any_changed_byte_of_dcp_metadata_is_a_value_or_an_error_of_the_file(tmp_path: Path) -> None:
     dcp = pytest.importorskip("torch.distributed.checkpoint")
-    dcp.save({"weight": torch.ones(2, 3), "bias": torch.ones(2)}, checkpoint_id=tmp_path / "x", no_dist=True)
+    dcp.save({"weight": torch.ones(2, 3), "bias": torch.ones(2)}, checkpoint_id=tmp_path / "x")
     metadata = tmp_path / "x" / ".metadata"
     whole = metadata.read_bytes()
     refused = 0

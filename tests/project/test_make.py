@@ -143,6 +143,15 @@ def test_an_active_environment_with_torch_is_used(
     assert [line.split()[-3:] for line in checkout.asked()] == [["-e", ".[torch]", f"torch=={version}"]]
 
 
+def test_a_cuda_build_is_kept_by_the_version_that_pip_knows(checkout: Checkout, env: Callable) -> None:
+    place = env(torch="__version__ = '2.14.1+cu130'")
+    known = packages(place) / "torch-2.14.1.dist-info" / "METADATA"
+    known.parent.mkdir()
+    known.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.14.1\n")
+    assert checkout.demo() == ("2.14.1+cu130", Path("theirs"))
+    assert checkout.asked()[-1].split()[-1] == "torch==2.14.1"
+
+
 @pytest.mark.long
 def test_a_venv_from_before_hides_nothing(checkout: Checkout, env: Callable) -> None:
     checkout.demo()

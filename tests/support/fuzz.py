@@ -323,7 +323,7 @@ def checkpoints(folder: Path) -> None:
     state = {"0.weight": torch.ones(2, 3), "0.bias": torch.ones(2)}
     save_file(state, folder / "a")
     torch.save(state, folder / "b")
-    checkpoint.save(state, checkpoint_id=folder / "c", no_dist=True)
+    checkpoint.save(state, checkpoint_id=folder / "c")
     content = [(folder / "a").read_bytes(), (folder / "b").read_bytes(), (folder / "c" / ".metadata").read_bytes()]
     content.append(b'{"metadata": {}, "weight_map": {"0.weight": "a.safetensors"}}')
     shutil.rmtree(folder / "c")
