@@ -85,7 +85,7 @@ def _may_be_left(run: Run, number: int, tensor: torch.Tensor) -> bool:
     What has no values yet holds nan, and is looked at in the end. Of a sharded tensor no rank knows what there is.
     """
     info = run.plan.network.tensors[number]
-    if info.kind == "buffer":
+    if info.kind == "buffer" or (not is_sharded(tensor) and 0 in tensor.stride()):  # an expanded one can't hold marks
         return False
     if not is_sharded(tensor) and ((run.fresh and info.device == "meta") or sets_itself(run.plan.network, info)):
         return False
