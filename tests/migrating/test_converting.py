@@ -362,7 +362,8 @@ def test_the_ways_it_is_written(text: str) -> None:
         ({"type": "Kaiming", "layer": "Conv2d", "mode": "fan_avg"}, "one of fan_in, fan_out"),
         ({"type": "Normal", "override": {"type": "Xavier"}}, "needs a `name`"),
         ({"type": "Normal", "override": {"name": "a", "std": 1}}, "no `type`"),
-        ({"type": "Pretrained", "checkpoint": "torchvision://resnet50"}, "no file that a rule file can load"),
+        ({"type": "Pretrained", "checkpoint": "resnet50.onnx"}, "no file that a rule file can load"),
+        ({"type": "Pretrained", "checkpoint": "https://a/\ud800/b.pth"}, "the character U+D800"),
         ([["a", "xavier"]], "did you mean `xavier_"),
         ([["a", {"type": "block_orthogonal"}]], "as (4, hidden_size, -1)"),
         ([["(?!a)b", "zero"]], "no look-around"),
@@ -467,3 +468,38 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "stdin", io.StringIO('[["weight", "zero"], ["w", 1]]'))
     cli.group(["convert", "-", "--last-wins", "--from", "regexes"], standalone_mode=False)
     assert capsys.readouterr().out.splitlines()[1:] == ["/weight/? = 0", "/w/?      = 1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"a": {"init_cfg": {"type": "Foo"}}, "b": {"init_cfg": [{"type": "Bar"}, {"type": "Foo"}]}}, ["Foo", "Bar"]),
+        ([["a", "foo"], ["b", "zero"], ["c", {"type": "bar"}]], ["foo", "bar"]),
+        ([{"pattern": "a", "type": "foo"}, {"pattern": "b", "type": "bar"}], ["foo", "bar"]),
+    ],
+)
+def test_every_unknown_initializer_is_told(settings: object, names: list[str]) -> None:
+    with pytest.raises(initdsl.RuleError) as caught:
+        initdsl.convert(settings)
+    assert len(caught.value.diagnostics) == len(names)
+    for found, name in zip(caught.value.diagnostics, names, strict=True):
+        assert f"`{name}`" in found.message
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        ("torchvision://resnet50", "resnet50.safetensors"),
+        ("https://models.example/a/resnet50_8xb32-ea4938fc.pth", "resnet50_8xb32-ea4938fc.pth"),
+        ("open-mmlab://detectron2/resnet50_caffe", "resnet50_caffe.safetensors"),
+        ("https://models.example/a/net.pth?download=true#x\ny", "net.pth"),
+        ("s3://", "s3_.safetensors"),
+    ],
+)
+def test_an_address_becomes_a_file_to_save(address: str, file: str) -> None:
+    part = {"type": "ResNet", "init_cfg": {"type": "Pretrained", "checkpoint": address}}
+    text = initdsl.convert({"model": {"backbone": part, "neck": {"init_cfg": {"type": "Xavier", "layer": "Conv2d"}}}})
+    assert f'net.backbone               = load("{file}", missing=skip)' in text
+    assert f"as {file} beside this file" in text.splitlines()[1]
+    assert "Conv2d+.weight in net.neck ~ xavier_normal()" in text
+    assert initdsl.format(text) == text
