@@ -55,7 +55,13 @@ Diffs = Mapping[str, Diff]
 @input_options()
 @format_option("text", "markdown", "json", "html")
 @click.option("--all", "everything", is_flag=True, help="Every row of a long table.")
-@click.option("--max-length", type=click.IntRange(1000), default=LARGEST_COMMENT, show_default=True, help="The most characters of Markdown.")  # fmt: skip
+@click.option(
+    "--max-length",
+    type=click.IntRange(1000),
+    default=LARGEST_COMMENT,
+    show_default=True,
+    help="The most characters of Markdown.",
+)
 @output_option()
 def command(
     old: str,

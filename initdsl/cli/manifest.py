@@ -21,5 +21,5 @@ def command(model: str | None, trust: bool | None, output: str | None) -> None:
     from initdsl.diagnosis.norms import asked
 
     net = load_model(required_model(model, trust), meta=True)
-    network = reported(lambda: asked(net))
+    network, _ = reported(lambda: asked(net))
     write_or_print(json.dumps(network.to_manifest(), indent=1) + "\n", output)

@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from initdsl.network.describe import describe
-from initdsl.network.description import Network
+from initdsl.network.description import Live, Network
 from initdsl.network.parts import ModuleInfo
 
 __all__ = ["asked", "silencing_weight"]
 
 
-def asked(net: nn.Module) -> Network:
-    """Return the description of a network in which every norm says what weight lets nothing through it.
+def asked(net: nn.Module) -> tuple[Network, Live]:
+    """Return what `describe` does, with what weight lets nothing through it said of every norm.
 
     Norms of one class and with the same attributes are asked once. This runs the forward pass of a copy of each.
     """
@@ -34,7 +35,7 @@ def asked(net: nn.Module) -> Network:
         return answers[key]
 
     modules = tuple(info._replace(silenced_at=answer(info)) for info in network.modules)
-    return replace(network, modules=modules)
+    return replace(network, modules=modules), live
 
 
 def silencing_weight(norm: nn.Module) -> float | None:
@@ -47,7 +48,7 @@ def silencing_weight(norm: nn.Module) -> float | None:
         weight = bare.get_parameter("weight")
         with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device("cpu"):
             for values in _inputs(weight.shape):
-                at_zero, at_minus_one, at_one = (_output(bare, weight, number, values) for number in (0.0, -1.0, 1.0))
+                at_zero, at_minus_one, at_one = (_output(bare, number, values) for number in (0.0, -1.0, 1.0))
                 if at_zero is None or at_minus_one is None or at_one is None:
                     continue
                 if not at_zero.any() and at_one.any():
@@ -66,14 +67,14 @@ def _inputs(shape: torch.Size) -> Iterator[torch.Tensor]:
         yield torch.randn(2, *shape[:1], *[3] * dims, generator=generator)
 
 
-def _output(norm: nn.Module, weight: nn.Parameter, number: float, values: torch.Tensor) -> torch.Tensor | None:
+def _output(norm: nn.Module, number: float, values: torch.Tensor) -> torch.Tensor | None:
     """Return what a norm makes of an input with one number for its weight and 0 for its other parameters; None where it raises."""
-    for tensor in (*norm.parameters(), *norm.buffers()):
-        tensor.fill_(1 if tensor is not weight and not isinstance(tensor, nn.Parameter) else 0)
-    weight.fill_(number)
+    state = {name: torch.zeros_like(tensor) for name, tensor in norm.named_parameters()}
+    state |= {name: torch.ones_like(tensor) for name, tensor in norm.named_buffers()}
+    state["weight"] = torch.full_like(state["weight"], number)
     for inputs in ((values,), (values, values)):  # some take a gate as well
         try:
-            output = norm(*(each.clone() for each in inputs))
+            output = functional_call(norm, state, tuple(each.clone() for each in inputs))
         except Exception:  # somebody's code
             continue
         if isinstance(output, torch.Tensor):

@@ -35,20 +35,24 @@ class Resolve(Protocol):
 
 def against(net: nn.Module | Network) -> Resolve:
     """Return the function that resolves a rule set against `net`, an `nn.Module` or a described network."""
+    live = None
     if isinstance(net, Network):
         network = net
     else:
         from initdsl.diagnosis.norms import asked  # late: it imports torch, which is there where a module is
 
-        network = asked(net)
+        network, live = asked(net)
 
     def resolve(rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
         from initdsl.planning.resolve import (
             plan_and_findings,  # late: linting without a network does without the planner
         )
+        from initdsl.planning.shared_memory import remarks_on_memory
 
         try:
             plan, findings = plan_and_findings(rules, network)
+            if live is not None and plan is not None:
+                findings = [*findings, *remarks_on_memory(plan, live)]
         except ResolveError as error:  # too much work
             return Resolved(None, error.diagnostics)
         # what a plan only notes is worth a finding

@@ -16,7 +16,7 @@ from .plan import Plan, PlanEntry
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["with_shared_memory"]
+__all__ = ["remarks_on_memory", "with_shared_memory"]
 
 
 # elements of memory that are looked at one by one
@@ -33,8 +33,13 @@ Stretch = tuple[int, int, int, int]
 
 def with_shared_memory(plan: Plan, live: Live) -> Plan:
     """Return a plan with remarks on rules for parameters that share memory, and don't say the same of it."""
-    remarks = list(_overwritten(plan, live))
+    remarks = remarks_on_memory(plan, live)
     return replace(plan, remarks=(*plan.remarks, *remarks)) if remarks else plan
+
+
+def remarks_on_memory(plan: Plan, live: Live) -> list[Diagnostic]:
+    """Return what is remarked of rules for parameters that share memory, and don't say the same of it."""
+    return list(_overwritten(plan, live))
 
 
 def _overwritten(plan: Plan, live: Live) -> Iterator[Diagnostic]:
@@ -73,7 +78,10 @@ def _stretch(tensor: torch.Tensor | None, number: int) -> Stretch | None:
     if type(tensor).__name__ not in PLAIN:
         return None
     memory: Any = tensor
-    start = memory.data_ptr()
+    try:
+        start = memory.data_ptr()
+    except RuntimeError:  # a layout or a mode of torch without memory of its own
+        return None
     if start and memory.is_contiguous():  # an address tells the device too
         return 0, start, start + memory.nbytes, number
     if memory.is_sparse or not memory.numel() or not (start or memory.is_meta):
@@ -81,8 +89,12 @@ def _stretch(tensor: torch.Tensor | None, number: int) -> Stretch | None:
     size, where = memory.element_size(), 0
     if memory.is_meta:
         where, start = memory.untyped_storage()._cdata, memory.storage_offset() * size
-    reach = sum((n - 1) * stride for n, stride in zip(memory.shape, memory.stride(), strict=True)) + 1
-    return where, start, start + reach * size, number
+    return where, start, start + _reach(memory) * size, number
+
+
+def _reach(tensor: Any) -> int:
+    """Return how many elements lie between a tensor's first and its last one in memory, both counted."""
+    return int(sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))) + 1
 
 
 def _clash(earlier: PlanEntry, later: PlanEntry, live: Live) -> bool:
@@ -105,8 +117,7 @@ def _have_common_elements(one: Any, other: Any) -> bool:
         return True
     size = one.element_size()
     starts = [t.storage_offset() if t.is_meta else t.data_ptr() // size for t in (one, other)]
-    ends = [start + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) + 1 for start, t in zip(starts, (one, other), strict=True)]  # fmt: skip
-    low, count = min(starts), max(ends) - min(starts)
+    low, count = min(starts), max(s + _reach(t) for s, t in zip(starts, (one, other), strict=True)) - min(starts)
     if count > MOST_LOOKED_AT:
         return True
     places = torch.arange(count)

@@ -14,13 +14,9 @@ __all__ = ["distribution_of_default"]
 
 
 # the classes whose weight and bias are uniform in plus and minus 1 / sqrt(fan_in of the weight)
-BY_FAN = frozenset(
-    f"torch.nn.modules.{name}"
-    for name in [
-        "linear.Linear", "linear.NonDynamicallyQuantizableLinear", "linear.Bilinear",
-        *(f"conv.Conv{turned}{d}d" for turned in ("", "Transpose") for d in (1, 2, 3)),
-    ]
-)  # fmt: skip
+LINEAR = ("linear.Linear", "linear.NonDynamicallyQuantizableLinear", "linear.Bilinear")
+CONVOLUTIONS = tuple(f"conv.Conv{turned}{d}d" for turned in ("", "Transpose") for d in (1, 2, 3))
+BY_FAN = frozenset(f"torch.nn.modules.{name}" for name in LINEAR + CONVOLUTIONS)
 
 
 # those whose parameters are uniform in plus and minus 1 / sqrt(hidden_size)

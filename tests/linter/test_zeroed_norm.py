@@ -38,7 +38,7 @@ def found(net: nn.Module, norms: str) -> list[tuple[str, str | None]]:
     """What `zeroed-norm` says, of the network and of its manifest: the text under its caret, and its hint."""
     source = Source("x.init", f"keep net\n{norms}\n")
     rules, problems = parse_source(source)
-    network = asked(net)
+    network, _ = asked(net)
     sides = [
         [
             (source.text[one.span.start : one.span.end], one.hint)

@@ -40,8 +40,10 @@ def test_blocks_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     ran = run_page(page.name, text, tmp_path)
     assert not ran.differences, "\n\n".join(map(str, ran.differences))
     for place in pictures_of(text):
-        shown, drawn = (curves(path.read_text("utf-8")) for path in (page.parent / place, tmp_path / Path(place).name))
-        assert len(shown) > 8, place
+        both = (curves(path.read_text("utf-8")) for path in (page.parent / place, tmp_path / Path(place).name))
+        # of more than two points: whether an axis has one line of its grid more hangs on the last bit of its end
+        shown, drawn = ([curve for curve in some if len(curve) > 4] for some in both)
+        assert shown, place
         assert list(map(len, shown)) == list(map(len, drawn)), f"{place}: run `python docs/gallery.py`"
         for line, other in zip(shown, drawn, strict=True):
             assert line == pytest.approx(other, abs=2), f"{place}: run `python docs/gallery.py`"

@@ -94,6 +94,7 @@ def loaded_with(module: str) -> frozenset[str]:
 LATE = {
     ("initdsl", "initdsl.text.failures"): "the first file of the command line imports nothing at once",
     ("initdsl.linter.against_network", "initdsl.planning.resolve"): "files alone are linted without planning",
+    ("initdsl.linter.against_network", "initdsl.planning.shared_memory"): "files alone are linted without planning",
     ("initdsl.linter.plan_helpers", "initdsl.planning.actions"): "files alone are linted without planning",
     ("initdsl.linter.definition", "initdsl.linter.lints"): "each lint imports what defines lints",
 }

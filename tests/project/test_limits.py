@@ -14,7 +14,9 @@ from tests.support.code import File, files, functions
 LONGEST_FILE, LONGEST_FUNCTION = 500, 50
 
 # functions whose length is their list of options or arguments
-LONG_SIGNATURES = {"cli/diagnose.py::command", "cli/lint.py::command", "verifying/verify.py::verify"}
+LONG_SIGNATURES = {
+    "api/stream.py::stream", "cli/diagnose.py::command", "cli/diff.py::command", "cli/lint.py::command", "verifying/verify.py::verify",
+}  # fmt: skip
 # what is still to be cut
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()

@@ -2,7 +2,8 @@
 
 ## What it does
 Finds parameters that are two objects on the same memory, wholly or in part, and rules that don't say the same of both.
-Where both are to have the same values, or don't overlap, nothing is said.
+Where both are to have the same values, or don't overlap, nothing is said. It needs the model itself: a manifest says
+nothing of memory.
 
 ## Why is this bad
 The rule that is carried out last decides, and the other one does nothing, though reports list both.
