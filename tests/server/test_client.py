@@ -68,7 +68,7 @@ def test_no_process_is_left_behind(end: str, tmp_path: Path) -> None:
             assert wire.process.stdin is not None
             wire.process.stdin.close()
         wire.process.wait(30)
-        for _ in range(200):
+        for _ in range(1200):  # a minute: what finds them loads torch beside other tests
             if not any(map(_runs, started)):
                 return
             time.sleep(0.05)
@@ -117,7 +117,7 @@ class Editor:
         )
 
     async def findings(self) -> list[lsp.Diagnostic]:
-        for _ in range(200):
+        for _ in range(1200):  # a minute: what finds them loads torch beside other tests
             if self.published() == self.version:
                 return list(self.client.diagnostics[self.uri])
             await asyncio.sleep(0.05)
