@@ -10,6 +10,8 @@ __all__ = ["behind_standard_library", "without_working_folder"]
 
 
 STANDARD_LIBRARY = os.path.dirname(os.__file__)
+# where this package was imported from
+OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def without_working_folder(path: list[str]) -> list[str]:
@@ -17,6 +19,7 @@ def without_working_folder(path: list[str]) -> list[str]:
 
     Python puts it first under `-c` and `-m`, and where PYTHONPATH has an empty entry or a dot. What stands behind the
     standard library is the environment's own (a project installed for development) and stays: it shadows nothing.
+    So does, as the last, the folder that this package was imported from: else it could not be imported again.
     """
     try:
         here = os.path.realpath(os.getcwd())
@@ -24,7 +27,8 @@ def without_working_folder(path: list[str]) -> list[str]:
         here = ""
     end = path.index(STANDARD_LIBRARY) if STANDARD_LIBRARY in path else len(path)
     front = [place for place in path[:end] if os.path.isabs(place) and os.path.realpath(place) != here]
-    return front + [place for place in path[end:] if os.path.isabs(place)]
+    kept = front + [place for place in path[end:] if os.path.isabs(place)]
+    return kept if OURS in kept else [*kept, OURS]
 
 
 def behind_standard_library(folder: str) -> None:

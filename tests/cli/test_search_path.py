@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import initdsl
 from initdsl.text.companions import Companion
-from initdsl.text.search_path import STANDARD_LIBRARY, without_working_folder
+from initdsl.text.search_path import OURS, STANDARD_LIBRARY, without_working_folder
+from tests.support.code import ROOT
 from tests.support.nets import mlp
 
 pytest_lsp = pytest.importorskip("pytest_lsp")
@@ -191,6 +192,17 @@ def test_nor_in_a_further_process(path: str, folder: Path, monkeypatch: pytest.M
     assert sprung(folder) == set()
 
 
+def test_the_package_itself_is_found_where_it_lies_in_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(sys, "path", [str(ROOT), *(place for place in sys.path if place not in ("", str(ROOT)))])
+    companion = Companion("initdsl.server.finder")
+    try:
+        assert [one.name for one in companion.ask("x.init", "Linear.weight = = 1\n")]
+    finally:
+        companion.close()
+
+
 # ---- an editor
 
 
@@ -234,5 +246,11 @@ def test_what_stays_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     here, other = str(tmp_path), str(tmp_path / "other")
     ways = ["", ".", "lib", here, str(tmp_path / "link"), f"{other}/.."]
     (tmp_path / "other").mkdir()
-    assert without_working_folder([*ways, other, STANDARD_LIBRARY, "", "lib", here]) == [other, STANDARD_LIBRARY, here]
-    assert without_working_folder([*ways, other]) == [other]
+    assert without_working_folder([*ways, other, STANDARD_LIBRARY, "", "lib", here]) == [
+        other,
+        STANDARD_LIBRARY,
+        here,
+        OURS,
+    ]
+    assert without_working_folder([*ways, other]) == [other, OURS]
+    assert without_working_folder([OURS, other]) == [OURS, other]

@@ -22,11 +22,11 @@ def executed(path: Path, folder: str) -> Any:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(path, as_version=4)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": folder}}, record_timing=False
     )
-    client.execute()
+    client.execute(env={**os.environ, "PYTHONPATH": path})
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell["outputs"] = [output for output in cell.outputs if output.get("name") != "stderr"]

@@ -46,8 +46,11 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
 
 def splits_a_character(text: str, change: dict[str, Any]) -> bool:
     """Whether a place lies between the two halves of a character, where no editor puts one."""
+    places = [change["range"][end] for end in ("start", "end")] if "range" in change else []
+    empty = ({"range": {"start": place, "end": place}, "text": "|"} for place in places)
     try:
-        changed(text, change).encode("utf-8")
+        for each in (*empty, change):
+            changed(text, each).encode("utf-8")
     except UnicodeEncodeError:
         return True
     return False
