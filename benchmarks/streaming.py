@@ -25,7 +25,7 @@ from torch import nn
 
 import initdsl
 from initdsl.initializers.distributions import Normal
-from initdsl.streams import engine, keys
+from initdsl.streams import keys, prepare
 from initdsl.streams import tensors as streams
 
 RULES = "Linear.weight, Embedding.weight ~ normal(0, 0.02); RMSNorm.weight = 1"
@@ -98,7 +98,7 @@ def rows(parameters: int = 500_000_000, folder: str | None = None, rounds: int =
     with torch.device("meta"):
         count = sum(p.numel() for p in llama(parameters).parameters())
     threads = torch.get_num_threads()
-    engine.prepare(1 << 30)
+    prepare()
     generate(1 << 24)
     runs: list[tuple[float, float, float, float]] = []
     for _ in range(rounds):
