@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["GPT", "RESNET", "gpt2_small", "gpt_by_hand", "resnet50", "resnet_by_hand"]
+__all__ = ["BY_CLASS", "GPT", "MIXED", "RESNET", "gpt2_small", "gpt_by_hand", "resnet50", "resnet_by_hand"]
 
 
 GPT = """
@@ -18,6 +18,19 @@ Conv2d.weight ~ kaiming_normal(mode=fan_out, nonlinearity=relu)
 BatchNorm2d.weight = 1; BatchNorm2d.bias = 0
 Linear.weight ~ normal(0, 0.01); Linear.bias = 0
 """
+
+# a thousand rules for a row of linear layers
+BY_CLASS = "\n".join(f"Linear.weight ~ normal(0, {i + 1})" for i in range(1000))
+MIXED = "\n".join(
+    (
+        f"net[{i}].weight = {i}",
+        f"net[{i}:{i + 50}].bias = {i}",
+        f"Linear(in_features={i}).weight? ~ normal(0, {i})",
+        f"Linear.bias in net[{i}] ~ normal(0, 1)",
+        f"net[{i}].weight[{i % 4}] = {i}",
+    )[i % 5]
+    for i in range(1, 1001)
+)
 
 
 class GPTBlock(nn.Module):

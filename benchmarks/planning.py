@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from side_by_side import Row
@@ -45,7 +46,7 @@ def mlp() -> nn.Module:
 
 def cases() -> dict[str, tuple[Callable[[], nn.Module], str]]:
     """A network and its rules by what the case is called."""
-    from networks import GPT, RESNET, gpt2_small, resnet50
+    from networks import BY_CLASS, GPT, MIXED, RESNET, gpt2_small, resnet50
 
     def linears() -> nn.Module:
         return nn.Sequential(*(nn.Linear(4, 4) for _ in range(5000)))
@@ -53,17 +54,6 @@ def cases() -> dict[str, tuple[Callable[[], nn.Module], str]]:
     def small() -> nn.Module:
         return nn.Sequential(*(nn.Linear(32, 16, bias=False) for _ in range(10_000)))
 
-    by_class = "\n".join(f"Linear.weight ~ normal(0, {i + 1})" for i in range(1000))
-    mixed = "\n".join(
-        (
-            f"net[{i}].weight = {i}",
-            f"net[{i}:{i + 50}].bias = {i}",
-            f"Linear(in_features={i}).weight? ~ normal(0, {i})",
-            f"Linear.bias in net[{i}] ~ normal(0, 1)",
-            f"net[{i}].weight[{i % 4}] = {i}",
-        )[i % 5]
-        for i in range(1, 1001)
-    )
     globs = "\n".join(
         (f"net.{i}*.weight = {i}", f"net[{i}].*.*? = 1", f"net.*{i}.bias = {i}")[i % 3] for i in range(1, 301)
     )
@@ -72,8 +62,8 @@ def cases() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         "ResNet-50": (resnet50, RESNET),
         "GPT-2 small": (gpt2_small, GPT),
         "GPT-2 small, by a file": (gpt2_small, GPT_FILE),
-        "10 000 parameters, 1 000 rules by class": (linears, by_class),
-        "10 000 parameters, 1 000 rules, mixed": (linears, mixed),
+        "10 000 parameters, 1 000 rules by class": (linears, BY_CLASS),
+        "10 000 parameters, 1 000 rules, mixed": (linears, MIXED),
         "10 000 parameters, 300 rules by globs": (linears, globs),
         "10 000 tensors, one rule": (small, "Linear.weight ~ normal(0, 0.02)"),
     }
@@ -97,7 +87,7 @@ def serve() -> None:
                 net = make()
             rules = initdsl.parse(text)
             ready.clear()
-            ready[name] = lambda net=net, rules=rules: initdsl.plan(net, rules)  # type: ignore[misc]
+            ready[name] = partial(initdsl.plan, net, rules)
             ready[name]()
             gc.collect()
         begin, count = time.process_time(), 0

@@ -14,7 +14,7 @@ from initdsl.text.diagnostic import ApplyError, Diagnostic
 
 from .writing import Place, header
 
-__all__ = ["INDEX", "OTHER", "Shard", "index", "metadata_difference", "shards", "unfinished"]
+__all__ = ["INDEX", "OTHER", "Row", "Shard", "index", "metadata_difference", "shards", "unfinished"]
 
 
 class Shard(NamedTuple):

@@ -21,7 +21,7 @@ import torch
 from initdsl.text.diagnostic import ApplyError, Diagnostic
 
 from .dcp import ABOUT
-from .shards import OTHER, metadata_difference
+from .shards import OTHER, Row, metadata_difference
 from .store import CHUNK, boxes
 
 __all__ = ["METADATA", "Chunk", "ChunkFile", "about", "chunk_files", "metadata", "saved", "unfinished"]
@@ -32,10 +32,6 @@ METADATA = ".metadata"
 
 # files of chunks, as torch names them
 DATA = re.compile(r"__\d+_\d+\.distcp")
-
-
-# a tensor to be written: its name, dtype and shape
-Row = tuple[str, torch.dtype, tuple[int, ...]]
 
 
 class Chunk(NamedTuple):

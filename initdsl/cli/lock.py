@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -76,7 +77,7 @@ def command(
         before = _read(path) if os.path.exists(path + SUFFIX) else None
         side = named_by_settings or _side(path, request, before)
         lock = _made(path, side, request, before)
-        reported(lambda path=path, lock=lock: write_whole(path + SUFFIX, written_lock(lock).encode()))  # type: ignore[misc]
+        reported(partial(write_whole, path + SUFFIX, written_lock(lock).encode()))
         if not quiet:
             click.echo(f"wrote {path}{SUFFIX}: {len(lock.plan)} groups of parameters")
 
@@ -171,6 +172,8 @@ def _settings(texts: tuple[str, ...]) -> dict[str, str]:
 
 def _filled(path: str, model: str, options: RuleOptions) -> tuple[Plan, Mapping[str, str]]:
     """Return the plan, and the SHA-256 of the values of every group of parameters under the seed."""
+    from initdsl.filling.digest import bytes_of
+
     net = load_model(model, meta=False)
     planned = reported(lambda: plan(net, Path(path), **options.arguments()))
     reported(planned.apply)
@@ -183,14 +186,6 @@ def _filled(path: str, model: str, options: RuleOptions) -> tuple[Plan, Mapping[
         for entry in members:
             tensor = tensors.get(entry.name)
             if tensor is not None:
-                digest.update(_bytes(tensor))
+                digest.update(bytes_of(tensor))
         values[name] = digest.hexdigest()
     return planned, values
-
-
-def _bytes(tensor: object) -> bytes:
-    """Return the bytes of a tensor, in row-major order."""
-    import torch
-
-    assert isinstance(tensor, torch.Tensor)
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

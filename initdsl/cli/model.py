@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from initdsl.linter.config import Config
 from initdsl.network.description import Network
-from initdsl.network.manifest import LARGEST
 from initdsl.text.failures import reason
-from initdsl.text.files import read_whole
 from initdsl.text.wording import did_you_mean, listed
 
 from .console import fail
@@ -204,7 +201,7 @@ def settings_manifest(config: Config, rules: str) -> str | None:
 def read_manifest(path: str) -> Network:
     """Return the network a manifest file describes; exit with 2 where it is none."""
     try:
-        return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
+        return Network.from_manifest_file(path)
     except (OSError, ValueError, RecursionError) as error:
         fail(f"can't read the manifest `{path}`: {_fault(error)}")
 

@@ -24,7 +24,7 @@ from initdsl.network.kinds import is_sharded
 from initdsl.planning.actions import Action, Load
 from initdsl.planning.plan import Plan, PlanEntry
 
-__all__ = ["PlanDigest", "digest_of", "plan_digest"]
+__all__ = ["PlanDigest", "bytes_of", "digest_of", "plan_digest"]
 
 
 class PlanDigest(NamedTuple):
@@ -207,8 +207,12 @@ def _bytes(tensor: torch.Tensor) -> str:
     """Return a hash of a tensor's values."""
     if is_sharded(tensor) or tensor.is_meta or tensor.layout != torch.strided:
         return f"{tensor.dtype} {list(tensor.shape)}"
-    flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return hashlib.blake2b(flat.numpy().data, digest_size=16).hexdigest() + f" {tensor.dtype} {list(tensor.shape)}"
+    return hashlib.blake2b(bytes_of(tensor), digest_size=16).hexdigest() + f" {tensor.dtype} {list(tensor.shape)}"
+
+
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """Return the bytes of a tensor's values, in row-major order."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
 # hashes of files, by path, size and time

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from initdsl.text.files import read_whole
+
 from . import manifest as manifests
 from .parts import ClassInfo, ModuleInfo, TensorInfo
 from .stages import part_of
@@ -238,6 +240,11 @@ class Network:
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Network:
         """Return the network a manifest describes. Raises ValueError where it is none, or of a newer version."""
         return cls(*manifests.read(manifest))
+
+    @classmethod
+    def from_manifest_file(cls, path: str) -> Network:
+        """Return the network that a file describes. Raises OSError, and ValueError or RecursionError where it is no manifest."""
+        return cls.from_manifest(json.loads(read_whole(path, manifests.LARGEST)))
 
 
 @dataclass

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from .parts import ModuleInfo
 
-__all__ = ["is_traced", "keys_of_a_part", "part_of"]
+__all__ = ["is_traced", "layers_of_a_part", "part_of"]
 
 
 # the class of the modules in a stage that `torch.distributed.pipelining.pipeline` traced, and that of the stage itself
 TRACED, ROOT = "torch.export.unflatten.InterpreterModule", "torch.fx.graph_module.GraphModule"
 
 
-def keys_of_a_part(module: ModuleInfo) -> tuple[int, int] | None:
+def _keys(module: ModuleInfo) -> tuple[int, int] | None:
     """Return the first and last integer key of a module's children, where they don't start at 0."""
     if not module.children:
         return None
@@ -22,6 +22,12 @@ def keys_of_a_part(module: ModuleInfo) -> tuple[int, int] | None:
         return None
     keys = [int(key) for key in module.in_order if key.isdecimal()]
     return (min(keys), max(keys)) if min(keys) > 0 else None
+
+
+def layers_of_a_part(module: ModuleInfo) -> str | None:
+    """Say which layers a module has, where they don't start at 0."""
+    keys = _keys(module)
+    return None if keys is None else f"`{module.label}` has the layers {keys[0]} to {keys[1]}"
 
 
 def is_traced(modules: Sequence[ModuleInfo]) -> bool:
@@ -34,7 +40,7 @@ def is_traced(modules: Sequence[ModuleInfo]) -> bool:
 def part_of(modules: Sequence[ModuleInfo]) -> str | None:
     """Say by what the modules of a network are taken for those of a stage; None where they are not."""
     for module in modules:
-        keys = keys_of_a_part(module)
-        if keys is not None:
-            return f"`{module.label}` has the layers {keys[0]} to {keys[1]}"
+        layers = layers_of_a_part(module)
+        if layers is not None:
+            return layers
     return "this network is a traced stage of a pipeline" if modules and is_traced(modules) else None

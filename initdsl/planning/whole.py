@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
-from initdsl.network.manifest import LARGEST
 from initdsl.network.parts import TensorInfo
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.failures import reason
-from initdsl.text.files import read_whole
 from initdsl.text.wording import listed, nearest
 
 from .plan import Plan, tensors_by_first
@@ -61,7 +58,7 @@ def whole_network(whole: object) -> Network:
 
 def _read(path: str) -> Network:
     try:
-        return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
+        return Network.from_manifest_file(path)
     except OSError as error:
         raise OSError(f"can't read the manifest `{path}`: {reason(error)}") from None
     except (ValueError, RecursionError) as error:

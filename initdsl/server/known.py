@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,12 +15,10 @@ from initdsl.language.syntax.nodes import Assign, Block, Expr, Let, Name, Node, 
 from initdsl.language.syntax.walk import walk
 from initdsl.linter.config import Config, find_config
 from initdsl.network.description import Network
-from initdsl.network.manifest import LARGEST
 from initdsl.network.parts import TensorInfo
 from initdsl.network.selectors.matches import Match
 from initdsl.planning.resolve import select_with
 from initdsl.text.diagnostic import InitDSLError
-from initdsl.text.files import read_whole
 
 from .outline import Outline
 from .pieces import Piece
@@ -49,7 +46,7 @@ def torch_classes() -> tuple[str, ...]:
 def _network(path: str, changed: int, size: int) -> Network | None:
     """Return a manifest's network, None if it can't be read; time of change and size tell a cached one from a stale one."""
     try:
-        return Network.from_manifest(json.loads(read_whole(path, LARGEST)))
+        return Network.from_manifest_file(path)
     except (OSError, ValueError, RecursionError):
         return None
 

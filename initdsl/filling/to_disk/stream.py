@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from initdsl.checkpoints.open import open_store
-from initdsl.checkpoints.shards import INDEX, shards
+from initdsl.checkpoints.shards import INDEX, Row, shards
 from initdsl.checkpoints.writing import alone
 from initdsl.checkpoints.writing_dcp import METADATA, chunk_files
 from initdsl.filling.blame import StepFailed
@@ -36,7 +36,7 @@ from initdsl.text.diagnostic import ApplyError
 from .origin import TensorSource, source_of, state_of, whole_tensors
 from .provenance import provenance
 from .write import OnProgress, write
-from .write_dcp import Row, write_dcp
+from .write_dcp import write_dcp
 
 if TYPE_CHECKING:
     from initdsl.language.rules.loader import Rules

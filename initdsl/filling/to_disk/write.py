@@ -6,9 +6,9 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -26,7 +26,7 @@ from initdsl.text.wording import bytes_text
 
 from .origin import Held, TensorSource, box_filler, release, whole
 
-__all__ = ["OnProgress", "Progress", "refuse_full", "telling", "write"]
+__all__ = ["OnProgress", "Progress", "new_file", "write", "write_small", "writing"]
 
 
 # elements a thread fills at a time: 4 MiB of float32
@@ -40,36 +40,38 @@ OnProgress = Callable[[int, int], Any]
 def write(folder: str, files: list[Shard], source: TensorSource, on_progress: OnProgress) -> None:
     """Write the files that are not whole yet, and their index. Raises ApplyError, OSError where the disk fails."""
     missing = unfinished(folder, files)
-    sweep(folder)  # before what is free is counted
-    total, needed = sum(file.size for file in files), sum(file.size for file in missing)
-    refuse_full(folder, needed)
-    progress = Progress(total - needed, total, on_progress)
-    streams.prepare()
-    held = Held()
-    with telling(folder, held):
+    with writing(folder, files, missing, on_progress) as (held, progress):
         for file in missing:
-            target = os.path.join(folder, file.name)
-            with replacing(target, f".initdsl-{file.name}.part") as descriptor:
+            with new_file(folder, file.name) as descriptor:
                 write_bytes(descriptor, file.head, 0)
                 progress.add(len(file.head))
                 _fill_file(descriptor, file, source, held, progress)
-        if not os.path.exists(os.path.join(folder, INDEX)):
-            with replacing(os.path.join(folder, INDEX)) as descriptor:
-                write_bytes(descriptor, index(files), 0)
+        write_small(folder, INDEX, index(files))
 
 
-def refuse_full(folder: str, needed: int) -> None:
-    """Raise OSError where a folder has not so many bytes left."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"can't write to `{folder}`: {bytes_text(needed)} are needed, and {bytes_text(free)} are free")
+class Sized(Protocol):
+    """A file that is to be written."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
 
 
 @contextmanager
-def telling(folder: str, held: Held) -> Iterator[None]:
-    """Say what keeps files from being written, as ApplyError or OSError; what is held is given up in the end."""
+def writing(
+    folder: str, files: Sequence[Sized], missing: Sequence[Sized], on_progress: OnProgress
+) -> Iterator[tuple[Held, Progress]]:
+    """Make ready to write the files that are missing, and say what keeps them from being written, as ApplyError or OSError.
+
+    What is held is given up in the end.
+    """
+    sweep(folder)  # before what is free is counted
+    total, needed = sum(file.size for file in files), sum(file.size for file in missing)
+    _refuse_full(folder, needed)
+    streams.prepare()
+    held = Held()
     try:
-        yield
+        yield held, Progress(total - needed, total, on_progress)
     except OSError as error:
         raise OSError(
             f"can't write to `{folder}`: {reason(error)}; what is whole stays, and the same command goes on from there"
@@ -78,6 +80,26 @@ def telling(folder: str, held: Held) -> Iterator[None]:
         raise ApplyError(error.diagnostics) from error.cause
     finally:
         release(held)
+
+
+def _refuse_full(folder: str, needed: int) -> None:
+    """Raise OSError where a folder has not so many bytes left."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"can't write to `{folder}`: {bytes_text(needed)} are needed, and {bytes_text(free)} are free")
+
+
+def new_file(folder: str, name: str) -> AbstractContextManager[int]:
+    """Open a file that gets its name once it is whole; see `replacing`."""
+    return replacing(os.path.join(folder, name), f".initdsl-{name}.part")
+
+
+def write_small(folder: str, name: str, content: bytes) -> None:
+    """Write a file that says what the others hold, if it is not there."""
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        with replacing(path) as descriptor:
+            write_bytes(descriptor, content, 0)
 
 
 class Progress:

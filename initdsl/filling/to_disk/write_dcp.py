@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,19 +9,15 @@ import torch
 
 from initdsl import streams
 from initdsl.checkpoints.dcp import ABOUT
+from initdsl.checkpoints.shards import Row
 from initdsl.checkpoints.writing_dcp import METADATA, Chunk, ChunkFile, about, metadata, saved, unfinished
 from initdsl.planning.plan import PlanEntry
-from initdsl.text.files import replacing, write_bytes
-from initdsl.text.parts import sweep
+from initdsl.text.files import write_bytes
 
 from .origin import Held, TensorSource, box_filler, release, whole
-from .write import OnProgress, Progress, refuse_full, telling
+from .write import OnProgress, Progress, new_file, write_small, writing
 
-__all__ = ["Row", "write_dcp"]
-
-
-# a tensor to be written: its name, dtype and shape
-Row = tuple[str, torch.dtype, tuple[int, ...]]
+__all__ = ["write_dcp"]
 
 
 class _Job(NamedTuple):
@@ -44,25 +39,12 @@ def write_dcp(
     """Write the files that are not whole yet, and their metadata last. Raises ApplyError, OSError where the disk fails."""
     told = about(files, others, provenance)
     missing = unfinished(folder, files, told)
-    sweep(folder)  # before what is free is counted
-    total, needed = sum(file.size for file in files), sum(file.size for file in missing)
-    refuse_full(folder, needed)
-    progress = Progress(total - needed, total, on_progress)
-    streams.prepare()
-    held = Held()
-    with telling(folder, held):
-        _write_small(folder, ABOUT, told)
+    with writing(folder, files, missing, on_progress) as (held, progress):
+        write_small(folder, ABOUT, told)
         for file in missing:
-            with replacing(os.path.join(folder, file.name), f".initdsl-{file.name}.part") as descriptor:
+            with new_file(folder, file.name) as descriptor:
                 _fill_file(descriptor, file, source, held, progress)
-        _write_small(folder, METADATA, metadata(files, rows, others))
-
-
-def _write_small(folder: str, name: str, content: bytes) -> None:
-    path = os.path.join(folder, name)
-    if not os.path.exists(path):
-        with replacing(path) as descriptor:
-            write_bytes(descriptor, content, 0)
+        write_small(folder, METADATA, metadata(files, rows, others))
 
 
 def _fill_file(descriptor: int, file: ChunkFile, source: TensorSource, held: Held, progress: Progress) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo
-from initdsl.network.stages import is_traced, keys_of_a_part
+from initdsl.network.stages import is_traced, layers_of_a_part
 from initdsl.text.source import Span
 
 __all__ = ["GIVE_WHOLE", "IN_A_STAGE", "refuse_count", "refuse_place"]
@@ -32,17 +32,16 @@ def refuse_count(network: Network, modules: Iterable[int], of_all: bool, span: S
     seen: set[int] = set()
     for index in modules:
         for around in network.ancestors(index):
-            keys = None if around in seen else keys_of_a_part(network.modules[around])
+            layers = None if around in seen else layers_of_a_part(network.modules[around])
             seen.add(around)
-            if keys is not None:
-                part = f"`{network.modules[around].label}` has the layers {keys[0]} to {keys[1]}"
-                message = f"{part}: its length is not the depth of the whole network"
+            if layers is not None:
+                message = f"{layers}: its length is not the depth of the whole network"
                 raise EvalError(message, span, GIVE_WHOLE, "length-of-a-part")
 
 
 def refuse_place(network: Network, module: ModuleInfo, what: str, span: Span) -> None:
     """Refuse an index that counts positions in a part of a network, which are others in the whole. Raises EvalError."""
-    keys = None if network.is_whole else keys_of_a_part(module)
-    if keys is not None:
-        message = f"`{module.label}` has the layers {keys[0]} to {keys[1]}: {what} is another one in the whole network"
+    layers = None if network.is_whole else layers_of_a_part(module)
+    if layers is not None:
+        message = f"{layers}: {what} is another one in the whole network"
         raise EvalError(message, span, GIVE_WHOLE, "index-in-a-part")
