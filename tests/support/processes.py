@@ -7,8 +7,10 @@ of a process (that torch is not imported, flags of Python, `PYTHONHASHSEED`) nee
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -127,9 +129,12 @@ def command(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def ranks(count: int, *words: object, timeout: float = 300, **options: Any) -> list[subprocess.CompletedProcess[str]]:
     """Run `python WORDS` on so many ranks of a process group, with the environment that `torchrun` gives each."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": "1",
+    }
     usual = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **place}
     started = [
         start(*words, env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)}, imports=DISTRIBUTED, **options)
@@ -141,6 +146,15 @@ def ranks(count: int, *words: object, timeout: float = 300, **options: Any) -> l
     finally:
         for program in started:
             program.process.kill()
+
+
+def _free_port() -> int:
+    """One below those that a system gives to whoever asks for any: nobody takes it before rank 0 listens there."""
+    for _ in range(100):
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free between 20000 and 32000")
 
 
 @cache
