@@ -1,4 +1,4 @@
-"""Whole networks against hand-written code, the resolver on many rules and parameters, the parser on a long file."""
+"""Whole models against hand-written code, the resolver on many rules and parameters, the parser on a long file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def resolver() -> list[Row]:
         case = f"resolve 1 000 rules, {name}, against 100 000 parameters"
         rows.append(Row(case, took, 0, "under 2 s", f"{took:.2f} s", took < 2))
     described = min(seconds(lambda: describe(net)) for _ in range(3))
-    rows.append(Row("of which describing the network", described, 0, "", "", None))
+    rows.append(Row("of which describing the model", described, 0, "", "", None))
     return rows
 
 

@@ -1,6 +1,6 @@
 """How long the language server takes to answer, on a file of 1 000 lines that is being typed in.
 
-A server with the manifest of a network of 200 blocks behind a client that speaks JSON-RPC over standard input and
+A server with the manifest of a model of 200 blocks behind a client that speaks JSON-RPC over standard input and
 output: each question follows a change, as in an editor. From the first byte of a question to the last of its answer,
 decoded; `findings` are from the change to what is published about it.
 

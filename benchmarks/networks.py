@@ -1,4 +1,4 @@
-"""The networks of the benchmarks, their rules, and the hand-written code that does the same."""
+"""The models of the benchmarks, their rules, and the hand-written code that does the same."""
 
 from __future__ import annotations
 

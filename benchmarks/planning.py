@@ -45,7 +45,7 @@ def mlp() -> nn.Module:
 
 
 def cases() -> dict[str, tuple[Callable[[], nn.Module], str]]:
-    """A network and its rules by what the case is called."""
+    """A model and its rules by what the case is called."""
     from networks import BY_CLASS, GPT, MIXED, RESNET, gpt2_small, resnet50
 
     def linears() -> nn.Module:

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--parameters N] [--folder PLACE] [--jax PYTHON] [--rounds N] [--dry]
 
-`--parameters` is the size of the network that is streamed to disk: 7000000000 is the whole of it and needs 28 GB of disk.
+`--parameters` is the size of the model that is streamed to disk: 7000000000 is the whole of it and needs 28 GB of disk.
 `--jax` is a Python that has JAX, in an environment of its own. `--dry` prints the table and leaves the page as it is.
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/same_start.py [RANKS]        # 8 by default, on the CPU
 
-Each system initializes the same kind of network, fully sharded, in processes of its own; what it is to be compared by is a
+Each system initializes the same kind of model, fully sharded, in processes of its own; what it is to be compared by is a
 digest of the gathered values.
 """
 
@@ -34,7 +34,7 @@ def gathered(net: Any) -> str:
 
 
 def sharded() -> Any:
-    """Return a network without memory, sharded by FSDP2 over all ranks."""
+    """Return a model without memory, sharded by FSDP2 over all ranks."""
     import torch
     from torch import nn
     from torch.distributed.fsdp import fully_shard
@@ -81,7 +81,7 @@ def with_torchtitan() -> str:
 
 
 def with_transformers() -> str:
-    """Return what transformers gives each rank, which builds the whole network and then shards it."""
+    """Return what transformers gives each rank, which builds the whole model and then shards it."""
     import torch
     from torch.distributed.fsdp import fully_shard
     from transformers import LlamaConfig, LlamaForCausalLM

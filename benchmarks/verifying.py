@@ -1,9 +1,9 @@
-"""How often `verify` errs without a seed: false alarms on networks that follow their rules, misses on ones that don't.
+"""How often `verify` errs without a seed: false alarms on models that follow their rules, misses on ones that don't.
 
     python benchmarks/verifying.py [--files N] [--seed S]
 
-Every file is a network filled anew by torch's own generators; an alarm is a file said to have drifted. A miss is a
-network whose first weight was changed after the fill, and of which nothing is said. Rates with their 95 % intervals
+Every file is a model filled anew by torch's own generators; an alarm is a file said to have drifted. A miss is a
+model whose first weight was changed after the fill, and of which nothing is said. Rates with their 95 % intervals
 (Clopper & Pearson 1934).
 """
 
@@ -58,7 +58,7 @@ def interval(count: int, total: int) -> str:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--files", type=int, default=200, help="networks a row")
+    options.add_argument("--files", type=int, default=200, help="models a row")
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     warnings.simplefilter("ignore")

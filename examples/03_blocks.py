@@ -1,4 +1,4 @@
-"""Different blocks of a network, different rules; only the Linear layers inside each."""
+"""Different blocks of a model, different rules; only the Linear layers inside each."""
 
 from pathlib import Path
 

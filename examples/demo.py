@@ -65,7 +65,7 @@ def by_hand(net: GPT) -> None:
 
 
 def same_bits(file: Path) -> bool:
-    """Return whether the rules and the code give the same network, bit for bit, under the same seed of torch."""
+    """Return whether the rules and the code give the same model, bit for bit, under the same seed of torch."""
     hand, rules = GPT(), GPT()
     torch.manual_seed(0)
     by_hand(hand)

@@ -6,7 +6,7 @@
 >>> report = initdsl.apply(net, "Linear.weight ~ normal(0, 0.01); Linear.bias = 0")
 
 Every name is imported when it is first used. Parsing, formatting and linting files do not import torch; `apply`, `plan`
-and what needs a network do.
+and what needs a model do.
 """
 
 # no `__future__`, `typing` or `importlib` at the top: of the command line this is the first file, and the path is not clean yet

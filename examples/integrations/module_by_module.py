@@ -1,4 +1,4 @@
-"""A trainer that starts a network module by module, as torchtitan does, and as FSDP's `param_init_fn` is called."""
+"""A trainer that starts a model module by module, as torchtitan does, and as FSDP's `param_init_fn` is called."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A network over several processes: sharded without memory, filled by every rank at once, trained, saved.
+"""A model over several processes: sharded without memory, filled by every rank at once, trained, saved.
 
     torchrun --nproc-per-node 2 examples/sharded/start.py
 
-Any number of processes prints the same checksum: that of the network one process would have made.
+Any number of processes prints the same checksum: that of the model one process would have made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`apply`: rules on a network, carried out."""
+"""`apply`: rules on a model, carried out."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def apply(
     sample: torch.Tensor | Any = None,
     generator: torch.Generator | None = None,
 ) -> Report:
-    """Fill a network in place by its rules; return what was done.
+    """Fill a model in place by its rules; return what was done.
 
     `rules` are text, a path (a `Path`, or a string that ends in `.init`) or a compiled `RuleSet`. `seed` gives every
     parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
     override `let` names. `strict` refuses a rule set that leaves a parameter uncovered, and rules that select
     nothing. `on_init` is called with every
     filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
-    leave. `whole` is the network of which `net` is a stage of a pipeline: a module on the meta device, a `Network` or the path
-    of a manifest; rules are resolved on that, and the stage gets its part by name. `sample` is what initializers that look at data run the network on: a tensor, a tuple or list of arguments, or
+    leave. `whole` is the model of which `net` is a stage of a pipeline: a module on the meta device, a `Network` or the path
+    of a manifest; rules are resolved on that, and the stage gets its part by name. `sample` is what initializers that look at data run the model on: a tensor, a tuple or list of arguments, or
     a dict of keyword arguments; without such a rule it is not looked at. `generator` draws in place of torch's global one,
     as it does in `torch.nn.init`; it goes with no seed.
 
@@ -64,7 +64,7 @@ def apply(
     Init net[2].bias [2] = 0
     """
     if isinstance(net, Network):
-        raise TypeError("a described network has nothing to fill; `plan` takes it")
+        raise TypeError("a described model has nothing to fill; `plan` takes it")
     options: dict[str, Any] = {
         "vars": vars, "strict": strict, "initializers": initializers, "root": root, "whole": whole,
     }  # fmt: skip

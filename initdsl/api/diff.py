@@ -28,11 +28,11 @@ class Diff(comparing.Diff):
     `drawn` are tensors that are drawn otherwise, `set` those set otherwise; `covered` are set now and were not,
     `uncovered` the other way round; `reshaped` have another shape or dtype, and are not among the others; `derived` are
     made as before, of tensors that change. `added` and
-    `removed` are tensors that one network lacks; `renamed` are proposed among these, never assumed: the same shape and
+    `removed` are tensors that one model lacks; `renamed` are proposed among these, never assumed: the same shape and
     the same rule under another name. `moved` are drawn alike and have other values, as the seed or the stream is
     another. Each is a tuple of changes with `name`, `before`, `after` and `ratio`, of the standard deviations. `tied`
     are names of one tensor that were not, or are no longer. `same` counts the tensors that stay as they are. `growth` is
-    how activations and gradients grow before and after, where the networks were run.
+    how activations and gradients grow before and after, where the models were run.
     """
 
     plans: tuple[Plan, Plan] | None = field(default=None, compare=False, repr=False)
@@ -62,10 +62,10 @@ class Diff(comparing.Diff):
 def diff(old: Plan, new: Plan, *, sample: Any = None, input_shape: Sequence[int] | None = None) -> Diff:
     """Return what `new` does otherwise than `old`.
 
-    The plans may be of one network under two sets of rules, or of two networks. How rules say it makes no difference,
-    what tensors start as does. With a `sample`, or random input of `input_shape`, copies of both networks are filled and
+    The plans may be of one model under two sets of rules, or of two models. How rules say it makes no difference,
+    what tensors start as does. With a `sample`, or random input of `input_shape`, copies of both models are filled and
     run once, and `growth` says how activations and gradients grow: see `initdsl.diagnose`, which raises what it says.
-    Raises TypeError for what is no plan, ResolveError where a network is to be run and there is none.
+    Raises TypeError for what is no plan, ResolveError where a model is to be run and there is none.
 
     >>> import initdsl
     >>> from torch import nn
@@ -99,15 +99,15 @@ def diffs_page(diffs: Mapping[str, Diff]) -> str:
 
 
 def _growth(plan: Plan, inputs: Mapping[str, Any]) -> comparing.Growth | None:
-    """Return how signals grow in a network as a plan starts it; None where there are no layers to count depth along.
+    """Return how signals grow in a model as a plan starts it; None where there are no layers to count depth along.
 
     Without a seed it is seed 0: input and draws are then the same for both plans.
     """
     from initdsl.diagnosis.run import diagnose  # late: it loads torch
 
     if plan.live is None:
-        what = "this plan was made from a description, or elsewhere: there is no network to run"
-        raise ResolveError(Diagnostic("no-network", what, hint="make the plan on the network"))
+        what = "this plan was made from a description, or elsewhere: there is no model to run"
+        raise ResolveError(Diagnostic("no-network", what, hint="make the plan on the model"))
     seed = 0 if plan.seed is None else plan.seed
     trunk = diagnose(plan.live.modules[0], plan.rules, vars=dict(plan.variables), seed=seed, **inputs).trunk
     return None if trunk is None else comparing.Growth(len(trunk.layers), trunk.growth, trunk.grad_growth)

@@ -37,7 +37,7 @@ class Plan(planning.Plan):
     """What `apply` would do, and nothing done yet: a value that compares, copies and pickles.
 
     `entries` has every parameter (and every buffer a rule writes to) in the order of `named_parameters()`; `order` is
-    the order of the writes; `warnings` are rules that select nothing and may; `notes` what is worth knowing. The network
+    the order of the writes; `warnings` are rules that select nothing and may; `notes` what is worth knowing. The model
     it was made for is no part of the value: a copy from elsewhere is applied with `net=`.
     """
 
@@ -51,15 +51,15 @@ class Plan(planning.Plan):
         net: nn.Module | None = None,
         generator: torch.Generator | None = None,
     ) -> Report:
-        """Carry the plan out on the network it was made for, or on `net`, which must be like it.
+        """Carry the plan out on the model it was made for, or on `net`, which must be like it.
 
-        Raises ResolveError where there is no such network, ApplyError where a fill failed; then everything is as it was.
+        Raises ResolveError where there is no such model, ApplyError where a fill failed; then everything is as it was.
         """
         from initdsl.filling.execute import execute
 
         live = self.live if net is None else self._live_of(net)
         if live is None:
-            what = "this plan was made from a description, or elsewhere: there is no network to fill"
+            what = "this plan was made from a description, or elsewhere: there is no model to fill"
             raise ResolveError(Diagnostic("no-network", what, hint="`plan.apply(net=net)` fills one like it"))
         execute(self, live, on_init, sample=sample, generator=generator)
         return Report(self, live)
@@ -73,8 +73,8 @@ class Plan(planning.Plan):
             joined = join(self.network, network, live)
             network, live = joined.network, live_of(self, joined)
         if live is None or network.fingerprint() != self.network.fingerprint():
-            what = "this network is not like the one the plan was made for"
-            raise ResolveError(Diagnostic("changed-network", what, hint="make the plan again, for this network"))
+            what = "this model is not like the one the plan was made for"
+            raise ResolveError(Diagnostic("changed-network", what, hint="make the plan again, for this model"))
         return live
 
     def to_dict(self, flat: bool = False) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Plan(planning.Plan):
 
 
 def with_live(plan: planning.Plan, live: Live | None) -> Plan:
-    """Return a plan with its verbs, for the network that `live` is."""
+    """Return a plan with its verbs, for the model that `live` is."""
     return Plan(**{f.name: getattr(plan, f.name) for f in fields(planning.Plan)}, live=live)
 
 
@@ -130,7 +130,7 @@ def plan(
 ) -> Plan:
     """What `apply` would do to every parameter; touches nothing, and works on the meta device.
 
-    `net` is a module, or a described network (`Network.from_manifest`). The other arguments are those of `apply`.
+    `net` is a module, or a described model (`Network.from_manifest`). The other arguments are those of `apply`.
     Raises ParseError, RuleError or ResolveError with every finding.
 
     >>> from torch import nn

@@ -103,7 +103,7 @@ class Report:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a file: a page (`.html`), the values of `to_dict` (`.json`) or the table (`.txt`).
 
-        The page measures what the network's tensors hold now. Raises ValueError for another suffix, OSError where
+        The page measures what the model's tensors hold now. Raises ValueError for another suffix, OSError where
         the file can't be written; then what was there before still is.
         """
         save(path, html=self._page, data=self.to_dict, text=lambda: str(self))

@@ -1,4 +1,4 @@
-"""`stream`: a network and its rules straight to files."""
+"""`stream`: a model and its rules straight to files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stream(
     root: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> Report:
-    """Write the network that rules and a seed make to files, without ever having it in memory.
+    """Write the model that rules and a seed make to files, without ever having it in memory.
 
     `network` is a factory, called as in `materialize`, or a module on the meta device. The files in `folder` (made if
     it is not there) are those of transformers and huggingface_hub: `model-00001-of-00003.safetensors` and so on, each
@@ -42,7 +42,7 @@ def stream(
     goes on after the last whole file. `on_progress` is called with the bytes that are written and those in all.
 
     With `format="dcp"` the folder is one of `torch.distributed.checkpoint`, which `dcp.load` reads into any mesh: files of
-    chunks of at most 2**20 elements, of which each rank reads those it needs, with names as in the network's state dict. What
+    chunks of at most 2**20 elements, of which each rank reads those it needs, with names as in the model's state dict. What
     is filled through a view (`as`) is held whole then, too.
 
     The other arguments are those of `apply`. Raises as `materialize` does, before anything is written; ApplyError where

@@ -44,7 +44,7 @@ _OURS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 
 
 def shards(tensors: Iterable[Row], others: Mapping[str, str], most: int, metadata: Mapping[str, str]) -> list[Shard]:
-    """Return the files a network is written to, `most` bytes of tensors each, cut and named as huggingface_hub does.
+    """Return the files a model is written to, `most` bytes of tensors each, cut and named as huggingface_hub does.
 
     A larger tensor has a file of its own. `others` map further names of tensors to their first ones.
     """
@@ -87,7 +87,7 @@ def unfinished(folder: str, files: list[Shard]) -> list[Shard]:
 
     A file counts as written if its first bytes and its size are right: its header holds the rules, seed, versions and
     tensors, and a file gets its name only once it is whole. Raises ApplyError where the folder holds files of another
-    network or of another run.
+    model or of another run.
     """
     expected = {file.name: file for file in files}
     done: set[str] = set()
@@ -106,7 +106,7 @@ def unfinished(folder: str, files: list[Shard]) -> list[Shard]:
         else:
             difference = _difference(path, files[0])
             if difference in (None, OTHER):
-                difference = "it is none of this network's files"
+                difference = "it is none of this model's files"
         if difference is not None:
             raise ApplyError(
                 Diagnostic(
@@ -123,7 +123,7 @@ DIGESTS = {
     "initdsl.plan": "its rules came to other values",
     "initdsl.loaded": "files that its rules load had other contents",
     "initdsl.code": "initializers or resets that its rules call had other code",
-    "initdsl.held": "the network came with other values",
+    "initdsl.held": "the model came with other values",
 }
 
 

@@ -132,8 +132,8 @@ class Tensors(Store):
 
 
 def of_module(net: nn.Module) -> Tensors:
-    """Return a network's parameters and buffers under all their names, with those that its state dict leaves out."""
+    """Return a model's parameters and buffers under all their names, with those that its state dict leaves out."""
     state: dict[str, torch.Tensor] = {}
     for named in (net.named_parameters(remove_duplicate=False), net.named_buffers(remove_duplicate=False)):
         state.update(named)
-    return Tensors(state, "the network")
+    return Tensors(state, "the model")

@@ -115,7 +115,7 @@ def alone(folder: str) -> Iterator[None]:
 
 
 def save(net: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a network's state to a safetensors file.
+    """Write a model's state to a safetensors file.
 
     The file is written beside `path` under another name, and renamed once it is whole. A shared tensor is kept under
     its first name; the metadata maps its further names to that one, as `safetensors.torch.save_model` does.

@@ -1,7 +1,7 @@
 """Directories of torch.distributed.checkpoint: cut into chunks of bounded size, of which each rank reads what it needs.
 
 A chunk is a box of a tensor as `torch.save` writes it. Beside the files of chunks and torch's `.metadata` lies a file that
-says what the network was made from, as the header of a safetensors file does.
+says what the model was made from, as the header of a safetensors file does.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _extents(shape: tuple[int, ...]) -> Iterable[tuple[range, ...]]:
 
 
 def chunk_files(tensors: Iterable[Row], most: int) -> list[ChunkFile]:
-    """Return the files of chunks a network is written to, of at most `most` bytes each, or one chunk."""
+    """Return the files of chunks a model is written to, of at most `most` bytes each, or one chunk."""
     files: list[ChunkFile] = []
     chunks: list[Chunk] = []
     size = 0
@@ -144,7 +144,7 @@ def unfinished(folder: str, files: Sequence[ChunkFile], told: bytes) -> list[Chu
     """Return those of the files that are not in the folder yet; `told` is what `about` says of them.
 
     A file counts as written if its size is right: it gets its name only once it is whole. Raises ApplyError where the
-    folder holds a checkpoint of another network or of another run.
+    folder holds a checkpoint of another model or of another run.
     """
     names = {name for name in os.listdir(folder) if name in (METADATA, ABOUT) or DATA.fullmatch(name)}
     for name in sorted(names):
@@ -156,7 +156,7 @@ def unfinished(folder: str, files: Sequence[ChunkFile], told: bytes) -> list[Chu
         _refuse(folder, first, _difference(folder, told) if ABOUT in names else "initdsl did not write it")
     for name in sorted(names - {METADATA, ABOUT}):
         if name not in expected:
-            _refuse(folder, name, "it is none of this network's files")
+            _refuse(folder, name, "it is none of this model's files")
         elif os.path.getsize(os.path.join(folder, name)) != expected[name].size:
             _refuse(folder, name, "its size is wrong")
     return [file for file in files if file.name not in names]

@@ -1,4 +1,4 @@
-"""`initdsl apply`: fill a network by its rules, print the report, save it."""
+"""`initdsl apply`: fill a model by its rules, print the report, save it."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def command(
     if output is not None and is_folder:
         if arguments["seed"] is None:
             hint = "add `--seed 0`, or save to one file: `-o out.safetensors`"
-            fail("a network is streamed to a folder from a seed", hint)
+            fail("a model is streamed to a folder from a seed", hint)
         if whole is not None:
-            fail("a stage is not streamed to a folder", "stream the whole network; each stage loads what it holds")
+            fail("a stage is not streamed to a folder", "stream the whole model; each stage loads what it holds")
         if sample is not None:
-            fail("a network that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
+            fail("a model that is streamed is not run on a sample", "save to one file: `-o out.safetensors`")
         arguments = {**arguments, "strict": options.strict, "max_shard_size": max_shard_size or DEFAULT_SHARD_SIZE}
         arguments["format"] = folder_format or FOLDERS[0]
         report = _stream(model, given, saved, output, arguments)
@@ -139,7 +139,7 @@ def _is_folder(output: str, max_shard_size: str | None) -> bool:
 def _fill(
     model: str, rules: Rules, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
 ) -> Report:
-    """Fill a network in memory, and save it to a file."""
+    """Fill a model in memory, and save it to a file."""
     from initdsl.checkpoints.writing import save
     from initdsl.filling.to_disk.provenance import provenance
 
@@ -171,7 +171,7 @@ def _inputs(path: str) -> Any:
 
 
 def _stream(model: str, rules: Rules, saved: SavedPlan | None, folder: str, arguments: dict[str, Any]) -> Report:
-    """Write a network to a folder without having it in memory."""
+    """Write a model to a folder without having it in memory."""
     from torch import nn
 
     from initdsl.api.stream import stream

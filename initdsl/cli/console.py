@@ -67,9 +67,9 @@ def reported(work: Callable[[], T]) -> T:
         except SystemExit as end:
             if end.code not in (None, 0):
                 raise
-            fail("code of the network's own ended the program: it called `sys.exit`")
+            fail("code of the model's own ended the program: it called `sys.exit`")
         except RecursionError:
-            fail("the network is nested too deeply")
+            fail("the model is nested too deeply")
     for warning in caught:
         if not issubclass(warning.category, IN_THE_TABLE):
             show([Diagnostic("warning", str(warning.message), severity="warning")], file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`initdsl diagnose`: how signals and gradients get through a network as its rules start it."""
+"""`initdsl diagnose`: how signals and gradients get through a model as its rules start it."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def command(
     if new is None:
         named = (options.model, manifest, old_model, new_model, old_manifest, new_manifest)
         if any(name is not None for name in named):
-            fail("a revision alone is compared by the networks that settings name", "give OLD and NEW, or no network")
+            fail("a revision alone is compared by the models that settings name", "give OLD and NEW, or no model")
         pairs = sides_since(old, options.trust)
         diffs = {path: _compared(*pair, arguments, inputs) for path, pair in pairs.items()}
     else:
@@ -122,7 +122,7 @@ def _with(options: RuleOptions, settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _inputs(sample: str | None, input_shape: str | None) -> dict[str, Any]:
-    """Return what goes into the networks, as arguments of `initdsl.diff`; nothing where they are not run."""
+    """Return what goes into the models, as arguments of `initdsl.diff`; nothing where they are not run."""
     if sample is not None and input_shape is not None:
         fail("a sample has a shape of its own", "leave out `--input-shape` or `--sample`")
     if sample is not None:

@@ -1,4 +1,4 @@
-"""`initdsl infer`: a rule file proposed from a network as its own code starts it."""
+"""`initdsl infer`: a rule file proposed from a model as its own code starts it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def command(model: str | None, trust: bool | None, samples: int | None, seed: in
     model = required_model(model, trust)
     build = find_model(model)
     if isinstance(build, nn.Module):
-        fail(f"`{model}` is a network that was built already", "name what builds it: it is built anew a few times")
+        fail(f"`{model}` is a model that was built already", "name what builds it: it is built anew a few times")
     factory = checked_factory(model, build)
     title = f"proposed by `initdsl infer --model {model}`"
-    with working("looking at the network") as tell:
+    with working("looking at the model") as tell:
         inferred = reported(lambda: infer(factory, samples=samples, seed=seed, title=title, on_progress=tell))
     write_or_print(inferred.text, output)
     if inferred.kept:

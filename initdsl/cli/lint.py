@@ -47,7 +47,7 @@ MOST_PROCESSES = 16
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to lint, and how. The network is that of `model` or `manifest`, which options or settings name."""
+    """One file to lint, and how. The model is that of `model` or `manifest`, which options or settings name."""
 
     path: str
     config: Config
@@ -100,7 +100,7 @@ def command(
     selected, ignored = _names(select), _names(ignore)
     _refuse_unknown((*selected, *ignored))
     if model is not None and manifest is not None:
-        fail("`--model` and `--manifest` both say which network", "give one of them")
+        fail("`--model` and `--manifest` both say which model", "give one of them")
     own = _registered_by(imports, trust, paths or (".",))
     if "-" in paths and len(paths) > 1:
         fail("`-` stands alone: standard input is one file")

@@ -1,4 +1,4 @@
-"""`initdsl lock`: what rules start a network as, written down; and what drifted since."""
+"""`initdsl lock`: what rules start a model as, written down; and what drifted since."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def command(
     """
     request = Request(options, manifest, values)
     if options.model is not None and manifest is not None:
-        fail("one of `--model` and `--manifest` says which network")
+        fail("one of `--model` and `--manifest` says which model")
     if check:
         named = list(files) or _locked_files()
         drifted = [_checked(path, request, quiet) for path in named]
@@ -131,7 +131,7 @@ def _read(path: str) -> Lock:
 
 
 def _side(path: str, request: Request, locked: Lock | None) -> Side:
-    """Return a rule file with its network: of the options, of the settings, or of the manifest that its lock names."""
+    """Return a rule file with its model: of the options, of the settings, or of the manifest that its lock names."""
     model, manifest = request.options.model, request.manifest
     config = settings_of(path)
     by_settings = request.options.trust or config.manifest_of(path) is not None

@@ -1,4 +1,4 @@
-"""`initdsl manifest`: a network described as JSON, to lint and plan against without its code."""
+"""`initdsl manifest`: a model described as JSON, to lint and plan against without its code."""
 
 from __future__ import annotations
 

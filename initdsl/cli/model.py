@@ -1,4 +1,4 @@
-"""The network a command is about: that of `--model`, which runs Python, or of `--manifest`."""
+"""The model a command is about: that of `--model`, which runs Python, or of `--manifest`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def load_model(spec: str, meta: bool) -> nn.Module:
-    """Return the network a `package.module:attribute` or `path/to/file.py:attribute` names, or its callable returns.
+    """Return the model a `package.module:attribute` or `path/to/file.py:attribute` names, or its callable returns.
 
     A callable is called on the meta device with `meta`. Anything that goes wrong ends the program with exit code 2.
     """
@@ -57,7 +57,7 @@ def load_model(spec: str, meta: bool) -> nn.Module:
 
 
 def checked_factory(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Module]:
-    """Return a function that calls `build` and returns its network; what goes wrong in it exits with 2."""
+    """Return a function that calls `build` and returns its model; what goes wrong in it exits with 2."""
     from torch import nn
 
     def factory() -> nn.Module:
@@ -74,13 +74,13 @@ def checked_factory(spec: str, build: Callable[[], Any]) -> Callable[[], nn.Modu
 
 
 def find_model(spec: str) -> nn.Module | Callable[[], Any]:
-    """Return the network or the callable that a `package.module:attribute` or `path/to/file.py:attribute` names."""
+    """Return the model or the callable that a `package.module:attribute` or `path/to/file.py:attribute` names."""
     from torch import nn
 
     named, arguments = _called_with(spec)
     place, colon, attribute = named.rpartition(":")
     if not colon or not place or not attribute:
-        fail(f"`{spec}` names no network", _which(named.rstrip(":")))
+        fail(f"`{spec}` names no model", _which(named.rstrip(":")))
     value: Any = import_code(place)
     for part in attribute.split("."):
         try:
@@ -93,7 +93,7 @@ def find_model(spec: str) -> nn.Module | Callable[[], Any]:
     if not isinstance(value, nn.Module) and not callable(value):
         fail(f"`{spec}` is {type(value).__name__}, neither an nn.Module nor a callable that returns one")
     if arguments is not None and (isinstance(value, nn.Module) or not callable(value)):
-        fail(f"`{named}` is a network that was built already: it takes no arguments", f"write `{named}`")
+        fail(f"`{named}` is a model that was built already: it takes no arguments", f"write `{named}`")
     model: nn.Module | Callable[[], Any] = partial(value, **arguments) if arguments else value
     if not isinstance(model, nn.Module):
         _refuse_missing_arguments(spec, named, model)
@@ -112,7 +112,7 @@ def _which(place: str) -> str:
 
 
 def _refuse_missing_arguments(spec: str, named: str, build: Callable[[], Any]) -> None:
-    """Exit with 2 where what builds a network can't be called without further arguments."""
+    """Exit with 2 where what builds a model can't be called without further arguments."""
     try:
         signature = inspect.signature(build)
     except (ValueError, TypeError):  # of C: what is missing is said when it is called
@@ -130,7 +130,7 @@ def _refuse_missing_arguments(spec: str, named: str, build: Callable[[], Any]) -
         call = f"{named}({', '.join(f'{name}=...' for name in missing)})"
         fail(
             f"`{spec}` needs {listed(missing)}",
-            f'plain values are given as in `--model "{call}"`; for others name a function that returns the network',
+            f'plain values are given as in `--model "{call}"`; for others name a function that returns the model',
         )
 
 
@@ -150,24 +150,24 @@ def _called_with(spec: str) -> tuple[str, dict[str, Any] | None]:
             }
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
-    hint = f"write a function that returns the network and name it without brackets, as in `{named.rpartition(':')[0]}:build`"
+    hint = f"write a function that returns the model and name it without brackets, as in `{named.rpartition(':')[0]}:build`"
     fail(f"`{spec}` may have plain values by name alone, as in `{named}(width=6)`", hint)
 
 
 def network_of(model: str | None, manifest: str | None, rules: str, trust: bool | None = None) -> nn.Module | Network:
-    """Return the network that options, or settings, name for a rule file; exit with 2 where it is none, or two."""
+    """Return the model that options, or settings, name for a rule file; exit with 2 where it is none, or two."""
     otherwise = "give `--model` or `--manifest`"
     is_clear = model is None or manifest is None
     network = named_network(model, manifest, rules, trust, otherwise) if is_clear else None
     if network is None:
-        fail("one of `--model` and `--manifest` says which network", "as in `--model package.module:attribute`")
+        fail("one of `--model` and `--manifest` says which model", "as in `--model package.module:attribute`")
     return network
 
 
 def named_network(
     model: str | None, manifest: str | None, rules: str, trust: bool | None, otherwise: str
 ) -> nn.Module | Network | None:
-    """Return the network of `--model` (on the meta device) or `--manifest`, else that of the manifest that settings name.
+    """Return the model of `--model` (on the meta device) or `--manifest`, else that of the manifest that settings name.
 
     None where none is named. Exits with 2 where only settings name one, a model: `otherwise` is what can be done but
     trust it.
@@ -183,7 +183,7 @@ def named_network(
 
 
 def whole_network(whole: str | None) -> nn.Module | Network | None:
-    """Return the network that `--whole` names, on the meta device, if it names one; exit with 2 where it is none."""
+    """Return the model that `--whole` names, on the meta device, if it names one; exit with 2 where it is none."""
     if whole is None:
         return None
     return read_manifest(whole) if whole.endswith(".json") else load_model(whole, meta=True)
@@ -199,7 +199,7 @@ def settings_manifest(config: Config, rules: str) -> str | None:
 
 
 def read_manifest(path: str) -> Network:
-    """Return the network a manifest file describes; exit with 2 where it is none."""
+    """Return the model a manifest file describes; exit with 2 where it is none."""
     try:
         return Network.from_manifest_file(path)
     except (OSError, ValueError, RecursionError) as error:

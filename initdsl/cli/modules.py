@@ -1,4 +1,4 @@
-"""Python that the command line names, imported: modules, files, and what networks are in them."""
+"""Python that the command line names, imported: modules, files, and what models are in them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _where_it_lies(name: str) -> str:
 
 
 def networks_of(place: str) -> list[str]:
-    """Return the names by which a module, or a `.py` file, has networks and what may build one; none where it is not there."""
+    """Return the names by which a module, or a `.py` file, has models and what may build one; none where it is not there."""
     is_path = place.endswith(".py") or os.sep in place
     if not is_path:
         _search_around(place, is_path)
@@ -83,7 +83,7 @@ def networks_of(place: str) -> list[str]:
 
 @contextmanager
 def own_streams() -> Iterator[None]:
-    """Put the streams of the program back behind a network's own code, which may have taken their place or closed them."""
+    """Put the streams of the program back behind a model's own code, which may have taken their place or closed them."""
     before = sys.stdout, sys.stderr
     try:
         yield

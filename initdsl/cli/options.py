@@ -118,7 +118,7 @@ def _items(text: str) -> list[str]:
 def rule_options(
     strict: bool = True, seed_help: str = "Give every parameter a stream of its own."
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of those that lay rules on a network; it gets them as `options`, a RuleOptions."""
+    """Give a command the options of those that lay rules on a model; it gets them as `options`, a RuleOptions."""
     declared = [
         model_option(),
         trust_option(),
@@ -190,7 +190,7 @@ def required_model(model: str | None, trust: bool | None, rules: str | None = No
     model = model_of_settings(model, trust, lambda: settings_of(rules))
     if model is None:
         refuse_untrusted(trust, settings_of(rules), "give `--model`")
-        fail("`--model` says which network", "as in `--model package.module:attribute`")
+        fail("`--model` says which model", "as in `--model package.module:attribute`")
     return model
 
 
@@ -200,7 +200,7 @@ def manifest_option() -> Callable[[Command], Command]:
 
 
 def whole_option() -> Callable[[Command], Command]:
-    """Declare `--whole`, the network of which the command's is a stage of a pipeline."""
+    """Declare `--whole`, the model of which the command's is a stage of a pipeline."""
     text = "The whole model, if `--model` is a stage of a pipeline: a manifest (.json), or as `--model`."
     return click.option("--whole", metavar="M:F|FILE.json", help=text)
 
@@ -212,7 +212,7 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
 
 
 def input_options() -> Callable[[Command], Command]:
-    """Declare `--sample` and `--input-shape`, which say what goes into a network that is run."""
+    """Declare `--sample` and `--input-shape`, which say what goes into a model that is run."""
     sample = click.option("--sample", type=click.Path(), help="Real input, as tensors of a .safetensors file.")
     text = "The shape of random input, as in 8,3,224,224."
     shape = click.option("--input-shape", metavar="N,N,...", help=text)

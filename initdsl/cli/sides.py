@@ -1,4 +1,4 @@
-"""The two sides of a comparison: rules and a network each, from files, saved plans or git revisions."""
+"""The two sides of a comparison: rules and a model each, from files, saved plans or git revisions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Side:
     """What one side of a comparison is made of: `Side("main:net.init", None, "main:net.json")`.
 
     `rules` is a rule file, a saved plan or `REV:path`; None stands for no rules at all. `manifest` may be `REV:path`
-    too. One of `model` and `manifest` says which network.
+    too. One of `model` and `manifest` says which model.
     """
 
     rules: str | None
@@ -51,12 +51,12 @@ class Side:
 
     @property
     def network_name(self) -> tuple[str | None, str | None]:
-        """What says which network it is: sides with one name share it."""
+        """What says which model it is: sides with one name share it."""
         return self.model, self.manifest
 
 
 def named_side(rules: str, model: str | None, manifest: str | None, trust: bool | None) -> Side:
-    """Return the side of a rule file whose network options name, or else its settings; exit with 2 where none does."""
+    """Return the side of a rule file whose model options name, or else its settings; exit with 2 where none does."""
     if model is None and manifest is None:
         config = settings_of(rules)
         model = model_of_settings(None, trust, lambda: config)
@@ -69,7 +69,7 @@ def named_side(rules: str, model: str | None, manifest: str | None, trust: bool 
 def plans_of(
     old: Side, new: Side, arguments: tuple[Mapping[str, Any], Mapping[str, Any]], runs: bool
 ) -> tuple[Plan, Plan]:
-    """Return the plans of both sides; exit with 2 where one can't be made. `runs`: networks are there to be run.
+    """Return the plans of both sides; exit with 2 where one can't be made. `runs`: models are there to be run.
 
     A seed that a saved plan has holds for the other side too, unless one is given.
     """
@@ -84,7 +84,7 @@ def plans_of(
 
 
 def _network(side: Side, runs: bool) -> nn.Module | Network:
-    """Return the network of one side; exit with 2 where none is named, or two are."""
+    """Return the model of one side; exit with 2 where none is named, or two are."""
     revision = revision_of(side.manifest) if side.manifest is not None else None
     if side.model is None and revision is not None:
         return _manifest_at(revision)
@@ -124,9 +124,9 @@ def _plan(side: Side, saved: SavedPlan | None, net: nn.Module | Network, argumen
 
 
 def files_with_network(trust: bool | None) -> dict[str, Side]:
-    """Return the rule files of the working folder that have a network in the settings, in their order.
+    """Return the rule files of the working folder that have a model in the settings, in their order.
 
-    Exits with 2 where the settings can't be right, or name no network but a model that may not run.
+    Exits with 2 where the settings can't be right, or name no model but a model that may not run.
     """
     refused: list[Diagnostic] = []
     files = {os.path.relpath(path): None for path in reported(lambda: find_files(["."], refused))}
@@ -138,12 +138,12 @@ def files_with_network(trust: bool | None) -> dict[str, Side]:
     if not named:
         for path in files:
             refuse_untrusted(trust, settings_of(path), "name its `manifest` in the settings")
-        what = "no rule file has a network in the settings" if files else "there are no rule files here"
+        what = "no rule file has a model in the settings" if files else "there are no rule files here"
         fail(what, 'name one in `pyproject.toml`, as in `manifest = "model.json"` below `[tool.initdsl]`')
     left = [path for path in files if path not in named]
     if left:
         names = ", ".join(f"`{path}`" for path in left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-        click.echo(f"note: no network in the settings for {names}", err=True)
+        click.echo(f"note: no model in the settings for {names}", err=True)
     return named
 
 
@@ -157,9 +157,9 @@ def _side_of_settings(path: str, trust: bool | None) -> Side | None:
 
 
 def sides_since(revision: str, trust: bool | None) -> dict[str, tuple[Side, Side]]:
-    """Return, for each rule file that has a network in the settings, what it was at a revision and what it is now.
+    """Return, for each rule file that has a model in the settings, what it was at a revision and what it is now.
 
-    A file that is new has no rules before, one that is gone none after. The network is that of the manifest, as it was
+    A file that is new has no rules before, one that is gone none after. The model is that of the manifest, as it was
     and as it is; a model is that of the working tree for both, as no code is checked out.
     """
     reported(lambda: check_revision(revision))
@@ -185,6 +185,6 @@ def _manifest_then(revision: str, manifest: str | None) -> str | None:
     try:
         read_at(then, LARGEST)
     except RevisionError as error:
-        click.echo(f"note: {error}: the network is that of now", err=True)
+        click.echo(f"note: {error}: the model is that of now", err=True)
         return manifest
     return str(then)

@@ -92,7 +92,7 @@ def imports_of_settings(trust: bool | None, rules: Iterable[str | None]) -> tupl
 
 
 def refuse_untrusted(trust: bool | None, config: Config, otherwise: str) -> None:
-    """Exit with 2 where only settings say which network it is, by code that nobody has said may run."""
+    """Exit with 2 where only settings say which model it is, by code that nobody has said may run."""
     if trust is None and config.model is not None:
         file = config.folder / "pyproject.toml"
         message = f"`{file}` names the model `{config.model}`: code that runs only in a folder that you trust"

@@ -46,7 +46,7 @@ def command(
     from initdsl.verifying.verify import verify
 
     if options.model is not None and manifest is not None:
-        fail("`--model` and `--manifest` both say which network", "give one of them")
+        fail("`--model` and `--manifest` both say which model", "give one of them")
     otherwise = "`--no-trust` to go by the names in the file alone"
     network = None
     if whole is None or options.model is not None or manifest is not None:  # settings name the network that is whole

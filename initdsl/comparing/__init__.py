@@ -1,1 +1,1 @@
-"""Two plans side by side: what a change of rules or of a network does to the start."""
+"""Two plans side by side: what a change of rules or of a model does to the start."""

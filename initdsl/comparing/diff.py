@@ -77,7 +77,7 @@ class TieChange:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """By what factors signals grow over the depth of a network: `Growth(12, 0.95, 0.84)`; nan where that is unknown.
+    """By what factors signals grow over the depth of a model: `Growth(12, 0.95, 0.84)`; nan where that is unknown.
 
     `layers` are those along which depth is counted, `activations` go from the first to the last, `gradients` back.
     """
@@ -231,7 +231,7 @@ Names = tuple[str, ...]
 
 
 def _ties(without: set[Names], having: set[Names], both: set[str], tied: bool) -> Iterator[TieChange]:
-    """Yield the groups of names, of those that both networks have, that share a tensor in the second plan alone."""
+    """Yield the groups of names, of those that both models have, that share a tensor in the second plan alone."""
     for group in sorted(having - without):
         names = tuple(name for name in group if name in both)
         if len(names) > 1 and not any(set(names) <= set(other) for other in without):

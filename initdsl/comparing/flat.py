@@ -10,7 +10,7 @@ __all__ = ["flat_diff"]
 
 
 def flat_diff(diff: Diff) -> Flat:
-    """Return how many tensors change in which way, and how signals grow before and after, where networks were run."""
+    """Return how many tensors change in which way, and how signals grow before and after, where models were run."""
     values: dict[str, int | float | str | None] = {
         "changed": int(bool(diff)),
         "same": diff.same,

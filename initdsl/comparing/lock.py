@@ -1,4 +1,4 @@
-"""`Lock`: what rules start a network as, in lines that are reviewed, merged and compared; and what drifted since."""
+"""`Lock`: what rules start a model as, in lines that are reviewed, merged and compared; and what drifted since."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ BY_CODE = ("default", "uncovered", "partial", "kept")
 
 @dataclass(frozen=True)
 class Lock:
-    """What rules start a network as: `Lock({"net.init": "5f0c..."}, "9a1b...", plan={"0.weight": "8x4 float32: ..."})`.
+    """What rules start a model as: `Lock({"net.init": "5f0c..."}, "9a1b...", plan={"0.weight": "8x4 float32: ..."})`.
 
-    `rules` are the SHA-256 of the rule files, `network` is the network's fingerprint, `manifest` the path of its
+    `rules` are the SHA-256 of the rule files, `network` is the model's fingerprint, `manifest` the path of its
     description where it was locked by one. `settings` are the texts of `--set`, `libraries` versions by their names.
     `plan` says what each group of parameters starts as, `ties` which names are one tensor, and `values`, where they were
     asked for, the SHA-256 of what each group holds under the seed. `by_code` counts the parameters that start as the
@@ -144,7 +144,7 @@ def _libraries(plan: Plan) -> dict[str, str]:
 class Drift:
     """What is otherwise than a lock says: `causes` say why, `changes` what, and `notes` what comes to the same.
 
-    True where the network starts as something else, or may.
+    True where the model starts as something else, or may.
     """
 
     causes: tuple[str, ...] = ()
@@ -159,7 +159,7 @@ def drift_of(locked: Lock, now: Lock) -> Drift:
     """Return what is otherwise now than it was when it was locked."""
     rules = _differing("rules", locked.rules, now.rules, said=False)
     settings = _differing("settings", locked.settings, now.settings)
-    network = ["network: names, classes, shapes or dtypes are others"] if locked.network != now.network else []
+    network = ["model: names, classes, shapes or dtypes are others"] if locked.network != now.network else []
     stream = []
     if locked.seed != now.seed:
         stream.append(f"stream: the seed is {_seed(now.seed)}, it was {_seed(locked.seed)}")

@@ -18,7 +18,7 @@ LOCK_FORMAT = "initdsl-lock"
 LOCK_VERSION = 1
 
 
-HEAD = "# What these rules start their network as: written by `initdsl lock`, compared by `initdsl lock --check`."
+HEAD = "# What these rules start their model as: written by `initdsl lock`, compared by `initdsl lock --check`."
 
 
 TABLES = ("rules", "settings", "libraries", "plan", "ties", "values")

@@ -29,7 +29,7 @@ def diffs_markdown(diffs: Mapping[str, Diff], largest: int) -> str:
         return diff_markdown(diffs[""], largest)
     changed = {name: diff for name, diff in diffs.items() if diff}
     count = f"{len(changed)} of {len(diffs)}" if changed else "none"
-    blocks = [f"**Initialization:** {count} rule file{'s' * (len(diffs) != 1)} changes what a network starts as"]
+    blocks = [f"**Initialization:** {count} rule file{'s' * (len(diffs) != 1)} changes what a model starts as"]
     for name, diff in changed.items():
         blocks += [f"### {code(name)}\n\n{inline(summary(diff))}", *_details(diff)]
     same = [code(name) for name, diff in diffs.items() if not diff]

@@ -1,4 +1,4 @@
-"""A diff as a page: the tree of the network with before and after, and the rule files as they were and are."""
+"""A diff as a page: the tree of the model with before and after, and the rule files as they were and are."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class _Contents:
         self._rule: dict[tuple[str, str, str], int] = {}
 
     def network(self, name: str, each: Compared, texts: RuleTexts) -> dict[str, object]:
-        """Return the tree of the network after the change, with what is gone at its end."""
+        """Return the tree of the model after the change, with what is gone at its end."""
         diff, new = each.diff, each.new
         changes = {change.name: (kind, change) for kind, found in diff.groups.items() for change in found}
         stays: dict[str, tuple[str, Change]] = {}

@@ -1,4 +1,4 @@
-"""Whether signals and gradients get through a network as its rules start it: one forward and one backward pass."""
+"""Whether signals and gradients get through a model as its rules start it: one forward and one backward pass."""
 
 from .diagnosis import Comparison, Diagnosis
 from .recorder import Layer

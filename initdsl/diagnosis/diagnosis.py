@@ -1,4 +1,4 @@
-"""What `diagnose` returns: a diagnosis, or two of one network side by side, with all the ways to show them."""
+"""What `diagnose` returns: a diagnosis, or two of one model side by side, with all the ways to show them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Comparison", "Diagnosis"]
 class Diagnosis(Findings):
     """What one forward and one backward pass showed: iterable over its layers, in the order in which they finish.
 
-    `trunk` is where depth is counted (None in a network without repeated layers), `verdict` the remarks, `rules` the name
+    `trunk` is where depth is counted (None in a model without repeated layers), `verdict` the remarks, `rules` the name
     of the rule file or None, `inputs` a description of what went in. `str()` is a table, notebooks show a page.
     """
 
@@ -45,7 +45,7 @@ class Diagnosis(Findings):
         raise KeyError(f"no layer is named `{name}`{f'; {hint}' if hint else ''}")
 
     def compare(self, other: Diagnosis) -> Comparison:
-        """Return this diagnosis and another one of the same network, side by side."""
+        """Return this diagnosis and another one of the same model, side by side."""
         return Comparison(self, other)
 
     def exceeded(self, limits: Limits) -> list[str]:
@@ -107,7 +107,7 @@ def _flat(diagnosis: Diagnosis) -> Flat:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two diagnoses of one network, side by side, from the same input and the same random state."""
+    """Two diagnoses of one model, side by side, from the same input and the same random state."""
 
     first: Diagnosis
     second: Diagnosis

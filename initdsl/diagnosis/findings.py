@@ -24,10 +24,10 @@ INTERNAL = ("weighted", "depth", "weights", "given")
 
 @dataclass(frozen=True)
 class Findings:
-    """What one forward and one backward pass showed of a network.
+    """What one forward and one backward pass showed of a model.
 
     `Findings((Layer("0", "Linear"), ...), "gpt2.init", "GPT", "random float32 [8, 64]", "adam, learning rate 0.001")`:
-    the layers in the order in which they finish, the name of the rule file or None, the network's class, what went in,
+    the layers in the order in which they finish, the name of the rule file or None, the model's class, what went in,
     and whose first step it was.
     """
 

@@ -1,4 +1,4 @@
-"""What a network takes: a sample that is given, or random input that fits its signature and its first layers."""
+"""What a model takes: a sample that is given, or random input that fits its signature and its first layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST_ARGUMENTS, MOST_MIXED = 3, 100
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arguments of one call of a network: `Inputs((torch.randn(8, 64),))`.
+    """The arguments of one call of a model: `Inputs((torch.randn(8, 64),))`.
 
     `given` if they, or their shape, were given by the user, `random` if their values were drawn.
     """
@@ -58,7 +58,7 @@ def _described(value: Any) -> str:
 def of_sample(net: nn.Module, sample: Any) -> Inputs:
     """Return a sample as arguments: a tensor is the first, a tuple or list the first ones, a mapping goes by name.
 
-    A mapping of one tensor whose name the network doesn't know is the first argument.
+    A mapping of one tensor whose name the model doesn't know is the first argument.
     """
     if isinstance(sample, Mapping):
         signature = _parameters(net)
@@ -69,7 +69,7 @@ def of_sample(net: nn.Module, sample: Any) -> Inputs:
             raise DiagnoseError(
                 Diagnostic(
                     "unknown-input",
-                    f"the network takes no {listed(unknown)}",
+                    f"the model takes no {listed(unknown)}",
                     hint=f"it takes {listed(list(signature.names))}" if signature.names else None,
                 )
             )
@@ -145,7 +145,7 @@ TIMES = ("t", "time", "times", "timestep", "timesteps", "step", "steps", "sigma"
 
 
 def _for(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Return what an argument of this name gets beside the main one; a diffusion network's time is a number a sample."""
+    """Return what an argument of this name gets beside the main one; a diffusion model's time is a number a sample."""
     if name in TIMES:
         return torch.randint(0, 100, (tensor.shape[0],), device=tensor.device)
     return tensor
@@ -186,7 +186,7 @@ def _indices(net: nn.Module, words: int, shape: Sequence[int]) -> torch.Tensor:
 
 
 def _vocabulary(net: nn.Module) -> int | None:
-    """Return how many indices the network's first embedding takes; None if it has none."""
+    """Return how many indices the model's first embedding takes; None if it has none."""
     config = getattr(net, "config", None)
     size = _setting(config, "vocab_size")
     if isinstance(size, int) and size > 0:
@@ -252,7 +252,7 @@ def _named(net: nn.Module, config: Any, name: str) -> torch.Tensor | None:
 
 
 def _tensors(net: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield tensors that the first layers of the network would take, by the order of registration."""
+    """Yield tensors that the first layers of the model would take, by the order of registration."""
     channels, size = _image(net)
     if size is not None:
         yield _noise(net, (BATCH, channels, *size))
@@ -267,7 +267,7 @@ def _tensors(net: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _image(net: nn.Module) -> tuple[int, tuple[int, ...] | None]:
-    """Return channels and sides of the image a vision network says it takes, as torchvision's and timm's do."""
+    """Return channels and sides of the image a vision model says it takes, as torchvision's and timm's do."""
     patches = getattr(net, "patch_embed", None)
     for holder, name in ((patches, "img_size"), (net, "image_size"), (net, "img_size"), (patches, "image_size")):
         side = getattr(holder, name, None)

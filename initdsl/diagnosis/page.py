@@ -21,7 +21,7 @@ BODY = """<section aria-labelledby="h-charts"><h2 id="h-charts">With depth</h2><
 
 
 def diagnosis_page(sides: Sequence[Mapping[str, Any]]) -> str:
-    """Return a page of one diagnosis (the values of `Diagnosis.to_dict`), or of two of the same network."""
+    """Return a page of one diagnosis (the values of `Diagnosis.to_dict`), or of two of the same model."""
     first = sides[0]
     title = f"Diagnosis: {first['network']}"
     parts = [f"<header><h1>{escape(title)}</h1></header><main>"]

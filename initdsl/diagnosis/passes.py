@@ -35,7 +35,7 @@ def passes(
     loss: Callable[[Any], torch.Tensor] | None,
     optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
 ) -> list[Layer]:
-    """Run one forward and one backward pass and one step of the optimizer; return the layers. Changes the network.
+    """Run one forward and one backward pass and one step of the optimizer; return the layers. Changes the model.
 
     Without a loss, and where the output has none of its own, the gradient of every output element is a standard normal
     number over the number of samples. Raises DiagnoseError where a pass fails, and says in which module.
@@ -84,7 +84,7 @@ def _hooked(net: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 
 def failed(which: str, error: BaseException, running: list[tuple[str, nn.Module]], inputs: Inputs) -> DiagnoseError:
-    """Return the error of a pass: where in the network it failed, and on which input."""
+    """Return the error of a pass: where in the model it failed, and on which input."""
     where = ""
     if running:
         name, module = running[-1]
@@ -136,8 +136,8 @@ def _backward(output: Any, loss: Callable[[Any], torch.Tensor] | None, keep: boo
         raise DiagnoseError(
             Diagnostic(
                 "no-gradient",
-                "no output of the network has a gradient",
-                hint="a network without parameters, or one that cuts its gradients, can't be diagnosed; a `loss=` may find one",
+                "no output of the model has a gradient",
+                hint="a model without parameters, or one that cuts its gradients, can't be diagnosed; a `loss=` may find one",
             )
         )
     torch.autograd.backward(

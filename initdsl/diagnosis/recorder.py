@@ -42,7 +42,7 @@ class Layer:
     `symmetric` of `units` units have weights and gradients like another one's, so that training keeps them alike.
     `update_ratio` is the root mean square of the first update over that of the weight. `beyond` names the layer that
     lets no gradient through, where this one's is that of a second pass which starts before it. Of a layer with weights
-    whose output is the network's, `first_loss` is the mean cross-entropy of that as logits of so many `classes`, for
+    whose output is the model's, `first_loss` is the mean cross-entropy of that as logits of so many `classes`, for
     labels that are equally likely. `given` tells what went in from what goes into other layers.
     """
 
@@ -140,7 +140,7 @@ class Recorder:
         self.outputs.append(tensor if self.keep and tensor.requires_grad else None)
 
     def finish(self, output: Any) -> None:
-        """Note of the layer that gave the network's output what its first loss is as logits."""
+        """Note of the layer that gave the model's output what its first loss is as logits."""
         for tensor in tensors_in(output):
             if tensor.ndim < 2 or not tensor.numel():
                 continue

@@ -1,4 +1,4 @@
-"""Whether signals and gradients get through a network as its rules start it: one forward and one backward pass."""
+"""Whether signals and gradients get through a model as its rules start it: one forward and one backward pass."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def diagnose(
     optimizer: str = "adam",
     learning_rate: float = 1e-3,
 ) -> Diagnosis:
-    """Fill a copy of a network by its rules, run it forward and backward once, and say what happens on the way.
+    """Fill a copy of a model by its rules, run it forward and backward once, and say what happens on the way.
 
-    The network itself, its hooks and all random states are left as they are. Without `rules` it is diagnosed as it is.
+    The model itself, its hooks and all random states are left as they are. Without `rules` it is diagnosed as it is.
     `sample` is a tensor, a tuple of arguments or a mapping by name; without one, random input of `input_shape` goes in,
-    or random input that fits the network's signature and its first layers. `loss` makes a number of the output; without
+    or random input that fits the model's signature and its first layers. `loss` makes a number of the output; without
     it, an output's own `loss` is taken, or random gradients of size 1 / samples start at the output. The first update is
     that of `optimizer` (`adam` or `sgd`) with `learning_rate`.
 
-    Raises ParseError, RuleError, ResolveError or ApplyError for the rules, DiagnoseError where the network can't be run.
+    Raises ParseError, RuleError, ResolveError or ApplyError for the rules, DiagnoseError where the model can't be run.
 
     >>> net = nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(8)])
     >>> print(diagnose(net, "Linear.weight ~ normal(0, 0.01); Linear.bias = 0", seed=0).verdict[0])
     activations shrink 0.079 a layer; 8 layers: 2e-8
     """
     if not isinstance(net, nn.Module):
-        raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
+        raise TypeError(f"a model is an nn.Module, not {type(net).__name__}")
     net = unwrap(net)
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"the optimizer is one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
@@ -82,7 +82,7 @@ def diagnose(
 
 
 def _filled(net: nn.Module, rules: Rules | None, **options: Any) -> str | None:
-    """Fill a network by its rules; return what they are called."""
+    """Fill a model by its rules; return what they are called."""
     if rules is None:
         return None
     plan, live = make_plan_of(net, rules, **options)
@@ -91,7 +91,7 @@ def _filled(net: nn.Module, rules: Rules | None, **options: Any) -> str | None:
 
 
 def _copy(net: nn.Module) -> nn.Module:
-    """Return a copy of a network in training mode, with memory of its own. Raises DiagnoseError."""
+    """Return a copy of a model in training mode, with memory of its own. Raises DiagnoseError."""
     memo: dict[int, Any] = {}
     for module in net.modules():
         for tensor in (*module._parameters.values(), *module._buffers.values()):
@@ -100,7 +100,7 @@ def _copy(net: nn.Module) -> nn.Module:
                 raise DiagnoseError(
                     Diagnostic(
                         "no-values",
-                        f"a tensor of `{type(module).__name__}` {what}; a network is diagnosed with its values",
+                        f"a tensor of `{type(module).__name__}` {what}; a model is diagnosed with its values",
                         hint="build it on a real device"
                         if tensor.is_meta
                         else "run it once, so that lazy modules know their shapes",
@@ -116,7 +116,7 @@ def _copy(net: nn.Module) -> nn.Module:
         raise DiagnoseError(
             Diagnostic(
                 "uncopyable",
-                f"the network can't be copied: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                f"the model can't be copied: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
             )
         ) from error
     for parameter in copied.parameters():
@@ -125,7 +125,7 @@ def _copy(net: nn.Module) -> nn.Module:
 
 
 def _inputs(net: nn.Module, sample: Any, shape: Sequence[int] | None) -> Inputs:
-    """Return what goes in: the sample, or the first random input the network takes. Leaves buffers as they are."""
+    """Return what goes in: the sample, or the first random input the model takes. Leaves buffers as they are."""
     if sample is not None:
         if shape is not None:
             raise TypeError("a sample has a shape of its own: give `sample` or `input_shape`")

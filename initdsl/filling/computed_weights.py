@@ -102,7 +102,7 @@ def computed_weight(module: nn.Module, local: str) -> torch.Tensor:
 
 @contextmanager
 def uncached(live: Live) -> Iterator[None]:
-    """Forget what `parametrize.cached()` holds of a network's computed weights, before what is done in the block and after."""
+    """Forget what `parametrize.cached()` holds of a model's computed weights, before what is done in the block and after."""
     _forget(live)
     try:
         yield

@@ -1,7 +1,7 @@
 """A digest of all that decides which values a plan gives: equal for two plans that give equal values.
 
 It goes by what rules come to (numbers that are bound, whether from a file, from `vars` or from an attribute of the
-network), by what loaded files hold, and by the code of initializers and resets as far as Python shows it; not by the text
+model), by what loaded files hold, and by the code of initializers and resets as far as Python shows it; not by the text
 of the rules.
 """
 
@@ -40,7 +40,7 @@ class PlanDigest(NamedTuple):
 
 
 def plan_digest(plan: Plan, live: Live, held: Iterable[torch.Tensor] = ()) -> PlanDigest:
-    """Return the digest of a plan on a network, and of further tensors that are `held` already. Raises OSError."""
+    """Return the digest of a plan on a model, and of further tensors that are `held` already. Raises OSError."""
     known: dict[int, str] = {}
     entries = [
         (entry.name, entry.shape, [known.get(id(a)) or known.setdefault(id(a), _action(a)) for a in entry.actions])

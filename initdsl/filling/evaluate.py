@@ -19,7 +19,7 @@ class Surroundings(operators.Surroundings, Protocol):
     """What the steps of a program take their tensors from."""
 
     def read(self, tensor: int) -> torch.Tensor:
-        """Return the values of another tensor of the network, by its number."""
+        """Return the values of another tensor of the model, by its number."""
 
     def target(self, whole: bool) -> torch.Tensor:
         """Return the tensor that is written to, or the piece of it, as it is now."""

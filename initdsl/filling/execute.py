@@ -42,14 +42,14 @@ def execute(
     sample: object = None,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Fill a network by the plan that was made for it; see `initdsl.apply`.
+    """Fill a model by the plan that was made for it; see `initdsl.apply`.
 
     A `fresh` one has no values to put back after a failure. Without a seed, what draws does so from `generator`. Raises ResolveError before anything changes, ApplyError.
     """
     sharded = any_sharded(live.tensors)
     apart = sharded or plan.whole is not None  # then other ranks are to be told
     if apart and plan.adjusted and sample is not None:
-        what = f"`{plan.adjusted[0].label}` is to be adjusted to a sample, which no sharded network can be"
+        what = f"`{plan.adjusted[0].label}` is to be adjusted to a sample, which no sharded model can be"
         hint = "adjust it before it is sharded, and save and load it"
         raise ResolveError(Diagnostic("no-sample", what, hint=hint))
     if not apart:

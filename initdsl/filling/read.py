@@ -50,7 +50,7 @@ class Files:
 
 
 def tensor_of(live: Live, entry: PlanEntry) -> torch.Tensor | None:
-    """Return the tensor of an entry as the network uses it, a shard's own part where it is sharded; None if it has none."""
+    """Return the tensor of an entry as the model uses it, a shard's own part where it is sharded; None if it has none."""
     owner, local = entry.tensor.owners[0]
     module = live.modules[owner]
     tensor: torch.Tensor | None = module._parameters.get(local)

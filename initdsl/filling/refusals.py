@@ -1,4 +1,4 @@
-"""Plans that can't be carried out on a network as it is, refused before anything changes."""
+"""Plans that can't be carried out on a model as it is, refused before anything changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refuse_no_sample(plan: Plan) -> None:
             plan.rules.source(rule.source),
             rule.span,
             "`apply(net, rules, sample=batch)`, or `--sample file.safetensors`; what fills without a forward pass "
-            "(materialize, streaming, functions of one module, sharded networks) leaves it to an `apply` afterwards",
+            "(materialize, streaming, functions of one module, sharded models) leaves it to an `apply` afterwards",
         )
     )
 

@@ -1,4 +1,4 @@
-"""`Run`: one fill of one network, as a value that every function that writes takes."""
+"""`Run`: one fill of one model, as a value that every function that writes takes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ OnInit = Callable[[PlanEntry], Any]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One fill of a network: `Run(plan, live, files=Files(), on_init=print)`.
+    """One fill of a model: `Run(plan, live, files=Files(), on_init=print)`.
 
-    A `fresh` network has no values yet: none are kept or put back. `sample` is what the network is run on by rules that
+    A `fresh` model has no values yet: none are kept or put back. `sample` is what the model is run on by rules that
     adjust tensors to their layer's output. `left` has, by number, which elements the resets of modules left as they were,
     so far; None where they set all.
     """
@@ -50,7 +50,7 @@ class Run:
 
 
 def run_of(plan: Plan, live: Live, on_init: OnInit | None = None, *, fresh: bool = False, sample: object = None) -> Run:
-    """Return the run that carries a plan out on a network.
+    """Return the run that carries a plan out on a model.
 
     Raises ResolveError where the plan needs a sample and there is none, ValueError for a kernel that can't be used.
     """

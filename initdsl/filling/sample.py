@@ -1,6 +1,6 @@
 """One forward pass on a sample, in which layers are adjusted to what they put out, in the order it reaches them.
 
-A network is as it was after it, but for the layers: hooks are gone, modes and buffers are back, random states too.
+A model is as it was after it, but for the layers: hooks are gone, modes and buffers are back, random states too.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def adjust(net: nn.Module, sample: object, layers: Sequence[Layer]) -> None:
 
 
 def _run(net: nn.Module, sample: object) -> None:
-    """Run a network on a sample in evaluation mode. Raises AdjustFailed."""
+    """Run a model on a sample in evaluation mode. Raises AdjustFailed."""
     try:
         net.eval()
         if isinstance(sample, Mapping):

@@ -123,7 +123,7 @@ def stand_in(module: nn.Module, stand_ins: dict[int, Any]) -> nn.Module:
 
 
 def skeleton(network: Network) -> Live:
-    """Return modules of no class in the shape of a described network, so that its tensors have places."""
+    """Return modules of no class in the shape of a described model, so that its tensors have places."""
     live = Live([nn.Module() for _ in network.modules], [])
     for info in network.tensors:
         empty = torch.empty(info.shape, dtype=getattr(torch, info.dtype), device="meta")

@@ -1,4 +1,4 @@
-"""All or nothing: steps that change a network are carried out together, or everything is as it was.
+"""All or nothing: steps that change a model are carried out together, or everything is as it was.
 
 What the steps change up to the last one that can fail is backed up first, and put back if one fails. An interrupt
 (Ctrl-C) is held until the state is whole again: put back where there is a backup, else complete. So is every other
@@ -31,7 +31,7 @@ __all__ = ["Backup", "Hooks", "Step", "carry_out", "memory_key"]
 
 
 class Backup:
-    """What is needed to put a network and the random states back."""
+    """What is needed to put a model and the random states back."""
 
     def __init__(self) -> None:
         # by the identity of a tensor: itself, its memory, the values that were there, whether it requires a gradient
@@ -92,7 +92,7 @@ def _distinct(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Step(NamedTuple):
-    """One change of a network: `Step(lambda: fill(entry), False, lambda backup: backup.save_values([tensor]))`.
+    """One change of a model: `Step(lambda: fill(entry), False, lambda backup: backup.save_values([tensor]))`.
 
     `do` makes it, and `can_fail` says whether that can go wrong. `back_up` remembers what it will change.
     """
@@ -179,10 +179,10 @@ def _raise_as_applied(error: BaseException, settled: bool) -> None:
 def _no_memory(whole: bool) -> Diagnostic:
     """Return what is said where memory ran out; `whole` if all is as it was."""
     if whole:
-        message = "there is not enough memory to fill this network, which is as it was"
+        message = "there is not enough memory to fill this model, which is as it was"
         hint = "rules with functions, expressions or files are backed up first; what only draws or sets numbers is not"
     else:
-        message = "there is no memory left, and the network is partly filled"
+        message = "there is no memory left, and the model is partly filled"
         hint = "apply the rules again once there is memory"
     return Diagnostic("out-of-memory", message, hint=hint)
 
@@ -202,10 +202,10 @@ class _Busy:
         """Claim memory for the block. Raises ResolveError where a part of it is claimed already."""
         with self.lock:
             if not self.claimed.isdisjoint(claims):
-                message = "this network, or one that shares parameters with it, is being filled"
+                message = "this model, or one that shares parameters with it, is being filled"
                 hint = (
                     "wait until the other fill is done; call `apply` neither from two threads at once, nor from "
-                    "`on_init` or an initializer, on the network that it is filling"
+                    "`on_init` or an initializer, on the model that it is filling"
                 )
                 raise ResolveError(Diagnostic("busy-network", message, hint=hint))
             self.claimed |= claims

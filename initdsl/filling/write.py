@@ -225,7 +225,7 @@ class Values:
     # ---- steps of a program
 
     def read(self, tensor: int) -> torch.Tensor:
-        """Return the values of another tensor of the network."""
+        """Return the values of another tensor of the model."""
         return self._ready(self.piece.read(tensor))
 
     def target(self, whole: bool) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""accelerate's `init_empty_weights`: a network that is there already, without memory, given memory and filled by rules."""
+"""accelerate's `init_empty_weights`: a model that is there already, without memory, given memory and filled by rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fill_empty(
     """Return `initdsl.materialize(lambda: net, rules, device, seed)`, after a call of `net.tie_weights()` if there is one.
 
     `init_empty_weights` makes two of every shared parameter: `tie_weights`, which models of transformers have, makes
-    one of them again. Further `options` are those of `initdsl.materialize`, and so are the errors; then the network
+    one of them again. Further `options` are those of `initdsl.materialize`, and so are the errors; then the model
     still has no memory.
 
     >>> from accelerate import init_empty_weights

@@ -24,7 +24,7 @@ KEYS = ("rules", "seed", "vars", "strict", "root")
 
 
 def apply_config(net: nn.Module, config: Any, **options: Any) -> Report:
-    """Fill a network by the rule file that a configuration names; return what `initdsl.apply` returns.
+    """Fill a model by the rule file that a configuration names; return what `initdsl.apply` returns.
 
     `config` is a path (`init/gpt2.init`), or has `rules`, a path, and maybe `seed`, `vars`, `strict` and `root`, which
     are those of `initdsl.apply`; further `options` go there too. A relative path is relative to the folder the program

@@ -39,7 +39,7 @@ class ApplyRules(_Callback):  # type: ignore[misc]
     """Fill a LightningModule by a rule file, at the end of its `configure_model`, when it is first fitted.
 
     `rules`, `seed`, `vars`, `strict`, `initializers` and `root` are those of `initdsl.apply`; `attribute` names the part
-    that is the network (`"model"`), by default the whole module. What a checkpoint holds (`ckpt_path`) is loaded after
+    that is the model (`"model"`), by default the whole module. What a checkpoint holds (`ckpt_path`) is loaded after
     it and counts. `report` says what was done. Raises what `initdsl.apply` raises, from `trainer.fit`.
     """
 

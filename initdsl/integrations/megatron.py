@@ -28,7 +28,7 @@ __all__ = ["apply", "as_dtensors", "plan"]
 
 
 def apply(net: nn.Module, rules: Rules, **options: Any) -> Report:
-    """Fill a network with tensor-parallel layers of Megatron-Core in place; the options are those of `initdsl.apply`.
+    """Fill a model with tensor-parallel layers of Megatron-Core in place; the options are those of `initdsl.apply`.
 
     Each rank fills its part of the whole tensors; put together, the values are those of one process. Raises as that does,
     and ResolveError for rules that tie.
@@ -36,8 +36,8 @@ def apply(net: nn.Module, rules: Rules, **options: Any) -> Report:
     view = as_dtensors(net)
     made = planning.plan(view, rules, **{name: options[name] for name in PLANNED if name in options})
     if made.ties:
-        message = "a tie would not reach the network: its tensor-parallel layers are seen through DTensors here"
-        raise ResolveError(Diagnostic("tie-mismatch", message, hint="tie where the network is built"))
+        message = "a tie would not reach the model: its tensor-parallel layers are seen through DTensors here"
+        raise ResolveError(Diagnostic("tie-mismatch", message, hint="tie where the model is built"))
     return applying.apply(view, rules, **options)
 
 
@@ -51,7 +51,7 @@ PLANNED = ("seed", "vars", "strict", "initializers", "root", "whole")
 
 
 def as_dtensors(net: nn.Module) -> nn.Module:
-    """Return modules like those of a network, on the same memory, in which tensor-parallel parameters are DTensors."""
+    """Return modules like those of a model, on the same memory, in which tensor-parallel parameters are DTensors."""
     return _seen(net, {}, {}, {})
 
 

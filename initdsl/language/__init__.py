@@ -1,4 +1,4 @@
-"""Text to a RuleSet: syntax, expressions and rules. No torch, no network."""
+"""Text to a RuleSet: syntax, expressions and rules. No torch, no model."""
 
 from initdsl.language.syntax.state import Limits
 

@@ -6,7 +6,7 @@ documentation, its function `check` yields findings about a `File`. What it asks
 - `file`: the statements, nodes and calls of a file; `statements`: where a statement stands, and what a name means there;
 - `targets`: what a selector selects, and which selectors surely cover which; `cascade`: what a later rule replaces;
 - `values`: constants folded, calls bound to their initializers; `lets`: which names are read, and which are free;
-- `plan_helpers`, `chains`: what a rule does to the tensors of a network, for `@lint(needs="network")`;
+- `plan_helpers`, `chains`: what a rule does to the tensors of a model, for `@lint(needs="model")`;
 - `fixes`: what `--fix` changes: a statement or text replaced, inserted, deleted, a `let` declared.
 
 `initdsl.language.syntax.nodes` has the nodes. What one may not expect of them:
@@ -16,7 +16,7 @@ documentation, its function `check` yields findings about a `File`. What it asks
 - `true`, `none`, `inf` and `pi` are `Word`s, `it`, `net` and every other name a `Name`; `net.a.b` in an expression is
   `Member`s of a `Name`, in a selector a `Path` with `Step`s;
 - `fan_in` is a `Name`, `fan_in(x)` a `Call`; `normal(...)`, `sqrt(...)` and `load(...)` are `Call`s, `len(S)` a `Length`;
-- an `Index` of a path may be a child of a list or a piece of a parameter: only a network tells;
+- an `Index` of a path may be a child of a list or a piece of a parameter: only a model tells;
 - a bound index (`net.layers[i]`) is a `Name` in an `Index`, as a `let` name in a bound is.
 
 Around them: `run` and `fixing` put lints to files, `suppressions`, `baseline` and `config` leave findings out, `formats`

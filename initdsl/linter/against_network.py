@@ -1,4 +1,4 @@
-"""Linting against a network: the resolver's findings, and the plan that lints with `needs="network"` look at."""
+"""Linting against a model: the resolver's findings, and the plan that lints with `needs="model"` look at."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["Resolve", "Resolved", "against"]
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a rule set comes to on a network: the plan of what can be right in it, `None` of none, and what is wrong with it."""
+    """What a rule set comes to on a model: the plan of what can be right in it, `None` of none, and what is wrong with it."""
 
     plan: Plan | None
     findings: tuple[Diagnostic, ...]
 
 
 class Resolve(Protocol):
-    """A function that resolves rule sets against one network; see `against`."""
+    """A function that resolves rule sets against one model; see `against`."""
 
     def __call__(self, rules: RuleSet, initializers: Collection[str] = ()) -> Resolved:
         """Return what the rules come to. `initializers` are names that Python code registers, and this process lacks."""
 
 
 def against(net: nn.Module | Network) -> Resolve:
-    """Return the function that resolves a rule set against `net`, an `nn.Module` or a described network."""
+    """Return the function that resolves a rule set against `net`, an `nn.Module` or a described model."""
     live = None
     if isinstance(net, Network):
         network = net

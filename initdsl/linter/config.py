@@ -42,7 +42,7 @@ class Config:
     `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
     `exclude` are globs of files not to look for, `initializers` names that Python code registers, `imports` the
     modules that register them, which a command imports under `--trust`; `pythonpath` are folders that it looks for
-    modules in then. `model` is the network, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
+    modules in then. `model` is the model, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
     Paths are relative to `folder`.
     """
 
@@ -80,7 +80,7 @@ class Config:
         return any(matches(relative, glob) for glob in self.exclude)
 
     def manifest_of(self, path: str | os.PathLike[str]) -> str | None:
-        """Return the description of the network that a rule file is for: that of the last glob that takes the file in."""
+        """Return the description of the model that a rule file is for: that of the last glob that takes the file in."""
         relative = self.relative(path)
         manifests = [manifest for glob, manifest in self.manifests if matches(relative, glob)]
         return str(self.folder / manifests[-1]) if manifests else None
@@ -171,7 +171,7 @@ def _problem(source: Source, key: str, value: Any) -> Diagnostic | None:
     paths = list(value.values()) if isinstance(value, dict) else [value]
     if key == "manifest" and not _are_strings(paths):
         return problem(
-            "`manifest` is the path of a network description, or maps globs of rule files to such paths",
+            "`manifest` is the path of a model description, or maps globs of rule files to such paths",
             'as in `manifest = "model.json"`, or `"gpt*.init" = "gpt.json"` below `[tool.initdsl.manifest]`',
         )
     return None

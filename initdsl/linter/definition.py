@@ -1,6 +1,6 @@
 """What a lint is: a documented module in `lints/` with one name, `check`.
 
-What only a network brings to light is mostly found by the resolver. Such a finding has its file in `lints/` too, whose
+What only a model brings to light is mostly found by the resolver. Such a finding has its file in `lints/` too, whose
 `check` is `by_resolver(...)`.
 """
 
@@ -40,8 +40,8 @@ SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead")
 class Check:
     """How a lint looks for its findings: `Check(find, "error", needs="file")`.
 
-    `needs` says what `find` takes after the file: nothing, the network's plan, or the file's suppressions. With
-    `file-alone` it takes nothing and is called without a network only, as the resolver knows better. What the resolver
+    `needs` says what `find` takes after the file: nothing, the model's plan, or the file's suppressions. With
+    `file-alone` it takes nothing and is called without a model only, as the resolver knows better. What the resolver
     finds itself nothing looks for: `find` is never called.
     """
 

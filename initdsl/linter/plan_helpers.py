@@ -94,7 +94,7 @@ def base_rule(entry: PlanEntry) -> Rule | None:
 
 
 def entry_of_tensor(plan: Plan) -> dict[int, PlanEntry]:
-    """Return the plan's entries by the index of their tensor in the network, those of tied ones under every index."""
+    """Return the plan's entries by the index of their tensor in the model, those of tied ones under every index."""
     entries = {entry.tensor.index: entry for entry in plan.entries}
     tied = {index: entries[first] for index, first in plan.tied_to.items() if first in entries}
     return {**tied, **entries}

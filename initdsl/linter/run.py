@@ -38,7 +38,7 @@ def lint(
 ) -> list[Diagnostic]:
     """Return the findings about a rule file, or about all files of a list or folder.
 
-    With `net`, a module or a described `Network`, those that only a network brings to light as well. Settings come from
+    With `net`, a module or a described `Network`, those that only a model brings to light as well. Settings come from
     the nearest pyproject.toml. Raises ConfigError where these can't be right.
 
     >>> from pathlib import Path
@@ -78,7 +78,7 @@ def lint_source(
     """Return every finding about one parsed text, in its order.
 
     `problems` are what reading it brought up; they are part of the result. `network` resolves a rule set against a
-    network: its findings are added, and the lints that need a plan look at the one it gives.
+    model: its findings are added, and the lints that need a plan look at the one it gives.
     """
     config = config or Config()
     problems = list(problems)

@@ -1,6 +1,6 @@
 """What a selector selects, as far as text can tell: normal forms, and which of them surely covers which.
 
-Everything here errs on one side: `covers` is true only if no network could make it false.
+Everything here errs on one side: `covers` is true only if no model could make it false.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def whole_parameter(target: Target) -> Target | None:
 
 
 def covers(later: Target, earlier: Target) -> bool:
-    """Tell whether everything `earlier` selects in whatever network, `later` selects as well."""
+    """Tell whether everything `earlier` selects in whatever model, `later` selects as well."""
     if later == earlier:
         return True
     if not later.within <= earlier.within:

@@ -62,7 +62,7 @@ DEEPEST = 32
 
 
 class Unknown(Exception):
-    """The value depends on the network, or on who calls."""
+    """The value depends on the model, or on who calls."""
 
 
 class _Unknown:
@@ -76,7 +76,7 @@ UNKNOWN: Final = _Unknown()
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The environment of an expression without a network: `let` names, and what the caller gives in `names`."""
+    """The environment of an expression without a model: `let` names, and what the caller gives in `names`."""
 
     placed: Placed | None
     names: Mapping[str, object]

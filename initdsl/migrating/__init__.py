@@ -1,1 +1,1 @@
-"""Rule files from what is there already: other libraries' settings, and networks as their code starts them."""
+"""Rule files from what is there already: other libraries' settings, and models as their code starts them."""

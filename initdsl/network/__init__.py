@@ -1,1 +1,1 @@
-"""A network as a value: modules, classes, tensors, ties; and what selectors select in it."""
+"""A model as a value: modules, classes, tensors, ties; and what selectors select in it."""

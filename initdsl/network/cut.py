@@ -53,7 +53,7 @@ def refuse_partitioned(attributes: Mapping[str, Any], numel: int, name: str) -> 
     if numel == 0 and "ds_tensor" in attributes:
         message = f"DeepSpeed ZeRO-3 has taken `{name}` apart: nothing of it is here"
         hint = (
-            "apply the rules to a network that was built outside `deepspeed.zero.Init`, before `deepspeed.initialize`, or "
+            "apply the rules to a model that was built outside `deepspeed.zero.Init`, before `deepspeed.initialize`, or "
             "on every rank within `deepspeed.zero.GatheredParameters(list(net.parameters()), modifier_rank=0)`"
         )
         raise ResolveError(Diagnostic("gathered-parameters", message, hint=hint))

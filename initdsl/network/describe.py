@@ -1,6 +1,6 @@
 """Describing an `nn.Module`: its modules, classes, attributes, tensors and ties, as plain values.
 
-No code of the network runs, as it may have side effects or fail: attributes are read from `__dict__`, so that neither
+No code of the model runs, as it may have side effects or fail: attributes are read from `__dict__`, so that neither
 properties nor a `__getattr__` are asked.
 """
 
@@ -38,14 +38,14 @@ __all__ = ["class_info", "describe", "refuse_torchscript"]
 
 
 def describe(net: nn.Module) -> tuple[Network, Live]:
-    """Return a network's description, and the objects behind it. Runs none of its code, changes nothing.
+    """Return a model's description, and the objects behind it. Runs none of its code, changes nothing.
 
     Raises TypeError for anything but an `nn.Module`, ResolveError where FSDP holds its parameters in another form.
     """
     from torch import nn
 
     if not isinstance(net, nn.Module):
-        raise TypeError(f"a network is an nn.Module, not {type(net).__name__}")
+        raise TypeError(f"a model is an nn.Module, not {type(net).__name__}")
     with no_collection(False) as hold:
         found = _walked(net, hold)
         _name_all_holders(found)
@@ -80,7 +80,7 @@ class _Waiting(NamedTuple):
 
 @dataclass(frozen=True)
 class _Found:
-    """What is known of a network while its modules are walked: each module and tensor once, as it is first met.
+    """What is known of a model while its modules are walked: each module and tensor once, as it is first met.
 
     `live_modules` and `live_tensors` are the objects behind `modules` and `tensors`, None for a computed tensor;
     `module_numbers` and `tensor_numbers` their numbers by `id`, as all are alive meanwhile. `parents` and `owners` have,
@@ -113,7 +113,7 @@ def _name_all_holders(found: _Found) -> None:
 
 
 def _walked(net: nn.Module, hold: Callable[[], None]) -> _Found:
-    """Return the modules and tensors of a network in pre-order; `hold` is called where there are many."""
+    """Return the modules and tensors of a model in pre-order; `hold` is called where there are many."""
     found = _Found()
     numbers = found.module_numbers
     # with an explicit stack, as networks may be deep
@@ -283,14 +283,14 @@ def _places(state: dict[str, Any]) -> tuple[str, ...]:
 
 def _torchscript(cls: type, name: str) -> ResolveError:
     """Return the error that a module is TorchScript: its classes and modules are out of Python's sight."""
-    what = f"`{name}` of this network" if name else "this network"
+    what = f"`{name}` of this model" if name else "this model"
     message = f"{what} is TorchScript (`{cls.__name__}`), which has no layers to select"
-    hint = "fill the network before it is scripted or traced, or fill one that is not and load its state dict"
+    hint = "fill the model before it is scripted or traced, or fill one that is not and load its state dict"
     return ResolveError(Diagnostic("torchscript", message, hint=hint))
 
 
 def refuse_torchscript(net: nn.Module) -> None:
-    """Refuse a network with modules of TorchScript. Raises ResolveError."""
+    """Refuse a model with modules of TorchScript. Raises ResolveError."""
     for name, module in net.named_modules():
         cls: type = type(module)
         if cls.__module__.startswith("torch.jit"):

@@ -1,4 +1,4 @@
-"""A network as a value: its modules and tensors, their names, and their ties."""
+"""A model as a value: its modules and tensors, their names, and their ties."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ NAMES = 1024
 
 @dataclass(frozen=True)
 class Network:
-    """A described network: `Network((root, linear), (weight, bias))`, of ModuleInfo and TensorInfo.
+    """A described model: `Network((root, linear), (weight, bias))`, of ModuleInfo and TensorInfo.
 
     Modules are in the order of `named_modules()`, tensors in that of their modules; module 0 is the root. `is_whole` says
-    that somebody knows it to be no part of a larger network.
+    that somebody knows it to be no part of a larger model.
     """
 
     modules: tuple[ModuleInfo, ...]
@@ -46,7 +46,7 @@ class Network:
 
     @cached_property
     def part(self) -> str | None:
-        """By what it is taken for a part of a network, such as a stage of a pipeline; None where it is not."""
+        """By what it is taken for a part of a model, such as a stage of a pipeline; None where it is not."""
         return None if self.is_whole else part_of(self.modules)
 
     @cached_property
@@ -222,7 +222,7 @@ class Network:
         return tensor.label
 
     def on_device(self, device: str) -> Network:
-        """Return the same network with its tensors on another type of device; this one stays as it is."""
+        """Return the same model with its tensors on another type of device; this one stays as it is."""
         return replace(self, tensors=tuple(tensor._replace(device=device) for tensor in self.tensors))
 
     def fingerprint(self) -> str:
@@ -232,27 +232,27 @@ class Network:
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
     def to_manifest(self) -> dict[str, Any]:
-        """Return the network as JSON-ready values, versioned."""
+        """Return the model as JSON-ready values, versioned."""
         names = [self.names(tensor) for tensor in self.tensors]
         return manifests.written(self.modules, self.tensors, names, self.fingerprint())
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Network:
-        """Return the network a manifest describes. Raises ValueError where it is none, or of a newer version."""
+        """Return the model a manifest describes. Raises ValueError where it is none, or of a newer version."""
         return cls(*manifests.read(manifest))
 
     @classmethod
     def from_manifest_file(cls, path: str) -> Network:
-        """Return the network that a file describes. Raises OSError, and ValueError or RecursionError where it is no manifest."""
+        """Return the model that a file describes. Raises OSError, and ValueError or RecursionError where it is no manifest."""
         return cls.from_manifest(json.loads(read_whole(path, manifests.LARGEST)))
 
 
 @dataclass
 class Live:
-    """The objects behind a described network, by index: `Live([net, net[0]], [net[0].weight, net[0].bias])`.
+    """The objects behind a described model, by index: `Live([net, net[0]], [net[0].weight, net[0].bias])`.
 
     Of a computed tensor it is None: `torch.nn.utils.parametrize` makes a new one at every access. Of a stage of a pipeline
-    the network is the whole one: then it is None of the tensors, by number, that are `elsewhere`, and one empty module stands
+    the model is the whole one: then it is None of the tensors, by number, that are `elsewhere`, and one empty module stands
     for all `missing` ones.
     """
 

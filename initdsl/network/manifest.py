@@ -1,4 +1,4 @@
-"""Manifests: networks as JSON. What is read is checked first, whoever wrote it."""
+"""Manifests: models as JSON. What is read is checked first, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Class(_Strict):
 
 
 class Manifest(_Strict):
-    """A network, `{"modules": [...], "tensors": [...], "classes": {...}}`: module 0 is the root, classes are by qualified name."""
+    """A model, `{"modules": [...], "tensors": [...], "classes": {...}}`: module 0 is the root, classes are by qualified name."""
 
     modules: list[Module] = Field(min_length=1)
     tensors: list[Tensor]
@@ -133,7 +133,7 @@ def read(manifest: Mapping[str, Any]) -> tuple[tuple[ModuleInfo, ...], tuple[Ten
 
 
 def _parts(manifest: Manifest) -> tuple[tuple[ModuleInfo, ...], tuple[TensorInfo, ...]]:
-    """Return the parts of a network whose manifest is valid, with the ways back: owners of tensors, parents of modules."""
+    """Return the parts of a model whose manifest is valid, with the ways back: owners of tensors, parents of modules."""
     classes: dict[str, ClassInfo] = {}
 
     def class_of(qualname: str) -> ClassInfo:
@@ -204,7 +204,7 @@ def _plain_attributes(attributes: Mapping[str, Any]) -> Attributes:
 def written(
     modules: Sequence[ModuleInfo], tensors: Sequence[TensorInfo], names: Sequence[list[str]], fingerprint: str
 ) -> dict[str, Any]:
-    """Return the manifest of a network, as JSON-ready values; `names` are all those of each tensor."""
+    """Return the manifest of a model, as JSON-ready values; `names` are all those of each tensor."""
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -1,4 +1,4 @@
-"""The parts of a described network: modules, their classes, and tensors, as plain values that name one another by index."""
+"""The parts of a described model: modules, their classes, and tensors, as plain values that name one another by index."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ClassInfo:
 class ModuleInfo(NamedTuple):
     """A module: `ModuleInfo(1, "layers", "net.layers", cls, "list", children={"0": 2})`.
 
-    `children`, `parameters` and `buffers` map local names to indices in the network, `absent` are the names of those that
+    `children`, `parameters` and `buffers` map local names to indices in the model, `absent` are the names of those that
     are None; `transient` those of the buffers that state dicts leave out. `container` is "list", "dict" or ""; `places` are
     the names of all places of a list in which some hold no module or parameter, empty of any other. `parents` are `(index of a module, name of this one in it)`. `reset` is
     the name of the method that initializes its parameters, if it has one. `values` are the plain attributes of the
@@ -120,7 +120,7 @@ class TensorInfo(NamedTuple):
     """A parameter or buffer, once for all its names: `TensorInfo(0, "0.weight", (8, 4), "float32")`.
 
     `owners` are `(index of a module, local name)`; `label` is the tensor as a rule file writes it. `problem` is why the tensor can't be written to, None if it can.
-    `loaded` says that transformers read it from a checkpoint. `device` is a type of device, "manifest" in a network read from a manifest.
+    `loaded` says that transformers read it from a checkpoint. `device` is a type of device, "manifest" in a model read from a manifest.
     """
 
     index: int  # type: ignore[assignment]  # not tuple.index

@@ -1,4 +1,4 @@
-"""Stages of a pipeline: networks that hold some layers of a whole one."""
+"""Stages of a pipeline: models that hold some layers of a whole one."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def layers_of_a_part(module: ModuleInfo) -> str | None:
 
 
 def is_traced(modules: Sequence[ModuleInfo]) -> bool:
-    """Tell whether the modules of a network are those of a stage that `torch.distributed.pipelining.pipeline` traced."""
+    """Tell whether the modules of a model are those of a stage that `torch.distributed.pipelining.pipeline` traced."""
     if not any(base.qualname == ROOT for base in modules[0].cls.bases):
         return False
     return any(modules[child].cls.qualname == TRACED for child in modules[0].children.values())
 
 
 def part_of(modules: Sequence[ModuleInfo]) -> str | None:
-    """Say by what the modules of a network are taken for those of a stage; None where they are not."""
+    """Say by what the modules of a model are taken for those of a stage; None where they are not."""
     for module in modules:
         layers = layers_of_a_part(module)
         if layers is not None:
             return layers
-    return "this network is a traced stage of a pipeline" if modules and is_traced(modules) else None
+    return "this model is a traced stage of a pipeline" if modules and is_traced(modules) else None

@@ -68,7 +68,7 @@ def _wrapped_name(cls: type) -> str | None:
 
 FLATTENED = Diagnostic(
     "flat-parameters",
-    "FSDP1 keeps the parameters of this network in flat vectors, which no rule can name",
+    "FSDP1 keeps the parameters of this model in flat vectors, which no rule can name",
     hint="apply the rules before wrapping, within `FullyShardedDataParallel.summon_full_params(net)`, "
     "or shard with `fully_shard`",
 )
@@ -76,7 +76,7 @@ FLATTENED = Diagnostic(
 
 GATHERED = Diagnostic(
     "gathered-parameters",
-    "parameters of this network are gathered for computing, and what is written to them is lost",
+    "parameters of this model are gathered for computing, and what is written to them is lost",
     hint="call `reshard()` of its FSDP modules first",
 )
 

@@ -1,1 +1,1 @@
-"""A RuleSet on a described network to a Plan. Pure: no torch, nothing is written."""
+"""A RuleSet on a described model to a Plan. Pure: no torch, nothing is written."""

@@ -39,7 +39,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Context:
-    """What every step of planning needs: `Context(rules, network, registry, FrozenDict(std=0.02), seed=3)`.
+    """What every step of planning needs: `Context(rules, model, registry, FrozenDict(std=0.02), seed=3)`.
 
     `tied_to` says of a tensor that a tie makes another's which that is, by their numbers; empty until ties are planned.
     """

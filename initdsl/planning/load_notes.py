@@ -1,4 +1,4 @@
-"""What a plan remarks on `load`: what of a network a file leaves to other rules, and what of a file nobody reads."""
+"""What a plan remarks on `load`: what of a model a file leaves to other rules, and what of a file nobody reads."""
 
 from __future__ import annotations
 

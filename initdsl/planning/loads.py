@@ -91,7 +91,7 @@ def _no_tensor(
 
 
 def all_but(site: Site) -> str:
-    """Return how to load all of a network but the part that the target lies in, to go on a hint with."""
+    """Return how to load all of a model but the part that the target lies in, to go on a hint with."""
     network, match = site.context.network, site.match
     if match.scope[-1:] != (0,) or match.module == 0:
         return ""
@@ -184,7 +184,7 @@ def _has(site: Site, tensor: int, tensors: Mapping[str, StoredTensor]) -> bool:
 
 
 def base_shape_of(context: Context, call: Call, path: str, source: str, names: list[str]) -> tuple[int, ...]:
-    """Return the shape that a parameter of these names has in the network that a manifest describes. Raises EvalError."""
+    """Return the shape that a parameter of these names has in the model that a manifest describes. Raises EvalError."""
     shapes = manifest_of(context.cache.files, _path(context, path, call, source), call)
     name = next((n for n in names if n in shapes), None)
     if name is None:
@@ -258,7 +258,7 @@ def _root(context: Context) -> Path:
 
 
 def _renamed_tensors(context: Context, request: Request, call: Call) -> Mapping[str, StoredTensor]:
-    """Return the tensors of the file by the names the network is to know them by."""
+    """Return the tensors of the file by the names the model is to know them by."""
     tensors = context.cache.files.renamed
     key = (request.path, request.prefix, request.renames)
     if key not in tensors:

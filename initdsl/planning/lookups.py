@@ -324,7 +324,7 @@ def name_in(selector: Selector) -> Name | None:
 
 
 def refuse_misspelt(selectors: SelectorContext, node: Length) -> None:
-    """Raise EvalError for a selector that can select nothing; one whose class is not in this network may."""
+    """Raise EvalError for a selector that can select nothing; one whose class is not in this model may."""
     reason = next(iter(explain(selectors, node.selector)), None)
     if reason is not None and not reason.warning:
         raise EvalError(reason.message, node.span, reason.hint, reason.name)

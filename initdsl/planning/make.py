@@ -1,4 +1,4 @@
-"""Plans made from what a user has at hand: rules as text, a file or a value, on a module or a described network."""
+"""Plans made from what a user has at hand: rules as text, a file or a value, on a module or a described model."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def make_plan(
     whole: Whole | None = None,
     unmet: list[Diagnostic] | None = None,
 ) -> tuple[Plan, Live | None]:
-    """Return the plan of rules on a network, and the network's modules and tensors (None for a described one).
+    """Return the plan of rules on a model, and the model's modules and tensors (None for a described one).
 
-    Nothing is touched; see `initdsl.plan`. Of a `whole` network, `net` is a stage: the plan is that of its part. Expectations
+    Nothing is touched; see `initdsl.plan`. Of a `whole` model, `net` is a stage: the plan is that of its part. Expectations
     that can't hold are put in `unmet`, if it is given. Raises ParseError, RuleError or ResolveError with every finding.
     """
     seed = check_seed(seed)

@@ -1,4 +1,4 @@
-"""`Plan`: what rules come to on one network, as a value. Made by `resolve`, carried out by `initdsl.filling`."""
+"""`Plan`: what rules come to on one model, as a value. Made by `resolve`, carried out by `initdsl.filling`."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class Expected:
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """What the rules come to on a network, decided to the last argument: a value, with nothing done yet.
+    """What the rules come to on a model, decided to the last argument: a value, with nothing done yet.
 
     `entries` has every parameter (and every buffer a rule writes to) in the order of `named_parameters()`; `order` is
     the order of the writes. `resets` are modules whose own `reset_parameters` runs, each with the tensors it may set.

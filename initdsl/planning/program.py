@@ -67,7 +67,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Another tensor of the network, by its number."""
+    """Another tensor of the model, by its number."""
 
     tensor: int
 

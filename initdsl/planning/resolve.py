@@ -1,4 +1,4 @@
-"""Rules and a described network to a plan. Reads only: every check happens here, before anything changes."""
+"""Rules and a described model to a plan. Reads only: every check happens here, before anything changes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def resolve(
 ) -> Plan:
     """Return the plan of `rules` on `network`.
 
-    Raises RuleError (an argument or expression that can't be right) or ResolveError (it doesn't fit this network),
+    Raises RuleError (an argument or expression that can't be right) or ResolveError (it doesn't fit this model),
     with every finding of the file.
     """
     plan, findings = plan_and_findings(rules, network, registry=registry, variables=variables, strict=strict, seed=seed)

@@ -52,7 +52,7 @@ class _Parts:
 
 
 def right_hand_side(context: Context, rule: Assign, variables: Variables) -> RightHandSide:
-    """Return what a right-hand side says by itself. Raises EvalError for what can't be right on any network."""
+    """Return what a right-hand side says by itself. Raises EvalError for what can't be right on any model."""
     expr = _looked_through(rule.value, variables)
     parts = _parts(expr, variables, context.registry)
     call = expr if isinstance(expr, Call) and expr in parts.calls else None

@@ -1,4 +1,4 @@
-"""Plans carried out later: read back from their JSON, and refused where the network is another by then."""
+"""Plans carried out later: read back from their JSON, and refused where the model is another by then."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class SavedPlan:
         strict: bool = False,
         whole: Whole | None = None,
     ) -> tuple[Plan, Live | None]:
-        """Return the plan on a network, with its modules and tensors.
+        """Return the plan on a model, with its modules and tensors.
 
-        Raises ResolveError where that is not the network it was made for, or the plan comes to something else on it.
+        Raises ResolveError where that is not the model it was made for, or the plan comes to something else on it.
         """
         try:
             plan, live = make_plan(
@@ -80,7 +80,7 @@ class SavedPlan:
             raise self._other_network(now["entries"])
 
     def _other_network(self, entries: list[Any]) -> ResolveError:
-        return self._refused("changed-network", f"the network is not the one the plan was made for: {_tensors(entries, self.saved['entries'])}")  # fmt: skip
+        return self._refused("changed-network", f"the model is not the one the plan was made for: {_tensors(entries, self.saved['entries'])}")  # fmt: skip
 
     def _difference(self, now: list[Any], then: list[Any], key: str | None) -> str:
         if key is None:

@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a statement stands: `Setting(rule, variables, Frame(network, [Match(1)]))`.
+    """Where a statement stands: `Setting(rule, variables, Frame(model, [Match(1)]))`.
 
     That is the statement itself, the `let` names it sees, and the block it is in.
     """

@@ -164,7 +164,7 @@ def _told_apart(context: Context, setting: Setting, targets: Selector, modules: 
 
 
 def _check_unused(context: Context, rule: Block, variables: Variables, findings: list[Diagnostic]) -> None:
-    """Report what can't be right on any network in a block of which nothing runs."""
+    """Report what can't be right on any model in a block of which nothing runs."""
     for inner in RuleSet(rules=rule.rules).walk():
         if isinstance(inner, Assign):
             try:

@@ -1,4 +1,4 @@
-"""A stage of a pipeline as a part of its whole network: rules are resolved on the whole, and the stage gets its part."""
+"""A stage of a pipeline as a part of its whole model: rules are resolved on the whole, and the stage gets its part."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["Joined", "join", "live_of", "part_of_plan", "whole_network"]
 
 @dataclass(frozen=True)
 class Joined:
-    """A whole network and the stage of it that is here: `Joined(network, live, frozenset([4, 5]))`.
+    """A whole model and the stage of it that is here: `Joined(model, live, frozenset([4, 5]))`.
 
     `network` is the whole one, with what is true here of the tensors, by number, that the stage has: those `held`. `live`
-    are the stage's modules and tensors by the whole network's numbers, None of a stage that is described. `names` are all
+    are the stage's modules and tensors by the whole model's numbers, None of a stage that is described. `names` are all
     that its tensors have.
     """
 
@@ -44,13 +44,13 @@ class Joined:
 
 
 def whole_network(whole: object) -> Network:
-    """Return the whole network as a value. Raises TypeError, and OSError or ValueError for a manifest that can't be read."""
+    """Return the whole model as a value. Raises TypeError, and OSError or ValueError for a manifest that can't be read."""
     if isinstance(whole, Network):
         return replace(whole, is_whole=True)
     if isinstance(whole, str | os.PathLike):
         return replace(_read(os.fspath(whole)), is_whole=True)
     if not hasattr(whole, "named_modules"):
-        what = "a network, its description or the path of a manifest"
+        what = "a model, its description or the path of a manifest"
         raise TypeError(f"`whole` is {what}, not {type(whole).__name__}")
     network, _ = describe(whole)  # type: ignore[arg-type]
     return replace(network, is_whole=True)
@@ -62,14 +62,14 @@ def _read(path: str) -> Network:
     except OSError as error:
         raise OSError(f"can't read the manifest `{path}`: {reason(error)}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"`{path}` is no manifest of a whole network: {error}") from None
+        raise ValueError(f"`{path}` is no manifest of a whole model: {error}") from None
 
 
 # ---- joined
 
 
 def join(whole: Network, stage: Network, live: Live | None) -> Joined:
-    """Return a whole network with the stage of it that is here. Raises ResolveError where it is no part of the whole."""
+    """Return a whole model with the stage of it that is here. Raises ResolveError where it is no part of the whole."""
     numbers = _numbers(whole, stage)
     tensors = list(whole.tensors)
     for own, number in numbers.items():
@@ -92,7 +92,7 @@ def join(whole: Network, stage: Network, live: Live | None) -> Joined:
 
 
 def _numbers(whole: Network, stage: Network) -> dict[int, int]:
-    """Return the number in the whole network of every tensor of a stage, by its number there. Raises ResolveError."""
+    """Return the number in the whole model of every tensor of a stage, by its number there. Raises ResolveError."""
     numbers: dict[int, int] = {}
     unknown: list[str] = []
     differences: list[str] = []
@@ -112,7 +112,7 @@ def _numbers(whole: Network, stage: Network) -> dict[int, int]:
     problems = [_unknown(whole, unknown)] if unknown else []
     if differences:
         more = f"; {len(differences) - 1} more differ" if len(differences) > 1 else ""
-        hint = "give the whole network as it is built for the stages, with their shapes, dtypes and ties"
+        hint = "give the whole model as it is built for the stages, with their shapes, dtypes and ties"
         problems.append(Diagnostic("other-in-the-whole", f"{differences[0]}{more}", hint=hint))
     if problems:
         raise ResolveError(problems)
@@ -120,38 +120,38 @@ def _numbers(whole: Network, stage: Network) -> dict[int, int]:
 
 
 def _difference(tensor: TensorInfo, named: Mapping[str, TensorInfo]) -> str | None:
-    """Return how a tensor of a stage differs from what the whole network has under its names; None where it does not."""
+    """Return how a tensor of a stage differs from what the whole model has under its names; None where it does not."""
     name, there = next(iter(named.items()))
     others = [other for other, each in named.items() if each.index != there.index]
     if others:
-        return f"`{name}` and `{others[0]}` are one tensor in the stage, and two in the whole network"
+        return f"`{name}` and `{others[0]}` are one tensor in the stage, and two in the whole model"
     for what, here, whole in (
         ("shape", list(tensor.shape), list(there.shape)),
         ("dtype", tensor.dtype, there.dtype),
         ("kind", tensor.kind, there.kind),
     ):
         if here != whole and "lazy" not in (tensor.problem, there.problem):
-            return f"`{name}` has {what} {here} in the stage, and {whole} in the whole network"
+            return f"`{name}` has {what} {here} in the stage, and {whole} in the whole model"
     return None
 
 
 def _untied(stage: Network, owners: Mapping[int, int], tensor: TensorInfo, there: TensorInfo) -> str | None:
-    """Return that a stage has two tensors where the whole network has one; None where it has not."""
+    """Return that a stage has two tensors where the whole model has one; None where it has not."""
     if there.index not in owners:
         return None
     other = stage.tensors[owners[there.index]]
-    return f"`{other.name}` and `{tensor.name}` are two tensors in the stage, and one in the whole network"
+    return f"`{other.name}` and `{tensor.name}` are two tensors in the stage, and one in the whole model"
 
 
 def _unknown(whole: Network, names: list[str]) -> Diagnostic:
-    keep = "a stage keeps the names of the whole network: with an `nn.ModuleDict` layers keep their keys when others go"
+    keep = "a stage keeps the names of the whole model: with an `nn.ModuleDict` layers keep their keys when others go"
     near = nearest(names[0], [tensor.name for tensor in whole.tensors])
-    message = f"the whole network has no {listed(names, 12)}" + (f"; the nearest is `{near}`" if near else "")
+    message = f"the whole model has no {listed(names, 12)}" + (f"; the nearest is `{near}`" if near else "")
     return Diagnostic("not-in-the-whole", message, hint=keep)
 
 
 def _module_places(whole: Network, stage: Network) -> dict[int, int]:
-    """Return the number in a stage of every module of the whole network that it has, by its number there."""
+    """Return the number in a stage of every module of the whole model that it has, by its number there."""
     places: dict[int, int] = {}
     stack = [(0, 0)]
     while stack:
@@ -165,7 +165,7 @@ def _module_places(whole: Network, stage: Network) -> dict[int, int]:
 
 
 def _live(network: Network, live: Live, numbers: Mapping[int, int], places: Mapping[int, int]) -> Live:
-    """Return the modules and tensors of a stage by the numbers of the whole network."""
+    """Return the modules and tensors of a stage by the numbers of the whole model."""
     from torch import nn
 
     nothing = nn.Module()
@@ -180,7 +180,7 @@ def _live(network: Network, live: Live, numbers: Mapping[int, int], places: Mapp
 
 
 def part_of_plan(plan: Plan, joined: Joined) -> Plan:
-    """Return what a plan of the whole network does to the stage that is here. Raises ResolveError.
+    """Return what a plan of the whole model does to the stage that is here. Raises ResolveError.
 
     It keeps the plan of the whole, from which what the stage reads of others is made anew.
     """

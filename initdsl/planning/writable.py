@@ -35,7 +35,7 @@ def check_writable(context: Context, clause: Clause, tensor: TensorInfo) -> None
         message = (
             f"`{tensor.label}` is a parameter of {tensor.dtype}: packed or quantized weights, whose bytes are no values"
         )
-        hint = "fill the network before it is quantized; `keep` leaves it, `= load(...)` takes stored ones"
+        hint = "fill the model before it is quantized; `keep` leaves it, `= load(...)` takes stored ones"
         raise EvalError(message, span, hint, "bad-dtype")
     if tensor.integral and isinstance(rule, Assign) and rule.operator == "~":
         message = f"`{tensor.label}` is {tensor.dtype} and can't be drawn"

@@ -1,4 +1,4 @@
-"""What a network's tensors hold, for the pages of reports."""
+"""What a model's tensors hold, for the pages of reports."""
 
 from __future__ import annotations
 

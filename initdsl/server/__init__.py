@@ -4,7 +4,7 @@
     colours     the tokens of a text that need not parse
     pieces      a text as the statements and heads of blocks that the parser reads one by one
     outline     what is declared where: `let`, symbols, rename
-    known       what names there are: initializers, classes, the network of a manifest
+    known       what names there are: initializers, classes, the model of a manifest
     calls       the brackets and the call around a place
     words       what the reserved words say
     completion  what can be typed at a place

@@ -207,7 +207,7 @@ def _items(place: _Place) -> Iterator[Item]:
 
 
 def _classes(known: Known) -> Iterator[Item]:
-    """Yield the classes of the network's modules, or torch's."""
+    """Yield the classes of the model's modules, or torch's."""
     if known.network is None:
         yield from (Item(name, "class", "torch.nn") for name in torch_classes())
         return

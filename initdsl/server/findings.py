@@ -1,4 +1,4 @@
-"""Findings about a text as it is typed: what reading it, the lints and (with a manifest) the network say."""
+"""Findings about a text as it is typed: what reading it, the lints and (with a manifest) the model say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names a file may use: initializers, recipes, torch's classes, and the network of its manifest."""
+"""The names a file may use: initializers, recipes, torch's classes, and the model of its manifest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def torch_classes() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def _network(path: str, changed: int, size: int) -> Network | None:
-    """Return a manifest's network, None if it can't be read; time of change and size tell a cached one from a stale one."""
+    """Return a manifest's model, None if it can't be read; time of change and size tell a cached one from a stale one."""
     try:
         return Network.from_manifest_file(path)
     except (OSError, ValueError, RecursionError):
@@ -53,7 +53,7 @@ def _network(path: str, changed: int, size: int) -> Network | None:
 
 @dataclass
 class Known:
-    """The names a file may use: `Known(config, registry, network)`; `network` is None without a readable manifest.
+    """The names a file may use: `Known(config, registry, model)`; `network` is None without a readable manifest.
 
     `_selected` caches matches by the heads around a selector, its text and the `let`s it reads.
     """

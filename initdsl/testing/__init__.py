@@ -1,4 +1,4 @@
-"""For tests: is a network initialized as its rules say?
+"""For tests: is a model initialized as its rules say?
 
 >>> import initdsl
 >>> from torch import nn
@@ -31,7 +31,7 @@ def assert_initialized(
     strict: bool = True,
     **options: Any,
 ) -> None:
-    """Assert that a network (a state dict, a checkpoint's path) is what its rules say, their `expect` statements included.
+    """Assert that a model (a state dict, a checkpoint's path) is what its rules say, their `expect` statements included.
 
     Parameters that no rule reaches fail too, unless `strict=False`. The other arguments are those of `initdsl.verify`.
     Raises AssertionError that lists what drifted; ParseError, RuleError or ResolveError for rules that don't fit.
@@ -42,7 +42,7 @@ def assert_initialized(
     verification = verify(net, rules, seed, **options)
     lines = _differences(verification, strict)
     if lines:
-        raise AssertionError("\n".join(["the network is not what its rules say:", *lines, verification.summary()]))
+        raise AssertionError("\n".join(["the model is not what its rules say:", *lines, verification.summary()]))
 
 
 def _differences(verification: Verification, strict: bool) -> list[str]:

@@ -226,13 +226,13 @@ class ParseError(InitDSLError):
 
 
 class RuleError(InitDSLError):
-    """A rule's argument or expression can't be right, whatever the network."""
+    """A rule's argument or expression can't be right, whatever the model."""
 
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 
 
 class ResolveError(InitDSLError):
-    """A rule doesn't fit this network."""
+    """A rule doesn't fit this model."""
 
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 
@@ -244,13 +244,13 @@ class ApplyError(InitDSLError):
 
 
 class DiagnoseError(InitDSLError):
-    """A network can't be run forward and backward to see what its initialization does."""
+    """A model can't be run forward and backward to see what its initialization does."""
 
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 
 
 class UnmatchedRuleWarning(UserWarning):
-    """A rule selects nothing in this network."""
+    """A rule selects nothing in this model."""
 
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 

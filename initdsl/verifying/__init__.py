@@ -1,1 +1,1 @@
-"""Whether a network or a checkpoint is what its rules say."""
+"""Whether a model or a checkpoint is what its rules say."""

@@ -28,7 +28,7 @@ __all__ = ["NEEDS_CODE", "Difference", "compared", "computed", "exact", "made_pi
 MOST_PLACES = 3
 
 
-NEEDS_CODE = "torch's default needs the network's code: `--model`"
+NEEDS_CODE = "torch's default needs the model's code: `--model`"
 
 
 def exact(subject: Subject, entry: PlanEntry, check: Check, name: str) -> Check:
@@ -130,7 +130,7 @@ class Difference:
         extents: Sequence[range] | None = None,
         chosen: torch.Tensor | None = None,
     ) -> None:
-        """Compare a further piece, `wanted` in the dtype of `values`: a file may hold a shorter one than the network.
+        """Compare a further piece, `wanted` in the dtype of `values`: a file may hold a shorter one than the model.
 
         `extents` say where it lies, if that is to be told, and `chosen` which of its elements are compared.
         """

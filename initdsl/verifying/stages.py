@@ -1,4 +1,4 @@
-"""Stages of a pipeline, held against rules for the whole network."""
+"""Stages of a pipeline, held against rules for the whole model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["part_of_stage", "stage_of"]
 
 
 def stage_of(net: Any, model: Any, store: Store, rules: RuleSet, whole: Any) -> tuple[Network, Live, Joined]:
-    """Return a whole network, one without memory to make its values in, and what of it the stage `net` has.
+    """Return a whole model, one without memory to make its values in, and what of it the stage `net` has.
 
     Where `net` is a file and `model` doesn't say what the stage is, that is told by the names in the file.
     """

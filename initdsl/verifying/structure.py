@@ -1,4 +1,4 @@
-"""Names, shapes, dtypes and ties of what is stored, held against the network's and the plan's."""
+"""Names, shapes, dtypes and ties of what is stored, held against the model's and the plan's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def structure_of(subject: Subject) -> tuple[list[str], list[str]]:
 
 
 def _of_stage(subject: Subject) -> set[int] | None:
-    """Return the tensors, by number, that a stage of a pipeline may hold; None where the network is no stage."""
+    """Return the tensors, by number, that a stage of a pipeline may hold; None where the model is no stage."""
     plan = subject.plan
     if plan.whole is None:
         return None
@@ -53,17 +53,17 @@ def _of_stage(subject: Subject) -> set[int] | None:
 
 def _dtype_note(stored: str, dtype: str, names: list[str]) -> str:
     tensors = f"{len(names)} tensors are" if len(names) > 1 else f"`{names[0]}` is"
-    return f"{tensors} {stored} there and {dtype} in the network: compared as {stored}"
+    return f"{tensors} {stored} there and {dtype} in the model: compared as {stored}"
 
 
 def _further(subject: Subject) -> list[str]:
-    """Return what is stored and no tensor of the network; a network itself may hold more than its state dict."""
+    """Return what is stored and no tensor of the model; a model itself may hold more than its state dict."""
     store, network = subject.store, subject.plan.network
-    if isinstance(store, Tensors) and store.where == "the network":
+    if isinstance(store, Tensors) and store.where == "the model":
         return []
     expected = {name for info in network.tensors for name in network.names(info)}
     further = [name for name in store.tensors if name not in expected]
-    return [f"{len(further)} that the network has not: {listed(further, 8)}"] if further else []
+    return [f"{len(further)} that the model has not: {listed(further, 8)}"] if further else []
 
 
 def _ties(subject: Subject) -> list[str]:
@@ -91,7 +91,7 @@ def _equal(store: Store, names: list[str]) -> bool:
 
 
 def _is_persistent(live: Live, info: TensorInfo) -> bool:
-    """Return whether a buffer is saved with the network."""
+    """Return whether a buffer is saved with the model."""
     return any(local not in live.modules[owner]._non_persistent_buffers_set for owner, local in info.owners)
 
 

@@ -1,4 +1,4 @@
-"""What is verified: a network, a state dict or a checkpoint, and the plan of its rules on a network without memory."""
+"""What is verified: a model, a state dict or a checkpoint, and the plan of its rules on a model without memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["Subject", "network_of", "seed_of", "store_of", "subject_of", "vars_o
 
 @dataclass(frozen=True)
 class Subject:
-    """What is verified: a store of tensors and a plan, whose network `live` has no memory.
+    """What is verified: a store of tensors and a plan, whose model `live` has no memory.
 
     `names` has the name under which the store has a tensor of the plan, by the tensor's index, or None; `source` makes
     the values of the rules, and `held` has those that are in memory. With `after_training`, a difference is how far a tensor has moved and no drift.
@@ -102,14 +102,14 @@ def _take(plan: Plan, live: Live, store: Store, index: int, name: str | None) ->
 
 
 def store_of(net: Any) -> Store:
-    """Return the tensors of a network, a state dict, or a file or folder of tensors."""
+    """Return the tensors of a model, a state dict, or a file or folder of tensors."""
     if isinstance(net, nn.Module):
         return of_module(unwrap(net))
     if isinstance(net, Mapping):
         return Tensors(net)
     if isinstance(net, str | os.PathLike):
         return open_store(net)
-    raise TypeError(f"a network, a state dict or a path is verified, not {type(net).__name__}")
+    raise TypeError(f"a model, a state dict or a path is verified, not {type(net).__name__}")
 
 
 def seed_of(store: Store, seed: int | None, notes: list[str]) -> int | None:
@@ -158,10 +158,10 @@ def _seed_text(text: str) -> bool:
 
 
 def network_of(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Network, Live]:
-    """Return the network that rules are laid on, and one without memory to make its values in."""
+    """Return the model that rules are laid on, and one without memory to make its values in."""
     if isinstance(net, nn.Module):
         if model is not None:
-            raise TypeError("`model` goes with a state dict or a file; a network is one already")
+            raise TypeError("`model` goes with a state dict or a file; a model is one already")
         refuse_torchscript(net)
         return describe(stand_in(unwrap(net), {}))
     if isinstance(model, nn.Module):
@@ -174,7 +174,7 @@ def network_of(net: Any, model: Any, store: Store, rules: RuleSet) -> tuple[Netw
         _align(store, None)
         network, live = describe(named_skeleton(store))
     else:
-        raise TypeError(f"`model` is a network or its description, not {type(model).__name__}")
+        raise TypeError(f"`model` is a model or its description, not {type(model).__name__}")
     _align(store, network)
     return network, live
 
@@ -184,7 +184,7 @@ WRAPPERS = ("model.", "module.", "state_dict.", "_orig_mod.", "model.module.", "
 
 
 def _align(store: Store, network: Network | None) -> None:
-    """Read a checkpoint of more than the network, or of a wrapped one, as the network's own."""
+    """Read a checkpoint of more than the model, or of a wrapped one, as the model's own."""
     if network is None:
         if any(n.startswith("model.") for n in store.tensors) and any(n.startswith("optim") for n in store.tensors):
             store.cut("model.")
@@ -203,5 +203,5 @@ def _refuse_classes(rules: RuleSet) -> None:
         for node in walk(rule):
             if isinstance(node, nodes.ClassPattern) and (set(node.name) != {"*"} or node.predicates):
                 message = "the rules speak of classes, and a file of tensors knows names only"
-                hint = "say which network it is: `--model package.module:attribute`, `--manifest net.json` or `model=`"
+                hint = "say which model it is: `--model package.module:attribute`, `--manifest net.json` or `model=`"
                 raise ResolveError(Diagnostic("needs-classes", message, rules.source(rule.source), node.span, hint))

@@ -1,9 +1,9 @@
-"""Whether a network, a state dict or a checkpoint still is what its rules say: structure, values, distributions.
+"""Whether a model, a state dict or a checkpoint still is what its rules say: structure, values, distributions.
 
 With a seed the values are made again and compared, bit for bit; what is filled element by element, a piece at a time.
 Without one, what rules set is compared as well, and what they draw is tested: moments, bounds and Kolmogorov-Smirnov
 against the rule's distribution, with Holm's correction for the number of parameters. What has a property in place of a
-distribution (`orthogonal`) is checked for that. Reads only: the network it is given keeps its values and its objects.
+distribution (`orthogonal`) is checked for that. Reads only: the model it is given keeps its values and its objects.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def verify(
     after_training: bool = False,
     alpha: float = ALPHA,
 ) -> Verification:
-    """Return whether a network still is what its rules say, tensor by tensor. Changes nothing.
+    """Return whether a model still is what its rules say, tensor by tensor. Changes nothing.
 
-    `net` is a network, a state dict, or the path of a safetensors file, a folder of shards, a DCP directory or a file of
-    `torch.save`, of which tensors are read and nothing is run. Of a state dict or a path `model` is the network they
+    `net` is a model, a state dict, or the path of a safetensors file, a folder of shards, a DCP directory or a file of
+    `torch.save`, of which tensors are read and nothing is run. Of a state dict or a path `model` is the model they
     belong to (a module, which may be on the meta device, or a described one); without it, the structure is read off the names, which is enough for rules that name no classes. `seed` is the one
     the values were made with; a file that says which it was needs none. Without one, draws are tested: `alpha` is the
-    chance that values which do follow the rules are said not to. `whole` is the network of which this is a stage of a pipeline,
+    chance that values which do follow the rules are said not to. `whole` is the model of which this is a stage of a pipeline,
     as in `apply`: what other stages hold is not missed. `after_training` tells how far each parameter has
     moved in place of calling that a drift.
 
@@ -90,7 +90,7 @@ def verify(
         notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}...)")
     told = store.metadata.get("initdsl.network")
     if told is not None and model is not None and told != network.fingerprint():
-        notes.append("it was made for a network of other names, classes, shapes or ties")
+        notes.append("it was made for a model of other names, classes, shapes or ties")
     notes += [f"{finding.message} ({finding.location})" for finding in plan.warnings]
     provenance = {k: v for k, v in store.metadata.items() if k.startswith("initdsl.") or k == "torch.version"}
     subject = subject_of(plan, live, store, after_training)

@@ -1,4 +1,4 @@
-"""Networks to files: what safetensors reads back, what the metadata says, and that no half file stays."""
+"""Models to files: what safetensors reads back, what the metadata says, and that no half file stays."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
 
 
 def said(net: nn.Module, rules: str, **options: Any) -> str:
-    """The error, without a change of the network."""
+    """The error, without a change of the model."""
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(initdsl.InitDSLError) as caught:
         initdsl.apply(net, rules, **options)

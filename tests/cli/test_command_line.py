@@ -147,7 +147,7 @@ def test_list_tells_arguments() -> None:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("small_net", "`small_net` names no network"),
+        ("small_net", "`small_net` names no model"),
         ("small_net", "`small_net:Small`, `small_net:raises`, `small_net:seven`, `small_net:sized`"),
         ("small_net.py", "say which of it: `small_net.py:Small`"),
         ("small_net.Small", "write `small_net:Small`"),
@@ -160,8 +160,8 @@ def test_list_tells_arguments() -> None:
         ("small_net.py:sized(width=2)", "`small_net.py:sized(width=2)` needs `depth`"),
         ("small_net.py:sized(with=2)", "may have plain values by name alone"),
         ("small_net.py:sized(height=2)", "`small_net.py:sized(height=2)` "),
-        (":Small", "`:Small` names no network"),
-        ("small_net.py:", "`small_net.py:` names no network"),
+        (":Small", "`:Small` names no model"),
+        ("small_net.py:", "`small_net.py:` names no model"),
         ("absent.py:Small", "there is no file `absent.py`"),
         ("./absent:Small", "there is no file `./absent`"),
         ("part.init/x:Small", "there is no file `part.init/x`"),
@@ -215,7 +215,7 @@ def test_a_model_takes_plain_values_by_name(place: str, folder: Path) -> None:
     ):
         said = plan(model=f"{place}:net({refused})", code=2).stderr
         assert f"may have plain values by name alone, as in `{place}:net(width=6)`" in said
-        assert f"write a function that returns the network and name it without brackets, as in `{place}:build`" in said
+        assert f"write a function that returns the model and name it without brackets, as in `{place}:build`" in said
     assert "raised TypeError" in plan(model=f"{place}:net(wdth=6)", code=2).stderr
     assert "takes no arguments" in plan(model=f"{place}:made(width=6)", code=2).stderr
 
@@ -248,7 +248,7 @@ def test_rules_come_from_standard_input_and_pipes(command: str, folder: Path) ->
 
 
 def test_one_network_is_asked_for(folder: Path) -> None:
-    assert "one of `--model` and `--manifest` says which network" in run("plan", "rules.init", code=2).stderr
+    assert "one of `--model` and `--manifest` says which model" in run("plan", "rules.init", code=2).stderr
     assert "one of `--model` and `--manifest`" in plan("--manifest", "a.json", code=2).stderr
 
 

@@ -69,7 +69,7 @@ def test_wrong_use_is_refused(folder: Path) -> None:
         (["--explain", "zero-sdt"], "did you mean `zero-std`?"),
         (["--baseline", "missing.json"], "can't read `missing.json`"),
         (["--output-format", "yaml"], "yaml"),
-        (["--model", "m.py:Net", "--manifest", "m.json"], "both say which network"),
+        (["--model", "m.py:Net", "--manifest", "m.json"], "both say which model"),
         (["--manifest", "missing.json"], "can't read the manifest `missing.json`"),
         (["--model", "missing.py:Net"], "there is no file `missing.py`"),
         (["--write-baseline", "missing/b.json"], "can't write `missing/b.json`: there is no folder"),

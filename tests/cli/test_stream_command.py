@@ -44,7 +44,7 @@ def test_the_command_streams(project: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (("--model", "net.py:make", "-o", "out/"), "error[usage]: a network is streamed to a folder from a seed"),
+    (("--model", "net.py:make", "-o", "out/"), "error[usage]: a model is streamed to a folder from a seed"),
     (("--model", "net.py:make", "-o", "out.pt", "--seed", "1"), "is not a .safetensors file"),
     (("--model", "net.py:make", "-o", "x.safetensors", "--seed", "1", "--max-shard-size", "5GB"), "--max-shard-size is for"),
     (("--model", "net.py:make", "-o", "out/", "--seed", "1", "--max-shard-size", "5XB"), "`5XB` is no size; write `5GB`"),

@@ -23,7 +23,7 @@ SAME = tomllib.loads((FOLDER / "same.toml").read_text("utf-8"))["case"]
 
 
 def networks(case: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
-    """Return the network before and after, with the same values where no rule reaches."""
+    """Return the model before and after, with the same values where no rule reaches."""
     pair = []
     for name in (case["network"], case.get("new_network", case["network"])):
         torch.manual_seed(0)

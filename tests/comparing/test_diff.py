@@ -124,7 +124,7 @@ def test_growth_before_and_after() -> None:
     sampled = initdsl.diff(old, old, sample=torch.ones(2, 16))
     assert "before and after" in str(sampled)
     described = initdsl.plan(initdsl.describe(deep)[0], "Linear.weight = 0")
-    with pytest.raises(initdsl.ResolveError, match="there is no network to run"):
+    with pytest.raises(initdsl.ResolveError, match="there is no model to run"):
         initdsl.diff(described, described, input_shape=(4, 16))
 
 

@@ -146,7 +146,7 @@ def test_the_model_of_settings_runs_where_it_is_trusted(folder: Path) -> None:
 
 @pytest.fixture
 def project(folder: Path) -> Path:
-    """Two rule files that have a network in the settings and one that has none, committed, then changed."""
+    """Two rule files that have a model in the settings and one that has none, committed, then changed."""
     initdsl("manifest", *MODEL, "-o", "small.json")
     initdsl("manifest", "--model", "net.py:large", "-o", "large.json")
     (folder / "pyproject.toml").write_text(
@@ -162,7 +162,7 @@ def test_a_revision_alone(project: Path) -> None:
     done = initdsl("diff", "HEAD")
     assert done.exit_code == 0
     assert done.stdout.startswith("gone.init:\n  no change: 4 as before")
-    assert "note: no network in the settings for `other.init`" in done.stderr
+    assert "note: no model in the settings for `other.init`" in done.stderr
     (project / "old.init").write_text(OLD.replace("0.02", "0.2"))
     (project / "gone.init").unlink()
     (project / "fresh.init").write_text(OLD)
@@ -194,7 +194,7 @@ def test_a_network_that_changed_since_a_revision(project: Path) -> None:
     git("commit", "-qm", "second")
     done = initdsl("diff", "HEAD")
     assert done.exit_code == 0
-    assert "note: there is no file `small.json` at `HEAD`: the network is that of now" in done.stderr
+    assert "note: there is no file `small.json` at `HEAD`: the model is that of now" in done.stderr
 
 
 def test_a_revision_in_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_what_a_revision_alone_needs(project: Path) -> None:
     assert initdsl("diff", "HEAD", "--trust").exit_code == 0
     (project / "pyproject.toml").write_text("[tool.initdsl]\n")
     done = initdsl("diff", "HEAD")
-    assert (done.exit_code, "no rule file has a network" in done.stderr) == (2, True)
+    assert (done.exit_code, "no rule file has a model" in done.stderr) == (2, True)
 
 
 def test_no_git(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:

@@ -1,4 +1,4 @@
-"""Laws of diffs, over generated networks and rules that fit them: what is said agrees with the values of two fills."""
+"""Laws of diffs, over generated models and rules that fit them: what is said agrees with the values of two fills."""
 
 from __future__ import annotations
 

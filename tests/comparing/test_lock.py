@@ -82,7 +82,7 @@ def test_a_network_that_drifts(folder: Path) -> None:
     run("manifest --model net.py:large -o net.json")
     done = check()
     assert done.exit_code == 1
-    assert "why   network: names, classes, shapes or dtypes are others" in done.stdout
+    assert "why   model: names, classes, shapes or dtypes are others" in done.stdout
     assert "what  plan: {0..3}.weight is new" in done.stdout
 
 
@@ -190,7 +190,7 @@ def test_what_is_not_there(folder: Path) -> None:
         ("lock --check", "there are no locks here"),
         ("lock --check net.init", "there is no lock `net.init.lock`"),
         ("lock none.init", "none.init"),
-        ("lock net.init --model net.py:small --manifest net.json", "says which network"),
+        ("lock net.init --model net.py:small --manifest net.json", "says which model"),
     ):
         done = run(words)
         assert (done.exit_code, said in done.stderr) == (2, True), (words, done.stderr)

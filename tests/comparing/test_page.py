@@ -1,4 +1,4 @@
-"""The page of a diff, in a browser: before and after in the tree of the network, and the rule files side by side."""
+"""The page of a diff, in a browser: before and after in the tree of the model, and the rule files side by side."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_samples_and_shapes_on_the_command_line(folder: Path) -> None:
     assert "on float32 [7, 32]" in run("good.init", "--sample", "one.safetensors")[1]
     code, said = run("good.init", "--sample", "more.safetensors")
     assert code == 2
-    assert "the network takes no `y`" in said
+    assert "the model takes no `y`" in said
     assert "on random float32 [3, 32]" in run("good.init", "--input-shape", "3,32")[1]
     code, said = run("good.init", "--input-shape", "3,31")
     assert code == 2
@@ -139,7 +139,7 @@ def test_a_terminal_has_the_table_in_colours(folder: Path, monkeypatch: pytest.M
 def test_no_network_a_page_and_wrong_shapes(folder: Path) -> None:
     code, said = initdsl_command(["diagnose", "good.init"])
     assert code == 2
-    assert "`--model` says which network" in said
+    assert "`--model` says which model" in said
     for words in ([], ["--against", "bad.init"]):
         code, said = run("good.init", "--format", "html", *words)
         assert code == 0

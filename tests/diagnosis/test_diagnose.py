@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::initdsl.UncoveredParameterWarni
 
 
 class Awkward(nn.Module):
-    """A network with everything that a forward pass moves."""
+    """A model with everything that a forward pass moves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,14 +115,14 @@ def test_samples() -> None:
     assert initdsl.diagnose(Two(), None, (a, b)).inputs == shown
     assert initdsl.diagnose(Two(), None, {"right": a, "left": b}).inputs == "right=float32 [5, 3], left=float32 [5, 3]"
     assert initdsl.diagnose(Two()).inputs == "random float32 [64, 3], float32 [64, 3]"
-    with pytest.raises(initdsl.DiagnoseError, match="the network takes no `wrong`"):
+    with pytest.raises(initdsl.DiagnoseError, match="the model takes no `wrong`"):
         initdsl.diagnose(Two(), None, {"wrong": a, "left": b})
     with pytest.raises(TypeError, match="a sample has a shape"):
         initdsl.diagnose(Two(), None, (a, b), input_shape=(3,))
 
 
 class Steps(nn.Module):
-    """A diffusion network: numbers, and for each sample the step it is at."""
+    """A diffusion model: numbers, and for each sample the step it is at."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ def test_a_shape_for_a_model_of_words(name: str, inputs: str) -> None:
 
 
 def test_what_is_no_network_and_no_optimizer() -> None:
-    with pytest.raises(TypeError, match=r"a network is an nn\.Module, not str"):
+    with pytest.raises(TypeError, match=r"a model is an nn\.Module, not str"):
         initdsl.diagnose("net")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one of adam, sgd, not 'adamw'"):
         initdsl.diagnose(nn.Linear(2, 2), optimizer="adamw")
@@ -332,7 +332,7 @@ def test_errors_say_where() -> None:
         initdsl.diagnose(nn.LazyLinear(2))
     with pytest.raises(initdsl.DiagnoseError, match="can't tell what `Nothing` takes"):
         initdsl.diagnose(type("Nothing", (nn.Module,), {"forward": lambda self, x: x})())
-    with pytest.raises(initdsl.DiagnoseError, match="no output of the network has a gradient"):
+    with pytest.raises(initdsl.DiagnoseError, match="no output of the model has a gradient"):
         initdsl.diagnose(
             type("Cut", (nn.Linear,), {"forward": lambda self, x: x.detach() @ self.weight.detach()})(2, 2)
         )

@@ -1,4 +1,4 @@
-"""What a diagnosis says of first losses, attention, branches, dead networks; its table where there is little room."""
+"""What a diagnosis says of first losses, attention, branches, dead models; its table where there is little room."""
 
 from __future__ import annotations
 

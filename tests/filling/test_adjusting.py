@@ -1,4 +1,4 @@
-"""Initializers that look at data: what comes out of the layers of real networks, and that nothing else is left behind."""
+"""Initializers that look at data: what comes out of the layers of real models, and that nothing else is left behind."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_units_of_conv1d(torchvision_shim: None) -> None:
 
 
 def test_weight_norm_takes_the_scale() -> None:
-    """The same network with and without weight norm: y = g v / |v| x + b, both as section 3 of the paper asks."""
+    """The same model with and without weight norm: y = g v / |v| x + b, both as section 3 of the paper asks."""
     for wrapped in (nn.utils.parametrizations.weight_norm, nn.utils.weight_norm):
         net = small()
         for place in (0, 2, 4):

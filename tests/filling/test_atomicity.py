@@ -396,6 +396,6 @@ def test_a_long_message_of_somebodys_is_cut(length: int) -> None:
 
 def test_a_plan_of_a_description_fills_nothing() -> None:
     network = initdsl.Network.from_manifest(initdsl.describe(nn.Linear(2, 2))[0].to_manifest())
-    with pytest.raises(initdsl.ResolveError, match="no network to fill") as caught:
+    with pytest.raises(initdsl.ResolveError, match="no model to fill") as caught:
         initdsl.plan(network, "*.* = 1").apply()
     assert names_of(caught.value) == ["no-network"]

@@ -1,4 +1,4 @@
-"""Fills in several threads, signals in the middle of one: each network as it was or complete, and never a mixture."""
+"""Fills in several threads, signals in the middle of one: each model as it was or complete, and never a mixture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_threads_get_the_bits_that_they_get_alone() -> None:
 
 
 class Drawing(nn.Module):
-    """A network that takes a while to build, and draws a buffer meanwhile."""
+    """A model that takes a while to build, and draws a buffer meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Drawing(nn.Module):
 
 
 def test_networks_are_materialized_in_many_threads() -> None:
-    """Beside threads that build networks as usual: theirs get memory, and neither meets the other's."""
+    """Beside threads that build models as usual: theirs get memory, and neither meets the other's."""
     done = threading.Event()
 
     def usual() -> int:
@@ -79,11 +79,11 @@ def test_networks_are_materialized_in_many_threads() -> None:
         assert all(other.result() for other in others)
 
 
-@pytest.mark.parametrize("shared", ["the network", "a parameter", "a view of a parameter"])
+@pytest.mark.parametrize("shared", ["the model", "a parameter", "a view of a parameter"])
 def test_a_second_fill_is_refused_and_the_first_goes_on(shared: str) -> None:
     net = mlp()
     other = net
-    if shared != "the network":
+    if shared != "the model":
         other = mlp()
         weight = net[0].weight
         other[0].weight = weight if shared == "a parameter" else nn.Parameter(weight.detach()[:, :])

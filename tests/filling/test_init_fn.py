@@ -1,4 +1,4 @@
-"""Rules as a function of one module: in `net.apply`, in FSDP's `param_init_fn`, on networks from the meta device."""
+"""Rules as a function of one module: in `net.apply`, in FSDP's `param_init_fn`, on models from the meta device."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_edits_of_a_module_that_is_visited_twice_are_refused() -> None:
 def test_modules_of_another_network_and_what_arranges_others_are_refused() -> None:
     net = nn.Sequential(nn.Linear(2, 2))
     fill = initdsl.parse("Linear.* = 1").as_init_fn(net)
-    with pytest.raises(initdsl.ResolveError, match="no part of the network"):
+    with pytest.raises(initdsl.ResolveError, match="no part of the model"):
         copy.deepcopy(net).apply(fill)
     with pytest.raises(initdsl.ResolveError, match="below it"):
         initdsl.parse("default net").as_init_fn(nn.Transformer(8, 2, 1, 1, 16))
@@ -335,5 +335,5 @@ FSDP = "tests.support.workers.fsdp"
 @pytest.mark.parametrize("mode", ["device", "to_empty"])
 def test_fsdp_calls_it_on_modules_without_memory(mode: str) -> None:
     first, second = ranks(2, "-m", FSDP, mode)
-    assert "as one network: 24 parameters" in first.stdout, first.stderr[-3000:]
+    assert "as one model: 24 parameters" in first.stdout, first.stderr[-3000:]
     assert second.returncode == 0, second.stderr[-3000:]

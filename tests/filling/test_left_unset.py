@@ -1,4 +1,4 @@
-"""`default` of modules whose own reset does not set all that they have: said as an error, whichever way the network is filled."""
+"""`default` of modules whose own reset does not set all that they have: said as an error, whichever way the model is filled."""
 
 from __future__ import annotations
 

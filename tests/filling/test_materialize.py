@@ -1,4 +1,4 @@
-"""`materialize`: built without memory, allocated once, filled once; the same network as built as usual and filled."""
+"""`materialize`: built without memory, allocated once, filled once; the same model as built as usual and filled."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mlp() -> nn.Sequential:
 
 
 def same(a: nn.Module, b: nn.Module) -> None:
-    """Every parameter and buffer of one network is bit for bit that of the other, under the same names and ties."""
+    """Every parameter and buffer of one model is bit for bit that of the other, under the same names and ties."""
     ours, theirs = a.state_dict(keep_vars=True), b.state_dict(keep_vars=True)
     assert list(ours) == list(theirs)
     for pick in ("named_parameters", "named_buffers"):

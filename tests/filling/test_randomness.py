@@ -108,6 +108,6 @@ def test_torchscript_is_refused_by_name(make: Callable[[nn.Module], nn.Module], 
     net = nn.Sequential(nn.ReLU(), scripted) if place else scripted
     for use in (initdsl.apply, initdsl.plan, initdsl.verify):
         with pytest.raises(
-            initdsl.ResolveError, match="`1` of this network is TorchScript" if place else "is TorchScript"
+            initdsl.ResolveError, match="`1` of this model is TorchScript" if place else "is TorchScript"
         ):
             use(net, "Linear.* = 0")

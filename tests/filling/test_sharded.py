@@ -1,4 +1,4 @@
-"""Sharded networks on real process groups: gathered, every value is the one process's, bit for bit.
+"""Sharded models on real process groups: gathered, every value is the one process's, bit for bit.
 
 What a rank checks stands in `tests/support/workers/sharded.py`. Starting processes is dear, so a launch runs many cases.
 """

@@ -1,4 +1,4 @@
-"""Pipelines on real process groups: each stage has the bits that one process gives the whole network.
+"""Pipelines on real process groups: each stage has the bits that one process gives the whole model.
 
 What a rank checks stands in `tests/support/workers/pipeline.py`.
 """

@@ -116,7 +116,7 @@ def test_too_little_for_the_smallest_chunk(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
     net = torch.nn.ParameterList([torch.zeros(10), torch.zeros(700, 900)])
     plan = initdsl.plan(net, "net.* ~ normal(0, 1)", seed=3)
-    with Shortage(most=100), pytest.raises(initdsl.ApplyError, match="the network is partly filled") as caught:
+    with Shortage(most=100), pytest.raises(initdsl.ApplyError, match="the model is partly filled") as caught:
         plan.apply()
     assert "apply the rules again" in str(caught.value)
     plan.apply()

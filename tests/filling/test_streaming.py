@@ -1,4 +1,4 @@
-"""`stream`: the files of a network that is never in memory, against the network itself and the libraries that read them."""
+"""`stream`: the files of a model that is never in memory, against the model itself and the libraries that read them."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_what_a_killed_run_left_is_tidied(tmp_path: Path) -> None:
     ({"rules": MLP + "\n"}, "it was made with other rules"),
     ({"vars": {"s": 2}, "rules": "let s = 1; " + MLP}, "other rules"),
     ({"network": lambda: mlp(64, 7)}, "initdsl.network"),
-    ({"max_shard_size": "80KB"}, "none of this network's files|other tensors"),
+    ({"max_shard_size": "80KB"}, "none of this model's files|other tensors"),
 ])  # fmt: skip
 def test_what_differs_is_not_mixed(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     usual: dict[str, Any] = {"network": mlp, "rules": MLP, "folder": tmp_path, "seed": 0, "max_shard_size": "40KB"}

@@ -320,7 +320,7 @@ def test_two_dimensional_tables_are_expressions(torchvision_shim: None) -> None:
 
 @row("lsuv", "activation_norm")
 def _() -> None:
-    """Real networks, and the papers' loops, are in test_adjusting.py; here what each says of one layer."""
+    """Real models, and the papers' loops, are in test_adjusting.py; here what each says of one layer."""
     x = torch.randn(500, 6) * 3 + 1
     layer = nn.Linear(6, 8)
     initdsl.apply(layer, "Linear.weight ~ lsuv(); Linear.bias = 0", seed=0, sample=x)

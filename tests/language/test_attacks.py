@@ -1,4 +1,4 @@
-"""Hostile rule files and networks, as data in `cases/attacks`: each gets the finding it must get, in bounded time and memory.
+"""Hostile rule files and models, as data in `cases/attacks`: each gets the finding it must get, in bounded time and memory.
 
 `python -m tests.language.test_attacks` shows what every case gets now, with its cost.
 """

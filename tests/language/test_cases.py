@@ -1,7 +1,7 @@
 """The cases in `cases/syntax` and `cases/plan`: rules, a line of dashes, and what is said of them.
 
 `python -m tests.language.test_cases --update` writes down what is said now; read the difference before you keep it. A first
-comment `# net: NAME` chooses a network of this file; without one the rules are only parsed.
+comment `# net: NAME` chooses a model of this file; without one the rules are only parsed.
 """
 
 from __future__ import annotations

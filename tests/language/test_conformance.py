@@ -1,6 +1,6 @@
 """The language as data: every sentence of docs/language.md is numbered and has a case, or says why it has none.
 
-`python -m tests.language.test_conformance --update` numbers new sentences and writes the networks down; `... --show WORD` prints
+`python -m tests.language.test_conformance --update` numbers new sentences and writes the models down; `... --show WORD` prints
 what initdsl makes of the cases whose id has that word, to compare with what the page says.
 """
 

@@ -1,4 +1,4 @@
-"""The laws of the language, one property each, over generated networks and the rule files that fit them (`fitting.py`).
+"""The laws of the language, one property each, over generated models and the rule files that fit them (`fitting.py`).
 
 The usual run takes the same four hundred examples every time, and `make test-long` two thousand. `INITDSL_LAWS=100` before
 `pytest tests/language/test_laws.py` looks at a hundred times as many as that, others at every run.
@@ -53,7 +53,7 @@ def values(net: nn.Module) -> dict[str, Any]:
 
 
 def filled(case: Case, rules: Any = None, seed: int | None = None, start: int = 3) -> tuple[dict[str, Any], Any]:
-    """What rules make of the case's network, and where they leave torch's generator, which they find at `start`."""
+    """What rules make of the case's model, and where they leave torch's generator, which they find at `start`."""
     net = case.net()
     torch.default_generator.manual_seed(start)
     initdsl.apply(net, case.text if rules is None else rules, seed=seed)
@@ -250,7 +250,7 @@ EDIT_LINES = [
 
 @st.composite
 def by_hand(draw: Any) -> tuple[Any, str, str]:
-    """A network's shape, rules, and code that does the same in the order of `net.apply`."""
+    """A model's shape, rules, and code that does the same in the order of `net.apply`."""
     shape = draw(network_shapes)
     net = made(shape)
     fitting = Fitting(net)

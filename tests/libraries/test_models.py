@@ -1,4 +1,4 @@
-"""Rule files start real networks as the libraries themselves do, and wrappers don't get in the way."""
+"""Rule files start real models as the libraries themselves do, and wrappers don't get in the way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def library(torchvision_shim: None) -> Callable[[str], Any]:
 
 
 def start(build: Callable[[], nn.Module], file: str, seed: int = 1, **arguments: Any) -> tuple[nn.Module, nn.Module]:
-    """`(ours, theirs)`: a network filled with a value no start has, then by the rules; and the library's own."""
+    """`(ours, theirs)`: a model filled with a value no start has, then by the rules; and the library's own."""
     torch.manual_seed(seed)
     theirs, ours = build(), build()
     with torch.no_grad():

@@ -40,7 +40,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(case: Case | Source, net: nn.Module) -> Plan:
-    """The plan of a case's recipe on a network, in a folder that has the manifest of the base network, if there is one."""
+    """The plan of a case's recipe on a model, in a folder that has the manifest of the base model, if there is one."""
     with tempfile.TemporaryDirectory() as root:
         if case.base is not None:
             manifest = describe(case.base())[0].to_manifest()
@@ -178,7 +178,7 @@ def test_the_comparison_can_fail(torchvision_shim: None) -> None:
 
 
 def written(case: Source) -> dict[str, int]:
-    """Fill a network by its recipe and hold every parameter against what the source says."""
+    """Fill a model by its recipe and hold every parameter against what the source says."""
     torch.manual_seed(2)
     net = case.build()
     with torch.no_grad():
@@ -309,7 +309,7 @@ BERT, ALBERT, LLaMA and ViT's linear layers are the same bit for bit under one `
 
 ## Compared with what the sources say
 
-Recipes of papers, and of libraries that can't be installed or are large: small networks in their names, whose constants and
+Recipes of papers, and of libraries that can't be installed or are large: small models in their names, whose constants and
 standard deviations are held against the formulas of the source.
 
 | recipe | source | constant | drawn | verdict |
@@ -334,7 +334,7 @@ if __name__ == "__main__":
 
 
 class Reading(nn.Module):
-    """A network of this width that a plain `nn.Linear` reads out; tied to what reads in, or not."""
+    """A model of this width that a plain `nn.Linear` reads out; tied to what reads in, or not."""
 
     def __init__(self, width: int, tied: bool = False) -> None:
         super().__init__()

@@ -387,8 +387,8 @@ def test_settings_name_a_manifest_for_some_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("manifest = 1", "`manifest` is the path of a network description", None),
-        ("manifest = {a = 1}", "`manifest` is the path of a network description", None),
+        ("manifest = 1", "`manifest` is the path of a model description", None),
+        ("manifest = {a = 1}", "`manifest` is the path of a model description", None),
         ('selct = ["a"]', "`tool.initdsl` has no setting `selct`", "did you mean `select`?"),
         ('per_file_ignores = ["a"]', "has no setting `per_file_ignores`", "did you mean `per-file-ignores`?"),
         ("ignore = 1", "`ignore` is a list of strings", 'as in `ignore = ["..."]`'),

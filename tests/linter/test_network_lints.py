@@ -1,4 +1,4 @@
-"""Lints that look at a plan: each by its own documentation, on the network that it names."""
+"""Lints that look at a plan: each by its own documentation, on the model that it names."""
 
 import re
 

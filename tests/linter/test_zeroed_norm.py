@@ -1,4 +1,4 @@
-"""`zeroed-norm` on the networks of transformers and timm, and what a norm says when it is asked against what its code has."""
+"""`zeroed-norm` on the models of transformers and timm, and what a norm says when it is asked against what its code has."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def small(family: str, **changes: Any) -> nn.Module:
 
 
 def found(net: nn.Module, norms: str) -> list[tuple[str, str | None]]:
-    """What `zeroed-norm` says, of the network and of its manifest: the text under its caret, and its hint."""
+    """What `zeroed-norm` says, of the model and of its manifest: the text under its caret, and its hint."""
     source = Source("x.init", f"keep net\n{norms}\n")
     rules, problems = parse_source(source)
     network, _ = asked(net)

@@ -1,4 +1,4 @@
-"""Converted settings start a network as the library they come from: mmengine itself, AllenNLP's documented order."""
+"""Converted settings start a model as the library they come from: mmengine itself, AllenNLP's documented order."""
 
 from __future__ import annotations
 

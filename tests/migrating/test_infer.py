@@ -1,4 +1,4 @@
-"""A rule file inferred from a network starts a fresh one as the network's own code does; held against the libraries."""
+"""A rule file inferred from a model starts a fresh one as the model's own code does; held against the libraries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def reproduced(build: Callable[[], nn.Module], rounding: float = 0.0, **options: Any) -> initdsl.Inferred:
-    """What is inferred, after a fresh network that holds nothing of its own start was filled by it and compared."""
+    """What is inferred, after a fresh model that holds nothing of its own start was filled by it and compared."""
     found = initdsl.infer(build, **options)
     torch.manual_seed(11)
     theirs, ours, again = build(), build(), build()
@@ -288,7 +288,7 @@ def test_few_elements_are_a_guess() -> None:
 
 
 def started(net: nn.Module, text: str) -> nn.Module:
-    """The network, filled by rules: what infer is to find again."""
+    """The model, filled by rules: what infer is to find again."""
     initdsl.apply(net, text)
     return net
 
@@ -449,7 +449,7 @@ def test_refused() -> None:
     with pytest.raises(TypeError, match="factory"):
         initdsl.infer(nn.Linear(2, 2))
     widths = iter(range(2, 100))
-    with pytest.raises(initdsl.ResolveError, match="another network"):
+    with pytest.raises(initdsl.ResolveError, match="another model"):
         initdsl.infer(lambda: nn.Linear(2, next(widths)))
 
 

@@ -1,4 +1,4 @@
-"""Describing a network reads it and runs none of its code."""
+"""Describing a model reads it and runs none of its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resolver's selectors against a second, slow and obvious reading of the language, on generated networks.
+"""The resolver's selectors against a second, slow and obvious reading of the language, on generated models.
 
 The reference walks `named_modules` and Python's own `type`, `isinstance`, `[...]` and `fnmatch`; it shares no code with
 the package.

@@ -229,7 +229,7 @@ class TestIntegerKeys:
         assert self.chosen("net.layers[8::3].weight = 0") == {8, 11, 14}
 
     def test_a_slice_by_steps_from_the_first_is_another_in_the_whole_network(self) -> None:
-        with pytest.raises(initdsl.ResolveError, match="another one in the whole network") as caught:
+        with pytest.raises(initdsl.ResolveError, match="another one in the whole model") as caught:
             initdsl.plan(self.net(), "net.layers[::4].weight = 0")
         assert names_of(caught.value) == ["index-in-a-part"]
 
@@ -503,7 +503,7 @@ def test_a_class_that_is_not_there_is_a_warning() -> None:
     with pytest.warns(initdsl.UnmatchedRuleWarning, match=r"no `Linaer`.*did you mean `Linear`"):
         report = initdsl.apply(mlp(), "Linaer.weight = 0; *.* = 1")
     assert report.unmatched == ["Linaer"]
-    with pytest.warns(initdsl.UnmatchedRuleWarning, match="no `Conv2d` in this network"):
+    with pytest.warns(initdsl.UnmatchedRuleWarning, match="no `Conv2d` in this model"):
         initdsl.apply(mlp(), "Conv2d(groups=1).weight = 0; *.* = 1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""A described network, and what selectors select in it, are plain values: they compare, copy and pickle."""
+"""A described model, and what selectors select in it, are plain values: they compare, copy and pickle."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Config:
 
     @property
     def computed(self) -> int:
-        raise AssertionError("code of the network runs")
+        raise AssertionError("code of the model runs")
 
 
 @dataclass(slots=True)
@@ -56,12 +56,12 @@ class Plain:
         self.n_layer = 3
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError("code of the network runs")
+        raise AssertionError("code of the model runs")
 
 
 class Attribute(dict):  # type: ignore[type-arg]
     def __getitem__(self, key: str) -> Any:
-        raise AssertionError("code of the network runs")
+        raise AssertionError("code of the model runs")
 
     get = __getattr__ = __getitem__
 

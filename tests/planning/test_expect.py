@@ -182,4 +182,4 @@ def test_the_pytest_plugin(pytester: pytest.Pytester) -> None:
     """)
     result = pytester.runpytest_subprocess("--strict-markers")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*the network is not what its rules say*"])
+    result.stdout.fnmatch_lines(["*the model is not what its rules say*"])

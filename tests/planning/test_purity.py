@@ -1,4 +1,4 @@
-"""Planning changes nothing of the network, nor the state of any generator."""
+"""Planning changes nothing of the model, nor the state of any generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved plans: carried out as they were made, and refused where the network is another by then."""
+"""Saved plans: carried out as they were made, and refused where the model is another by then."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_plan_of_text_is_carried_out(folder: Path) -> None:
 def test_another_network_is_refused(folder: Path, model: str, wanted: str) -> None:
     code, said = run("apply", "plan.json", "-o", "x.safetensors", model=model)
     assert (code, (folder / "x.safetensors").exists()) == (2, False)
-    assert said.startswith("error[changed-network]: the network is not the one the plan was made for: ")
+    assert said.startswith("error[changed-network]: the model is not the one the plan was made for: ")
     assert wanted in said
 
 

@@ -93,7 +93,7 @@ def test_filled_once_by_the_last_rule_for_any_name() -> None:
 
 
 def test_named_as_the_tied_network_names_it() -> None:
-    """Whichever operand stays, the name is the first of `named_parameters()`: a second apply sees the same network."""
+    """Whichever operand stays, the name is the first of `named_parameters()`: a second apply sees the same model."""
     for rule in ("tie net.head.weight net.embed.weight", "tie net.embed.weight net.head.weight"):
         net = Tower()
         first = initdsl.apply(net, f"*.* ~ normal(); {rule}", seed=3)

@@ -153,7 +153,7 @@ with open("plan.pickle", "wb") as file:
 
 def test_a_plan_without_its_network_is_refused(net: Net) -> None:
     plan = pickle.loads(pickle.dumps(initdsl.plan(net, RULES, seed=3)))
-    with pytest.raises(initdsl.ResolveError, match="there is no network to fill"):
+    with pytest.raises(initdsl.ResolveError, match="there is no model to fill"):
         plan.apply()
     with pytest.raises(initdsl.ResolveError, match="not like the one the plan was made for"):
         plan.apply(net=nn.Linear(2, 2))
@@ -194,7 +194,7 @@ LOOK_UPS: list[Callable[..., Any]] = [
 
 
 def refuse_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every look-up of a name, a selector or a network's description raise."""
+    """Make every look-up of a name, a selector or a model's description raise."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("something was looked up while tensors were written")

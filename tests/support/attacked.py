@@ -94,7 +94,7 @@ SETS = {
 
 
 def manifest(changes: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of the usual network, in which some values are others: `{"modules.0.name": 5}`; a name may be new."""
+    """The manifest of the usual model, in which some values are others: `{"modules.0.name": 5}`; a name may be new."""
     found = json.loads(json.dumps(initdsl.describe(mlp())[0].to_manifest()))
     for path, value in changes.items():
         *steps, last = path.split(".")
@@ -508,7 +508,7 @@ def attack(case: dict[str, Any]) -> dict[str, Any]:
         except initdsl.InitDSLError as error:
             said = findings(error, wrong)
             if small and not all(bool((p == 7).all()) for p in net.parameters()):
-                wrong.append("it failed, and the network has changed")
+                wrong.append("it failed, and the model has changed")
         text = main.read_text("utf-8")
         for reader in (initdsl.format, initdsl.parse):
             try:

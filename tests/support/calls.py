@@ -79,7 +79,7 @@ ELEMENTWISE = [call for call in DRAWS if call.initializer.elementwise]
 
 
 class Called(nn.Module):
-    """A network with one parameter for every call, named as the initializer."""
+    """A model with one parameter for every call, named as the initializer."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The conformance suite: its networks, the sentences it covers, and what initdsl makes of a case.
+"""The conformance suite: its models, the sentences it covers, and what initdsl makes of a case.
 
 How the cases read is said in `cases/conformance/README.md`.
 """
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """The network of docs/language.md, smaller."""
+    """The model of docs/language.md, smaller."""
 
     def __init__(self, words: int = 6, dim: int = 4, depth: int = 3, heads: int = 2):
         super().__init__()
@@ -274,7 +274,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def manifest(name: str) -> str:
-    """What `initdsl manifest` says of a network, one module or tensor a line."""
+    """What `initdsl manifest` says of a model, one module or tensor a line."""
     whole = describe(NETWORKS[name]())[0].to_manifest()
     parts = []
     for key, value in whole.items():
@@ -485,7 +485,7 @@ def plan_text(plan: Plan) -> dict[str, list[str]]:
 
 
 def run(case: dict[str, Any], folder: Path, described: bool) -> dict[str, Any]:
-    """What initdsl makes of a case, in the words of a case; on the network as described, or as built and filled."""
+    """What initdsl makes of a case, in the words of a case; on the model as described, or as built and filled."""
     for name, text in case.get("files", {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text.encode())

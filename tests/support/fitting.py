@@ -1,6 +1,6 @@
-"""Hypothesis strategies for networks, and for rule files that fit them: what a statement selects is there.
+"""Hypothesis strategies for models, and for rule files that fit them: what a statement selects is there.
 
-What a statement writes to is worked out here, from the network alone, and by nothing of the package.
+What a statement writes to is worked out here, from the model alone, and by nothing of the package.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Case:
-    """A network and rules that fit it."""
+    """A model and rules that fit it."""
 
     shape: Any
     rules: tuple[Rule, ...]
@@ -48,7 +48,7 @@ class Case:
         return "\n".join(rule.text for rule in self.rules)
 
     def net(self) -> nn.Module:
-        """The network, always of the same bits, with modes, flags and hooks to be lost."""
+        """The model, always of the same bits, with modes, flags and hooks to be lost."""
         return made(self.shape)
 
 
@@ -69,7 +69,7 @@ def _hook(module: nn.Module, arguments: Any, result: Any) -> None:
 
 
 class Fitting:
-    """The statements that fit one network."""
+    """The statements that fit one model."""
 
     def __init__(self, net: nn.Module):
         self.net = net
@@ -196,7 +196,7 @@ def _piece(draw: Any, fitting: Fitting, name: str) -> Rule:
 
 @st.composite
 def cases(draw: Any, least: int = 1, most: int = 8) -> Case:
-    """Networks with parameters, and `least` to `most` rules behind a `let`."""
+    """Models with parameters, and `least` to `most` rules behind a `let`."""
     shape = draw(network_shapes.filter(lambda shape: any(True for _ in made(shape).parameters())))
     fitting = Fitting(made(shape))
     rules = draw(st.lists(_rule(fitting), min_size=least, max_size=most))

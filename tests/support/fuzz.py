@@ -5,7 +5,7 @@
     python -m tests.support.fuzz format corpus/
 
 The targets: `parse`, `format`, `typed` and `asked` (an editor's), `synced` (an editor's changes to a text), `planned` (a
-manifest with something wrong in it), `converted` (other libraries' settings), `laid` (rules planned on a network), `grown`
+manifest with something wrong in it), `converted` (other libraries' settings), `laid` (rules planned on a model), `grown`
 (a text grown from the grammar: parsed, laid out, linted, planned and asked about), `saved` (a saved plan with something
 wrong in it), `stored` (the bytes of a checkpoint).
 
@@ -233,7 +233,7 @@ def described() -> dict[str, Any]:
 
 @cache
 def computed() -> dict[str, Any]:
-    """A manifest of a network whose weights are computed, by parametrizations and by hooks."""
+    """A manifest of a model whose weights are computed, by parametrizations and by hooks."""
     import warnings
 
     from torch import nn
@@ -269,7 +269,7 @@ def laid(text: str) -> None:
 
 
 def grow(data: bytes) -> None:
-    """A text grown from the grammar: whatever reads texts gives a value or our own error, with and without a network."""
+    """A text grown from the grammar: whatever reads texts gives a value or our own error, with and without a model."""
     text = grown(data)
     parse(text), layout(text), laid(text)
     at = sum(data) % (len(text) + 1)

@@ -2,7 +2,7 @@
 
     grown(b"\\x03\\x11...")   ->   "Linear.weight ~ normal(0, it0.02)"
 
-Names stand glued to numbers, brackets are sometimes left out, and a word may be one that a small network has.
+Names stand glued to numbers, brackets are sometimes left out, and a word may be one that a small model has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks for the tests, small, and what it takes to say that two start alike.
+"""Models for the tests, small, and what it takes to say that two start alike.
 
 The libraries' own classes in small configurations; nothing is downloaded.
 """
@@ -131,7 +131,7 @@ def constant_rows(values: torch.Tensor) -> torch.Tensor:
 
 
 def alike(ours: nn.Module, theirs: nn.Module, again: nn.Module | None = None, rounding: float = 0.0) -> dict[str, int]:
-    """Check that two networks start alike: ties and constants the same, draws from the same distributions.
+    """Check that two models start alike: ties and constants the same, draws from the same distributions.
 
     Every drawn parameter is compared by mean and standard deviation, and pooled with those of its name in other layers
     by a Kolmogorov-Smirnov test. What `again`, another of theirs, has the same of is no draw but a table of constants.

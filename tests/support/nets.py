@@ -1,4 +1,4 @@
-"""Small networks, and what the tests of the language ask of every one of them."""
+"""Small models, and what the tests of the language ask of every one of them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ LEAVES = {
 
 
 def build(shape: Any) -> nn.Module:
-    """The network of one of `strategies.network_shapes`."""
+    """The model of one of `strategies.network_shapes`."""
     if isinstance(shape, str):
         return LEAVES[shape]()
     kind, parts = shape

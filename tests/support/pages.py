@@ -3,7 +3,7 @@
 A page is a script. What its blocks are:
 
 - `python`: a script, or a doctest where it has `>>>`. All blocks of a page share their names.
-- `initdsl` (also `init`): a rule file. Where the page has a network, it is planned on `net`.
+- `initdsl` (also `init`): a rule file. Where the page has a model, it is planned on `net`.
 - `console`: lines that start with `$ ` go through the command line; `$ echo $?` shows the exit code of the last one.
 - `text`, directly after one of these: what it shows (a script's output, a rule file's errors or its plan). A line `...`
   stands for any number of lines. A rule file without one must have no errors and no warnings.
@@ -12,7 +12,7 @@ A page is a script. What its blocks are:
 
 A comment before a block sets it up: `<!-- file: model.py -->` also writes it to that file, `<!-- net: lstm -->` plans
 it on that name (`none`: only parses it), `<!-- set: x=1 -->` gives variables, `<!-- lint: net -->` shows what the linter
-says of it instead, on that network or, with `none`, of the file alone. A drawing is indented, not fenced. A page that
+says of it instead, on that model or, with `none`, of the file alone. A drawing is indented, not fenced. A page that
 begins with `<!-- after: tour.md -->` goes on where the scripts of that page end.
 
 `python -m tests.support.pages docs/language.md` writes what blocks show into the page; read the difference before you keep it.

@@ -1,6 +1,6 @@
-"""Forms of rules that could multiply, put into one another and run against networks that grow: what grows faster than both.
+"""Forms of rules that could multiply, put into one another and run against models that grow: what grows faster than both.
 
-`python -m tests.support.products` lists every pair of forms whose work more than quadruples where the network doubles, or
+`python -m tests.support.products` lists every pair of forms whose work more than quadruples where the model doubles, or
 that takes more than some seconds.
 """
 

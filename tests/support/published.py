@@ -1,4 +1,4 @@
-"""Small networks with the names and shapes of published models: what cases of changed initializations are told on."""
+"""Small models with the names and shapes of published models: what cases of changed initializations are told on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that recipes are held against: of their libraries, or of their names, and what their sources say."""
+"""The models that recipes are held against: of their libraries, or of their names, and what their sources say."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def mu_net(width: int, depth: int = 1) -> nn.Module:
 
 
 def mu_started(width: int, zero_head: bool = True) -> Callable[[], nn.Module]:
-    """A network that mup starts by its own `normal_`, its base being 32 wide."""
+    """A model that mup starts by its own `normal_`, its base being 32 wide."""
 
     def build() -> nn.Module:
         import mup
@@ -606,7 +606,7 @@ Tree = dict[str, Any]
 
 
 def tree(layers: Tree, root: str = "Model") -> nn.Module:
-    """A network from dotted names; `"blocks.0:ResBlock"` in a name gives the module its class."""
+    """A model from dotted names; `"blocks.0:ResBlock"` in a name gives the module its class."""
     classes: dict[str, type[nn.Module]] = {}
     net = nn.Module()
     net.__class__ = classes.setdefault(root, type(root, (nn.Module,), {}))

@@ -1,4 +1,4 @@
-"""What tests of `stream` share: a network, and what is in the files of a folder."""
+"""What tests of `stream` share: a model, and what is in the files of a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models of timm, torchvision and transformers, and plain networks, each in two sizes: does what is inferred of one
+"""Small models of timm, torchvision and transformers, and plain models, each in two sizes: does what is inferred of one
 hold for the other? `python -m tests.support.zoo` tries all of them and says how often each word of confidence is right.
 """
 

@@ -1,4 +1,4 @@
-"""`verify`: networks, state dicts and checkpoints against their rules, exactly and by chance."""
+"""`verify`: models, state dicts and checkpoints against their rules, exactly and by chance."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_dtypes_are_told(saved: Path, tmp_path: Path) -> None:
     save_file(state, tmp_path / "short.safetensors", {"head.weight": "embed.weight"})
     found = initdsl.verify(tmp_path / "short.safetensors", RULES, 5, model=Net())
     assert found, str(found)
-    assert found.notes == ["`mix.weight` is bfloat16 there and float32 in the network: compared as bfloat16"]
+    assert found.notes == ["`mix.weight` is bfloat16 there and float32 in the model: compared as bfloat16"]
     state["mix.bias"] = torch.zeros(24, dtype=torch.int32)  # all that its rule says, and of no use
     save_file(state, tmp_path / "wrong.safetensors", {"head.weight": "embed.weight"})
     found = initdsl.verify(tmp_path / "wrong.safetensors", RULES, 5, model=Net())
@@ -180,7 +180,7 @@ def test_structure(saved: Path, tmp_path: Path) -> None:
     found = initdsl.verify(tmp_path / "other.safetensors", RULES, 5, model=Net())
     assert not found
     said = "\n".join(found.structure)
-    for words in ("missing: mix.bias", "`signs` has shape [4], not [300]", "the network has not: further", "differ"):
+    for words in ("missing: mix.bias", "`signs` has shape [4], not [300]", "the model has not: further", "differ"):
         assert words in said.replace("`mix.bias`", "mix.bias").replace("`further`", "further")
 
 
@@ -218,7 +218,7 @@ def test_a_described_network_does(tmp_path: Path) -> None:
     found = initdsl.verify(tmp_path / "net.safetensors", rules, model=described)
     assert found
     assert [c.name for c in found.unchecked] == ["1.weight"]
-    assert "needs the network's code" in found["1.weight"].message
+    assert "needs the model's code" in found["1.weight"].message
 
 
 def test_shards_and_their_index(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_state_dicts_with_extra_state_and_other_things() -> None:
     state = OrderedDict(net.state_dict())
     with pytest.raises(TypeError, match="maps names to tensors"):
         initdsl.verify({**state, "step": 3}, "net.* = 0")
-    with pytest.raises(TypeError, match="a network, a state dict or a path"):
+    with pytest.raises(TypeError, match="a model, a state dict or a path"):
         initdsl.verify(3, "net.* = 0")
 
 
@@ -502,7 +502,7 @@ def test_an_expectation_that_the_plan_can_tell_is_reported_too(expectation: str)
     assert not verification
     assert verification.drifted == []
     assert len(verification.unmet) == 1
-    with pytest.raises(AssertionError, match="the network is not what its rules say"):
+    with pytest.raises(AssertionError, match="the model is not what its rules say"):
         initdsl.testing.assert_initialized(net, f"{rules}\n{expectation}", strict=False)
     with pytest.raises(initdsl.ResolveError):
         initdsl.plan(net, f"{rules}\n{expectation}")

@@ -1,1 +1,1 @@
-"""Networks built without memory, allocated once and filled once."""
+"""Models built without memory, allocated once and filled once."""

@@ -1,4 +1,4 @@
-"""Memory for a network that was constructed without."""
+"""Memory for a model that was constructed without."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def meta_buffers(plan: Plan, live: Live) -> Valueless:
         refused += [f"{info.name}.{local}" if info.name else local for local in _meta_attributes(module, own)]
     if refused:
         message = "these tensors are computed from parameters, which have no memory yet"
-        hint = "give them rules, or build the network as usual and fill it with `initdsl.apply`"
+        hint = "give them rules, or build the model as usual and fill it with `initdsl.apply`"
         raise ResolveError(Diagnostic("needs-values", f"{message}: {listed(refused, 12)}", hint=hint))
     return buffers
 

@@ -1,4 +1,4 @@
-"""Networks constructed without memory, and without drawing anything."""
+"""Models constructed without memory, and without drawing anything."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def construct(factory: Callable[[], nn.Module], seed: int | None) -> nn.Module:
             Diagnostic(
                 "needs-values",
                 f"the constructor{_whose(error)} needs the values of parameters, which have no memory yet: {error}",
-                hint="moving the network is left to `device=`; what can't be changed is built as usual and filled by "
+                hint="moving the model is left to `device=`; what can't be changed is built as usual and filled by "
                 "`initdsl.apply`",
             )
         ) from error
@@ -131,7 +131,7 @@ class Undrawn(TorchFunctionMode):
 
 
 class _Unmoved(Undrawn):
-    """Code of networks that asks where a parameter of `devices` is gets the device kept there, not the meta device.
+    """Code of models that asks where a parameter of `devices` is gets the device kept there, not the meta device.
 
     So what it makes on that device has values, and what it would copy from the parameter fails, and is not left out; what
     it computes of both has no memory either.

@@ -1,6 +1,6 @@
 """Rules as a function of one module: what `net.apply`, FSDP's `param_init_fn` and trainers of that kind call.
 
-The plan is made once, for the whole network. Each call fills the tensors that a module holds by then: they may have
+The plan is made once, for the whole model. Each call fills the tensors that a module holds by then: they may have
 become other objects (`to_empty`), shards, or have come from the meta device.
 """
 
@@ -60,7 +60,7 @@ def as_init_fn(
 
 
 class InitFn:
-    """Fills a module's own parameters by a plan for the network it is part of; see `RuleSet.as_init_fn`.
+    """Fills a module's own parameters by a plan for the model it is part of; see `RuleSet.as_init_fn`.
 
     `plan` says what will be done to each, `unfilled` what no call has reached so far.
     """
@@ -129,14 +129,14 @@ class InitFn:
         return [*entries, *again]
 
     def _refuse_foreign(self, module: nn.Module) -> None:
-        """Refuse a module with parameters that is no part of the network, and wraps none. Raises ResolveError."""
+        """Refuse a module with parameters that is no part of the model, and wraps none. Raises ResolveError."""
         own = [name for name, _ in module.named_parameters(recurse=False)]
         if own and id(unwrap(module)) not in self._modules:
             message = (
-                f"this `{type(module).__name__}`, with {listed(own)}, is no part of the network that the function was "
+                f"this `{type(module).__name__}`, with {listed(own)}, is no part of the model that the function was "
                 "made for"
             )
-            hint = "make it from the network that is filled"
+            hint = "make it from the model that is filled"
             raise ResolveError(Diagnostic("unknown-module", message, hint=hint))
 
     def _settle(self, entry: PlanEntry, index: int) -> bool:

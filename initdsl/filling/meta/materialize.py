@@ -1,4 +1,4 @@
-"""Networks built without memory, filled once.
+"""Models built without memory, filled once.
 
 Only parameters go to the meta device, each as it is registered; buffers are computed as ever, so that rotary tables,
 masks and running statistics are right. What no rule reaches gets its module's own `reset_parameters`, and a parameter
@@ -45,9 +45,9 @@ def materialize(
     whole: Whole | None = None,
     on_init: Callable[[PlanEntry], Any] | None = None,
 ) -> nn.Module:
-    """Build a network without memory, check the rules against it, allocate it once on `device` and fill it once.
+    """Build a model without memory, check the rules against it, allocate it once on `device` and fill it once.
 
-    `factory` is called without arguments and returns the network. Parameters that no rule reaches get the
+    `factory` is called without arguments and returns the model. Parameters that no rule reaches get the
     `reset_parameters()` of their module; `strict` refuses them instead. Shared parameters stay shared, buffers have
     the values the constructor computes. The other arguments are those of `apply`.
 

@@ -46,7 +46,7 @@ def _foreign_reads(plan: Plan, entry: PlanEntry) -> Iterator[tuple[int, Diagnost
                 f"`{entry.label}` is made from `{plan.network.label(tensors[others[0]])}`, and a function of one module "
                 "sees only that module's parameters"
             )
-            hint = "fill the network with `initdsl.apply`"
+            hint = "fill the model with `initdsl.apply`"
             source = plan.rules.source(rule.source)
             yield action.clause.number, Diagnostic("reads-another-module", message, source, rule.span, hint)
 
@@ -62,7 +62,7 @@ def _foreign_resets(plan: Plan, entry: PlanEntry) -> Iterator[tuple[int, Diagnos
     if above:
         reset = f"`{modules[above[0]].cls.name}.{modules[above[0]].reset}`"
         message = f"the default of `{entry.label}` is given by {reset}, which acts on the modules below it"
-        hint = "give it a rule, or fill the network with `initdsl.apply`"
+        hint = "give it a rule, or fill the model with `initdsl.apply`"
         yield entry.base.clause.number, Diagnostic("reads-another-module", message, hint=hint)
 
 
@@ -76,7 +76,7 @@ def _edited_twice(plan: Plan) -> Iterator[Diagnostic]:
                 f"`{entry.label}` belongs to a shared module, which is visited once for each of its names: each visit "
                 "would edit it again"
             )
-            hint = "set it before it is edited, or fill the network with `initdsl.apply`"
+            hint = "set it before it is edited, or fill the model with `initdsl.apply`"
             yield Diagnostic("edited-twice", message, plan.rules.source(rule.source), rule.span, hint)
             return
 
@@ -104,5 +104,5 @@ def _without_values(plan: Plan, live: Live) -> Iterator[Diagnostic]:
     ]
     if unset:
         message = f"no rule sets these buffers on the meta device: {listed(unset, 12)}"
-        hint = "give them rules, or build the network under `initdsl.materialize`, which computes buffers"
+        hint = "give them rules, or build the model under `initdsl.materialize`, which computes buffers"
         yield Diagnostic("needs-values", message, hint=hint)

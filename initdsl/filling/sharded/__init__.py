@@ -1,1 +1,1 @@
-"""Networks spread over ranks: each fills its part; all agree before, or none does."""
+"""Models spread over ranks: each fills its part; all agree before, or none does."""

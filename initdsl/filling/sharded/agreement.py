@@ -30,9 +30,9 @@ __all__ = ["agreed", "hooks_of"]
 
 @contextmanager
 def agreed(net: object, whole: object = None) -> Iterator[None]:
-    """Where the block raises, tell the ranks that share the network, if there are any, so that none waits for this one.
+    """Where the block raises, tell the ranks that share the model, if there are any, so that none waits for this one.
 
-    If a `whole` network is given, those that hold its other stages too.
+    If a `whole` model is given, those that hold its other stages too.
     """
     try:
         yield
@@ -46,7 +46,7 @@ def agreed(net: object, whole: object = None) -> Iterator[None]:
 def hooks_of(run: Run, steps: int) -> Hooks:
     """Return what a rank agrees with the others in the transaction of a run of so many steps.
 
-    The run is over a sharded network, or over a stage of a pipeline.
+    The run is over a sharded model, or over a stage of a pipeline.
     """
     groups = list(_process_groups([tensor for tensor in run.live.tensors if tensor is not None]))
     staged = run.plan.whole is not None
@@ -98,9 +98,9 @@ RECORD = 4096
 class Record:
     """What one rank says of itself: `Record(rank=1, last=12, seed=7, rules="9f...", network="0a...")`.
 
-    `last` is the last of its steps that can fail, `failed` says why it can't go on. The rest are hashes: of the network, of
+    `last` is the last of its steps that can fail, `failed` says why it can't go on. The rest are hashes: of the model, of
     what its plan comes to (`values`, `files`, `code`, `held`), and of the texts that may be why (`rules`, `variables`). `whole`
-    is that of the whole network that was given with a stage of a pipeline, and of the code its rules call; empty where none was.
+    is that of the whole model that was given with a stage of a pipeline, and of the code its rules call; empty where none was.
     """
 
     rank: int = -1
@@ -121,7 +121,7 @@ class Record:
 class Words:
     """What all ranks say in short: the lowest rank's record, and that of the lowest that failed or differs, if one does.
 
-    `last` is the last step that can fail on any of them; `staged` if a whole network was given on one of them.
+    `last` is the last step that can fail on any of them; `staged` if a whole model was given on one of them.
     """
 
     first: Record
@@ -144,14 +144,14 @@ def _difference(words: Words) -> Diagnostic | None:
         message = _other_whole(first, other)
     elif first.network != other.network:
         differ = "names, shapes, dtypes or placements differ"
-        message = f"the network of rank {other.rank} is not that of rank {first.rank}: {differ}"
+        message = f"the model of rank {other.rank} is not that of rank {first.rank}: {differ}"
     elif first.values != other.values and first.rules != other.rules:
         message = f"the rules of rank {other.rank} are not those of rank {first.rank}"
     elif first.variables != other.variables:
         message = f"the `vars` or initializers of rank {other.rank} are not those of rank {first.rank}"
     else:
         message = _other_plan(first, other)
-    return Diagnostic("ranks-differ", message, hint="give every rank the same rules, seed and network")
+    return Diagnostic("ranks-differ", message, hint="give every rank the same rules, seed and model")
 
 
 def _other_plan(first: Record, other: Record) -> str:
@@ -163,16 +163,16 @@ def _other_plan(first: Record, other: Record) -> str:
         return f"an initializer or a module's reset has other code, or sees other values, on {ranks}"
     if first.held != other.held:
         return f"a tensor that the rules read, and that no rule sets, has other values on {ranks}"
-    return f"the rules come to other values on {ranks}: an attribute of the network that they read, or a rule, differs"
+    return f"the rules come to other values on {ranks}: an attribute of the model that they read, or a rule, differs"
 
 
 def _other_whole(first: Record, other: Record) -> str:
     if first.whole and other.whole:
         if first.whole.partition(" ")[0] == other.whole.partition(" ")[0]:
             return f"an initializer has other code on rank {other.rank} and rank {first.rank}"
-        return f"the `whole` network of rank {other.rank} is not that of rank {first.rank}"
+        return f"the `whole` model of rank {other.rank} is not that of rank {first.rank}"
     with_it, without = (first, other) if first.whole else (other, first)
-    return f"rank {with_it.rank} was given a `whole` network, rank {without.rank} was not"
+    return f"rank {with_it.rank} was given a `whole` model, rank {without.rank} was not"
 
 
 def _seed_text(seed: int | None) -> str:
@@ -238,7 +238,7 @@ def _process_groups(tensors: Iterable[torch.Tensor]) -> Iterator[Group]:
 
 
 def _agree(groups: Sequence[Group], own: Record) -> Words:
-    """Return every rank's word: that of the ranks that share the network, then of those that hold other stages of it."""
+    """Return every rank's word: that of the ranks that share the model, then of those that hold other stages of it."""
     distributed = torch.distributed
     own = replace(own, rank=distributed.get_rank() if _initialized() else 0)
     words = Words(own, own if own.failed is not None else None, own.last, bool(own.whole))
@@ -251,7 +251,7 @@ def _initialized() -> bool:
 
 
 def _stage_groups() -> list[Group]:
-    """Return the group of all ranks, among which the stages of a whole network are; none where there is one rank."""
+    """Return the group of all ranks, among which the stages of a whole model are; none where there is one rank."""
     distributed = torch.distributed
     if not _initialized() or distributed.get_world_size() == 1:
         return []

@@ -1,6 +1,6 @@
-"""Networks spread over ranks: each fills the part it holds, from its elements' places in the whole.
+"""Models spread over ranks: each fills the part it holds, from its elements' places in the whole.
 
-The fill itself communicates nothing. One small exchange comes before it (see `agreement`): whether rules, seed and network
+The fill itself communicates nothing. One small exchange comes before it (see `agreement`): whether rules, seed and model
 are the same on every rank and whether all of them could plan, so that either all ranks fill or all of them raise. Where a
 step of the plan can still fail, another one comes after it.
 """
@@ -36,7 +36,7 @@ __all__ = ["shard_ways"]
 
 @dataclass(frozen=True, eq=False)
 class ShardRun:
-    """A run over a network of which this rank holds parts, and the rank's view of its plan."""
+    """A run over a model of which this rank holds parts, and the rank's view of its plan."""
 
     run: Run
     view: ShardView
@@ -49,7 +49,7 @@ class ShardRun:
 
 
 def shard_ways(run: Run) -> Ways:
-    """Return how a run writes to a network of which this rank holds parts."""
+    """Return how a run writes to a model of which this rank holds parts."""
     shards = ShardRun(run, view_of(run.plan, run.live))
 
     def beside(index: int, tensors: tuple[int, ...]) -> None:

@@ -25,7 +25,7 @@ WHOLE = "whole-on-every-rank"
 def review(plan: Plan, live: Live) -> Plan:
     """Return the plan with what of each tensor this rank holds, and notes on what can't be done by parts.
 
-    A network without shards that is no stage of a pipeline has none of either. Raises ResolveError for what a rank can't
+    A model without shards that is no stage of a pipeline has none of either. Raises ResolveError for what a rank can't
     know: unseeded draws, values that other ranks hold, a part that is a sum.
     """
     if not any_sharded(live.tensors):
@@ -96,9 +96,9 @@ def _refuse_expectations(plan: Plan, live: Live) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ShardView:
-    """A plan, and the network of which this rank holds parts: `ShardView(plan, live, {0: entry, 1: other})`.
+    """A plan, and the model of which this rank holds parts: `ShardView(plan, live, {0: entry, 1: other})`.
 
-    `entries` are those of the whole network by the number of their tensor.
+    `entries` are those of the whole model by the number of their tensor.
     """
 
     plan: Plan

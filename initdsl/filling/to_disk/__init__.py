@@ -1,1 +1,1 @@
-"""Networks larger than memory, filled straight into files."""
+"""Models larger than memory, filled straight into files."""

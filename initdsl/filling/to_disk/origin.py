@@ -1,4 +1,4 @@
-"""Where the values of a network without memory come from: a box at a time, or one whole tensor after the other."""
+"""Where the values of a model without memory come from: a box at a time, or one whole tensor after the other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Held", "TensorSource", "box_filler", "release", "source_of", "state_
 
 
 def state_of(plan: Plan, live: Live, net: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Return the tensors of the network's state dict by their first names, and which the further names stand for."""
+    """Return the tensors of the model's state dict by their first names, and which the further names stand for."""
     indices = {id(tensor): number for number, tensor in enumerate(live.tensors) if tensor is not None}
     firsts: dict[int, str] = {}
     state: dict[str, torch.Tensor] = {}
@@ -75,7 +75,7 @@ def whole_tensors(source: TensorSource, *, through_views: bool = False) -> Itera
 
 @dataclass(frozen=True, eq=False)
 class TensorSource:
-    """Where the values of a network's tensors come from, by their names in its `state`.
+    """Where the values of a model's tensors come from, by their names in its `state`.
 
     `numbers` has the number of the tensor that a name stands for, and `entries` by that number what is done to it.
     `groups` are the tensors, by number, that are made together with one: a computed weight, what it is computed from and
@@ -102,7 +102,7 @@ class TensorSource:
         return number in self.taken or _has_values(self.live, self.entries, number)
 
     def with_tensor(self, name: str, number: int) -> TensorSource:
-        """Return the source with a further tensor of the network, of this name and number."""
+        """Return the source with a further tensor of the model, of this name and number."""
         tensor = self.live.tensors[number]
         assert tensor is not None
         return replace(self, state={**self.state, name: tensor}, numbers={**self.numbers, name: number})
@@ -122,7 +122,7 @@ def source_of(
     missing = [name for name, tensor in state.items() if tensor.is_meta and numbers.get(name, -1) not in filled]
     if missing:
         message = f"these tensors are on the meta device and no rule sets them: {listed(missing, 12)}"
-        hint = "give the function that builds the network in place of the network, or rules for them"
+        hint = "give the function that builds the model in place of the model, or rules for them"
         raise ResolveError(Diagnostic("needs-values", message, hint=hint))
     source = TensorSource(plan, live, state, numbers, entries, groups, {}, taken)
     return replace(source, grids=_grids(source))
@@ -244,7 +244,7 @@ def _share(run: Run, source: TensorSource, read: dict[int, torch.Tensor], number
 
 
 class Held:
-    """The tensors of a source, by number, that are in memory now, and how the network gets back the ones it had.
+    """The tensors of a source, by number, that are in memory now, and how the model gets back the ones it had.
 
     The only thing about a source that changes; who asks for whole tensors keeps it and calls `release`.
     """
@@ -255,7 +255,7 @@ class Held:
 
 
 def release(held: Held) -> None:
-    """Give up what is held; the network is as it was."""
+    """Give up what is held; the model is as it was."""
     while held.undo:
         held.undo.pop()()
     held.tensors = frozenset()

@@ -1,4 +1,4 @@
-"""What a checkpoint says of the rules and the network it was made from."""
+"""What a checkpoint says of the rules and the model it was made from."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Networks larger than memory: filled straight into sharded safetensors files, a chunk a thread.
+"""Models larger than memory: filled straight into sharded safetensors files, a chunk a thread.
 
-The network has no memory at any time. What is drawn, set and computed element by element is filled chunk by chunk, and
+The model has no memory at any time. What is drawn, set and computed element by element is filled chunk by chunk, and
 each chunk is written where it belongs; the rest (`orthogonal`, sums and norms, a module's own reset) is made one tensor
 at a time, with what it reads or is made with. Files are written under other names and renamed once they are whole, the
-index last. A run that was stopped goes on where it was; files of other rules, another seed or network are told apart by
+index last. A run that was stopped goes on where it was; files of other rules, another seed or model are told apart by
 what they say of themselves.
 """
 
@@ -75,12 +75,12 @@ def stream(
     root: str | os.PathLike[str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
-    """Write a network to a folder by its rules, without ever having it in memory; see `initdsl.stream`.
+    """Write a model to a folder by its rules, without ever having it in memory; see `initdsl.stream`.
 
     Returns the plan with notes on the tensors that had to be held whole.
     """
     if seed is None:
-        raise ValueError("a network is streamed from a seed, from which it can be gone on with; give one, such as 0")
+        raise ValueError("a model is streamed from a seed, from which it can be gone on with; give one, such as 0")
     seed = check_seed(seed) or 0
     most = size_in_bytes(max_shard_size)
     if format not in FORMATS:
@@ -119,7 +119,7 @@ def _writer(
 
 
 def _refuse_unmet(plan: Plan, folder: str, others: Mapping[str, str], index: str) -> None:
-    """Refuse what was written where it is not as the rules expect: the file `index` goes, and with it the network.
+    """Refuse what was written where it is not as the rules expect: the file `index` goes, and with it the model.
 
     `others` says which name a further name of a shared tensor stands for.
     """

@@ -61,7 +61,7 @@ class Environment(Surroundings, Protocol):
         """How much a selector selects."""
 
     def base_shape(self, node: Call, path: Any) -> tuple[int, ...]:
-        """The shape of the target in the network that a manifest describes."""
+        """The shape of the target in the model that a manifest describes."""
 
     def note(
         self, node: nodes.Expr, function: str, operands: tuple[Any, ...], keywords: dict[str, Any], value: Shape

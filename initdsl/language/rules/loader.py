@@ -1,6 +1,6 @@
 """Rule sets: the statements of a text or a file, with every `use` followed; pydantic on the outside.
 
-A RuleSet is a value: it can be compared, pickled, dumped as JSON and read back. Nothing here knows a network.
+A RuleSet is a value: it can be compared, pickled, dumped as JSON and read back. Nothing here knows a model.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Finds indices of parameters that are out of range or no integers, slices where w
 that makes more pieces than a plan holds.
 
 ## Why is this bad
-The rule can't be carried out on this network; usually a dimension, or a size, is another than its author thought.
+The rule can't be carried out on this model; usually a dimension, or a size, is another than its author thought.
 
 ## Network
 ```python

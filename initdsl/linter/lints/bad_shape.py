@@ -4,7 +4,7 @@
 Finds values, files and views (`as`) whose shape does not fit the parameter.
 
 ## Why is this bad
-The rule can't be carried out on this network.
+The rule can't be carried out on this model.
 
 ## Network
 ```python

@@ -1,12 +1,12 @@
-"""A position among layers that are a part of the network.
+"""A position among layers that are a part of the model.
 
 ## What it does
 Finds positions in a list whose keys don't start at 0, as in `net[2:4]` of a Sequential, and slices by steps from the first
 of such layers.
 
 ## Why is this bad
-The first layer here is not the first of the network: on a stage of a pipeline the rule is about another layer than in one
-process. `whole=` (`--whole`) says which the whole network is; a network that is no part of another is its own.
+The first layer here is not the first of the model: on a stage of a pipeline the rule is about another layer than in one
+process. `whole=` (`--whole`) says which the whole model is; a model that is no part of another is its own.
 
 ## Network
 ```python

@@ -1,11 +1,11 @@
-"""The length of layers that are a part of the network.
+"""The length of layers that are a part of the model.
 
 ## What it does
 Finds `len(net.layers)`, and other counts, where the layers' integer keys don't start at 0, as in a stage of a pipeline.
 
 ## Why is this bad
-The length counts the layers that are here. A scale by depth comes out as for a network of 8 layers on each of 4 stages,
-not as for one of 32. `whole=` (`--whole`) says which the whole network is; a network that is no part of another is its own.
+The length counts the layers that are here. A scale by depth comes out as for a model of 8 layers on each of 4 stages,
+not as for one of 32. `whole=` (`--whole`) says which the whole model is; a model that is no part of another is its own.
 
 ## Network
 ```python

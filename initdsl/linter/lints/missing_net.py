@@ -2,12 +2,12 @@
 
 ## What it does
 Finds selectors that begin with a word in lower case: `head.weight`, `layers.0.mlp.up.weight`, `self.head`. What a selector
-begins with is a class, and classes have a capital letter. Looks at files without their network; against a network the
+begins with is a class, and classes have a capital letter. Looks at files without their model; against a model the
 resolver says whether there is such a class, and which paths there are.
 
 ## Why is this bad
 No module has that class, so the rule selects nothing. Names pasted from `named_parameters()` and from code look like
-this; a path from the network itself begins with `net`, one from any module with `*`.
+this; a path from the model itself begins with `net`, one from any module with `*`.
 
 ## Example
 ```init
@@ -56,7 +56,7 @@ def check(file: File) -> Iterator[Diagnostic]:
             written(Path(ClassPattern("*", False, (), path.span), rest.steps, None, path.span)),
         )
         near = next((name for name in MATRICES if name.lower() == path.root.name.lower()), None)
-        hint, fix = "a path from the network itself starts with `net.`, one from any module with `*.`", None
+        hint, fix = "a path from the model itself starts with `net.`, one from any module with `*.`", None
         if rooted is not None and (is_numbered or is_held):
             hint = f"did you mean `{rooted}`?"
             whole = Span(path.span.start, max(path.root.span.end, *(step.span.end for step in steps)))

@@ -1,8 +1,8 @@
 """Loaded values that a later rule draws over.
 
 ## What it does
-Finds a `load` into part of the network, and below it a rule that draws for every module of a class, there as well.
-Against a network also rules over parameters that transformers read from a checkpoint (`_is_hf_initialized`), with their
+Finds a `load` into part of the model, and below it a rule that draws for every module of a class, there as well.
+Against a model also rules over parameters that transformers read from a checkpoint (`_is_hf_initialized`), with their
 count.
 
 ## Why is this bad

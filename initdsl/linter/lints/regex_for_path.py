@@ -4,7 +4,7 @@
 Finds regular expressions that match exactly one name: anchored at both ends, without any operator.
 
 ## Why is this bad
-A path says the same, is checked step by step against the network, and is told what is near when it is wrong. A regular
+A path says the same, is checked step by step against the model, and is told what is near when it is wrong. A regular
 expression that misses is told nothing but that it misses.
 
 ## Example

@@ -2,7 +2,7 @@
 
 ## What it does
 Finds rules whose every parameter a later rule sets again: the last rule wins, so the earlier one does nothing. Without a
-network only where the text alone tells; a rule for everything is a background, which later ones may replace together.
+model only where the text alone tells; a rule for everything is a background, which later ones may replace together.
 
 ## Why is this bad
 Someone reads the earlier rule and believes it. Mostly the two are in the wrong order: the general rule stands below the

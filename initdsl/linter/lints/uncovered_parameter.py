@@ -1,7 +1,7 @@
 """A parameter that no rule reaches.
 
 ## What it does
-Finds parameters of the network that no rule of the file, nor of a file it uses, says anything about.
+Finds parameters of the model that no rule of the file, nor of a file it uses, says anything about.
 
 ## Why is this bad
 They start as their constructor left them, which nobody wrote down: a name test that matches nothing looks just like this.

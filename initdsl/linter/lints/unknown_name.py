@@ -4,7 +4,7 @@
 Finds names that are neither bound, nor a `let`, nor a fact of the target, nor an attribute of its module.
 
 ## Why is this bad
-The rule has no value. With a network at hand the linter knows which attributes there are.
+The rule has no value. With a model at hand the linter knows which attributes there are.
 
 ## Network
 ```python

@@ -1,7 +1,7 @@
 """A selector that selects nothing.
 
 ## What it does
-Finds paths, regular expressions and classes that select nothing in the network. A class that is not there at all is a
+Finds paths, regular expressions and classes that select nothing in the model. A class that is not there at all is a
 warning (a word in small letters that names none is an error: `head.weight` for `net.head.weight`), everything else an
 error; `S?` says that S may select nothing.
 

@@ -1,10 +1,10 @@
 """A normalization layer whose scale is set to 0 everywhere.
 
 ## What it does
-Finds rules that set the weight of every normalization layer of the network to 0.
+Finds rules that set the weight of every normalization layer of the model to 0.
 
 ## Why is this bad
-A scale of 0 passes nothing on: the network's output does not depend on its input. Where the last norm of a residual block is
+A scale of 0 passes nothing on: the model's output does not depend on its input. Where the last norm of a residual block is
 meant to start at 0, the rule reaches too far. Norms that multiply by `1 + weight`, like Gemma's, start at 0 rightly; a weight
 of -1 is what turns those off. Which a norm is, is asked of it: `lint --model` and `initdsl manifest` run its forward pass.
 

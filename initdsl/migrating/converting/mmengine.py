@@ -27,7 +27,7 @@ MMENGINE: dict[str, Callable[[Arguments], str]] = {
 
 
 def init_configs(values: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yield `(path, init_cfg)` for a network's settings and those of its parts, outer ones first."""
+    """Yield `(path, init_cfg)` for a model's settings and those of its parts, outer ones first."""
     if isinstance(values, Mapping):
         if "init_cfg" in values and values["init_cfg"] is not None:
             yield place, values["init_cfg"]
@@ -53,7 +53,7 @@ def _step(name: str) -> str:
 
 
 def mmengine(values: Any, place: str) -> Iterator[str]:
-    """Yield the rules for all the `init_cfg` of a network's settings, or for one that stands alone."""
+    """Yield the rules for all the `init_cfg` of a model's settings, or for one that stands alone."""
     problems: list[Diagnostic] = []
     for where, config in list(init_configs(values, place)) or [(place, values)]:
         configs = config if isinstance(config, list | tuple) else [config]

@@ -30,7 +30,7 @@ class Formula:
 
     `text` is the standard deviation of a normal, `bound` the bound of a uniform, `value` the scale it gives a tensor.
     `calls` has whole calls by kind of distribution, `penalty` how unusual it is, in nats. `digits` are those of a plain
-    number, 0 of one that is usual or found elsewhere in the network too; None of a formula.
+    number, 0 of one that is usual or found elsewhere in the model too; None of a formula.
     """
 
     text: str

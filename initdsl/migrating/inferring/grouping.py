@@ -1,4 +1,4 @@
-"""Sampled tensors to few rules: by class, then by place, then one by one; checked against the network."""
+"""Sampled tensors to few rules: by class, then by place, then one by one; checked against the model."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Rule:
 
 
 def with_siblings(network: Network, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors with the plain numbers that scales of several places in the network come to."""
+    """Return the tensors with the plain numbers that scales of several places in the model come to."""
     places: dict[str, list[Tensor]] = {}
     for tensor in tensors:
         if tensor.sampled.kind == "drawn" and tensor.sampled.moments is not None and not tensor.sampled.parts:

@@ -1,4 +1,4 @@
-"""Where tensors stand in their network, and how selectors name that."""
+"""Where tensors stand in their model, and how selectors name that."""
 
 from __future__ import annotations
 

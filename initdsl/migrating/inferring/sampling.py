@@ -1,4 +1,4 @@
-"""A network built a few times under different seeds: what each tensor is, in numbers."""
+"""A model built a few times under different seeds: what each tensor is, in numbers."""
 
 from __future__ import annotations
 
@@ -82,20 +82,20 @@ class Sampled:
 def sample(
     factory: Callable[[], nn.Module], count: int | None, seed: int, on_progress: OnProgress
 ) -> tuple[Network, Live, list[Sampled]]:
-    """Build the network `count` times (by its size, if none is given), and look at every parameter.
+    """Build the model `count` times (by its size, if none is given), and look at every parameter.
 
-    Raises TypeError where `factory` does not give a module, ResolveError where it gives another network each time.
+    Raises TypeError where `factory` does not give a module, ResolveError where it gives another model each time.
     """
     network, live, values = _built(factory, seed, 0)
     total = sum(t.numel for t in network.tensors)
     count = count or (12 if total < SMALL else 5 if total < LARGE else 3)
     seen = {index: [tensor] for index, tensor in values.items()}
     for number in range(1, count):
-        on_progress("building the network", number, count)
+        on_progress("building the model", number, count)
         again, live, more = _built(factory, seed, number)
         if again.fingerprint() != network.fingerprint():
             raise ResolveError(
-                Diagnostic("not-the-same-network", "each call builds another network: names, shapes or ties differ")
+                Diagnostic("not-the-same-network", "each call builds another model: names, shapes or ties differ")
             )
         for index, tensor in more.items():
             seen[index].append(tensor)

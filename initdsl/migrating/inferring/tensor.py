@@ -16,7 +16,7 @@ class Tensor:
 
     `names` are the class of each module that holds it and its name there, `sibling` is the shape of the `weight` beside
     it. In a list of layers it has a place `layer` (the rules' `i`), the list has so many `layers`, and a label. `siblings`
-    are the plain numbers that scales of several places in the network come to.
+    are the plain numbers that scales of several places in the model come to.
     """
 
     sampled: Sampled

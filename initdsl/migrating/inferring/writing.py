@@ -42,15 +42,15 @@ def infer(
     title: str = "",
     on_progress: OnProgress | None = None,
 ) -> Inferred:
-    """Return a rule file that starts a network as its own code does, from building it a few times.
+    """Return a rule file that starts a model as its own code does, from building it a few times.
 
-    `factory` is called without arguments, `samples` times (by default 3 to 12 times, the smaller the network the more
+    `factory` is called without arguments, `samples` times (by default 3 to 12 times, the smaller the model the more
     often), each under seeds of its own. Constants, distributions, their scale as a formula of the fans or of the depth,
     padding rows and ties are found by measuring; comments say how sure each rule is. What is not understood is kept as
     the constructor makes it, and said to be. The global random states stay as they were. `on_progress` is told what is
     being done, how much of it is done, and how much there is.
 
-    Raises TypeError for a factory that is none, ResolveError where it gives another network each time.
+    Raises TypeError for a factory that is none, ResolveError where it gives another model each time.
 
     >>> from torch import nn
     >>> print(infer(lambda: nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64)), samples=2).text)  # doctest: +ELLIPSIS
@@ -70,7 +70,7 @@ def infer(
 
 
 def _written(ties: list[str], rules: list[Rule], tensors: Sequence[Tensor], title: str) -> Inferred:
-    lines = [f"# {title}" if title else "# proposed from a network as its own code starts it"]
+    lines = [f"# {title}" if title else "# proposed from a model as its own code starts it"]
     for names in _copies(tensors):
         lines.append(f"# note: these start equal, as copies of one another; the rules draw each anew: {names}")
     lines += ties

@@ -1,1 +1,1 @@
-"""What a selector selects in a described network, and why it selects nothing."""
+"""What a selector selects in a described model, and why it selects nothing."""

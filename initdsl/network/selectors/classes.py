@@ -64,7 +64,7 @@ def of_class_name(context: SelectorContext, name: str, subclasses: bool) -> list
 
 
 def of_class(context: SelectorContext, pattern: ClassPattern) -> list[int]:
-    """Return the modules that a class pattern selects, by index, in the order of the network."""
+    """Return the modules that a class pattern selects, by index, in the order of the model."""
     classes = context.cache.classes
     if pattern in classes:
         return classes[pattern]
@@ -83,7 +83,7 @@ def of_class(context: SelectorContext, pattern: ClassPattern) -> list[int]:
 def _by_equality(context: SelectorContext, pattern: ClassPattern) -> list[int] | None:
     """Return the modules of `Class(attribute=number)` from a table by the attribute's value; None for other patterns.
 
-    Rules for every layer of a large network (`Block(layer_idx=17)`) would otherwise look at all layers each.
+    Rules for every layer of a large model (`Block(layer_idx=17)`) would otherwise look at all layers each.
     """
     if len(pattern.predicates) != 1:
         return None

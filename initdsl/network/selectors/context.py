@@ -1,4 +1,4 @@
-"""What every step of matching needs: the network, what names mean, and what was matched before."""
+"""What every step of matching needs: the model, what names mean, and what was matched before."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ MOST_KEPT = 1 << 22
 
 @dataclass
 class MatchCache:
-    """What was matched before in this network. It saves time and never changes a result; one thread's own.
+    """What was matched before in this model. It saves time and never changes a result; one thread's own.
 
     `most` matches may be made in all, and `count` are by now.
     """
@@ -121,7 +121,7 @@ class MatchCache:
 
 @dataclass(frozen=True)
 class SelectorContext:
-    """The network that selectors are matched against.
+    """The model that selectors are matched against.
 
     `environment(module, bindings, scope)` gives names in predicates and indices their values; `is_variable` tells the
     names of `let`, which can't be bound; `binds` is false inside expressions, where an index is evaluated, never bound.

@@ -13,21 +13,21 @@ from initdsl.text.source import Span
 __all__ = ["GIVE_WHOLE", "IN_A_STAGE", "refuse_count", "refuse_place"]
 
 
-GIVE_WHOLE = "give the whole network, as `whole=` or `--whole`; one that is no part of another is its own: `whole=net`"
+GIVE_WHOLE = "give the whole model, as `whole=` or `--whole`; one that is no part of another is its own: `whole=net`"
 
 
-IN_A_STAGE = "if this is a stage of a pipeline, give the whole network as `whole=` or `--whole`"
+IN_A_STAGE = "if this is a stage of a pipeline, give the whole model as `whole=` or `--whole`"
 
 
 def refuse_count(network: Network, modules: Iterable[int], of_all: bool, span: Span) -> None:
-    """Refuse to count some modules, by number, of a part of a network; `of_all` if that is all there are of some kind.
+    """Refuse to count some modules, by number, of a part of a model; `of_all` if that is all there are of some kind.
 
     Raises EvalError.
     """
     if network.part is None:
         return
     if of_all or is_traced(network.modules):
-        message = f"{network.part}: what is counted here is not all of the whole network"
+        message = f"{network.part}: what is counted here is not all of the whole model"
         raise EvalError(message, span, GIVE_WHOLE, "length-of-a-part")
     seen: set[int] = set()
     for index in modules:
@@ -35,13 +35,13 @@ def refuse_count(network: Network, modules: Iterable[int], of_all: bool, span: S
             layers = None if around in seen else layers_of_a_part(network.modules[around])
             seen.add(around)
             if layers is not None:
-                message = f"{layers}: its length is not the depth of the whole network"
+                message = f"{layers}: its length is not the depth of the whole model"
                 raise EvalError(message, span, GIVE_WHOLE, "length-of-a-part")
 
 
 def refuse_place(network: Network, module: ModuleInfo, what: str, span: Span) -> None:
-    """Refuse an index that counts positions in a part of a network, which are others in the whole. Raises EvalError."""
+    """Refuse an index that counts positions in a part of a model, which are others in the whole. Raises EvalError."""
     layers = None if network.is_whole else layers_of_a_part(module)
     if layers is not None:
-        message = f"{layers}: {what} is another one in the whole network"
+        message = f"{layers}: {what} is another one in the whole model"
         raise EvalError(message, span, GIVE_WHOLE, "index-in-a-part")

@@ -25,7 +25,7 @@ Scope = tuple[int, ...]
 class Match(NamedTuple):
     """A module, or (with `tensor`) a tensor of it: `Match(3, tensor=5, bindings=(("i", 0),))`.
 
-    `module` and `tensor` are indices in the network. `frame` is the match of the enclosing block that this one lies
+    `module` and `tensor` are indices in the model. `frame` is the match of the enclosing block that this one lies
     in. `index` and `view` lead to a piece of the tensor.
     """
 
@@ -40,9 +40,9 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True, init=False)
 class Frame:
-    """The modules that a block stands for: `Frame(network, [Match(1), Match(4)])` for `Linear { ... }`.
+    """The modules that a block stands for: `Frame(model, [Match(1), Match(4)])` for `Linear { ... }`.
 
-    The network is not kept: matches are of the network that they are used with.
+    The model is not kept: matches are of the model that they are used with.
     """
 
     matches: tuple[Match, ...]
@@ -55,7 +55,7 @@ class Frame:
 class Unmatched:
     """Why a selector selects nothing: ``Unmatched("there is no `q` in `net`", span, "did you mean `k`?")``.
 
-    A warning where the class is simply not in this network. `fix` changes the selector to the one that was meant.
+    A warning where the class is simply not in this model. `fix` changes the selector to the one that was meant.
     """
 
     message: str

@@ -1,7 +1,7 @@
 """What was meant by a path that begins with no class: `net.layers[0].weight` for `layers.0.weight`.
 
-Names are pasted from `named_parameters()`, from code and from error texts, where they begin with a child of the network,
-with the name of a module somewhere in it, or with what holds the network elsewhere (`model.`, `self.`).
+Names are pasted from `named_parameters()`, from code and from error texts, where they begin with a child of the model,
+with the name of a module somewhere in it, or with what holds the model elsewhere (`model.`, `self.`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def is_no_class(pattern: ClassPattern) -> bool:
 
 
 def meant_by(context: SelectorContext, path: Path, frame: Frame | None) -> list[Meant]:
-    """Return the paths that may have been meant by one whose class is not in the network, most likely first."""
+    """Return the paths that may have been meant by one whose class is not in the model, most likely first."""
     root = path.root
     if not isinstance(root, ClassPattern) or root.subclasses or root.predicates:
         return []
@@ -72,7 +72,7 @@ def steps_of(path: Path) -> tuple[PathStep, ...]:
 
 
 def _droppable(steps: tuple[PathStep, ...]) -> Iterator[int]:
-    """Yield how many of the first steps may be names of what holds the network where the path comes from."""
+    """Yield how many of the first steps may be names of what holds the model where the path comes from."""
     yield 0
     for dropped, step in enumerate(steps[:-1], 1):
         if not isinstance(step, Step) or not isinstance(steps[dropped], Step):

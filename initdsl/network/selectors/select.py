@@ -1,4 +1,4 @@
-"""Which modules and which tensors a selector selects in a described network."""
+"""Which modules and which tensors a selector selects in a described model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["container_of", "is_fixed", "match_key", "select"]
 def select(
     context: SelectorContext, selector: Selector, frame: Frame | None = None, modules: bool = False
 ) -> list[Match]:
-    """Return what a selector selects, in the order of the network. `modules` makes a regex search module names.
+    """Return what a selector selects, in the order of the model. `modules` makes a regex search module names.
 
     Raises EvalError for what can't be evaluated.
     """

@@ -42,7 +42,7 @@ MOST_MODULES = 1000
 REBUILT = frozenset(["torch.nn.modules.module.Module", "torch.export.unflatten.InterpreterModule"])
 
 
-PATHS = "a path from the network itself starts with `net.`, one from any module with `*.`"
+PATHS = "a path from the model itself starts with `net.`, one from any module with `*.`"
 
 
 def explain(
@@ -213,8 +213,8 @@ def _explain_class(context: SelectorContext, path: Path, pattern: ClassPattern, 
         if lost is not None:
             hint = f"layers that `torch.export` rebuilds are of the class `{lost}`: paths from `net` select them"
             fix = None
-        return Unmatched(f"there is no `{name}` in this network", span, hint, warning=True, fix=fix)
-    message = f"`{name}` is taken for a class, and there is none of that name in this network"
+        return Unmatched(f"there is no `{name}` in this model", span, hint, warning=True, fix=fix)
+    message = f"`{name}` is taken for a class, and there is none of that name in this model"
     root = network.modules[0]
     if name in root.children or name in root.parameters:
         return Unmatched(message, span, f"a path starts with `net`: `net.{name}`")
@@ -234,5 +234,5 @@ def _taken_for_class(path: Path, pattern: ClassPattern, meant: list[Meant]) -> U
         fix = Fix(f"write `{meant[0].text}`", (Edit(whole, meant[0].text),), safe=False)
     hint = " or ".join(f"`{text}`" for text in texts)
     warning = not is_no_class(pattern) and not meant[0].exact
-    message = f"`{pattern.name}` is taken for a class, and there is none of that name in this network"
+    message = f"`{pattern.name}` is taken for a class, and there is none of that name in this model"
     return Unmatched(message, pattern.span, f"did you mean {hint}?" if hint else None, warning=warning, fix=fix)

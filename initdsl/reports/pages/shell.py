@@ -1,6 +1,6 @@
 """The frame of every page: one file with its style, its script and its data inside.
 
-What comes from a network or a rule file is data: it stands in a JSON block that no tag can close, or is escaped, and the
+What comes from a model or a rule file is data: it stands in a JSON block that no tag can close, or is escaped, and the
 page's content security policy runs this very script and no other, and lets nothing be loaded.
 """
 

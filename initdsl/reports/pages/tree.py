@@ -45,7 +45,7 @@ def tree(
     measures: Mapping[int, Measure] | None = None,
     mark: Callable[[PlanEntry], Hashable] = lambda entry: None,
 ) -> Node:
-    """Return the modules of a plan's network that have tensors in the plan, from the root down.
+    """Return the modules of a plan's model that have tensors in the plan, from the root down.
 
     A tensor stands under the module that `named_parameters()` finds it in; `measures` go by the index of a tensor.
     Layers that are next to each other in a list are folded where they have the same classes, shapes and rules, and

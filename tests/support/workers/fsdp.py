@@ -40,7 +40,7 @@ def work(mode: str) -> None:
         assert list(ours) == list(theirs)
         for name in theirs:
             assert torch.equal(ours[name], theirs[name]), name
-    print(f"as one network: {len(theirs)} parameters", flush=True)
+    print(f"as one model: {len(theirs)} parameters", flush=True)
     dist.barrier()
     os._exit(0)
 

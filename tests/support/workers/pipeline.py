@@ -1,4 +1,4 @@
-"""What one rank of a pipeline checks: its stage, filled by rules for the whole network, has the bits of one process.
+"""What one rank of a pipeline checks: its stage, filled by rules for the whole model, has the bits of one process.
 
     torchrun --standalone --nproc-per-node 4 pipeline.py FOLDER CASE ...
 
@@ -66,7 +66,7 @@ copy net.layers[0].attn.qkv net.layers[3].attn.qkv
 
 
 def cut(net: Net, stage: int, stages: int) -> Net:
-    """Leave of a network what one of so many stages holds."""
+    """Leave of a model what one of so many stages holds."""
     size = LAYERS // stages
     kept = range(stage * size, (stage + 1) * size)
     for name in list(net.layers):
@@ -118,7 +118,7 @@ def manual_stages() -> None:
 
 @case
 def traced_stages() -> None:
-    """Stages that `pipeline` traced have lost their classes; the whole network has them."""
+    """Stages that `pipeline` traced have lost their classes; the whole model has them."""
     points = {f"layers.{stage * LAYERS // world()}": SplitPoint.BEGINNING for stage in range(1, world())}
     whole = Net()
     pipe = pipeline(copy.deepcopy(whole), mb_args=(torch.zeros(2, 3, dtype=torch.long),), split_spec=points)
@@ -159,7 +159,7 @@ def several_stages_a_rank() -> None:
 
 @case
 def tied_ends() -> None:
-    """An embedding and a head that are one tensor in the whole network start with the same values on both stages."""
+    """An embedding and a head that are one tensor in the whole model start with the same values on both stages."""
     rules = "*.*(ndim>1) ~ normal(0, 1); *.*(ndim<2) = 0"
     stage = cut(Net(), rank(), world())
     initdsl.apply(stage, rules, seed=7, whole=on_meta(tied=True))
@@ -307,7 +307,7 @@ def megatron_layers() -> None:
         assert type(mine.weight) is nn.Parameter
         assert torch.equal(mine.weight, part(theirs.weight, dims[0], stride)), name
         assert torch.equal(mine.bias, theirs.bias if dims[1] is None else part(theirs.bias, 0, stride)), name
-    with refused(initdsl.ResolveError, "a tie would not reach the network"):
+    with refused(initdsl.ResolveError, "a tie would not reach the model"):
         megatron.apply(net, rules + "\ntie net.norm.weight net.norm.bias", seed=7)
 
 
@@ -324,7 +324,7 @@ def refusals() -> None:
         initdsl.apply(stage, RULES, seed=8 if odd else 7, whole=on_meta())
     with refused(initdsl.ResolveError, f"the rules of rank {last} are not those of rank 0"):
         initdsl.apply(stage, RULES + ("\nnet.head.weight = 1" if odd else ""), seed=7, whole=on_meta())
-    with refused(initdsl.ResolveError, f"the `whole` network of rank {last} is not that of rank 0"):
+    with refused(initdsl.ResolveError, f"the `whole` model of rank {last} is not that of rank 0"):
         other = on_meta()
         other.extra = nn.Linear(2, 2, device="meta")
         initdsl.apply(stage, "*.* = 0", seed=7, whole=other if odd else on_meta())
@@ -333,7 +333,7 @@ def refusals() -> None:
         initdsl.apply(stage, "*.* ~ normul()" if odd else RULES, seed=7, whole=on_meta())
     lacking = on_meta()
     del lacking.layers[str(LAYERS - 1)]
-    said = "the whole network has no `layers.3.norm.weight`"
+    said = "the whole model has no `layers.3.norm.weight`"
     with refused(initdsl.ResolveError, said if odd else f"rank {last} failed: {said}"):
         initdsl.apply(stage, "*.* = 0", seed=7, whole=lacking if odd else on_meta())
     with refused(initdsl.ResolveError, "in a stage of a pipeline: without a seed", "give `seed=`"):
@@ -356,7 +356,7 @@ def refused_in_a_mesh() -> None:
     stage = sharded_stage(cut(Net(), mesh.get_local_rank("pp"), 2), mesh["inner"])
     before = local(stage)
     without = rank() == 1
-    with refused(initdsl.ResolveError, "rank 0 was given a `whole` network, rank 1 was not"):
+    with refused(initdsl.ResolveError, "rank 0 was given a `whole` model, rank 1 was not"):
         initdsl.apply(stage, "*.* = 0", seed=7, whole=None if without else on_meta())
     assert all(torch.equal(a, b) for a, b in zip(before, local(stage), strict=True))
 

@@ -2,7 +2,7 @@
 
     torchrun --standalone --nproc-per-node 4 worker.py FOLDER CASE ...
 
-Every case compares with the same rules and seed on the whole network in this very process. What goes wrong is written
+Every case compares with the same rules and seed on the whole model in this very process. What goes wrong is written
 to FOLDER, one file a rank.
 """
 
@@ -536,7 +536,7 @@ def disagreement() -> None:
         initdsl.apply(net, RULES + ("\nnet.norm.bias = 1" if odd else ""), seed=7)
     with refused(initdsl.ResolveError, f"the `vars` or initializers of rank {last}"):
         initdsl.apply(net, "let s = 1\n*.* ~ normal(0, s)", vars={"s": 2 if odd else 1}, seed=7)
-    with refused(initdsl.ResolveError, f"the network of rank {last} is not that of rank 0"):
+    with refused(initdsl.ResolveError, f"the model of rank {last} is not that of rank 0"):
         initdsl.apply(other, "*.* = 1", seed=7)
     # one rank can't even plan
     for bad, kind, said in [
@@ -602,10 +602,10 @@ def other_plans() -> None:
         with refused(initdsl.ResolveError, "an initializer", "has other code"):
             initdsl.apply(net, "net.norm.weight = mine()", seed=7, initializers={"mine": mine})
     bare = initdsl.RuleSet(rules=initdsl.parse(f"net.norm.weight = {value}").rules)
-    with refused(initdsl.ResolveError, f"rank {last} and rank 0: an attribute of the network"):
+    with refused(initdsl.ResolveError, f"rank {last} and rank 0: an attribute of the model"):
         initdsl.apply(net, bare, seed=7)
     net.factor = value
-    with refused(initdsl.ResolveError, "an attribute of the network that they read"):
+    with refused(initdsl.ResolveError, "an attribute of the model that they read"):
         initdsl.apply(net, "net.norm.weight = net.factor", seed=7)
     file = FOLDER / f"loaded-{rank()}" / "w.safetensors"
     file.parent.mkdir(exist_ok=True)
@@ -638,7 +638,7 @@ def refusals() -> None:
         initdsl.apply(net, "net.layers[0].norm.weight = norm(net.layers[0].up.weight)", seed=1)
     with refused(initdsl.ResolveError, "reads values of `net.layers[0].up.bias` that other ranks hold"):
         initdsl.apply(net, "net.layers[0].up.weight = 0; net.layers[0].up.weight[:, 0] = net.layers[0].up.bias", seed=1)
-    with refused(initdsl.ResolveError, "adjusted to a sample, which no sharded network can be"):
+    with refused(initdsl.ResolveError, "adjusted to a sample, which no sharded model can be"):
         initdsl.apply(net, "Linear.weight ~ lsuv()", seed=1, sample=torch.zeros(2, dtype=torch.long))
     with torch.device("meta"):
         empty = sharded(Net())
