@@ -2,6 +2,7 @@
 
 // Starts `initdsl lsp` and speaks with it. Everything the language knows is on the server's side.
 
+const fs = require("node:fs");
 const path = require("node:path");
 const vscode = require("vscode");
 const { LanguageClient, TransportKind } = require("vscode-languageclient/node");
@@ -43,12 +44,20 @@ async function stop() {
   await running?.stop();
 }
 
+/** Opens a new rule file with some rules to change. */
+async function newFile(context) {
+  const content = fs.readFileSync(path.join(context.extensionPath, "walkthrough", "first.init"), "utf-8");
+  const document = await vscode.workspace.openTextDocument({ language: "initdsl", content });
+  await vscode.window.showTextDocument(document);
+}
+
 async function activate(context) {
   const restart = async () => {
     await stop();
     await start();
   };
   context.subscriptions.push(
+    vscode.commands.registerCommand("initdsl.newFile", () => newFile(context)),
     vscode.commands.registerCommand("initdsl.restart", restart),
     vscode.workspace.onDidGrantWorkspaceTrust(restart),
     vscode.workspace.onDidChangeConfiguration((change) => change.affectsConfiguration("initdsl") && restart()),

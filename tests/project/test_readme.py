@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from types import ModuleType
 
 import pytest
 
+from tests.support.code import script
 from tests.support.pages import ROOT, blocks_of
 
 README = (ROOT / "README.md").read_text("utf-8")
-
-
-def script(path: str) -> ModuleType:
-    """A script of the repository, imported from its file."""
-    spec = importlib.util.spec_from_file_location(path.replace("/", "_").removesuffix(".py"), ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
