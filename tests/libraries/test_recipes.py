@@ -266,9 +266,9 @@ def test_the_page_has_every_case() -> None:
 OPENING = """\
 # Recipes
 
-Rule files for published models, in the package. `use "initdsl:gpt2"` takes one; `--set std=0.01` and `vars={{"std": 0.01}}`
-set what it declares with `let`; what stands behind it in your file overrides it. This page is written by
-`python -m tests.libraries.test_recipes`, which is also the test.
+Recipes are rule files for published models, in the package. `use "initdsl:gpt2"` takes one. `--set std=0.01` and
+`vars={{"std": 0.01}}` set the names that it declares with `let`. Rules behind it in your file override it.
+`python -m tests.libraries.test_recipes` writes this page; it is also the test.
 
 ```python
 >>> import initdsl
@@ -285,12 +285,17 @@ set what it declares with `let`; what stands behind it in your file overrides it
 
 ## Which recipe for which model
 
-By what a family is called, and the library its class is from. *Bit for bit*: under one `torch.manual_seed`, every value is
-the library's own, from where its initialisation begins (a tied table, which transformers draws once for each of its names,
-is another draw of the same distribution). *Same distributions*: constants and ties are equal, and draws come from the same
-distributions, in another order. *Not covered*: no recipe is right, and the one that looks nearest leaves parameters alone,
-which is an error under `strict=True`. A recipe can't tell that a model is not its own where all names fit, so look here, not
-at the names; for a model that stands nowhere on this page, [`initdsl infer`](infer.md) proposes rules.
+The table goes by the name of a family and the library of its class. Its verdicts:
+
+- *Bit for bit*: under one `torch.manual_seed` every value is the library's own, from where its initialization begins.
+  A tied table is the exception. transformers draws it once for each of its names, so it is another draw of the same
+  distribution.
+- *Same distributions*: constants and ties are equal. Draws come from the same distributions, in another order.
+- *Not covered*: no recipe is right. The one that looks nearest leaves parameters alone, which is an error under
+  `strict=True`.
+
+Look here, not at the names. Where all names fit, a recipe can't tell that a model is not its own. For a model that is not on
+this page, [`initdsl infer`](infer.md) proposes rules.
 
 | family | library | recipe | verdict |
 |---|---|---|---|
@@ -298,10 +303,15 @@ at the names; for a model that stands nowhere on this page, [`initdsl infer`](in
 
 ## Compared with the libraries
 
-Each recipe fills a model of its library, and another one is started by the library itself. *Same* means: every parameter
-is covered, no rule selects nothing, ties and constants are equal, and every drawn parameter has the same mean and standard
-deviation within five standard errors and, pooled over layers, passes a Kolmogorov-Smirnov test. ResNet's convolutions,
-BERT, ALBERT, LLaMA and ViT's linear layers are the same bit for bit under one `torch.manual_seed` (`tests/libraries/test_models.py`).
+Each recipe fills a model of its library. The library itself initializes a second one. *Same* means all of these:
+
+- Every parameter is covered, and every rule selects something.
+- Ties and constants are equal.
+- Every drawn parameter has the same mean and standard deviation within five standard errors.
+- Pooled over layers, it passes a Kolmogorov-Smirnov test.
+
+ResNet's convolutions, BERT, ALBERT, LLaMA and ViT's linear layers are the same bit for bit under one `torch.manual_seed`
+(`tests/libraries/test_models.py`).
 
 | recipe | library | model | constant | drawn | verdict |
 |---|---|---|---|---|---|
@@ -309,8 +319,8 @@ BERT, ALBERT, LLaMA and ViT's linear layers are the same bit for bit under one `
 
 ## Compared with what the sources say
 
-Recipes of papers, and of libraries that can't be installed or are large: small models in their names, whose constants and
-standard deviations are held against the formulas of the source.
+These are recipes of papers, and of libraries that are large or can't be installed. Each fills a small model with the same
+names. Its constants and standard deviations are compared with the formulas of the source.
 
 | recipe | source | constant | drawn | verdict |
 |---|---|---|---|---|
