@@ -136,7 +136,7 @@ said of it, and what to write instead; `initdsl lint --explain NAME` prints it. 
 `pyproject.toml` (`select`, `ignore`, `per-file-ignores`). *Safe* fixes leave the plan as it is and are made by `--fix`;
 the others by `--unsafe-fixes`. This page is written from the lints' own documentation by `python docs/generate.py`.
 
-Lints that need a network (`initdsl lint --model` or `--manifest`) show one, made of these:
+Lints that need a model (`initdsl lint --model` or `--manifest`) show one, made of these:
 
 ```python
 import torch
@@ -149,7 +149,7 @@ from torch import nn
 
 
 def lints() -> str:
-    """A table of all lints with their real-world sources, and a section for each from its docstring."""
+    """A table of all lints, with where each mistake was made in public if it was, and a section for each from its docstring."""
     from initdsl.linter.definition import Lint, all_lints
 
     def row(one: Lint) -> str:
@@ -185,7 +185,7 @@ def _example(one: Any, heading: str, text: str) -> str:
 
 
 def _findings(rules: str, net: Any) -> str:
-    """What the linter says of a rule file, on a network or of the file alone."""
+    """What the linter says of a rule file, on a model or of the file alone."""
     import initdsl
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -23,9 +23,6 @@ net[0].weight[8] = 0
 keep net
 net[0].weight[7] = 0
 ```
-
-## Source
-pytorch 166378, cleanrl 358: gates of a fused matrix that have to be sliced by hand.
 """
 
 from __future__ import annotations

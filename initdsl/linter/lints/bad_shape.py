@@ -22,9 +22,6 @@ net[0].bias = [1, 2, 3]
 keep net
 net[1].bias = [1, 2]
 ```
-
-## Source
-pytorch 166378, cleanrl 358: gates of a fused matrix that have to be sliced by hand.
 """
 
 from __future__ import annotations

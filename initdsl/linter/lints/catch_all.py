@@ -19,7 +19,7 @@ bias starts at 0.
 ```
 
 ## Source
-espnet 4555, 3706: norms treated as something else because of their rank.
+espnet 4555, 3706: a test for one dimension, meant for biases, also took the weights of norms.
 """
 
 from __future__ import annotations

@@ -24,9 +24,6 @@ keep net
 net[0].bias[0] = sum(net[1].bias)
 net[1].bias[0] = 1
 ```
-
-## Source
-transformers 46620: values that depended on the order in which modules were visited.
 """
 
 from __future__ import annotations

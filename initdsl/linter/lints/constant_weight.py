@@ -16,9 +16,6 @@ Linear.weight = 0.01
 ```init
 Linear.weight ~ normal(0, 0.01)
 ```
-
-## Source
-pytorch 72253, 86274: layers that start identical.
 """
 
 from __future__ import annotations

@@ -22,9 +22,6 @@ copy net[0].weight net[1].weight
 keep net
 copy net[0].weight net[2].weight
 ```
-
-## Source
-mmdetection 6432: a call that looked like an initialization and did nothing.
 """
 
 from __future__ import annotations

@@ -18,9 +18,6 @@ Embedding.weight ~ normal(0, 0.02)
 Embedding.weight ~ normal(0, 0.02)
 Embedding.weight[padding_idx] = 0
 ```
-
-## Source
-pytorch 6495, fairseq 4076: the padding row is overwritten.
 """
 
 from __future__ import annotations

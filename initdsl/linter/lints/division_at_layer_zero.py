@@ -15,9 +15,6 @@ net.layers[i].mlp.down.weight ~ normal(0, 0.02 / sqrt(2 * i))
 ```init
 net.layers[i].mlp.down.weight ~ normal(0, 0.02 / sqrt(2 * (i + 1)))
 ```
-
-## Source
-torchtitan 3722 and llama2.c 579: scales by depth gone wrong.
 """
 
 from __future__ import annotations

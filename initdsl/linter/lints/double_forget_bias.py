@@ -19,7 +19,7 @@ LSTM.bias_hh_l0 = 0
 ```
 
 ## Source
-pytorch 166378: LSTM gates set as one; both biases of torch's LSTM add up.
+pytorch 750: torch's LSTM adds two biases, so a forget bias of 1 is set in one of them.
 """
 
 from __future__ import annotations

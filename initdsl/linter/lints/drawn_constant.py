@@ -15,9 +15,6 @@ Linear.bias ~ zeros()
 ```init
 Linear.bias = zeros()
 ```
-
-## Source
-mmcv 1128: nobody can tell which initialization was applied, and how.
 """
 
 from __future__ import annotations

@@ -15,9 +15,6 @@ Linear.weight in net.skip ~ eye()
 ```init
 Linear.weight in net.skip = eye()
 ```
-
-## Source
-pytorch 72253: layers that start identical because nothing was drawn for them.
 """
 
 from __future__ import annotations

@@ -18,9 +18,6 @@ Linear.bias = 0
 Conv2d.bias = 0
 Linear.bias = 0
 ```
-
-## Source
-transformers 17877: 96 draws for 24 tensors.
 """
 
 from __future__ import annotations

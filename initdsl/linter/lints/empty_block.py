@@ -17,9 +17,6 @@ Linear.bias = 0
 ```init
 Linear.bias = 0
 ```
-
-## Source
-mmdetection 6663: an initialization that was set up and did nothing.
 """
 
 from __future__ import annotations

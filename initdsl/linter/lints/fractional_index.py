@@ -15,9 +15,6 @@ LSTM.bias_ih_l0[hidden_size:4 * hidden_size / 2] = 1
 ```init
 LSTM.bias_ih_l0[hidden_size:4 * hidden_size // 2] = 1
 ```
-
-## Source
-pytorch 166378, cleanrl 358: gates of a fused matrix that have to be sliced by hand.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Linear.weight ~ kaiming_normal(a=0.2, nonlinearity=leaky_relu)
 ```
 
 ## Source
-The documentation of `torch.nn.init.kaiming_normal_`, which asks for `relu` or `leaky_relu` alone; mmcv 1150.
+The documentation of `torch.nn.init.kaiming_normal_`, which asks for `relu` or `leaky_relu` alone.
 """
 
 from __future__ import annotations

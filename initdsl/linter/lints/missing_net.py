@@ -22,7 +22,7 @@ net.layers[0].attn.scale = 1
 ```
 
 ## Source
-transformers 47458: a name that matched nothing went unnoticed for years; Modalities 351.
+transformers 47458: a test for a bare name never matched a full one, in silence.
 """
 
 from __future__ import annotations

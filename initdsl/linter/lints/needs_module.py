@@ -28,7 +28,7 @@ Linear {
 ```
 
 ## Source
-mmdetection 6432, 6663: a tensor passed where a module was expected did nothing, silently.
+mmdetection 6432: a tensor passed where a module was expected did nothing, silently.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ net[0].* ~ normal(0, 0.02)
 ```
 
 ## Source
-mmdetection 6432, 6663: a tensor passed where a module was expected did nothing, silently.
+mmdetection 6432: a tensor passed where a module was expected did nothing, silently.
 """
 
 from __future__ import annotations

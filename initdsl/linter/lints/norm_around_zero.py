@@ -18,9 +18,6 @@ LayerNorm.bias   = 0
 LayerNorm.weight = 1
 LayerNorm.bias   = 0
 ```
-
-## Source
-espnet 4555, 3706: a rule that was meant for others reached the norms.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Linear.weight ~ normal(0, 0.02)
 ```
 
 ## Source
-pytorch 6495, fairseq 4076; and a tied head whose `Linear` rule stands below.
+pytorch 6495: the padding row is overwritten.
 """
 
 from __future__ import annotations

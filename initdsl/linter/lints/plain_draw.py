@@ -15,9 +15,6 @@ Linear.bias ~ 0
 ```init
 Linear.bias = 0
 ```
-
-## Source
-mmdetection 6432: a call that looked like an initialization and did nothing.
 """
 
 from __future__ import annotations

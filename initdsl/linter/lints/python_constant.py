@@ -15,9 +15,6 @@ Conv2d(padding_mode="zeros", bias=None).weight ~ kaiming_normal()
 ```init
 Conv2d(padding_mode="zeros", bias=none).weight ~ kaiming_normal()
 ```
-
-## Source
-fairseq 4076: an index that was `None`, and set a whole embedding to zero.
 """
 
 from __future__ import annotations

@@ -21,9 +21,6 @@ Linear.weight ~ normal(0, std)
 let embedding_std = 0.01
 Embedding.weight ~ normal(0, embedding_std)
 ```
-
-## Source
-llama2.c 579: a scale applied to the wrong matrix.
 """
 
 from __future__ import annotations

@@ -25,8 +25,7 @@ LayerNorm.bias = 0
 ```
 
 ## Source
-mmengine 691 and transformers 35141: values that were set on purpose are drawn over by a later, general rule; mmcv 1128:
-nobody can tell which rule was applied.
+mmengine 691, transformers 35141: values that were set on purpose are drawn over by a later, general rule.
 """
 
 from __future__ import annotations

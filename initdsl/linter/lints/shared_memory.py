@@ -25,9 +25,6 @@ net[1].weight = 0
 tie net[0].weight net[1].weight
 net[0].weight ~ normal(0, 0.02)
 ```
-
-## Source
-fastai 2090, torchtitan 2342: a tied weight is drawn again with the other layer's standard deviation.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Linear.weight ~ normal(std=0.02)
 ```
 
 ## Source
-The signature of `torch.nn.init.normal_(tensor, mean=0, std=1)`, against `std` first in other libraries; transformers 47458.
+The signature of `torch.nn.init.normal_(tensor, mean=0, std=1)`, against `std` first in other libraries.
 """
 
 from __future__ import annotations

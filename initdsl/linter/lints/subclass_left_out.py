@@ -30,7 +30,7 @@ LayerNorm+.weight = 1
 ```
 
 ## Source
-pytorch 180968: initialization after `parametrize` does nothing; timm's EfficientNet, where `BatchNorm2d` is none of 49 norms.
+timm's EfficientNet, where `BatchNorm2d` is none of 49 norms.
 """
 
 from __future__ import annotations

@@ -22,9 +22,6 @@ tie net[0].weight net[1].weight
 keep net
 tie net[0].weight net[2].weight
 ```
-
-## Source
-torchtitan 2342: embedding and output that were to be tied.
 """
 
 from __future__ import annotations

@@ -15,9 +15,6 @@ tie net.embed.weight net.embed.weight
 ```init
 tie net.embed.weight net.head.weight
 ```
-
-## Source
-torchtitan 2342: embeddings that were to be tied and were not.
 """
 
 from __future__ import annotations

@@ -16,9 +16,6 @@ LayerNorm.weight ~ trunc_normal(mean=5, std=0.5)
 ```init
 LayerNorm.weight ~ trunc_normal(mean=5, std=0.5, a=4, b=6)
 ```
-
-## Source
-torchtitan 3722: bounds taken for multiples of the standard deviation.
 """
 
 from __future__ import annotations

@@ -23,9 +23,6 @@ Linear.* ~ xavier_uniform()
 keep net
 Linear.weight ~ xavier_uniform()
 ```
-
-## Source
-espnet 4555, 3706: vectors met by a rule for matrices.
 """
 
 from __future__ import annotations

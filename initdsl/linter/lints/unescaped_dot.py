@@ -16,9 +16,6 @@ joined by dots, so `\\.` is nearly always what is meant.
 ```init
 /attn\\.proj\\.weight$/ ~ normal(0, 0.02)
 ```
-
-## Source
-Modalities 351: a regular expression that did not match what its author read in it.
 """
 
 from __future__ import annotations

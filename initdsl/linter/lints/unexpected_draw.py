@@ -15,9 +15,6 @@ Linear.weight = normal(0, 0.02)
 ```init
 Linear.weight ~ normal(0, 0.02)
 ```
-
-## Source
-mmcv 1128: nobody can tell what was drawn and what was set.
 """
 
 from __future__ import annotations

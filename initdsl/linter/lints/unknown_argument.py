@@ -15,9 +15,6 @@ Linear.weight ~ normal(0, stdev=0.02)
 ```init
 Linear.weight ~ normal(0, std=0.02)
 ```
-
-## Source
-mmcv 1150: settings of an initializer that nothing read.
 """
 
 from __future__ import annotations

@@ -22,9 +22,6 @@ Linear(out_fetures=8).weight ~ normal(0, 0.02)
 keep net
 Linear(out_features=8).weight ~ normal(0, 0.02)
 ```
-
-## Source
-transformers 47458: a test that never held.
 """
 
 from __future__ import annotations

@@ -16,9 +16,6 @@ Linear.weight ~ kaimin_normal()
 ```init
 Linear.weight ~ kaiming_normal()
 ```
-
-## Source
-transformers 47458: a name that matched nothing went unnoticed for years.
 """
 
 from __future__ import annotations

@@ -22,9 +22,6 @@ Linear.weight ~ normal(0, 1 / sqrt(in_feature))
 keep net
 Linear.weight ~ normal(0, 1 / sqrt(in_features))
 ```
-
-## Source
-transformers 47458: a name that matched nothing went unnoticed for years.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ expect Linear.bias max = 0
 ```
 
 ## Source
-mmcv 1128, 1150: nobody can tell which initialization was applied.
+mmcv 1128: a log by which developers see whether parameters were initialized as they had set them.
 """
 
 from __future__ import annotations

@@ -16,9 +16,6 @@ Linear.weight ~ normal(0, 0.02)
 ```init
 Linear.weight ~ normal(0, 0.02)
 ```
-
-## Source
-mmcv 1150: a setting of which nobody can tell whether it was applied.
 """
 
 from __future__ import annotations

@@ -16,9 +16,6 @@ Linear.weight in net.head *= 1
 ```init
 Linear.weight ~ normal(0, 0.02)
 ```
-
-## Source
-transformers 47458: a residual scale that was never applied.
 """
 
 from __future__ import annotations

@@ -16,9 +16,6 @@ Linear.weight ~ normal(0, 2 / fan_in)
 ```init
 Linear.weight ~ normal(0, sqrt(2 / fan_in))
 ```
-
-## Source
-transformers 47458: a standard deviation that was silently a wrong one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Linear.weight ~ normal(0, 0.02)
 ```
 
 ## Source
-pytorch 72253: layers that start identical; torch accepts `normal_(std=0)` without a word.
+torch accepts `normal_(std=0)` without a word.
 """
 
 from __future__ import annotations
