@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from initdsl.filling.emptied import with_emptied
 from initdsl.filling.execute import execute
 from initdsl.filling.sharded.agreement import agreed
 from initdsl.filling.sharded.review import review
@@ -70,7 +71,7 @@ def apply(
     }  # fmt: skip
     with agreed(net, whole):
         plan, live = make_plan_of(net, rules, seed=seed, **options)
-        plan = review(plan, live)
+        plan = with_emptied(review(plan, live), live, strict)
         warn_of(plan)  # first: where a warning is made an error, nothing has changed
     execute(plan, live, on_init, sample=sample, generator=generator)
     return Report(with_live(plan, live), live)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Live, Network
 from initdsl.planning import plan as planning
-from initdsl.planning.make import make_plan
+from initdsl.planning.make import make_plan, warn_of
 from initdsl.planning.whole import join, live_of
 from initdsl.reports.explain import Explanation, explain
 from initdsl.reports.flat import flat_plan
@@ -55,14 +55,18 @@ class Plan(planning.Plan):
 
         Raises ResolveError where there is no such model, ApplyError where a fill failed; then everything is as it was.
         """
+        from initdsl.filling.emptied import with_emptied
         from initdsl.filling.execute import execute
 
         live = self.live if net is None else self._live_of(net)
         if live is None:
             what = "this plan was made from a description, or elsewhere: there is no model to fill"
             raise ResolveError(Diagnostic("no-network", what, hint="`plan.apply(net=net)` fills one like it"))
-        execute(self, live, on_init, sample=sample, generator=generator)
-        return Report(self, live)
+        carried = with_emptied(self, live)
+        if carried is not self:
+            warn_of(replace(carried, warnings=(), remarks=carried.remarks[len(self.remarks) :]), uncovered=False)
+        execute(carried, live, on_init, sample=sample, generator=generator)
+        return Report(carried, live)
 
     def _live_of(self, net: nn.Module) -> Live:
         from initdsl.network.describe import describe
@@ -145,4 +149,8 @@ def plan(
         from initdsl.filling.sharded.review import review
 
         made = review(made, live)
+    if live is not None and any(tensor.device == "meta" for tensor in made.network.tensors):
+        from initdsl.filling.emptied import note_meta
+
+        note_meta(made.network, live)
     return with_live(made, live)

@@ -13,6 +13,7 @@ import click
 
 from initdsl.text.diagnostic import (
     Diagnostic,
+    EmptiedModelWarning,
     InitDSLError,
     OverruledRuleWarning,
     RedrawnParameterWarning,
@@ -29,7 +30,13 @@ T = TypeVar("T")
 
 
 # warnings that stand in the table which the command prints
-IN_THE_TABLE = (UnmatchedRuleWarning, UncoveredParameterWarning, OverruledRuleWarning, RedrawnParameterWarning)
+IN_THE_TABLE = (
+    UnmatchedRuleWarning,
+    UncoveredParameterWarning,
+    OverruledRuleWarning,
+    RedrawnParameterWarning,
+    EmptiedModelWarning,
+)
 
 
 def coloured(file: IO[str]) -> bool:

@@ -10,6 +10,7 @@ from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 
 from .computed_weights import computed_from
+from .emptied import note_meta
 
 __all__ = ["has_no_memory", "refuse_generator", "refuse_meta", "refuse_no_sample"]
 
@@ -63,6 +64,7 @@ def refuse_meta(plan: Plan, live: Live) -> None:
     suspects = [e for e in plan.order if (tensor := tensors[e.tensor.index]) is None or tensor.is_meta]
     written = [entry for entry in suspects if has_no_memory(live, entry) and not entry.keeps]
     if written:
+        note_meta(plan.network, live)
         count = f"{len(written)} of the parameters to fill, `{written[0].label}` first, are"
         raise ResolveError(
             Diagnostic(

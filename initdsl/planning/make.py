@@ -15,6 +15,7 @@ from initdsl.network.description import Live, Network
 from initdsl.network.garbage import MANY, no_collection
 from initdsl.text.diagnostic import (
     Diagnostic,
+    EmptiedModelWarning,
     OverruledRuleWarning,
     RedrawnParameterWarning,
     UncoveredParameterWarning,
@@ -100,6 +101,7 @@ def check_seed(seed: Any) -> int | None:
 REMARKS: Mapping[str, type[Warning]] = {
     "shadowed-rule": OverruledRuleWarning, "dead-edit": OverruledRuleWarning, "shared-memory": OverruledRuleWarning,
     "redrawn-load": RedrawnParameterWarning, "frozen-parameter": RedrawnParameterWarning,
+    "emptied-model": EmptiedModelWarning,
 }  # fmt: skip
 
 
@@ -123,4 +125,5 @@ def warn_of(plan: Plan, uncovered: bool = True, loaded: bool = True) -> None:
 
 def _sentence(finding: Diagnostic) -> str:
     hint = f"; {finding.hint}" if finding.hint else ""
-    return f"{finding.message}{hint} ({finding.location})"
+    place = f" ({finding.location})" if finding.location else ""
+    return f"{finding.message}{hint}{place}"

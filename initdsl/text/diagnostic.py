@@ -267,6 +267,12 @@ class RedrawnParameterWarning(UserWarning):
     __module__ = "initdsl"  # its public name, in tracebacks and pickles
 
 
+class EmptiedModelWarning(UserWarning):
+    """The model comes out of `to_empty`, which took ties apart or left buffers without values."""
+
+    __module__ = "initdsl"  # its public name, in tracebacks and pickles
+
+
 class UncoveredParameterWarning(UserWarning):
     """No rule reached a parameter; it keeps the values it had."""
 
