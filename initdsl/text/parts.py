@@ -25,8 +25,8 @@ PART = re.compile(r"\.initdsl-(?:([0-9a-f]{8})-)?.*\.part", re.DOTALL)
 A_DAY = 86_400
 
 
-# milliseconds to wait for a lock that should be free
-WAITS = 20
+# milliseconds to wait for the lock of a new file: whoever looks whether it was left may be kept from going on meanwhile
+WAITS = 10_000
 
 
 _swept: set[str] = set()  # folders, once a process
@@ -48,10 +48,7 @@ def new_part(folder: str, name: str | None = None) -> tuple[int, str]:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        for _ in range(WAITS):
-            if _locked(descriptor):
-                break
-            time.sleep(0.001)  # somebody looks whether it was left
+        _locked(descriptor, WAITS)
         if os.name != "posix" or os.fstat(descriptor).st_nlink:
             return descriptor, path
         os.close(descriptor)  # somebody swept it away before it was locked
@@ -82,15 +79,24 @@ def _remove_if_left(path: str) -> None:
         os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False where somebody else holds it, or there are no locks."""
+def _locked(descriptor: int, waits: int = 0) -> bool:
+    """Lock an open file until it is closed; False where somebody else holds it all the time, or there are no locks."""
     try:
         import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    except ImportError:
         return False
-    return True
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waits == 0:
+                return False
+        except OSError:
+            return False
+        else:
+            return True
+        waits -= 1
+        time.sleep(0.001)
 
 
 def _machine() -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,20 @@ from initdsl.text.files import write_whole
 from initdsl.text.parts import A_DAY, new_part, sweep
 from tests.support import processes
 
+fcntl = pytest.importorskip("fcntl")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and signals of POSIX")
 
+# halts where a part is whole and has not its own name yet, and says so
+HALTS = """
+import os, sys, time
+from torch import nn
+def halt(event, words):
+    if event == "os.rename" and str(words[0]).endswith(".part"):
+        os.makedirs("halted", exist_ok=True)
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+sys.addaudithook(halt)
+"""
 TO_A_FILE = "apply rules.init --model net.py:make -q -o out.safetensors"
 TO_A_FOLDER = "apply rules.init --model net.py:make -q --seed 1 --max-shard-size 10MB -o out/"
 
@@ -28,7 +41,7 @@ TO_A_FOLDER = "apply rules.init --model net.py:make -q --seed 1 --max-shard-size
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(
-        "from torch import nn\ndef make(): return nn.Sequential(*[nn.Linear(1000, 1000) for _ in range(30)])\n"
+        HALTS + "def make(): return nn.Sequential(*[nn.Linear(1000, 1000) for _ in range(6)])\n"
     )
     (tmp_path / "rules.init").write_text("Linear.weight ~ normal(0, 0.02)\nLinear.bias = 0\n")
     (tmp_path / "settings.json").write_text('[[".*bias", {"type": "zero"}]]')
@@ -45,9 +58,9 @@ def stopped(folder: Path, words: str) -> Iterator[processes.Program]:
     """A command that was stopped in the middle of writing a file."""
     program = processes.start("-m", "initdsl", *words.split(), cwd=folder)
     try:
-        while not any(path.stat().st_size > 1000 for path in left(folder)):
+        while not (folder / "halted").exists():
             assert program.process.poll() is None, program.stderr
-            time.sleep(0.0005)
+            time.sleep(0.01)
         program.process.send_signal(signal.SIGSTOP)
         assert left(folder)
         yield program
@@ -79,8 +92,9 @@ def test_what_a_killed_run_leaves_goes_with_the_next_and_no_live_one_is_touched(
 def test_a_run_that_is_asked_to_end_leaves_nothing(number: signal.Signals, words: str, folder: Path) -> None:
     with stopped(folder, words) as program:
         program.process.send_signal(number)
+        (folder / "go").mkdir()
         program.process.send_signal(signal.SIGCONT)
-        done = program.done(100)
+        done = program.done(processes.LONGEST)
     assert done.returncode == 128 + number
     assert (done.stdout, done.stderr) == ("", "")
     assert not left(folder)
@@ -112,19 +126,37 @@ def test_what_is_swept(tmp_path: Path) -> None:
     assert not Path(held).exists()
 
 
+def test_whoever_looks_at_a_new_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that got its lock first, and is slow: it removes the file, and another is made."""
+    opened, sweeping = os.open, []
+
+    def looked_at(path: str, *how: int) -> int:
+        descriptor = opened(path, *how)
+        if not sweeping and str(path).endswith(".part"):
+            other = opened(path, os.O_RDWR)
+            fcntl.flock(other, fcntl.LOCK_EX)
+            sweeping.append(threading.Timer(0.3, lambda: (os.unlink(path), os.close(other))))
+            sweeping[0].start()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", looked_at)
+    descriptor, path = new_part(str(tmp_path), ".initdsl-a.part")
+    sweeping[0].join()
+    os.close(descriptor)
+    assert Path(path).exists()
+
+
 def test_files_are_whole_while_others_sweep(tmp_path: Path) -> None:
-    code = f"from initdsl.text.parts import sweep\nwhile True: sweep({str(tmp_path)!r})"
-    sweeping = subprocess.Popen([sys.executable, "-c", code])
-    try:
-        end = time.monotonic() + 3
-        count = 0
-        while time.monotonic() < end:
-            write_whole(tmp_path / "file", str(count).encode())
-            assert (tmp_path / "file").read_text() == str(count)
-            count += 1
-    finally:
-        sweeping.kill()
-        sweeping.wait()
-    assert count > 10
+    code = f"from initdsl.text.parts import sweep\nprint(flush=True)\nwhile True: sweep({str(tmp_path)!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as sweeping:
+        try:
+            assert sweeping.stdout is not None
+            sweeping.stdout.readline()
+            for count in range(500):
+                write_whole(tmp_path / "file", str(count).encode())
+                assert (tmp_path / "file").read_text() == str(count)
+            assert sweeping.poll() is None
+        finally:
+            sweeping.kill()
     sweep(str(tmp_path))
     assert not left(tmp_path)
