@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.code import ROOT
+from tests.support.processes import LONGEST
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None or sys.platform == "win32", reason="there is no make")
 
@@ -61,7 +62,9 @@ class Checkout:
         (self.bin / name).chmod(0o755)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=LONGEST
+        )
 
     def make(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run("make", *words)
@@ -161,25 +164,28 @@ def test_a_venv_from_before_hides_nothing(checkout: Checkout, env: Callable) -> 
 
 @pytest.mark.long
 def test_an_active_environment_without_torch_is_left_alone(checkout: Checkout, env: Callable) -> None:
+    """One of uv's too: the environment beside it is made with a pip of its own."""
     place = env(torch=None)
+    uv(checkout)
     assert checkout.demo() == ("2.13.0", Path("checkout/.venv"))
     assert not (packages(place) / "torch").exists()
+    assert all(line.startswith("install --quiet ") for line in checkout.asked())
 
 
-@pytest.mark.parametrize(
-    ("torch", "expected"),
-    [("__version__ = '2.14.1'", ("2.14.1", "theirs")), (None, ("2.13.0", "checkout/.venv"))],
-    ids=["torch", "no torch"],
-)
-@pytest.mark.slow
-def test_an_environment_of_uv(checkout: Checkout, env: Callable, torch: str | None, expected: tuple[str, str]) -> None:
-    """There is no pip in it, and nothing that would bring one."""
-    env(torch=torch)
-    shutil.rmtree(checkout.stubs / "pip")
+def uv(checkout: Checkout) -> None:
+    """Put a stub of uv on the path."""
     stub = checkout.folder.parent / "uv.py"
     stub.write_text(INSTALLER)
     checkout.program("uv", f'exec "$5" {stub} "$@"')
-    assert checkout.demo() == (expected[0], Path(expected[1]))
+
+
+def test_an_environment_of_uv(checkout: Checkout, env: Callable) -> None:
+    """There is no pip in it, and nothing that would bring one."""
+    env()
+    shutil.rmtree(checkout.stubs / "pip")
+    uv(checkout)
+    assert checkout.demo() == ("2.14.1", Path("theirs"))
+    assert checkout.asked()
     assert all(line.startswith("pip install --quiet --python ") for line in checkout.asked())
 
 
