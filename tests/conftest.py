@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import needs
@@ -15,6 +16,13 @@ from tests.support import needs
 # Threads of OpenMP that wait for work spin, by default: with as many tests at a time as there are cores, each waits for
 # the others' spinning, for ten times as long as it computes. Read when torch is loaded, here and in what tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The same examples in every run, and no limit on their time: what fails does so for whoever made it fail, on any machine.
+# New ones are looked for by `INITDSL_LAWS` and by fuzzing.
+hypothesis.settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("same")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 _kept = []

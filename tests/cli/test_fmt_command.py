@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from initdsl.cli import fmt
 from initdsl.text.source import Source
+from tests.support.processes import LONGEST
 
 UGLY = "Linear{.weight~normal(0,1);.bias=0} # c\n"
 NICE = "Linear {\n  .weight ~ normal(0, 1)\n  .bias   = 0  # c\n}\n"
@@ -279,7 +280,7 @@ def test_the_program_loads_no_torch_and_a_name_that_is_no_text_is_shown(folder: 
         "try: initdsl.cli.main()\n"
         "finally: print('torch' in sys.modules, 'numpy' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST)
     assert done.returncode == 2
     assert done.stdout.startswith("--- \\udcfe.init\n")
     assert done.stdout.endswith("False False\n")

@@ -14,7 +14,7 @@ MODEL = "from torch import nn\ndef net(): return nn.Sequential(nn.Linear(2, 2))\
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
-    done = processes.python("-m", "initdsl", *words, cwd=folder, timeout=120)
+    done = processes.python("-m", "initdsl", *words, cwd=folder)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
@@ -82,6 +82,6 @@ except ValueError as error:
 
 
 def test_an_entry_point_loads_no_torch(folder: Path) -> None:
-    done = processes.python("-c", ENTRY, cwd=folder, timeout=120, fresh=True)
+    done = processes.python("-c", ENTRY, cwd=folder, fresh=True)
     assert done.returncode == 0, done.stderr
     assert "`normal` is a built-in initializer" in done.stdout

@@ -19,6 +19,7 @@ from initdsl.text.companions import Companion
 from initdsl.text.search_path import OURS, STANDARD_LIBRARY, without_working_folder
 from tests.support.code import ROOT
 from tests.support.nets import mlp
+from tests.support.processes import LONGEST
 
 pytest_lsp = pytest.importorskip("pytest_lsp")
 from lsprotocol import types as lsp  # noqa: E402
@@ -81,7 +82,7 @@ def sprung(folder: Path) -> set[str]:
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *command], cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=LONGEST
     )
 
 

@@ -293,7 +293,7 @@ INTERRUPTED = """
     "act",
     [
         "os.kill(os.getpid(), signal.SIGINT)",
-        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start(); time.sleep(0.6)",
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start(); time.sleep(600)",
     ],
     ids=["from within", "from outside"],
 )

@@ -17,7 +17,7 @@ from torch import nn
 import initdsl
 from initdsl.network.garbage import no_collection
 from tests.support.nets import mlp, names_of, same, snapshot
-from tests.support.processes import python
+from tests.support.processes import LONGEST, python
 
 RULES = "Linear.weight ~ normal(0, 1); Linear.bias = 1; net[0].weight ~ orthogonal(); net[2].weight = it * 2 + index(0)"
 
@@ -91,7 +91,7 @@ def test_a_second_fill_is_refused_and_the_first_goes_on(shared: str) -> None:
 
     def slow(tensor: torch.Tensor) -> None:
         entered.set()
-        assert leave.wait(30)
+        assert leave.wait(LONGEST)
         tensor.fill_(3)
 
     first = threading.Thread(
@@ -99,7 +99,7 @@ def test_a_second_fill_is_refused_and_the_first_goes_on(shared: str) -> None:
     )
     first.start()
     try:
-        assert entered.wait(30)
+        assert entered.wait(LONGEST)
         before = snapshot(other)
         with pytest.raises(initdsl.ResolveError) as caught:
             initdsl.apply(other, "*.* = 2")

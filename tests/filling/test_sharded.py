@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import python, ranks
+from tests.support.processes import LONGEST, python, ranks
 
 pytestmark = pytest.mark.needs("torch>=2.6")  # the workers use `torch.distributed.fsdp.fully_shard`
 
@@ -34,7 +34,7 @@ def torchrun(count: int, *words: str | Path) -> str:
     return python(*launcher, *words, env=environment, imports=["torch.distributed.run"]).stdout
 
 
-def launch(count: int, folder: Path, cases: list[str], timeout: float = 300, worker: Path = WORKER) -> None:
+def launch(count: int, folder: Path, cases: list[str], timeout: float = LONGEST, worker: Path = WORKER) -> None:
     """Run cases on a process group; no rank may fail or hang."""
     done = ranks(count, worker, folder, *cases, timeout=timeout)
     for rank, program in enumerate(done):

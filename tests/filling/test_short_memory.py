@@ -95,7 +95,7 @@ LIMITED = """
 def test_a_seeded_fill_goes_on_with_little_memory(draw: str, words: tuple[str, ...]) -> None:
     """6 MB are less than one more thread's stack and less than one chunk's buffers."""
     code = textwrap.dedent(LIMITED).replace("RULES", repr(f"net.* ~ {draw}"))
-    done = python("-c", code, *words, timeout=100)
+    done = python("-c", code, *words)
     assert done.stdout == "the same\n", done.stderr
 
 

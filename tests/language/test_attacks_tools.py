@@ -14,6 +14,7 @@ import pytest
 import initdsl
 from tests.language.test_attacks import CASES
 from tests.support.attacked import lay_out
+from tests.support.processes import LONGEST
 from tests.support.wire import Wire
 
 # settings that can't be right refuse the whole run, and have tests of their own
@@ -23,7 +24,6 @@ USUAL = {
     for name, case in CASES.items()
     if not case.get("slow") and not any("pyproject.toml" in case.get(how, {}) for how in HOW)
 }
-SECONDS = 300
 
 
 @pytest.fixture(params=[5, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
@@ -45,7 +45,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         text=True,
         encoding="utf-8",
         errors="replace",
-        timeout=SECONDS,
+        timeout=LONGEST,
     )
     assert "Traceback" not in done.stderr + done.stdout
     return done

@@ -13,7 +13,7 @@ from torch import nn
 import initdsl
 from initdsl import ApplyError, ParseError, ResolveError, RuleError
 from tests.support.nets import Tensors, filled, mlp, names_of, same, snapshot
-from tests.support.processes import python
+from tests.support.processes import LONGEST, python
 
 WORDS_OF_OTHERS = re.compile(
     r"lark|pydantic|Traceback|VisitError|NoneType|validation error|Unexpected(Token|Char)|\.py\b|object at 0x|initdsl\.\w+\."
@@ -338,13 +338,13 @@ def message_of(path: Path) -> str:
     return caught.value.diagnostics[0].message
 
 
-def run(script: str, timeout: float = 30) -> str:
+def run(script: str) -> str:
     """A script in a process of its own: what hangs or eats memory ends there."""
-    limits = {"AS": 6 << 30, "CPU": int(timeout)}  # seconds of the processor: other programs take none of them
+    limits = {"AS": 6 << 30, "CPU": LONGEST}
     limited = "".join(
         f"import resource; resource.setrlimit(resource.RLIMIT_{k}, ({v}, {v}))\n" for k, v in limits.items()
     )
-    done = python("-c", limited + textwrap.dedent(script), timeout=20 * timeout)
+    done = python("-c", limited + textwrap.dedent(script), timeout=2 * LONGEST)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
 
@@ -406,7 +406,7 @@ HOSTILE = """
 def test_hostile_files() -> None:
     said = dict(
         line.rsplit(" ", 2)[::2] if not line.endswith(" ok") else (line[:-3], "ok")
-        for line in run(HOSTILE, 90).splitlines()
+        for line in run(HOSTILE).splitlines()
         if "Warning" not in line
     )
     expected = {

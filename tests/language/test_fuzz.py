@@ -16,7 +16,7 @@ TARGETS = ("parse", "format", "typed", "asked", "synced", "planned", "converted"
 
 
 def fuzz(target: str, runs: int, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, FUZZ, target, f"-runs={runs}", "-seed=1", "-timeout=60", *options]
+    command = [sys.executable, FUZZ, target, f"-runs={runs}", "-seed=1", "-timeout=300", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import initdsl
+from tests.support.processes import LONGEST
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "integrations"
 # what each needs, and what it says
@@ -264,7 +265,7 @@ def test_a_program_under_hydra(
 
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "program.py", "std=4", f"hydra.job.chdir={str(changes_folder).lower()}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
     assert done.stdout == f"std 4.0 {not changes_folder}\n", done.stderr
 
 

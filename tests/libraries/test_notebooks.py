@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import LONGEST
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "examples").rglob("*.ipynb"))
 
@@ -24,7 +26,7 @@ def executed(path: Path, folder: str) -> Any:
     notebook = nbformat.read(path, as_version=4)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     client = nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": folder}}, record_timing=False
+        notebook, timeout=LONGEST, resources={"metadata": {"path": folder}}, record_timing=False
     )
     client.execute(env={**os.environ, "PYTHONPATH": path})
     for cell in notebook.cells:

@@ -16,6 +16,7 @@ from torch import nn
 
 import initdsl
 from tests.support.nets import Tensors, Tower, filled, mlp, named, names_of, same, snapshot
+from tests.support.processes import LONGEST
 
 SHIPPED = "Linear.weight ~ normal(0, 0.01)\nLinear.bias = 0\n"
 
@@ -214,7 +215,7 @@ class TestRuleSets:
 
     def test_in_a_child_process_without_torch(self) -> None:
         code = "import sys, initdsl, pickle; r = initdsl.parse('a.b = 1'); pickle.loads(pickle.dumps(r)); initdsl.format('a.b=1'); assert 'torch' not in sys.modules"
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=LONGEST)
 
 
 def test_registered_initializers() -> None:

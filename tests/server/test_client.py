@@ -22,6 +22,7 @@ from initdsl.server.outline import symbols
 from initdsl.server.pieces import pieces_of
 from initdsl.server.text import Text
 from tests.server.conftest import WHOLE
+from tests.support.processes import LONGEST
 from tests.support.wire import Wire
 
 pytest_lsp = pytest.importorskip("pytest_lsp")
@@ -44,7 +45,7 @@ def test_the_finder_finds_what_findings_does_and_outlives_its_process(folder: Pa
         process = finder.process
     finally:
         finder.close()
-    process.join(20)
+    process.join(LONGEST)
     assert not process.is_alive()
     assert finder.find(path, text) is None
 
@@ -67,8 +68,8 @@ def test_no_process_is_left_behind(end: str, tmp_path: Path) -> None:
         else:
             assert wire.process.stdin is not None
             wire.process.stdin.close()
-        wire.process.wait(30)
-        for _ in range(1200):  # a minute: what finds them loads torch beside other tests
+        wire.process.wait(LONGEST)
+        for _ in range(20 * LONGEST):  # what finds them loads torch beside other tests
             if not any(map(_runs, started)):
                 return
             time.sleep(0.05)
@@ -117,7 +118,7 @@ class Editor:
         )
 
     async def findings(self) -> list[lsp.Diagnostic]:
-        for _ in range(1200):  # a minute: what finds them loads torch beside other tests
+        for _ in range(20 * LONGEST):  # what finds them loads torch beside other tests
             if self.published() == self.version:
                 return list(self.client.diagnostics[self.uri])
             await asyncio.sleep(0.05)

@@ -22,6 +22,7 @@ from initdsl.initializers.distributions import Bernoulli, Constant, Distribution
 from initdsl.streams import backend, keys, native, tensors
 from tests.streams.conftest import kernels
 from tests.streams.test_streams import DISTRIBUTIONS, KEY, filled, ref_lane, same
+from tests.support.processes import LONGEST
 
 ROOT = Path(__file__).parents[2]
 STREAMS = ROOT / "initdsl" / "streams"
@@ -231,7 +232,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), streams.engine().split()
     if not hasattr(os, "fork"):
         pytest.skip("no fork on this system")
     environment = {k: v for k, v in os.environ.items() if k != "INITDSL_KERNEL"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=LONGEST
+    )
     assert done.stdout == "0 native\n", done.stderr
 
 
@@ -433,7 +436,7 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
         if done.returncode and flags and "cannot find" in done.stderr:
             pytest.skip("the compiler has no sanitizers here")
         assert done.returncode == 0, done.stderr
-        run = subprocess.run(["./driver"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        run = subprocess.run(["./driver"], cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST)
         assert run.returncode == 0, run.stderr
         sums.append(run.stdout)
     assert sums[0] == sums[1]

@@ -22,6 +22,7 @@ import torch
 from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.streams import keys
 from initdsl.streams import tensors as streams
+from tests.support.processes import LONGEST
 
 special = pytest.importorskip("scipy.special")
 stats = pytest.importorskip("scipy.stats")
@@ -208,7 +209,7 @@ def test_small_crush(testu01: Path, order: str, bits: str) -> None:
     )
     try:
         words = ["small", bits] if bits else ["small"]
-        done = subprocess.run([testu01, *words], stdin=emit.stdout, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([testu01, *words], stdin=emit.stdout, capture_output=True, text=True, timeout=LONGEST)
     finally:
         emit.kill()
         emit.wait()

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import LONGEST
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 KEYS = {
@@ -69,7 +71,7 @@ class Browser:
         self._session = None
         with contextlib.suppress(OSError, EOFError):
             self.call("Browser.close")
-        self._process.wait(20)
+        self._process.wait(LONGEST)
         self._in.close()
         self._out.close()
         self._profile.cleanup()

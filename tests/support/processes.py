@@ -23,6 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+# seconds that anything is waited for before it is said to hang: what takes one takes ten on a busy machine
+LONGEST = 600
 FORKS = Path(__file__).parent / "workers" / "forks.py"
 # what fork leaves whole: elsewhere the system's own libraries don't bear it
 CAN_FORK = sys.platform == "linux"
@@ -117,7 +119,7 @@ def start(
     return Program(process, command, out, err)
 
 
-def python(*words: object, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
+def python(*words: object, timeout: float = LONGEST, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `python WORDS` to its end; the options are those of `start`."""
     return start(*words, **options).done(timeout)
 
@@ -127,7 +129,9 @@ def command(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return python("-c", "from initdsl.cli import main; main()", *words, **options)
 
 
-def ranks(count: int, *words: object, timeout: float = 300, **options: Any) -> list[subprocess.CompletedProcess[str]]:
+def ranks(
+    count: int, *words: object, timeout: float = LONGEST, **options: Any
+) -> list[subprocess.CompletedProcess[str]]:
     """Run `python WORDS` on so many ranks of a process group, with the environment that `torchrun` gives each."""
     place = {
         "MASTER_ADDR": "127.0.0.1",

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import LONGEST
+
 __all__ = ["Wire", "changed"]
 
 
@@ -88,7 +90,7 @@ class Wire:
         self.ask("shutdown", None)
         self.notify("exit", None)
         self.process.stdin.close()
-        return self.process.wait(30)
+        return self.process.wait(LONGEST)
 
     def uri(self, name: str) -> str:
         return (self.folder / name).as_uri()

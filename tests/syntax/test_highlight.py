@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from initdsl.language.syntax import highlight
 from initdsl.language.syntax.grammar import keywords
 from initdsl.language.syntax.parser import tokenize
+from tests.support.processes import LONGEST
 from tests.support.strategies import rule_files
 
 pygments = pytest.importorskip("pygments")
@@ -126,7 +127,7 @@ def test_broken_text_is_coloured_whole(text: str) -> None:
 
 def test_pygments_is_imported_for_its_lexer_only() -> None:
     code = "import sys, initdsl.language.syntax.highlight as h; h.text_mate_json(); print([m for m in ('pygments', 'torch') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST)
     assert done.stdout == "[]\n", done.stderr
 
 
@@ -139,7 +140,7 @@ def test_the_textmate_grammar_colours_as_its_test_file_says() -> None:
         pytest.skip("needs node, and `npm install` in editors/vscode")
     grammar = GRAMMARS[0]
     done = subprocess.run(
-        [program, "-g", grammar, VSCODE / "test" / "syntax.init"], capture_output=True, text=True, timeout=120
+        [program, "-g", grammar, VSCODE / "test" / "syntax.init"], capture_output=True, text=True, timeout=LONGEST
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -179,7 +180,7 @@ extension.activate({ subscriptions: [] }).then(() => extension.deactivate()).the
 @pytest.mark.parametrize("trust", ["trusted", "untrusted"])
 def test_the_extension_starts_the_server_of_a_trusted_workspace(trust: str) -> None:
     done = subprocess.run(
-        ["node", "-e", STUBS, str(VSCODE / "extension.js"), trust], capture_output=True, text=True, timeout=120
+        ["node", "-e", STUBS, str(VSCODE / "extension.js"), trust], capture_output=True, text=True, timeout=LONGEST
     )
     said = json.loads(done.stdout or "null")
     assert said is not None, done.stderr

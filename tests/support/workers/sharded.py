@@ -30,6 +30,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 import initdsl
 from tests.support.calls import Called
+from tests.support.processes import LONGEST
 
 CASES: dict[str, Callable[[], None]] = {}
 FOLDER = Path()
@@ -772,7 +773,7 @@ def main() -> None:
             break  # the other ranks may be somewhere else
     said(rank()).write_text(json.dumps(problems))
     # whoever leaves takes its connections along: not while another still reads from them, as after a barrier
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + LONGEST
     while not problems and time.monotonic() < ends and not all(said(one).exists() for one in range(world())):
         time.sleep(0.02)
     finish(problems)
