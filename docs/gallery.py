@@ -1,11 +1,12 @@
 """Draws the pictures of the pages anew: `python docs/gallery.py`. Each is what a command of its page writes.
 
-The plots are those that commands of `docs/` save. The picture of README.md is its terminal, in light and in dark.
+The plots are those that commands of `docs/` save. Terminals, the editor and a report are drawn in light and in dark.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -16,13 +17,22 @@ from pathlib import Path
 from unittest.mock import patch
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+import editor  # noqa: E402
 
 from tests.conftest import let_torchvision_import  # noqa: E402
 from tests.support.pages import initdsl_command, pictures_of, run_page  # noqa: E402
 
-TERMINAL = DOCS / "gallery" / "plan-{}.svg"
-SHOWN = ("initdsl plan model.init --model model.py:Model", "initdsl plan typo.init --model model.py:Model")
+# the pages whose terminals are drawn, and the commands; of README.md with the rules, and a mistake in them
+TERMINALS = {
+    "plan": (
+        "README.md",
+        ["initdsl plan model.init --model model.py:Model", "initdsl plan typo.init --model model.py:Model"],
+    ),
+    "diagnose": ("docs/diagnose.md", ["initdsl diagnose small.init --model model.py:Model --seed 0"]),
+    "verify": ("docs/verifying.md", ["initdsl verify changed.init start.safetensors --model model.py:build"]),
+}
 COLUMNS, ADVANCE = 122, 12.2  # and how wide Rich draws a letter
 # background, text, then black, red, green, yellow, blue, magenta, cyan and white of a terminal
 COLOURS = {
@@ -48,14 +58,22 @@ def main() -> None:
                 (DOCS / place).parent.mkdir(exist_ok=True)
                 drawn = (Path(folder) / Path(place).name).read_text("utf-8")
                 (DOCS / place).write_text(smaller(drawn), "utf-8")
-    draw_terminal()
-
-
-def draw_terminal() -> None:
-    """Draw what the README shows of a terminal, in light and in dark."""
-    said = terminal()
+    for name in TERMINALS:
+        draw_terminal(name)
     for theme in COLOURS:
-        Path(str(TERMINAL).format(theme)).write_text(picture(said, theme), "utf-8")
+        place_of("editor", theme).write_text(editor.picture(seen_in_an_editor(), theme), "utf-8")
+    draw_report()
+
+
+def place_of(name: str, theme: str) -> Path:
+    return DOCS / "gallery" / f"{name}-{theme}.svg"
+
+
+def draw_terminal(name: str) -> None:
+    """Draw what a page shows of a terminal, in light and in dark."""
+    said = terminal(name)
+    for theme in COLOURS:
+        place_of(name, theme).write_text(picture(said, theme), "utf-8")
 
 
 class Screen(io.StringIO):
@@ -65,30 +83,37 @@ class Screen(io.StringIO):
         return True
 
 
-def terminal() -> str:
-    """Return what the terminal shows of the README's rules and of a mistake in them, with its colours as escapes."""
+def terminal(name: str) -> str:
+    """Return what the terminal of a page shows, with its colours as escapes."""
+    import click
+
+    page, commands = TERMINALS[name]
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        run_page(page, (DOCS.parent / page).read_text("utf-8"), folder)
+        said = with_a_mistake() if name == "plan" else ""
+        for command in commands:
+            with (
+                patch("io.StringIO", Screen),
+                patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": str(COLUMNS)}),
+                patch.object(sys, "path", [folder, *sys.path]),
+            ):
+                os.environ.pop("NO_COLOR", None)
+                _, shown = initdsl_command(shlex.split(command)[1:])
+            said += f"\n{click.style('$', dim=True)} {command}\n{shown}"
+    return said.lstrip("\n")
+
+
+def with_a_mistake() -> str:
+    """Write the rules of README.md with a mistake beside them, and return them as a terminal shows them."""
     import click
     from pygments import highlight
     from pygments.formatters import TerminalFormatter
 
     from initdsl.language.syntax.highlight import InitDSLLexer
 
-    said = ""
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        run_page("README.md", (DOCS.parent / "README.md").read_text("utf-8"), folder)
-        rules = Path("model.init").read_text("utf-8")
-        Path("typo.init").write_text(rules.replace("net.head", "net.haed"), "utf-8")
-        said += f"{click.style('$', dim=True)} cat model.init\n{highlight(rules, InitDSLLexer(), TerminalFormatter())}"
-        for command in SHOWN:
-            with (
-                patch("io.StringIO", Screen),
-                patch.dict(os.environ, {"TERM": "xterm"}),
-                patch.object(sys, "path", [folder, *sys.path]),
-            ):
-                os.environ.pop("NO_COLOR", None)
-                _, shown = initdsl_command(shlex.split(command)[1:])
-            said += f"\n{click.style('$', dim=True)} {command}\n{shown}"
-    return said
+    rules = Path("model.init").read_text("utf-8")
+    Path("typo.init").write_text(rules.replace("net.head", "net.haed"), "utf-8")
+    return f"{click.style('$', dim=True)} cat model.init\n{highlight(rules, InitDSLLexer(), TerminalFormatter())}"
 
 
 def picture(said: str, theme: str) -> str:
@@ -103,6 +128,55 @@ def picture(said: str, theme: str) -> str:
     drawn = console.export_svg(title="initdsl", theme=TerminalTheme(back, text, eight, eight), unique_id="initdsl")
     drawn = re.sub(r"\s*@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL)
     return smaller(drawn.replace("text-decoration: underline;", ""))
+
+
+def seen_in_an_editor() -> editor.Shown:
+    """Return what an editor shows of the README's rules with two mistakes in them, beside a manifest of its model."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        run_page("README.md", (DOCS.parent / "README.md").read_text("utf-8"), folder)
+        rules = Path("model.init").read_text("utf-8")
+        Path("model.init").write_text(rules.replace("net.head", "net.haed").replace("sqrt", "sqr"), "utf-8")
+        with patch.object(sys, "path", [folder, *sys.path]):
+            initdsl_command(["manifest", "--model", "model.py:Model", "-o", "model.json"])
+        Path("pyproject.toml").write_text('[tool.initdsl]\nmanifest = "model.json"\n', "utf-8")
+        return editor.shown(str(Path("model.init").resolve()))
+
+
+def report() -> str:
+    """Return the page that the commands of reports.md save."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_page("reports.md", (DOCS / "reports.md").read_text("utf-8"), folder)
+        return (Path(folder) / "init.html").read_text("utf-8")
+
+
+def mark(page: str) -> str:
+    """Return what tells whether a page looks as it did: its text, style and scripts, without numbers and the engine."""
+    return hashlib.sha256(
+        re.sub(r"\([^()]*(?:\([^()]*\))?\)\.</p>|sha256-[^']*|[-\u2212+.\de]", "", page).encode()
+    ).hexdigest()
+
+
+def draw_report() -> None:
+    """Draw a report as a browser shows it; what it shows is marked in the file."""
+    from PIL import Image, PngImagePlugin
+
+    from tests.support.browser import CHROMIUM, Browser
+
+    if CHROMIUM is None:
+        print("no picture of a report: there is no Chromium")
+        return
+    browser, page = Browser(), report()
+    with tempfile.TemporaryDirectory() as folder:
+        shown, drawn = Path(folder, "init.html"), Path(folder, "init.png")
+        shown.write_text(page, "utf-8")
+        marks = PngImagePlugin.PngInfo()
+        marks.add_text("page", mark(page))
+        for theme in COLOURS:
+            browser.open(shown, width=1100, height=760, dark=theme == "dark")
+            browser.screenshot(drawn)
+            few = Image.open(drawn).convert("RGB").quantize(128)
+            few.save(place_of("report", theme).with_suffix(".png"), optimize=True, pnginfo=marks)
+    browser.close()
 
 
 def words_of(picture: str) -> str:

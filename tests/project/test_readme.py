@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from types import ModuleType
 
 import pytest
 
@@ -12,15 +10,6 @@ from tests.support.code import script
 from tests.support.pages import ROOT, blocks_of
 
 README = (ROOT / "README.md").read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def gallery() -> ModuleType:
-    pytest.importorskip("pygments")
-    before = list(sys.path)
-    module = script("docs/gallery.py")
-    sys.path[:] = before
-    return module
 
 
 def test_the_first_sentence_says_what_it_is() -> None:
@@ -56,17 +45,6 @@ def test_nothing_says_to_install_by_a_name_that_nobody_has_registered() -> None:
                 page.read_text("utf-8"),
             )
             assert not found, f"{page.relative_to(ROOT)}: {found}"
-
-
-def test_the_pictures_are_what_the_commands_say_now(gallery: ModuleType) -> None:
-    said = re.sub(r"\x1b\[[\d;]*m", "", gallery.terminal())
-    wanted = [line.rstrip() for line in said.splitlines() if line.strip()]
-    for theme in gallery.COLOURS:
-        picture = (ROOT / "docs" / "gallery" / f"plan-{theme}.svg").read_text("utf-8")
-        shown = [line for line in gallery.words_of(picture).splitlines() if line.strip()]
-        assert shown == wanted, "run `python docs/gallery.py`"
-        assert f"docs/gallery/plan-{theme}.svg" in README
-        assert not re.findall(r"(?:href|src|url\()\W*https?:", picture)
 
 
 def test_the_picture_has_words_for_those_who_do_not_see_it() -> None:
