@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
+import pluggy
 import pytest
 
 from tests.support import needs
@@ -36,6 +37,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         skipped = pytest.skip.Exception(f"needs {need}").with_traceback(call.excinfo.tb)
         call.excinfo = pytest.ExceptionInfo.from_exception(skipped)
     yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pluggy.Result[pytest.CollectReport]]:
+    """So is a file that imports one at its top."""
+    report = (yield).get_result()
+    error = report.call.excinfo.value if report.failed and report.call.excinfo else None
+    if error is not None and (need := needs.need_of(error.__cause__)):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: needs {need}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -47,6 +47,15 @@ def test_what_lacks_a_library_is_skipped_and_counted(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["skipped: 2 for nowhere_to_be_found, 1 for torch>=99.1"])
 
 
+def test_a_file_that_imports_it_at_its_top_is_skipped_too(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_other="import nowhere_to_be_found.part")
+    result = run(pytester, "def test_one():\n    pass\n")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["skipped: 1 for nowhere_to_be_found"])
+    pytester.makepyfile(test_third="import initdsl.nowhere")
+    run(pytester, "").assert_outcomes(errors=1, skipped=1)
+
+
 @pytest.mark.parametrize(
     ("reason", "code"),
     [
