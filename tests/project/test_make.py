@@ -234,6 +234,13 @@ def test_a_torch_that_will_not_do(checkout: Checkout, env: Callable, torch: str,
     assert said in line
 
 
+def test_what_a_torch_alone_warns_of_is_not_shown(checkout: Checkout, env: Callable) -> None:
+    """It lacks numpy until that is installed beside it."""
+    env(torch="import warnings; warnings.warn('Failed to initialize NumPy')\n__version__ = '2.14.1'")
+    done = checkout.run(".ci/environment", "install")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_python_that_is_too_old(checkout: Checkout) -> None:
     checkout.program(
         "python3", f'[ "$1" = --version ] && echo Python 3.10.9 && exit; exec "{PYTHON}" -c "raise SystemExit(1)"'
