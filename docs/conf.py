@@ -12,6 +12,8 @@ import os
 import re
 import shutil
 import sys
+import tomllib
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,10 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_logo = html_favicon = "_static/logo.svg"
+# where the site is; previews of links name their picture by it
+html_baseurl = (
+    tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {}).get("Documentation", "")
+)
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
@@ -159,6 +165,27 @@ def navigation(text: str) -> str:
     return "\n".join(parts)
 
 
+def preview(title: str, text: str, picture: str) -> str:
+    """Return what others show of a link to a page: its title, its first words and a picture."""
+    words = re.sub(r"\s+", " ", text)
+    if len(words) > 200:
+        words = words[:200].rpartition(" ")[0] + " ..."
+    named = {
+        "og:title": title,
+        "og:description": words,
+        "og:type": "website",
+        "og:site_name": project,
+        "og:image": picture,
+    }
+    named |= {"og:image:width": "1280", "og:image:height": "640", "og:image:alt": "initdsl: a rule file of four lines"}
+    tags = [f'<meta property="{name}" content="{escape(value)}">' for name, value in named.items()]
+    tags += [
+        '<meta name="twitter:card" content="summary_large_image">',
+        f'<meta name="description" content="{escape(words)}">',
+    ]
+    return "\n".join(tags)
+
+
 def setup(app: Any) -> None:
     repository = Repository()
     for page in DOCS.glob("*.md"):  # before Sphinx looks for pages
@@ -170,7 +197,20 @@ def setup(app: Any) -> None:
         text = repository.linked(for_the_site(source[0]), DOCS, DOCS)
         source[0] = text + (navigation(text) if name == "index" else "")
 
+    def show(app: Any, name: str, template: str, context: dict[str, Any], document: Any) -> None:
+        if document is None:
+            return
+        texts = (one.astext() for one in document.findall(lambda node: node.tagname == "paragraph"))
+        title = re.sub(r"<[^>]+>", "", context["title"])
+        picture = (
+            f"{html_baseurl.rstrip('/')}/_static/social.png"
+            if html_baseurl
+            else context["pathto"]("_static/social.png", 1)
+        )
+        context["metatags"] += preview(unescape(title), next(texts, ""), picture)
+
     app.connect("source-read", read)
+    app.connect("html-page-context", show)
     for name in ("initdsl", "init"):
         app.add_lexer(name, InitDSLLexer)
     for name in ("vectors", "draws"):  # numbers that other tests read

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -108,3 +109,8 @@ def test_the_bundle_needs_nothing_but_the_editor(packed: zipfile.ZipFile) -> Non
     assert {name.removeprefix("node:") for name in required} - node == {"vscode"}
     for name in ("vscode-languageclient", "vscode-jsonrpc"):
         assert re.search(rf"^{name} [\d.]+ \(MIT\)$", packed.read("extension/dist/LICENSES.txt").decode(), re.MULTILINE)
+
+
+def test_the_repository_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert PACKAGE.get("repository", {}).get("url") == project.get("urls", {}).get("Repository")

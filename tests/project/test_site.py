@@ -94,6 +94,18 @@ def test_nothing_comes_from_elsewhere(read: dict[Path, Read]) -> None:
         assert not re.search(r"<link[^>]+stylesheet[^>]+href=[\"'](?:https?:)?//", text), page.name
 
 
+@pytest.mark.parametrize("name", ["index", "diagnose", "language"])
+def test_a_link_to_a_page_has_a_preview(name: str) -> None:
+    text = (SITE / f"{name}.html").read_text("utf-8")
+    said = dict(re.findall(r'<meta (?:property|name)="([\w:]+)" content="([^"]*)"', text))
+    assert said["og:title"] == re.findall(r"<h1>(.*?)<a", text)[0]
+    assert 20 < len(said["og:description"]) < 210
+    picture = said["og:image"].rpartition("_static/")[2]
+    assert (SITE / "_static" / picture).read_bytes() == (DOCS / "_static" / "social.png").read_bytes()
+    assert said["twitter:card"] == "summary_large_image"
+    assert re.search(r'<link rel="(?:shortcut )?icon" href="_static/logo.svg', text)
+
+
 def test_what_drives_the_tests_does_not_show(read: dict[Path, Read]) -> None:
     for page, content in read.items():
         assert not [one for one in content.comments if re.match(r"(file|net|set|lint|needs):", one)], page.name
