@@ -334,6 +334,5 @@ FSDP = "tests.support.workers.fsdp"
 
 @pytest.mark.parametrize("mode", ["device", "to_empty"])
 def test_fsdp_calls_it_on_modules_without_memory(mode: str) -> None:
-    first, second = ranks(2, "-m", FSDP, mode)
-    assert "as one model: 24 parameters" in first.stdout, first.stderr[-3000:]
-    assert second.returncode == 0, second.stderr[-3000:]
+    for done in ranks(2, "-m", FSDP, mode):  # how it ends says nothing: whoever leaves first cuts the other off
+        assert "as one model: 24 parameters" in done.stdout, done.stderr[-3000:]
