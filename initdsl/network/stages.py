@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .parts import ModuleInfo
 
-__all__ = ["is_traced", "layers_of_a_part", "part_of"]
+__all__ = ["is_traced", "layers_of_a_part", "may_be_part", "part_of"]
 
 
 # the class of the modules in a stage that `torch.distributed.pipelining.pipeline` traced, and that of the stage itself
@@ -44,3 +44,11 @@ def part_of(modules: Sequence[ModuleInfo]) -> str | None:
         if layers is not None:
             return layers
     return "this model is a traced stage of a pipeline" if modules and is_traced(modules) else None
+
+
+def may_be_part(modules: Sequence[ModuleInfo]) -> bool:
+    """Tell whether a model keeps its layers as stages do, by integer keys of a dict, some or all of which may be left."""
+    return any(
+        module.container == "dict" and not module.parameters and all(key.isdecimal() for key in module.children)
+        for module in modules
+    )

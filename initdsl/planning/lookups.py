@@ -13,10 +13,9 @@ from initdsl.language.expressions.shapes import EvalError, NotThere
 from initdsl.language.syntax.nodes import ClassPattern, Expr, Index, Length, Name, Path, Selector, Step
 from initdsl.network.data import READABLE, data_names, is_data, item_of
 from initdsl.network.description import Network
-from initdsl.network.parts import ModuleInfo
 from initdsl.network.plain import MISSING, plain_value
 from initdsl.network.selectors.context import SelectorContext
-from initdsl.network.selectors.in_part import GIVE_WHOLE, IN_A_STAGE, refuse_count
+from initdsl.network.selectors.in_part import hint_in_part, refuse_count
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.paths import reach
 from initdsl.network.selectors.select import select
@@ -227,10 +226,9 @@ def at_path(site: Site, selectors: SelectorContext, node: Expr, path: Path) -> t
             return value, index
     if len(matches) != 1:
         count = "nothing" if not matches else f"{len(matches)} things"
-        hint = "name one of them" if matches else next((u.hint for u in explain(selectors, path)), None)
-        if not matches and (part := site.context.network.part) is not None:
-            hint = f"{hint}; {IN_A_STAGE}" if hint else f"{part}: {GIVE_WHOLE}"
-        kind = EvalError if matches else NotThere
+        hint = "name one of them" if matches else _hint_to_nothing(selectors, path)
+        # of a part it is not known: `given` would take the other value where the whole model has one
+        kind = NotThere if not matches and site.context.network.part is None else EvalError
         raise kind(f"this path leads to {count}", node.span, hint, "unmatched-selector")
     match = matches[0]
     if match.tensor is None:
@@ -238,6 +236,12 @@ def at_path(site: Site, selectors: SelectorContext, node: Expr, path: Path) -> t
         hint = "name a parameter or a plain attribute of it; its length is `len(...)`"
         raise EvalError(message, node.span, hint)
     return _tensor(site, match.tensor), match.index
+
+
+def _hint_to_nothing(selectors: SelectorContext, path: Path) -> str | None:
+    reason = next(iter(explain(selectors, path)), None)
+    guessed = reason is not None and reason.fix is not None
+    return hint_in_part(selectors.network, None if reason is None else reason.hint, guessed)
 
 
 def _attribute_at(site: Site, selectors: SelectorContext, path: Path) -> tuple[Any, Index | None]:
@@ -251,15 +255,16 @@ def _attribute_at(site: Site, selectors: SelectorContext, path: Path) -> tuple[A
         steps, names = steps[:-1], [step, *names]
         modules = reach(selectors, Path("net", steps, None, path.span), site.match.bindings, site.scope)
         if len(modules) == 1 and modules[0].tensor is None:
-            return _value_in(site.context.network.modules[modules[0].module], names), index
+            return _value_in(site.context.network, modules[0].module, names), index
     return MISSING, None
 
 
-def _value_in(module: ModuleInfo, names: list[Step]) -> Any:
-    """Return an attribute of a module, or what lies inside its plain data; MISSING where it has no such attribute.
+def _value_in(network: Network, number: int, names: list[Step]) -> Any:
+    """Return an attribute of a module, by its number, or what lies inside its plain data; MISSING where it has no such attribute.
 
     Raises EvalError for data that is no value, and for what is not in it.
     """
+    module = network.modules[number]
     first, *inner = names
     value = module.attribute(first.name)
     held = module.values.held(first.name)
@@ -270,7 +275,11 @@ def _value_in(module: ModuleInfo, names: list[Step]) -> Any:
         item = item_of(value, step.name)
         if item is MISSING:
             hint = did_you_mean(step.name, data_names(value)) or f"what can be read is {READABLE}"
-            raise NotThere(f"`{where}` ({_kind(value)}) has no `{step.name}`", step.span, hint, "unknown-name")
+            kind: type[EvalError] = NotThere
+            if value is None:  # as a stage has what others hold
+                hint = hint_in_part(network, None) or hint
+                kind = NotThere if network.part is None else EvalError
+            raise kind(f"`{where}` ({_kind(value)}) has no `{step.name}`", step.span, hint, "unknown-name")
         value, where = item, f"{where}.{step.name}"
     plain = plain_value(value)
     if plain is not MISSING:
@@ -327,4 +336,5 @@ def refuse_misspelt(selectors: SelectorContext, node: Length) -> None:
     """Raise EvalError for a selector that can select nothing; one whose class is not in this model may."""
     reason = next(iter(explain(selectors, node.selector)), None)
     if reason is not None and not reason.warning:
-        raise EvalError(reason.message, node.span, reason.hint, reason.name)
+        hint = hint_in_part(selectors.network, reason.hint, is_guess=reason.fix is not None)
+        raise EvalError(reason.message, node.span, hint, reason.name)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from initdsl.language.expressions.let import Variables
 from initdsl.language.expressions.shapes import EvalError
-from initdsl.language.syntax.nodes import Default, Keep, Maybe, Rule, Selector, Union_, Within
+from initdsl.language.syntax.nodes import Default, Keep, Maybe, Path, Rule, Selector, Union_, Within
 from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo
 from initdsl.network.selectors.context import Reads, SelectorContext
-from initdsl.network.selectors.in_part import GIVE_WHOLE, IN_A_STAGE
+from initdsl.network.selectors.in_part import hint_in_part
 from initdsl.network.selectors.matches import Frame, Match, Unmatched, continued
 from initdsl.network.selectors.select import container_of, select
 from initdsl.network.selectors.why_nothing import explain
@@ -81,8 +81,9 @@ def select_or_report(
             where = context.rules.source(setting.source)
             severity: Severity = "warning" if reason.warning else "error"
             hint = reason.hint
-            if severity == "error" and (part := context.network.part) is not None:
-                hint = f"{hint}; {IN_A_STAGE}" if hint else f"{part}: {GIVE_WHOLE}"
+            if severity == "error":
+                from_net = isinstance(selector, Path) and selector.root == "net"
+                hint = hint_in_part(context.network, hint, is_guess=reason.fix is not None or not from_net)
             finding = Diagnostic(reason.name, reason.message, where, reason.span, hint, severity, fix=reason.fix)
             findings.append(finding)
             if not matches:

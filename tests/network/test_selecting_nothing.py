@@ -111,3 +111,50 @@ def test_the_whole_words_of_what_selects_nothing(net: nn.Module, rule: str, mess
         initdsl.plan(net, rule)
     (found,) = caught.value.diagnostics
     assert (found.message, found.hint) == (message, hint)
+
+
+def stage(keys: list[int], embed: bool, head: bool) -> nn.Module:
+    """Return a model of which a stage keeps some layers; what it lacks is None, as torchtitan leaves it."""
+    net = nn.Module()
+    net.embed, net.head = nn.Embedding(4, 8), nn.Linear(8, 4)
+    net.layers = nn.ModuleDict({str(key): nn.Linear(8, 8) for key in keys})
+    net.embed, net.head = net.embed if embed else None, net.head if head else None
+    return net
+
+
+@pytest.mark.parametrize(
+    ("keys", "embed", "head", "rule"),
+    [
+        ([2, 3], False, True, "net.embed.weight = 0"), ([2, 3], False, True, "keep net.embed"),
+        ([2, 3], False, False, "net.layers[*].weight = net.head.weight[0, 0]"), ([2, 3], False, True, "net.head.bias = len(net.embed)"),
+        ([0, 1], True, False, "net.head.weight = 0"), ([0, 1], True, False, "copy net.embed net.head"),
+        ([0, 1], True, False, "net.layers[3].weight = 0"), ([0, 1], True, False, "net.embed.weight = net.head.weight[0, 0]"),
+        ([0, 1], True, False, "net.embed.weight = len(net.head)"), ([], False, True, "net.embed.weight = 0"),
+    ],
+)  # fmt: skip
+def test_what_a_stage_lacks_is_in_the_whole_model(keys: list[int], embed: bool, head: bool, rule: str) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(stage(keys, embed, head), rule, seed=1)
+    assert "`whole=`" in str(caught.value.diagnostics[0].hint)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_part_does_not_take_what_stands_for_a_value_of_another(plain: bool) -> None:
+    rule, net = "net.layers[*].bias = given(net.head.bias[0], 5)", stage([2, 3], False, False)
+    if plain:
+        del net.head
+        net.head = None
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(net, rule, seed=1)
+    assert "`whole=`" in str(caught.value.diagnostics[0].hint)
+    initdsl.apply(net, "net.head.bias = 2; " + rule, seed=1, whole=stage([0, 1, 2, 3], True, True))
+    assert (net.layers["2"].bias == 2).all()
+    initdsl.apply(net, rule, seed=1, whole=net)
+    assert (net.layers["2"].bias == 5).all()
+
+
+@pytest.mark.parametrize("net", [nn.Sequential(nn.Linear(1, 1)), mlp(), stage([0, 1], True, True)])
+def test_other_models_are_not_taken_for_a_stage(net: nn.Module) -> None:
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(net, "net.haed.weight = 0")
+    assert "whole" not in str(caught.value)

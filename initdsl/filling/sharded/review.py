@@ -34,17 +34,8 @@ def review(plan: Plan, live: Live) -> Plan:
             refuse_unknown(view, plan.order)
             refuse_partial_resets(plan, live)
         return plan
-    parts: dict[int, str] = {}
-    unknown = []
-    for info, tensor in zip(plan.network.tensors, live.tensors, strict=True):
-        if is_sharded(tensor):
-            try:
-                parts[info.index] = index_text(intervals(tensor))
-            except ValueError as error:
-                unknown.append(Diagnostic("unknown-shards", f"`{info.label}` can't be filled by parts: {error}"))
-    if unknown:
-        raise ResolveError(unknown)
-    if not parts:
+    parts, sums = _parts_of(plan, live)
+    if not parts and not sums:
         return plan
     _refuse_expectations(plan, live)
     view = view_of(plan, live)
@@ -57,6 +48,28 @@ def review(plan: Plan, live: Live) -> Plan:
         order=tuple(entries[e.tensor.index] for e in plan.order),
         notes=(*(note for note in plan.notes if note.name != WHOLE), *_whole_on_every_rank(view)),
     )
+
+
+def _parts_of(plan: Plan, live: Live) -> tuple[dict[int, str], set[int]]:
+    """Return which part of each sharded tensor is here, by number, and the tensors of which that can't be said.
+
+    Raises ResolveError for those of the latter that a rule sets or could: what no rule speaks of, such as a count of tokens
+    that is a sum over ranks, is left alone.
+    """
+    parts: dict[int, str] = {}
+    unknown: dict[int, Diagnostic] = {}
+    for info, tensor in zip(plan.network.tensors, live.tensors, strict=True):
+        if is_sharded(tensor):
+            try:
+                parts[info.index] = index_text(intervals(tensor))
+            except ValueError as error:
+                message = f"`{info.label}` can't be filled by parts: {error}"
+                unknown[info.index] = Diagnostic("unknown-shards", message)
+    concerned = {entry.tensor.index for entry in plan.entries if entry.actions or entry.tensor.kind == "parameter"}
+    refused = [finding for number, finding in unknown.items() if number in concerned]
+    if refused:
+        raise ResolveError(refused)
+    return parts, set(unknown)
 
 
 def _whole_on_every_rank(view: ShardView) -> Iterator[Diagnostic]:

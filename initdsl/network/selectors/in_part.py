@@ -7,16 +7,29 @@ from collections.abc import Iterable
 from initdsl.language.expressions.shapes import EvalError
 from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo
-from initdsl.network.stages import is_traced, layers_of_a_part
+from initdsl.network.stages import is_traced, layers_of_a_part, may_be_part
 from initdsl.text.source import Span
 
-__all__ = ["GIVE_WHOLE", "IN_A_STAGE", "refuse_count", "refuse_place"]
+__all__ = ["GIVE_WHOLE", "IN_A_STAGE", "hint_in_part", "refuse_count", "refuse_place"]
 
 
 GIVE_WHOLE = "give the whole model, as `whole=` or `--whole`; one that is no part of another is its own: `whole=net`"
 
 
 IN_A_STAGE = "if this is a stage of a pipeline, give the whole model as `whole=` or `--whole`"
+
+
+def hint_in_part(network: Network, hint: str | None, is_guess: bool = False) -> str | None:
+    """Return the hint to a path that leads nowhere, with the way out of a stage where the model is one, or may be.
+
+    The first stage looks like a whole model; it is told so where it keeps its layers as stages do, unless the hint
+    `is_guess`, a name that was meant.
+    """
+    if (part := network.part) is not None:
+        return f"{hint}; {IN_A_STAGE}" if hint else f"{part}: {GIVE_WHOLE}"
+    if is_guess or network.is_whole or not may_be_part(network.modules):
+        return hint
+    return f"{hint}; {IN_A_STAGE}" if hint else IN_A_STAGE
 
 
 def refuse_count(network: Network, modules: Iterable[int], of_all: bool, span: Span) -> None:

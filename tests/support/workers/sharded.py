@@ -657,6 +657,17 @@ def refused_partial() -> None:
     net.w = nn.Parameter(DTensor.from_local(torch.ones(4), mesh, [Partial()]))
     with refused(initdsl.ResolveError, "neither `Shard` nor `Replicate`"):
         initdsl.apply(net, "net.w = 0")
+    # a buffer that no rule speaks of, as torchtitan counts the tokens of experts, is left alone
+    for placement in (Shard(0), Replicate()):
+        net.w = nn.Parameter(distribute_tensor(torch.zeros(4), mesh, [placement]))
+        net.register_buffer("count", DTensor.from_local(torch.ones(4), mesh, [Partial()]))
+        initdsl.apply(net, "net.w = 3")
+        assert (whole(net.w) == 3).all()
+        assert (net.count.to_local() == 1).all()
+        with refused(initdsl.ResolveError, "neither `Shard` nor `Replicate`"):
+            initdsl.apply(net, "net.count = 0")
+        with refused(initdsl.ResolveError, "reads values of `net.count` that other ranks hold"):
+            initdsl.apply(net, "net.w = net.count")
 
 
 @case
