@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
 from initdsl.api.plan import plan
 
-from .console import reported
+from .console import fail, reported
 from .model import network_of
 from .options import RuleOptions, format_option, manifest_option, rule_options
 from .rules import rules_of
@@ -25,6 +26,8 @@ def command(name: str, rules: str, options: RuleOptions, manifest: str | None, o
 
     NAME is the fully qualified name (`layers.0.weight`) or a path as in a rule file (`net.layers[0].weight`).
     """
+    if os.path.isfile(name) and not os.path.exists(rules):
+        fail("the name of the parameter comes first", f"write `initdsl explain {rules} {name}`")
     net = network_of(options.model, manifest, rules, options.trust)
     arguments = options.arguments()
     given = rules_of(rules, options.root)

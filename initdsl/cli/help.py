@@ -1,4 +1,4 @@
-"""`initdsl help`: the language on one page, a section of it, a word of the glossary, or a command."""
+"""`initdsl help`: the language on one page, a section of it, a word of it or of the glossary, or a command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from initdsl.language.syntax.grammar import statement_words
 from initdsl.text.wording import did_you_mean
 
 from .console import coloured, fail
@@ -33,7 +34,7 @@ WIDEST = 110  # columns
 @click.argument("topic", required=False)
 @click.pass_context
 def command(ctx: click.Context, topic: str | None) -> None:
-    """Print the page of TOPIC: a part of the language, a word of the glossary, or a command. Without TOPIC, list them."""
+    """Print the page of TOPIC: a part of the language, a word, or a command. Without TOPIC, list them."""
     from .program import COMMANDS, group
 
     if topic is None:
@@ -55,7 +56,7 @@ def command(ctx: click.Context, topic: str | None) -> None:
 def topics() -> Mapping[str, str]:
     """Return every topic but the commands, with its text in Markdown: pages, sections of the cheat sheet, words."""
     pages = {name: _page(name) for name in PAGES}
-    return {**_words(pages["glossary"]), **_sections(pages["cheatsheet"]), **pages}
+    return {**_forms(pages["cheatsheet"]), **_words(pages["glossary"]), **_sections(pages["cheatsheet"]), **pages}
 
 
 def _page(name: str) -> str:
@@ -77,14 +78,35 @@ def _words(glossary: str) -> dict[str, str]:
     return {word: f"**{words}**: {meaning}" for words, meaning in rows for word in words.split(", ")}
 
 
+def _forms(sheet: str) -> dict[str, str]:
+    """Return what the cheat sheet has of each word that begins a statement, and of what a right-hand side calls."""
+    tables, idioms = sheet.split("## Idioms")[0], _sections(sheet)["idioms"]
+    rows = [line for line in tables.splitlines() if line.startswith("| `")]
+    called = {word for row in rows for word in re.findall(r"\b([a-z_]+)\(", row.split(" | ")[0])}
+    return {word: _form(word, rows, idioms) for word in called | set(statement_words()) | {"it"}}
+
+
+def _form(word: str, rows: list[str], idioms: str) -> str:
+    """Return what the cheat sheet has of a word: the rows of its tables, and the idioms that use it."""
+    used = re.compile(rf"\b{word}\b(?=[ (`])")
+    told = "\n".join(row for row in rows if used.search(row.split(" | ")[0]))
+    shown = [
+        f"{says}\n\n{block}"
+        for says, block in re.findall(r"^([A-Z][^\n]*[:.])\n(?:.(?!^[A-Z]))*?^(```initdsl\n.*?^```)", idioms, re.M | re.S)
+        if used.search(block)
+    ]
+    return f"| form | means |\n|---|---|\n{told}\n\n" + "\n\n".join(shown)
+
+
 def _overview() -> str:
     """Return the list of the topics."""
     sections = ", ".join(f"`{name}`" for name in _sections(_page("cheatsheet")))
     words = ", ".join(f"`{word}`" for word in _words(_page("glossary")))
+    forms = ", ".join(f"`{name}`" for name in sorted(_forms(_page("cheatsheet"))))
     pages = "\n".join(f"- `{name}`: {summary}" for name, summary in PAGES.items())
     return (
         f"Print a topic with `initdsl help TOPIC`.\n\n{pages}\n- parts of the cheat sheet: {sections}\n"
-        f"- words: {words}\n- a command, as `plan`; `initdsl --help` lists them\n"
+        f"- words: {words}\n- words of the language, as {forms}\n- a command, as `plan`; `initdsl --help` lists them\n"
     )
 
 

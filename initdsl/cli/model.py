@@ -130,7 +130,8 @@ def _refuse_missing_arguments(spec: str, named: str, build: Callable[[], Any]) -
         call = f"{named}({', '.join(f'{name}=...' for name in missing)})"
         fail(
             f"`{spec}` needs {listed(missing)}",
-            f'plain values are given as in `--model "{call}"`; for others name a function that returns the model',
+            f'plain values are given as in `--model "{call}"`; for others write a function that returns the model, and name '
+            f"it without brackets, as in `{named.rpartition(':')[0]}:build`",
         )
 
 

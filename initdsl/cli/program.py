@@ -26,7 +26,7 @@ COMMANDS = {
     "diff": "show what a change of rules or of a model does to the start",
     "diagnose": "show how signals and gradients get through the model, before training",
     "explain": "show every rule for one parameter, and which one wins",
-    "help": "print the language on one page, or a part of it",
+    "help": "print the language: a page, a part of it, or what a word means",
     "infer": "propose a rule file for a model",
     "lint": "find mistakes in rule files",
     "fmt": "format rule files; comments stay",

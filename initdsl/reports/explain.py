@@ -23,7 +23,7 @@ EXPLAIN_FORMAT = "initdsl-explanation"
 class Touch:
     """One rule that selects the tensor: `Touch("Linear.weight ~ normal(0, 1)", "mlp.init:2", "base", "the last rule ...", "")`.
 
-    `role` is what became of it: `base`, `edit`, `slice` or `superseded`; `resolved` what its right-hand side came to.
+    `role` is what became of it: `base`, `edit`, `slice` or `overridden`; `resolved` what its right-hand side came to.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Explanation:
         places = [relative_location(t.location) for t in self.touches]
         width = max(map(len, places), default=0)
         for touch, place in zip(self.touches, places, strict=True):
-            mark = "  " if touch.role == "superseded" else "->"
+            mark = "  " if touch.role == "overridden" else "->"
             lines.append(f"  {mark} {place.ljust(width)}  {touch.text}")
             lines.append(f"     {' ' * width}  {touch.reason}{f': {touch.resolved}' if touch.resolved else ''}")
         if not self.touches:
@@ -111,10 +111,10 @@ def _touch(entry: PlanEntry, clause: Clause, action: Action | None) -> Touch:
         base = entry.base
         if base is not None and clause.number < base.clause.number:
             later = relative_location(base.clause.location)
-            reason = f"superseded by {later}, a later rule for the whole tensor; it draws nothing"
+            reason = f"overridden by {later}, a later rule for the whole tensor; it draws nothing"
         else:
             reason = "selects nothing of it"
-        return Touch(text, place, "superseded", reason, "")
+        return Touch(text, place, "overridden", reason, "")
     payload = action.payload
     resolved = str(payload) if isinstance(payload, Distribution | Draw | Value) else ""
     resolved = resolved or ", ".join(f"{load.key} of {os.path.basename(load.path)}" for load in action.loads)

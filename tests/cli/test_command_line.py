@@ -90,6 +90,12 @@ def test_a_mistyped_command(typed: str, meant: str) -> None:
     assert f"no command is named `{typed}`; did you mean `{meant}`?" in run(typed, code=2).stderr
 
 
+def test_explain_takes_the_name_first(folder: Path) -> None:
+    said = run("explain", "rules.init", "up.weight", "--model", "small_net.py:Small", code=2).stderr
+    assert "the name of the parameter comes first" in said
+    assert "write `initdsl explain up.weight rules.init`" in said
+
+
 def test_a_command_like_none() -> None:
     said = run("zzzzzz", code=2).stderr
     assert "zzzzzz" in said

@@ -48,6 +48,28 @@ def test_a_part_is_that_part() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "row", "idiom"),
+    [
+        ("keep", "torch's own reset_parameters()", "keep *.*(!requires_grad)"),
+        ("load", "a tensor of a file", 'net = load("pretrained.safetensors", mismatch=skip)'),
+        ("orthogonal", "whole matrices", "LSTM.weight_hh_*"),
+        ("eye", "the identity", ""),
+    ],
+)
+def test_a_word_of_the_language_has_its_forms_and_idioms(word: str, row: str, idiom: str) -> None:
+    said = run(f"help {word}").stdout
+    assert row in said
+    assert idiom in said
+    assert "Attention.qkv" not in said
+    assert f" {word}," in run("help").stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize("word", sorted(statement_words()))
+def test_every_word_that_begins_a_statement_is_a_topic(word: str) -> None:
+    assert f"{word} " in run(f"help {word}").stdout
+
+
+@pytest.mark.parametrize(
     ("topic", "hint"), [("plann", "plan"), ("selektors", "selectors"), ("xyzzy", "lists the topics")]
 )
 def test_what_is_no_topic_is_an_error(topic: str, hint: str) -> None:

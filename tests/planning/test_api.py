@@ -264,7 +264,7 @@ def test_explain_names_the_winner_and_why() -> None:
         mlp(), "Linear.weight ~ normal(0, 1)\nnet[0].weight = 1\nnet[0].weight[0] = 2\nnet[2].weight = 3"
     )
     said = plan.explain("0.weight")
-    assert [t.role for t in said.touches] == ["superseded", "base", "slice"]
+    assert [t.role for t in said.touches] == ["overridden", "base", "slice"]
     assert "<rules>:2" in said.touches[0].reason
     assert plan.explain("net[0].weight").to_dict() == said.to_dict()
     assert "no rule reaches it" in str(plan.explain("0.bias"))

@@ -40,11 +40,20 @@ def hint(rules: str, net: nn.Module | None = None) -> str:
         ("expect net[0] tied net[2]", "write `expect tied A B`"), ("Linear.weight ~ gelu()", "`gelu` is an activation: `kaiming_normal(nonlinearity=relu)`"),
         ("Linear.weight ~ Sigmoid()", "`Sigmoid` is an activation: `kaiming_normal(nonlinearity=sigmoid)`"),
         ("Linear.weight ~ normal(0, gain(relu))", "did you mean `calculate_gain`?"),
-        ("for i in range(3) { }", "binds their index"),
+        ("for i in range(3) { }", "binds their index"), ("net(!requires_grad).weight = 0", "`net.**(...)` and `*.*(...)`"),
     ],
 )  # fmt: skip
 def test_habits(rules: str, expected: str) -> None:
     assert expected in hint(rules)
+
+
+@pytest.mark.parametrize("rules", ["freeze net", "Linear.weight = 0\n  freeze net[0]", "freeze"])
+def test_a_guess_points_at_the_word(rules: str) -> None:
+    with pytest.raises(initdsl.InitDSLError) as refused:
+        initdsl.parse(rules)
+    span = refused.value.diagnostics[0].span
+    assert span is not None
+    assert rules[span.start : span.end] == "freeze"
 
 
 def linted(rules: str, lint: str, folder: Path) -> list[initdsl.Diagnostic]:

@@ -238,7 +238,8 @@ def _guesses(mistake: Mistake) -> Problem | None:
     begins = re.fullmatch(r"\s*\w+\s*", mistake.state.before(mistake.at))
     if word not in GUESSES or not begins:
         return None
-    return "unexpected-token", f"no statement begins with `{word}`", mistake.span, GUESSES[word]
+    start = mistake.at - len(begins[0].lstrip())
+    return "unexpected-token", f"no statement begins with `{word}`", Span(start, start + len(word)), GUESSES[word]
 
 
 def _dotted_calls(mistake: Mistake) -> Problem | None:

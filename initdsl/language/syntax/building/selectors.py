@@ -175,7 +175,8 @@ def _steps(first: Children, suffixes: Children) -> tuple[Any, ...]:
     for suffix in suffixes:
         if isinstance(suffix, TupleNode):
             if not steps:
-                report("bad-predicate", "`net` takes no predicate", suffix.span)
+                hint = "`net.**(...)` and `*.*(...)` take parameters by what they are"
+                report("bad-predicate", "`net` takes no condition", suffix.span, hint)
             else:
                 steps[-1] = replace(steps[-1], predicates=(*steps[-1].predicates, *suffix.items))
         elif isinstance(suffix, Token):
