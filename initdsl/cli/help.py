@@ -92,7 +92,9 @@ def _form(word: str, rows: list[str], idioms: str) -> str:
     told = "\n".join(row for row in rows if used.search(row.split(" | ")[0]))
     shown = [
         f"{says}\n\n{block}"
-        for says, block in re.findall(r"^([A-Z][^\n]*[:.])\n(?:.(?!^[A-Z]))*?^(```initdsl\n.*?^```)", idioms, re.M | re.S)
+        for says, block in re.findall(
+            r"^([A-Z][^\n]*[:.])\n(?:.(?!^[A-Z]))*?^(```initdsl\n.*?^```)", idioms, re.M | re.S
+        )
         if used.search(block)
     ]
     return f"| form | means |\n|---|---|\n{told}\n\n" + "\n\n".join(shown)

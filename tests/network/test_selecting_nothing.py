@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 import initdsl
@@ -25,6 +26,19 @@ def test_assigning_to_a_module(rule: str, hint: str) -> None:
         initdsl.apply(mlp(), rule)
     assert names_of(caught.value) == ["needs-parameter"]
     assert hint in (caught.value.diagnostics[0].hint or "")
+
+
+def test_a_plain_none_in_place_of_a_parameter_is_told() -> None:
+    class Norm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+            self.bias = None  # as nanoGPT's LayerNorm: never registered
+
+    with pytest.raises(initdsl.ResolveError) as caught:
+        initdsl.plan(nn.Sequential(Norm(), Norm()), "Norm.bias = 0")
+    assert caught.value.diagnostics[0].hint == "`bias` is None there; a selector that may match nothing ends in `?`"
+    assert initdsl.plan(nn.Sequential(Norm(), Norm()), "Norm.bias? = 0").uncovered
 
 
 @pytest.mark.parametrize(

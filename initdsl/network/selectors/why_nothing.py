@@ -151,6 +151,8 @@ def _explain_name(step: Step, modules: list[ModuleInfo], where: str) -> Unmatche
     hints = f"there {'is' if len(names) == 1 else 'are'} {listed(names)}" if names else None
     noun = f"nothing named like `{name}`" if "*" in name else f"no `{name}`"
     near = nearest(name, names)
+    if any(module.attribute(name) is None for module in modules[:MOST_MODULES]):
+        near, hints = None, f"`{name}` is None there; a selector that may match nothing ends in `?`"
     if near is None:
         return Unmatched(f"there is {noun} {where}", step.span, hints)
     return Unmatched(f"there is {noun} {where}", step.span, f"did you mean `{near}`?", fix=renaming(step, near))
