@@ -14,6 +14,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 DOCS = Path(__file__).parent
@@ -33,6 +34,7 @@ TERMINALS = {
     "diagnose": ("docs/diagnose.md", ["initdsl diagnose small.init --model model.py:Model --seed 0"]),
     "verify": ("docs/verifying.md", ["initdsl verify changed.init start.safetensors --model model.py:build"]),
 }
+EXTENSION = DOCS.parent / "editors" / "vscode" / "images" / "editor.png"
 COLUMNS, ADVANCE = 122, 12.2  # and how wide Rich draws a letter
 # background, text, then black, red, green, yellow, blue, magenta, cyan and white of a terminal
 COLOURS = {
@@ -157,26 +159,37 @@ def mark(page: str) -> str:
 
 
 def draw_report() -> None:
-    """Draw a report as a browser shows it; what it shows is marked in the file."""
-    from PIL import Image, PngImagePlugin
-
+    """Draw a report, and for the extension the editor, as a browser shows them; what each shows is marked in its file."""
     from tests.support.browser import CHROMIUM, Browser
 
     if CHROMIUM is None:
         print("no picture of a report: there is no Chromium")
         return
     browser, page = Browser(), report()
-    with tempfile.TemporaryDirectory() as folder:
-        shown, drawn = Path(folder, "init.html"), Path(folder, "init.png")
-        shown.write_text(page, "utf-8")
-        marks = PngImagePlugin.PngInfo()
-        marks.add_text("page", mark(page))
-        for theme in COLOURS:
-            browser.open(shown, width=1100, height=760, dark=theme == "dark")
-            browser.screenshot(drawn)
-            few = Image.open(drawn).convert("RGB").quantize(128)
-            few.save(place_of("report", theme).with_suffix(".png"), optimize=True, pnginfo=marks)
+    for theme in COLOURS:
+        place = place_of("report", theme).with_suffix(".png")
+        photograph(browser, page, ".html", place, width=1100, height=760, dark=theme == "dark")
+    drawn = place_of("editor", "dark").read_text("utf-8")
+    photograph(browser, drawn, ".svg", EXTENSION, **dict(zip(("width", "height"), size(drawn), strict=True)))
     browser.close()
+
+
+def size(drawn: str) -> list[int]:
+    return [int(number) for number in re.findall(r'viewBox="0 0 (\d+) (\d+)"', drawn)[0]]
+
+
+def photograph(browser: Any, page: str, suffix: str, place: Path, **how: Any) -> None:
+    """Write what a browser shows of a page as a small PNG that has the mark of the page in it."""
+    from PIL import Image, PngImagePlugin
+
+    marks = PngImagePlugin.PngInfo()
+    marks.add_text("page", mark(page))
+    with tempfile.TemporaryDirectory() as folder:
+        shown, drawn = Path(folder, f"page{suffix}"), Path(folder, "page.png")
+        shown.write_text(page, "utf-8")
+        browser.open(shown, **how)
+        browser.screenshot(drawn)
+        Image.open(drawn).convert("RGB").quantize(128).save(place, optimize=True, pnginfo=marks)
 
 
 def words_of(picture: str) -> str:

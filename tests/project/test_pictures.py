@@ -59,6 +59,15 @@ def test_the_report_is_what_the_page_shows_now(gallery: ModuleType) -> None:
         assert f"gallery/{place.name}" in page
 
 
+def test_the_extension_shows_that_editor(gallery: ModuleType) -> None:
+    image = pytest.importorskip("PIL.Image")
+    drawn = gallery.place_of("editor", "dark").read_text("utf-8")
+    shown = image.open(gallery.EXTENSION)
+    assert shown.text["page"] == gallery.mark(drawn), NOT_CURRENT
+    assert list(shown.size) == gallery.size(drawn)
+    assert f"images/{gallery.EXTENSION.name}" in (ROOT / "editors" / "vscode" / "README.md").read_text("utf-8")
+
+
 def test_a_report_that_looks_different_is_noticed(gallery: ModuleType) -> None:
     page = gallery.report()
     assert gallery.mark(page) == gallery.mark(re.sub(r"\(native[^<]*\)\.</p>", "(torch).</p>", page))
