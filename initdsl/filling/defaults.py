@@ -202,9 +202,13 @@ def refuse_left(run: Run, entries: Iterable[PlanEntry]) -> None:
 
 
 def refuse_unset(run: Run) -> None:
-    """Refuse tensors that hold nan, put there before, as their modules' resets did not set them. Raises StepFailed."""
+    """Refuse tensors of which elements hold nan, put there before, as neither a reset nor a later rule set them.
+
+    Raises StepFailed.
+    """
     entries = tensors_by_default(run.live, run.plan.order)
-    _refuse([entry.label for entry, memory in entries if not entry.edits and bool(memory.isnan().any())])
+    left = {entry.tensor.index: mask for entry, memory in entries if bool((mask := memory.isnan()).any())}
+    _refuse([entry.label for entry in still_left(left, run.plan.order)])
 
 
 def _refuse(unset: list[str]) -> None:

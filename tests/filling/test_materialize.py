@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 from collections.abc import Callable
 from typing import Any
 
@@ -339,6 +340,30 @@ def test_what_a_reset_leaves_unset_does_not_pass() -> None:
         with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.0\.weight`|`net\[0\]\.weight`"):
             initdsl.materialize(lambda: nn.Sequential(Partly(), nn.Linear(2, 2)), "Linear.* ~ normal(0, 1)", seed=seed)
         assert torch.equal(torch.get_rng_state(), state)  # as after every fill that fails
+
+
+@pytest.mark.parametrize("edit", ["net[0].weight[0:3] = 1", "net[0].weight *= 2", "net[0].weight[3] += 1"])
+def test_what_a_reset_leaves_unset_does_not_pass_under_an_edit(edit: str, tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(Partly(), nn.Linear(2, 2))
+
+    for rules in (edit, f"default net; {edit}"):
+        for seed in (None, 0):
+            with pytest.raises(initdsl.ApplyError, match="leaves these unset|is not finite"):
+                initdsl.materialize(build, f"{rules}; Linear.* = 0", seed=seed)
+        with pytest.raises(initdsl.ApplyError, match="leaves these unset|is not finite"):
+            initdsl.stream(build, f"{rules}; Linear.* = 0", tmp_path, seed=0)
+        meta = build().to("meta")
+        fill = initdsl.parse(f"{rules}; Linear.* = 0").as_init_fn(meta, device="cpu")
+        with pytest.raises(initdsl.ApplyError, match="leaves these unset|is not finite"):
+            meta.apply(fill)
+
+
+def test_a_slice_may_set_what_a_reset_leaves_unset() -> None:
+    net = initdsl.materialize(
+        lambda: nn.Sequential(Partly()), "default net; net[0].weight[2:] = 1; net[0].weight[0] = nan"
+    )
+    assert torch.equal(net[0].weight.detach().nan_to_num(7), torch.tensor([7.0, 0.0, 1.0, 1.0]))
 
 
 def test_a_module_that_arranges_resets_what_it_has() -> None:
