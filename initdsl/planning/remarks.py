@@ -7,6 +7,7 @@ from itertools import islice
 
 from initdsl.language.syntax.nodes import Assign, Call, Name, Predicate, Rule
 from initdsl.language.syntax.walk import walk
+from initdsl.network.parts import TensorInfo
 from initdsl.text.diagnostic import Diagnostic, Label
 from initdsl.text.wording import listed, shortened
 
@@ -117,12 +118,13 @@ def draws_over_values(context: Context, entries: Iterable[PlanEntry]) -> Iterato
     loaded: dict[Clause, list[str]] = {}
     frozen: dict[Clause, list[str]] = {}
     for entry in entries:
-        if entry.tensor.kind != "parameter" or (entry.tensor.requires_grad and not entry.tensor.loaded):
+        is_loaded, is_frozen = _was_there(context, entry.tensor)
+        if not is_loaded and not is_frozen:
             continue
         for action in entry.actions:
             if isinstance(action.payload, Kept | CopyFrom) or _loads(action.clause.rule):
                 continue
-            if entry.tensor.loaded:
+            if is_loaded:
                 loaded.setdefault(action.clause, []).append(entry.label)
             elif action.operator == "~" or isinstance(action.payload, Reset):
                 frozen.setdefault(action.clause, []).append(entry.label)
@@ -136,6 +138,18 @@ def draws_over_values(context: Context, entries: Iterable[PlanEntry]) -> Iterato
         hint = "`(requires_grad)` behind the name takes the others alone, `(!requires_grad)` says that these are meant"
         frozen_text = f"that {'is' if len(labels) == 1 else 'are'} frozen: {listed(labels, 3)}"
         yield _over(context, clause, "frozen-parameter", frozen_text, labels, hint)
+
+
+def _was_there(context: Context, tensor: TensorInfo) -> tuple[bool, bool]:
+    """Return whether a parameter was loaded, and whether it is frozen; of a computed weight all that it is computed from."""
+    if tensor.kind == "buffer":
+        return False, False
+    network = context.network
+    behind = [tensor] if tensor.kind == "parameter" else [network.tensors[index] for index in network.originals(tensor)]
+    parameters = [one for one in behind if one.kind == "parameter"]
+    if not parameters:
+        return False, False
+    return all(one.loaded for one in parameters), not any(one.requires_grad for one in parameters)
 
 
 def _loads(rule: Rule) -> bool:

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -349,13 +349,13 @@ def test_what_a_reset_leaves_unset_does_not_pass_under_an_edit(edit: str, tmp_pa
 
     for rules in (edit, f"default net; {edit}"):
         for seed in (None, 0):
-            with pytest.raises(initdsl.ApplyError, match="leaves these unset|is not finite"):
+            with pytest.raises(initdsl.ApplyError, match=r"leaves these unset|is not finite"):
                 initdsl.materialize(build, f"{rules}; Linear.* = 0", seed=seed)
-        with pytest.raises(initdsl.ApplyError, match="leaves these unset|is not finite"):
+        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset|is not finite"):
             initdsl.stream(build, f"{rules}; Linear.* = 0", tmp_path, seed=0)
         meta = build().to("meta")
         fill = initdsl.parse(f"{rules}; Linear.* = 0").as_init_fn(meta, device="cpu")
-        with pytest.raises(initdsl.ApplyError, match="leaves these unset|is not finite"):
+        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset|is not finite"):
             meta.apply(fill)
 
 

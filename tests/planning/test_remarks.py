@@ -153,6 +153,20 @@ def test_frozen_parameters(rules: str, expected: list[str]) -> None:
     assert [one.message.partition(":")[0] for one in initdsl.plan(frozen(), rules).remarks] == expected
 
 
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+def test_frozen_and_loaded_computed_weights(norm: Callable[[nn.Module], nn.Module]) -> None:
+    net = nn.Sequential(norm(nn.Linear(3, 3)), norm(nn.Linear(3, 3)))
+    assert not initdsl.plan(net, "Linear.* ~ normal(0, 1)").remarks
+    net[0].requires_grad_(False)
+    for parameter in net[1].parameters():
+        parameter._is_hf_initialized = True
+    found = [one.message for one in initdsl.plan(net, "Linear.weight ~ normal(0, 1)").remarks]
+    assert found == [
+        "this draws over 1 parameter that was loaded: `net[1].weight`",
+        "this draws over 1 parameter that is frozen: `net[0].weight`",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
