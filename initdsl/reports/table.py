@@ -158,7 +158,7 @@ def _after_edits(entry: PlanEntry) -> str | None:
         scaled_by(payload, building) if all(edit.index is None and edit.view is None for edit in building) else None
     )
     if result is None:
-        return f"{payload}, edited"
+        return f"{payload}, changed"
     slices = [str(e.payload) for e in entry.edits if not e.builds_on_values and isinstance(e.payload, Distribution)]
     return "; ".join([number(result.value) if isinstance(result, Constant) else str(result), *slices][:MOST_VALUES])
 
