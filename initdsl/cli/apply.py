@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from initdsl.api.apply import apply
-from initdsl.api.plan import with_live
-from initdsl.api.report import Report
 from initdsl.language.rules.loader import Rules
 from initdsl.planning.saved import SavedPlan, read_plan
 from initdsl.reports.table import plan_text
@@ -20,6 +17,9 @@ from .console import fail, progress, reported, show
 from .model import checked_factory, find_model, load_model, read_sample, whole_network
 from .options import RuleOptions, rule_options, whole_option
 from .rules import rules_of
+
+if TYPE_CHECKING:
+    from initdsl.api.report import Report
 
 DEFAULT_SHARD_SIZE = "5GB"
 
@@ -140,6 +140,8 @@ def _fill(
     model: str, rules: Rules, saved: SavedPlan | None, sample: str | None, output: str | None, arguments: dict[str, Any]
 ) -> Report:
     """Fill a model in memory, and save it to a file."""
+    from initdsl.api.apply import apply  # late: it loads torch, which the help does without
+    from initdsl.api.plan import with_live
     from initdsl.checkpoints.writing import save
     from initdsl.filling.to_disk.provenance import provenance
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from initdsl.network.selectors.context import MatchCache, TooManyMatches
 from initdsl.network.selectors.matches import Match
 from initdsl.text.diagnostic import Diagnostic, ResolveError, correction
 from initdsl.text.frozen import FrozenDict
+from initdsl.text.wording import quoted, shortened
 
 from .file_contents import FileCache
 
@@ -59,11 +61,32 @@ def finding_of(context: Context, error: EvalError, source: str) -> Diagnostic:
     Raises ResolveError with it where there is no going on: what takes too much work would take it again and again.
     """
     where = context.rules.source(source)
-    fix = correction(where, error.span, error.hint)
-    finding = Diagnostic(error.name, error.message, where, error.span, error.hint, fix=fix)
+    hint = error.hint
+    if hint is None and ONE_OF not in error.message:
+        hint = _hint_at_a_text(context, where[error.span])
+    fix = correction(where, error.span, hint)
+    finding = Diagnostic(error.name, error.message, where, error.span, hint, fix=fix)
     if isinstance(error, TooManyMatches):
         raise ResolveError(finding)
     return finding
+
+
+# what an error says where one of several words is wanted, and no number
+ONE_OF = "must be one of"
+
+
+# a name within an expression, but not an attribute (`config.std`) or what stands in quotes
+NAME = re.compile(r'"[^"]*"|(?<![\w.])[^\W\d]\w*')
+
+
+def _hint_at_a_text(context: Context, expression: str) -> str | None:
+    """Return what to give in place of the text that a name in an expression was given; None where none was."""
+    for name in NAME.findall(expression):
+        value = context.variables.get(name)
+        if isinstance(value, str):
+            given = f"`{name}` was given as the text {quoted(shortened(value))}"
+            return f"{given}: give a number, or on the command line an expression of numbers: `--set {name}=1/64`"
+    return None
 
 
 def most_matches(rules: RuleSet, network: Network) -> int:

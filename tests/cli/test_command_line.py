@@ -331,6 +331,14 @@ def test_what_is_wrong_in_a_set_is_said_of_it(folder: Path) -> None:
     assert "must be a number" in plan("--set", "std=1/x", code=2).stderr
 
 
+def test_set_of_a_text_where_a_number_is_wanted(folder: Path) -> None:
+    said = plan("--set", "std=abc", code=2).stderr
+    assert '`std` was given as the text "abc": give a number, or on the command line an expression' in said
+    assert "`--set std=1/64`" in said
+    (folder / "act.init").write_text('let act = "relu"\n*.weight ~ kaiming_normal(nonlinearity=act)\n')
+    assert "was given as" not in plan("--set", "act=abc", rules="act.init", code=2).stderr  # a word is wanted
+
+
 def test_set_of_a_name_mistyped(folder: Path) -> None:
     assert "`std`" in plan("--set", "sdt=1", code=2).stderr
 

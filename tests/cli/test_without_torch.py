@@ -11,6 +11,7 @@ import pytest
 from torch import nn
 
 import initdsl
+from initdsl.cli.program import COMMANDS as COMMANDS_THERE_ARE
 
 HINT = "pip install 'initdsl[torch]'"
 
@@ -47,13 +48,13 @@ FINE = [
     "lint a.init", "fmt --check a.init", "list initializers", "list recipes", "list lints", "help", "help idioms",
     "lint a.init --manifest net.json", "plan a.init --manifest net.json", "plan a.init --manifest net.json -o plan.html",
     "explain weight a.init --manifest net.json", "diff a.init a.init --manifest net.json", "convert cfg.json", "--help",
-    "lsp --help", "--version",
+    "lsp --help", "--version", *(f"{command} --help" for command in COMMANDS_THERE_ARE if command != "lsp"),
 ]  # fmt: skip
 NEEDING = [
     "apply a.init --model m.py:net", "plan a.init --model m.py:net", "explain weight a.init --model m.py:net",
     "verify a.init x.safetensors --model m.py:net", "diagnose a.init --model m.py:net", "infer --model m.py:net",
     "manifest --model m.py:net", "lint a.init --model m.py:net", "diff a.init a.init --model m.py:net",
-    "plan loading.init --manifest net.json", "apply --help",
+    "plan loading.init --manifest net.json",
 ]  # fmt: skip
 
 
