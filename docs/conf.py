@@ -51,6 +51,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+IMAGE = re.compile(r"(!\[[^\]]*\])\(([^)\s:]+)\)")
 PICTURE = re.compile(
     r'<picture>.*?srcset="(?:docs/)?([^"]+)".*?alt="([^"]+)" src="(?:docs/)?([^"]+)".*?</picture>', re.DOTALL
 )
@@ -107,6 +108,11 @@ class Repository:
                 return found[0]
             return f"[{found[1]}]({os.path.relpath(self.page(target), place)}{found[3] or ''})"
 
+        def image(found: re.Match[str]) -> str:
+            return f"{found[1]}({os.path.relpath(source / found[2], place)})"
+
+        if source != place:
+            text = outside_fences(text, lambda part: IMAGE.sub(image, part))
         return outside_fences(text, lambda part: LINK.sub(link, part))
 
 
