@@ -41,7 +41,9 @@ def test_without_a_seed_it_is_torchs_call(rule: str, dtype: torch.dtype) -> None
     torch.manual_seed(3)
     try:
         TORCH[rule](wanted)
-    except NotImplementedError:
+    except RuntimeError as error:  # a plain one in torch 2.4 and 2.6
+        if "not implemented" not in str(error):
+            raise
         pytest.skip("torch has no such kernel for complex32")
     assert torch.equal(torch.view_as_real(made.w.detach()), torch.view_as_real(wanted))
 
@@ -104,6 +106,7 @@ def build() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 4, dtype=torch.complex64), nn.Linear(4, 4, dtype=torch.complex64))
 
 
+@pytest.mark.needs("safetensors>=0.7")  # which reads C64
 @pytest.mark.parametrize("rules", RULES)
 def test_every_way_to_fill_gives_the_same(rules: str, tmp_path: Path) -> None:
     filled = build()
