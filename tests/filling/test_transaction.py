@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -65,6 +65,15 @@ def test_a_step_that_fails_puts_all_back() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A job of the background starts with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_interrupt_puts_back_what_is_backed_up_and_completes_the_rest(number: int) -> None:
     net = Tensors()
