@@ -28,7 +28,7 @@ from .kinds import (
     tensor_class,
 )
 from .parts import NO_NUMBERS, ClassInfo, ModuleInfo, TensorInfo, label_within, step
-from .wrappers import is_fsdp, opened
+from .wrappers import is_fsdp, may_wrap, opened
 
 if TYPE_CHECKING:
     import torch
@@ -64,18 +64,18 @@ _state_of = object.__getattribute__
 Place = tuple[int, str]
 
 
-class _Waiting(NamedTuple):
-    """A module that is still to be met, and where: its parent's number, its name there, its dotted name and its label.
+class _Open(NamedTuple):
+    """A module whose children are being met: its number, what their names and labels begin with, and those still to come.
 
-    `siblings` are the children of the parent, by name: its number is put there.
+    `children` are those that were met, by name, with their numbers; `is_list` says that they go by positions.
     """
 
-    module: nn.Module
-    parent: int
-    local: str
-    name: str
+    number: int
+    prefix: str
     label: str
-    siblings: dict[str, int]
+    is_list: bool
+    children: dict[str, int]
+    rest: Iterator[tuple[str, nn.Module | None]]
 
 
 @dataclass(frozen=True)
@@ -115,108 +115,67 @@ def _name_all_holders(found: _Found) -> None:
 def _walked(net: nn.Module, hold: Callable[[], None]) -> _Found:
     """Return the modules and tensors of a model in pre-order; `hold` is called where there are many."""
     found = _Found()
-    numbers = found.module_numbers
-    # with an explicit stack, as networks may be deep
-    stack: list[_Waiting] = [_Waiting(opened(net), -1, "", "", "net", {})]
+    numbers, of_class = found.module_numbers, found.of_class
+    root = _module(found, opened(net), -1, "", "", "net")
+    stack = [] if root is None else [root]  # networks may be deep
     while stack:
-        waiting = stack.pop()
-        module = waiting[0]
-        number = numbers.get(id(module))
-        if number is not None:  # met before
-            waiting.siblings[waiting.local] = number
-            found.parents.setdefault(number, []).append((waiting.parent, waiting.local))
-            continue
-        number = waiting[5][waiting[2]] = numbers[id(module)] = len(numbers)
-        if number == MANY:
-            hold()
-        cls = type(module)
-        same = found.of_class.get(cls)
-        if same is None:
-            same = found.of_class[cls] = _of_class(cls, waiting.name)
-        state = _state_of(module, "__dict__")
-        children = NO_NUMBERS
-        if state["_modules"]:
-            children = {}  # filled in as the children are met
-            stack += _below(number, state["_modules"], waiting.name, waiting.label, same.container, children)
-        found.live_modules.append(module)
-        found.modules.append(_module(found, waiting, number, state, same, children))
+        parent, prefix, label, is_list, siblings, rest = stack[-1]
+        for local, module in rest:
+            if module is None:
+                continue
+            same = of_class.get(type(module))
+            if same is None or same.may_wrap:
+                module = opened(module)
+            number = numbers.get(id(module))
+            if number is not None:  # met before
+                siblings[local] = number
+                found.parents.setdefault(number, []).append((parent, local))
+                continue
+            siblings[local] = len(numbers)
+            if len(numbers) == MANY:
+                hold()
+            within = f"{label}[{local}]" if is_list and local.isdigit() else label + step(local)
+            below = _module(found, module, parent, local, prefix + local, within)
+            if below is not None:
+                stack.append(below)
+                break
+        else:
+            stack.pop()
     return found
 
 
-def _below(
-    number: int,
-    modules: Mapping[str, nn.Module | None],
-    name: str,
-    label: str,
-    container: str,
-    siblings: dict[str, int],
-) -> list[_Waiting]:
-    """Return the children of a module, the last one first."""
-    prefix = f"{name}." if name else ""
-    is_list = container == "list"
-    below = [
-        _new(
-            _Waiting,
-            (
-                opened(child),
-                number,
-                key,
-                prefix + key,
-                f"{label}[{key}]" if is_list and key.isdigit() else label + step(key),
-                siblings,
-            ),
-        )
-        for key, child in modules.items()
-        if child is not None
-    ]
-    below.reverse()
-    return below
-
-
-def _module(
-    found: _Found,
-    waiting: _Waiting,
-    number: int,
-    state: dict[str, Any],
-    same: _OfClass,
-    children: Mapping[str, int],
-) -> ModuleInfo:
-    """Return a module as a value; its tensors are added to what is found. `state` is its `__dict__`."""
-    _, parent, local, name, label, _ = waiting
-    cls, container, reset, class_values, megatron = same
+def _module(found: _Found, module: nn.Module, parent: int, local: str, name: str, label: str) -> _Open | None:
+    """Add a module to what is found, as a value, and its tensors; return it with the children to meet, None without any."""
+    number = found.module_numbers[id(module)] = len(found.modules)
+    kind = type(module)
+    same = found.of_class.get(kind)
+    if same is None:
+        same = found.of_class[kind] = _of_class(kind, name)
+    cls, container, reset, class_values, megatron, _ = same
+    state = _state_of(module, "__dict__")
     if megatron:
         refuse_cut(state, name or "net")
     parameters, buffers, absent, transient = NO_NUMBERS, NO_NUMBERS, NO_NAMES, NO_NAMES
+    prefix = f"{name}." if name else ""
     if state["_parameters"]:
-        parameters, absent = _tensors(found, number, name, label, container, "parameter", state["_parameters"])
+        parameters, absent = _tensors(found, number, prefix, label, container, "parameter", state["_parameters"])
     if state["_buffers"]:
-        buffers, empty = _tensors(found, number, name, label, container, "buffer", state["_buffers"])
+        buffers, empty = _tensors(found, number, prefix, label, container, "buffer", state["_buffers"])
         absent = absent | empty if empty else absent
         transient = frozenset(state["_non_persistent_buffers_set"]) & buffers.keys()
-    if state.get("_forward_pre_hooks") or "parametrizations" in state["_modules"]:
-        computed = _computed(found, number, name, label, container, waiting.module)
-        parameters = {**parameters, **computed}
-    return _new(
-        ModuleInfo,
-        (
-            number,
-            name,
-            label,
-            cls,
-            container,
-            children,
-            parameters,
-            buffers,
-            absent,
-            ((parent, local),) if parent >= 0 else NO_PLACES,
-            reset,
-            Attributes(state.copy()),
-            class_values,
-            transient,
-            _places(state) if container == "list" else (),
-            None,
-        ),
-    )
+    modules = state["_modules"]
+    if state.get("_forward_pre_hooks") or "parametrizations" in modules:
+        parameters = {**parameters, **_computed(found, number, prefix, label, container, module)}
+    children: dict[str, int] | Mapping[str, int] = {} if modules else NO_NUMBERS  # filled in as they are met
+    parents = ((parent, local),) if parent >= 0 else NO_PLACES
+    places = _places(state) if container == "list" else ()
+    values = Attributes(state.copy())
+    fields = (number, name, label, cls, container, children, parameters, buffers, absent, parents)
+    found.live_modules.append(module)
+    found.modules.append(_new(ModuleInfo, (*fields, reset, values, class_values, transient, places, None)))
+    if not modules:
+        return None
+    return _Open(number, prefix, label, container == "list", children, iter(modules.items()))
 
 
 NO_NAMES: frozenset[str] = frozenset()
@@ -226,13 +185,17 @@ NO_PLACES: tuple[Place, ...] = ()
 
 
 class _OfClass(NamedTuple):
-    """What is the same for all modules of a class: its name and bases, kind of container, reset method, attributes."""
+    """What is the same for all modules of a class: its name and bases, kind of container, reset method, attributes.
+
+    `may_wrap`: such a module may stand for another one, see `opened`.
+    """
 
     cls: ClassInfo
     container: str
     reset: str | None
     values: dict[str, Any]
     megatron: bool
+    may_wrap: bool
 
 
 def _of_class(cls: type, name: str) -> _OfClass:
@@ -240,7 +203,7 @@ def _of_class(cls: type, name: str) -> _OfClass:
     if cls.__module__.startswith("torch.jit"):
         raise _torchscript(cls, name)
     info = class_info(cls)
-    return _OfClass(info, _container(info), reset_method(cls), class_values(cls), is_of_megatron(cls))
+    return _OfClass(info, _container(info), reset_method(cls), class_values(cls), is_of_megatron(cls), may_wrap(cls))
 
 
 @lru_cache(maxsize=4096)
@@ -307,7 +270,7 @@ LOADED = "_is_hf_initialized"
 def _tensors(
     found: _Found,
     owner: int,
-    path: str,
+    prefix: str,
     label: str,
     container: str,
     kind: str,
@@ -315,7 +278,6 @@ def _tensors(
 ) -> tuple[Mapping[str, int], frozenset[str]]:
     """Return the numbers of a module's parameters or buffers by name, and the names of those that are None."""
     tensors, of_kind, known = found.tensors, found.of_kind, found.tensor_numbers
-    prefix = f"{path}." if path else ""
     numbers: dict[str, int] = {}
     absent = NO_NAMES
     for name, tensor in registry.items():
@@ -333,13 +295,14 @@ def _tensors(
         if "ds_id" in attributes:
             refuse_partitioned(attributes, tensor.numel(), prefix + name)
         device = tensor.is_cpu or tensor.device
-        key = (type(tensor), kind, tensor.dtype, tensor.layout, device, tensor.requires_grad, loaded)
+        lazy, _ = tensor_class(type(tensor))
+        size = () if lazy else tensor.shape
+        key = (type(tensor), size, kind, tensor.dtype, tensor.layout, device, tensor.requires_grad, loaded)
         same = of_kind.get(key)
         if same is None:
-            same = of_kind[key] = _of_kind(tensor, kind, loaded)
-        shape = () if same[4] == "lazy" else tuple(tensor.shape)
+            same = of_kind[key] = _of_kind(tensor, tuple(size), kind, loaded)
         within = label + step(name) if container != "list" else label_within(label, container, name)
-        tensors.append(_new(TensorInfo, (number, prefix + name, shape, *same, ((owner, name),), within)))
+        tensors.append(_new(TensorInfo, (number, prefix + name, *same, ((owner, name),), within)))
         found.live_tensors.append(tensor)
     return numbers, absent
 
@@ -350,8 +313,9 @@ def _alone(name: str) -> frozenset[str]:
 
 
 class _OfKind(NamedTuple):
-    """What is the same for many tensors: the fields of a TensorInfo from its dtype to `loaded`."""
+    """What is the same for many tensors: the fields of a TensorInfo from its shape to `loaded`."""
 
+    shape: tuple[int, ...]
     dtype: str
     kind: str
     requires_grad: bool
@@ -361,30 +325,29 @@ class _OfKind(NamedTuple):
     loaded: bool
 
 
-def _of_kind(tensor: torch.Tensor, kind: str, loaded: bool) -> _OfKind:
+def _of_kind(tensor: torch.Tensor, shape: tuple[int, ...], kind: str, loaded: bool) -> _OfKind:
     lazy, sharded = tensor_class(type(tensor))
     dtype, problem = dtype_name(tensor.dtype)
     if lazy:
         problem = "lazy"
     elif problem is None and layout_name(tensor.layout) != "strided":
         problem = "sparse"
-    return _OfKind(dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded, loaded)
+    return _OfKind(shape, dtype, kind, tensor.requires_grad, tensor.device.type, problem, sharded, loaded)
 
 
 # ---- tensors that are computed from parameters
 
 
-def _computed(found: _Found, owner: int, path: str, label: str, container: str, module: nn.Module) -> dict[str, int]:
+def _computed(found: _Found, owner: int, prefix: str, label: str, container: str, module: nn.Module) -> dict[str, int]:
     """Return the numbers of the tensors of a module that are computed from its parameters, by name."""
     numbers: dict[str, int] = {}
-    prefix = f"{path}." if path else ""
     for name, like, shape, problem in _computations(module):
         number = numbers[name] = len(found.tensors)
         dtype, _ = dtype_name(like.dtype)
-        same = _OfKind(dtype, "parametrized", like.requires_grad, like.device.type, problem, False, False)
+        same = _OfKind(shape, dtype, "parametrized", like.requires_grad, like.device.type, problem, False, False)
         within = label_within(label, container, name)
         found.live_tensors.append(None)
-        found.tensors.append(TensorInfo._make((number, f"{prefix}{name}", shape, *same, ((owner, name),), within)))
+        found.tensors.append(TensorInfo._make((number, f"{prefix}{name}", *same, ((owner, name),), within)))
     return numbers
 
 

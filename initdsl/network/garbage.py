@@ -11,7 +11,7 @@ __all__ = ["MANY", "no_collection"]
 
 
 # modules from which on the garbage collector is held: it would go through all the lasting values again and again
-MANY = 4096
+MANY = 256
 
 
 class _Collection:

@@ -12,7 +12,7 @@ from .kinds import is_torch_class
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["is_fsdp", "opened", "unwrap"]
+__all__ = ["is_fsdp", "may_wrap", "opened", "unwrap"]
 
 
 # torch's classes that wrap a module: by the module and name of each, the name it gives to what it holds
@@ -89,7 +89,7 @@ def is_fsdp(cls: type) -> bool:
 def opened(module: nn.Module) -> nn.Module:
     """As `unwrap`; raises ResolveError where FSDP holds the parameters in another form than the module does."""
     cls: Any = type(module)
-    if _is_ordinary(cls):
+    if not may_wrap(cls):
         return module
     for _ in range(DEEPEST):
         inner = _inside(module)
@@ -105,9 +105,9 @@ def opened(module: nn.Module) -> nn.Module:
 
 
 @lru_cache(maxsize=4096)
-def _is_ordinary(cls: type) -> bool:
-    """Return whether modules of a class neither wrap another one nor are sharded."""
-    return _wrapped_name(cls) is None and not is_fsdp(cls)
+def may_wrap(cls: type) -> bool:
+    """Return whether modules of a class may wrap another one, or are sharded."""
+    return _wrapped_name(cls) is not None or is_fsdp(cls)
 
 
 def _is_flattened(wrapper: nn.Module) -> bool:
