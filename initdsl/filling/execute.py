@@ -8,6 +8,7 @@ alone, the usual one, needs no backup and costs what hand-written code costs.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from initdsl import streams
@@ -58,11 +59,10 @@ def execute(
     ways = shard_ways(run) if sharded or _reads_elsewhere(plan, live) else whole_ways(run)
     with no_collection(len(plan.order) >= MANY):
         steps = [*steps_of(run, ways), *last_steps(run, ways)]
-        claims = claims_of(run)
     if generator is not None:
         refuse_generator(plan, live, generator)
     with streams.team() if run.seed is not None else nullcontext(), drawing_from(generator), uncached(live):
-        carry_out(steps, claims, hooks_of(run, len(steps)) if apart else ALONE)
+        carry_out(steps, partial(claims_of, run), hooks_of(run, len(steps)) if apart else ALONE)
 
 
 def _reads_elsewhere(plan: Plan, live: Live) -> bool:

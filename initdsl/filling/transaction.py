@@ -126,8 +126,12 @@ def settle_alone(failure: BaseException | None) -> None:
 ALONE = Hooks(begin_alone, settle_alone)
 
 
-def carry_out(steps: Sequence[Step], claims: set[int], hooks: Hooks = ALONE) -> None:
-    """Make all changes or none; `claims` is the memory, and the modules, that they write to.
+# returns keys of the memory, and of the modules, that a fill writes to
+Claims = Callable[[], set[int]]
+
+
+def carry_out(steps: Sequence[Step], claims: Claims, hooks: Hooks = ALONE) -> None:
+    """Make all changes or none; `claims` is asked for what they write to where another fill goes on.
 
     Raises ResolveError where another fill has claimed a part of that, ApplyError or KeyboardInterrupt where a step
     failed or was interrupted: then everything is as it was.
@@ -195,25 +199,26 @@ class _Busy:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.claimed: set[int] = set()
+        self.claimed: list[Claims] = []
 
     @contextmanager
-    def held(self, claims: set[int]) -> Iterator[None]:
+    def held(self, claims: Claims) -> Iterator[None]:
         """Claim memory for the block. Raises ResolveError where a part of it is claimed already."""
         with self.lock:
-            if not self.claimed.isdisjoint(claims):
+            own = claims() if self.claimed else set()  # most fills are alone, and large models have many tensors
+            if not all(own.isdisjoint(others()) for others in self.claimed):
                 message = "this model, or one that shares parameters with it, is being filled"
                 hint = (
                     "wait until the other fill is done; call `apply` neither from two threads at once, nor from "
                     "`on_init` or an initializer, on the model that it is filling"
                 )
                 raise ResolveError(Diagnostic("busy-network", message, hint=hint))
-            self.claimed |= claims
+            self.claimed.append(claims)
         try:
             yield
         finally:
             with self.lock:
-                self.claimed -= claims
+                self.claimed.remove(claims)
 
 
 _BUSY = _Busy()

@@ -43,13 +43,13 @@ def fail() -> None:
 
 def test_what_can_not_fail_is_not_backed_up() -> None:
     net = Tensors()
-    carry_out([net.step(number, False) for number in range(3)], set())
+    carry_out([net.step(number, False) for number in range(3)], set)
     assert net.events == ["fill 0", "fill 1", "fill 2"]
 
 
 def test_what_comes_before_a_step_that_can_fail_is_backed_up() -> None:
     net = Tensors()
-    carry_out([net.step(0, False), net.step(1, True), net.step(2, False)], set())
+    carry_out([net.step(0, False), net.step(1, True), net.step(2, False)], set)
     assert net.events == ["back up 0", "back up 1", "fill 0", "fill 1", "fill 2"]
     assert net.values() == [1.0, 1.0, 1.0]
 
@@ -59,7 +59,7 @@ def test_a_step_that_fails_puts_all_back() -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
     with pytest.raises(initdsl.ApplyError, match="a step failed") as caught:
-        carry_out([net.step(0, False, lambda: torch.rand(1)), net.step(1, True, fail)], set())
+        carry_out([net.step(0, False, lambda: torch.rand(1)), net.step(1, True, fail)], set)
     assert isinstance(caught.value.__cause__, ValueError)
     assert net.values() == [0.0, 0.0, 0.0]
     assert torch.equal(torch.get_rng_state(), state)
@@ -80,7 +80,7 @@ def test_an_interrupt_puts_back_what_is_backed_up_and_completes_the_rest(number:
     steps = [net.step(0, True), net.step(1, False), net.step(2, False)]
     steps[number] = net.step(number, number == 0, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        carry_out(steps, set())
+        carry_out(steps, set)
     assert net.values() == ([0.0, 0.0, 0.0] if number == 0 else [1.0, 1.0, 1.0])
 
 
@@ -94,7 +94,7 @@ def test_others_are_asked_before_and_told_once_nothing_can_fail() -> None:
     def settle(failure: BaseException | None) -> None:
         net.events.append(f"settle {failure}")
 
-    carry_out([net.step(0, True), net.step(1, False), net.step(2, False)], set(), Hooks(begin, settle))
+    carry_out([net.step(0, True), net.step(1, False), net.step(2, False)], set, Hooks(begin, settle))
     assert net.events == ["begin 0", "back up 0", "back up 1", "fill 0", "fill 1", "settle None", "fill 2"]
 
 
@@ -106,19 +106,22 @@ def test_a_failure_elsewhere_puts_all_back_here() -> None:
             raise StepFailed(Diagnostic("rank-failed", "rank 1 failed"), RuntimeError("rank 1 failed"))
 
     with pytest.raises(initdsl.ApplyError, match="rank 1 failed"):
-        carry_out([net.step(0, True), net.step(1, False)], set(), Hooks(lambda last: last, settle))
+        carry_out([net.step(0, True), net.step(1, False)], set, Hooks(lambda last: last, settle))
     assert net.values() == [0.0, 0.0, 0.0]
 
 
 def test_memory_is_claimed_until_all_is_done() -> None:
     net = Tensors()
-    claims = {memory_key(net.tensors[0])}
+
+    def claims() -> set[int]:
+        return {memory_key(net.tensors[0])}
+
     again = net.step(1, False)
 
     def fill_again() -> None:
         with pytest.raises(initdsl.ResolveError, match="is being filled"):
             carry_out([again], claims)
-        carry_out([again], {memory_key(net.tensors[1])})
+        carry_out([again], lambda: {memory_key(net.tensors[1])})
 
     carry_out([net.step(0, False, fill_again)], claims)
     carry_out([again], claims)

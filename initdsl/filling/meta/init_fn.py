@@ -171,7 +171,8 @@ def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: l
         ways = shard_ways(run)
     call = replace(run, plan=replace(plan, order=tuple(entries), ties=(), expected=()))
     with streams.team() if run.seed is not None else nullcontext(), uncached(live):
-        carry_out([*_steps(run, ways, index, entries), *last_steps(call, ways)], claims_of(run, ties=False))
+        steps = [*_steps(run, ways, index, entries), *last_steps(call, ways)]
+        carry_out(steps, partial(claims_of, run, ties=False))
 
 
 def _steps(run: Run, ways: Ways, index: int, entries: list[PlanEntry]) -> list[Step]:
