@@ -15,7 +15,7 @@ from initdsl.planning.plan import PlanEntry
 from .defaults import ResetModule, refuse_left, reset_beside, reset_module
 from .run import Run, read_whole
 from .safe import can_fail, is_plain
-from .together import Small, fill_together, grouped
+from .together import Alike, fill_together, grouped
 from .transaction import Backup, Step, memory_key
 from .whole_fill import Reading, fill_whole
 
@@ -32,7 +32,7 @@ class Ways(NamedTuple):
     reset: ResetModule
     reset_beside: ResetModule
     read: Reading
-    together: Callable[[Sequence[Small]], None] | None = None
+    together: Callable[[Sequence[Alike]], None] | None = None
 
 
 def whole_ways(run: Run) -> Ways:
@@ -154,9 +154,9 @@ def _save_entry(run: Run, entry: PlanEntry, backup: Backup) -> None:
         backup.save_values([tensor])
 
 
-def _save_group(run: Run, group: Sequence[Small], backup: Backup) -> None:
-    if not run.fresh:
-        backup.save_values(small.tensor for small in group)
+def _save_group(run: Run, group: Sequence[Alike], backup: Backup) -> None:
+    for alike in () if run.fresh else group:
+        backup.save_values(alike.tensors)
 
 
 def save_tensors_below(run: Run, index: int, backup: Backup) -> None:

@@ -143,6 +143,11 @@ class Network:
         }
 
     @cached_property
+    def is_tree(self) -> bool:
+        """Whether nothing is shared: every module and tensor has one name."""
+        return all(len(m.parents) < 2 for m in self.modules) and all(len(t.owners) == 1 for t in self.tensors)
+
+    @cached_property
     def _led_to_once(self) -> frozenset[int]:
         """The modules to which a single path leads from the root, by index: their tensors have one name there."""
         if all(len(module.parents) < 2 for module in self.modules):

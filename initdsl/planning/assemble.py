@@ -69,7 +69,7 @@ _new = tuple.__new__
 def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
     """Return an entry of every parameter, and of the buffers that rules write to."""
     network, tied_to = context.network, context.tied_to
-    joined = tensors_by_first(tied_to)
+    joined, is_tree = tensors_by_first(tied_to), network.is_tree
     bases, edits = decisions.bases, decisions.edits
     entries: list[PlanEntry] = []
     seen: set[int] = set()
@@ -86,7 +86,7 @@ def _entries(context: Context, decisions: Decisions) -> list[PlanEntry]:
         if on_top:  # what draws as a whole alone has the first stream
             numbered = with_streams(tensor, on_top if base is None else (base, *on_top))
             base, on_top = (None, tuple(numbered)) if base is None else (numbered[0], tuple(numbered[1:]))
-        aliases, label = network.aliases(tensor), tensor.label
+        aliases, label = (tensor.name,) if is_tree else network.aliases(tensor), tensor.label
         if index in joined:
             # of the tensors a tie makes this one, the one `named_parameters()` meets first once they are tied
             members = [network.tensors[i] for i in sorted([index, *joined[index]])]

@@ -294,22 +294,23 @@ def _selection(context: Context, matches: list[Match], tensors: list[Match], key
     by_tensor: dict[int, list[Match]] = {}
     plain = True
     for match in tensors:
-        assert match.tensor is not None
-        index = tied_to.get(match.tensor, match.tensor) if tied_to else match.tensor
+        _, tensor, bindings, _, _, piece, view = match
+        assert tensor is not None
+        index = tied_to.get(tensor, tensor) if tied_to else tensor
         if index in by_tensor:
             by_tensor[index].append(match)
         else:
             by_tensor[index] = [match]
-        if match.index is not None or match.view is not None or match.bindings:
+        if piece is not None or view is not None or bindings:
             plain = False
     alike: dict[int, int] = {}
     samples: dict[Hashable, int] = {}
     for index, found in by_tensor.items():
-        tensor = infos[index]
-        module = found[-1].module
-        elsewhere = module if module != tensor.owners[0][0] else None
-        kind = (tensor.shape, tensor.dtype, tensor.kind, tensor.problem, tensor.device, elsewhere)
-        alike[index] = samples.setdefault(kind, index)
+        # in one go: asked by name, the fields of so many tensors take longer than all else here
+        _, _, shape, dtype, kind, _, device, problem, _, _, owners, _ = infos[index]
+        module = found[-1][0]
+        elsewhere = module if module != owners[0][0] else None
+        alike[index] = samples.setdefault((shape, dtype, kind, problem, device, elsewhere), index)
     return Selection(matches, by_tensor, alike, plain, key)
 
 

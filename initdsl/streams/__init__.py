@@ -2,7 +2,7 @@
 
 from .backend import engine, prepare
 from .keys import VERSION, StreamKey, generator, key, keys_of, words
-from .tensors import fill, fill_each
+from .tensors import fill, fill_each, is_ready
 from .threads import shared, team
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "fill",
     "fill_each",
     "generator",
+    "is_ready",
     "key",
     "keys_of",
     "prepare",

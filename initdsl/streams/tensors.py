@@ -29,7 +29,7 @@ from .native import DTYPES, Memory
 from .recipes import recipe_of
 from .threads import spread
 
-__all__ = ["fill", "fill_each"]
+__all__ = ["fill", "fill_each", "is_ready"]
 
 
 # elements that no second thread is worth
@@ -81,11 +81,11 @@ def fill(
 def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.ndarray) -> None:
     """Write a distribution into several tensors, each from the beginning of its own stream, as `fill` does one by one.
 
-    `keys` has a row for each, see `keys_of`. Those that lie in memory as they are counted go to the kernel at once, which
-    the threads share.
+    All are of one dtype, and `is_ready` says yes to each; `keys` has a row for each, see `keys_of`. They go to the kernel at
+    once, and the threads share them.
     """
     kernel, dtypes = compiled_kernel(), {tensor.dtype for tensor in tensors}
-    if kernel is None or len(dtypes) != 1 or isinstance(distribution, Constant) or not all(map(_for_kernel, tensors)):
+    if kernel is None or len(dtypes) != 1 or isinstance(distribution, Constant):
         for tensor, row in zip(tensors, keys.tolist(), strict=True):
             fill(tensor, distribution, StreamKey(*row))
         return
@@ -111,7 +111,7 @@ def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset:
 
     That is a contiguous tensor on the CPU, by the compiled kernel. All others, and what is wrong, are left to others.
     """
-    if offset < 0 or not 0 < tensor.numel() < _SMALL or isinstance(distribution, Constant) or not _for_kernel(tensor):
+    if offset < 0 or not 0 < tensor.numel() < _SMALL or isinstance(distribution, Constant) or not is_ready(tensor):
         return False
     kernel = compiled_kernel()
     if kernel is None:
@@ -125,15 +125,16 @@ def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset:
     return True
 
 
-def _for_kernel(tensor: Tensor) -> bool:
+def is_ready(tensor: Tensor) -> bool:
     """Return whether the kernel can write a tensor's elements one after the other: plain memory of a dtype that it knows."""
     return (
-        tensor.is_cpu
-        and type(tensor) in PLAIN
-        and tensor.layout == torch.strided
+        type(tensor) in PLAIN
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
         and tensor.dtype in DTYPES
         and tensor.is_contiguous()
         and not tensor.is_neg()
+        and not tensor.is_inference()
         and not _is_freed(tensor)
     )
 

@@ -128,6 +128,12 @@ def test_memory_is_claimed_until_all_is_done() -> None:
     assert net.events == ["fill 0", "fill 1", "fill 1"]
 
 
+def test_what_a_fill_writes_to_is_not_listed_for_a_fill_alone() -> None:
+    net = Tensors()
+    carry_out([net.step(0, False)], lambda: pytest.fail("nobody asked"))
+    assert net.events == ["fill 0"]
+
+
 def test_a_view_has_the_memory_of_its_tensor() -> None:
     tensor = torch.zeros(4)
     assert memory_key(tensor) == memory_key(tensor[1:]) != memory_key(torch.zeros(4))
