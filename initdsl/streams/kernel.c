@@ -176,27 +176,38 @@ INLINE uint32_t segment_of(float position) {
 
 EXPORT int64_t initdsl_segment_count(void) { return 2 * SEGMENTS_A_SIGN; }
 
+/* The segments of the positive positions, or of the negative ones. */
+static void half(double (*out)[2], double sign, const struct truncation *t) {
+    double x0 = 0, y0 = 0;
+    for (uint32_t i = 0; i < SEGMENTS_A_SIGN; i++) {
+        uint32_t bits = (FIRST + i) << DROP;
+        float start;
+        double x, y;
+        memcpy(&start, &bits, 4);
+        x = start * sign;
+        y = quantile(x * 0x1p-32, t);
+        if (i) {
+            double slope = (y - y0) / (x - x0);
+            out[i - 1][1] = slope;
+            out[i - 1][0] = y0 - slope * x0;
+        }
+        x0 = x, y0 = y;
+    }
+    out[SEGMENTS_A_SIGN - 1][0] = y0; /* the median, reached by rounding: a single point */
+    out[SEGMENTS_A_SIGN - 1][1] = 0.0;
+}
+
 /* Write intercept and slope of every segment of a standard distribution: `initdsl_segment_count()` pairs. */
 EXPORT void initdsl_segments(double (*out)[2], const struct truncation *t) {
-    for (int side = 0; side < 2; side++) {
-        double sign = side ? -1.0 : 1.0, x0 = 0, y0 = 0;
-        for (uint32_t i = 0; i < SEGMENTS_A_SIGN; i++) {
-            uint32_t bits = (FIRST + i) << DROP;
-            float start;
-            double x, y;
-            memcpy(&start, &bits, 4);
-            x = start * sign;
-            y = quantile(x * 0x1p-32, t);
-            if (i) {
-                double slope = (y - y0) / (x - x0);
-                out[i - 1][1] = slope;
-                out[i - 1][0] = y0 - slope * x0;
-            }
-            x0 = x, y0 = y;
-        }
-        out[SEGMENTS_A_SIGN - 1][0] = y0; /* the median, reached by rounding: a single point */
-        out[SEGMENTS_A_SIGN - 1][1] = 0.0;
-        out += SEGMENTS_A_SIGN;
+    double(*other)[2] = out + SEGMENTS_A_SIGN;
+    half(out, 1.0, t);
+    if (t->cut) {
+        half(other, -1.0, t);
+        return;
+    }
+    for (int i = 0; i < SEGMENTS_A_SIGN; i++) { /* what is not cut is symmetric, and the quantile takes its time */
+        other[i][0] = -out[i][0];
+        other[i][1] = out[i][1];
     }
 }
 
