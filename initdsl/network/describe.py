@@ -166,11 +166,12 @@ def _module(found: _Found, module: nn.Module, parent: int, local: str, name: str
     modules = state["_modules"]
     if state.get("_forward_pre_hooks") or "parametrizations" in modules:
         parameters = {**parameters, **_computed(found, number, prefix, label, container, module)}
-    children: dict[str, int] | Mapping[str, int] = {} if modules else NO_NUMBERS  # filled in as they are met
+    children: dict[str, int] = {}  # filled in as they are met
     parents = ((parent, local),) if parent >= 0 else NO_PLACES
     places = _places(state) if container == "list" else ()
     values = Attributes(state.copy())
-    fields = (number, name, label, cls, container, children, parameters, buffers, absent, parents)
+    below = children if modules else NO_NUMBERS
+    fields = (number, name, label, cls, container, below, parameters, buffers, absent, parents)
     found.live_modules.append(module)
     found.modules.append(_new(ModuleInfo, (*fields, reset, values, class_values, transient, places, None)))
     if not modules:
