@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -12,13 +12,17 @@ from initdsl.network.parts import describe_tensor
 from initdsl.network.selectors.matches import Match
 from initdsl.network.selectors.select import select
 from initdsl.text.diagnostic import Diagnostic
-from initdsl.text.wording import did_you_mean
+from initdsl.text.wording import did_you_mean, listed
 
 from .context import Context, state_of_match
 from .selecting import select_or_report, selectors_at
 from .statements import Statement
 
-__all__ = ["CopySides", "sides_of_copy", "source_of_copy"]
+__all__ = ["CopySides", "not_copied", "sides_of_copy", "source_of_copy"]
+
+
+# names that a note lists
+MOST = 8
 
 
 @dataclass
@@ -71,6 +75,22 @@ def sides_of_copy(context: Context, statement: Statement, findings: list[Diagnos
         else:
             sides.tensors.setdefault(target.tensor, (place, target))
     return sides
+
+
+def not_copied(context: Context, statement: Statement, sides: CopySides) -> Iterator[Diagnostic]:
+    """Yield a note on what a source has that no target takes, by the names relative to it."""
+    targets = [match for _, match in sides.modules.values()]
+    sources = [match for matches in sides.sources.values() for match in matches if match.tensor is None]
+    if len(sources) != 1 or not targets:
+        return
+    taken = {name for target in targets for name in sides.parameters(context, target)}
+    left = [name for name in sides.parameters(context, sources[0]) if name not in taken]
+    if left:
+        rule, verb = statement.clause.rule, "do" if len(targets) > 1 else "does"
+        message = (
+            f"this copies all but {listed(left, MOST)}, which the target{'s' * (len(targets) > 1)} {verb} not have"
+        )
+        yield Diagnostic("not-copied", message, context.rules.source(rule.source), rule.span, severity="note")
 
 
 def source_of_copy(context: Context, statement: Statement, match: Match, sides: CopySides) -> int:

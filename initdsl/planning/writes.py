@@ -12,7 +12,7 @@ from initdsl.text.diagnostic import Diagnostic
 
 from .actions import Action, Clause, CopyFrom, Kept, Payload, Reset
 from .context import Context, refuse_piece
-from .copies import CopySides, sides_of_copy, source_of_copy
+from .copies import CopySides, not_copied, sides_of_copy, source_of_copy
 from .elements import elements_key, overlapping
 from .lookups import Loaded, Selected, Site
 from .names import Names
@@ -153,6 +153,7 @@ def _whole(context: Context, statement: Statement, index: int, match: Match, pro
     number = statement.clause.number
     if number not in progress.copies:
         progress.copies[number] = sides_of_copy(context, statement, progress.findings)
+        progress.findings += not_copied(context, statement, progress.copies[number])
     source = source_of_copy(context, statement, match, progress.copies[number])
     # one of the targets may be the source: what it has is what its own rules give it
     return None if source == index else CopyFrom(source)

@@ -103,7 +103,7 @@ def test_a_word_of_an_enumeration_is_its_value() -> None:
 
 
 NUMBERS = [
-    np.float64(3), np.float32(3), np.float16(3), np.int64(3), np.int8(3), np.uint64(3), np.array(3), np.array(3.0), np.array(3, dtype=np.int32),
+    np.float64(3), np.float32(3), np.float16(3), np.longdouble(3), np.int64(3), np.int8(3), np.uint64(3), np.array(3), np.array(3.0), np.array(3, dtype=np.int32),
     torch.tensor(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.bfloat16), nn.Parameter(torch.tensor(3.0)), Fraction(3), Decimal(3), Level.HIGH,
 ]  # fmt: skip
 

@@ -336,3 +336,17 @@ FSDP = "tests.support.workers.fsdp"
 def test_fsdp_calls_it_on_modules_without_memory(mode: str) -> None:
     for done in ranks(2, "-m", FSDP, mode):  # how it ends says nothing: whoever leaves first cuts the other off
         assert "as one model: 24 parameters" in done.stdout, done.stderr[-3000:]
+
+
+def test_a_buffer_that_a_rule_sets_by_its_tied_name_has_values() -> None:
+    def build() -> nn.Module:
+        net = nn.Linear(2, 2)
+        net.register_buffer("p", torch.zeros(2))
+        net.register_buffer("q", torch.ones(2))
+        return net
+
+    with torch.device("meta"):
+        net = build()
+    net.apply(initdsl.parse("tie net.p net.q; net.q = 3; net.* = 1").as_init_fn(net, device="cpu"))
+    assert net.p is net.q
+    assert net.p.tolist() == [3, 3]

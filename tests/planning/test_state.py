@@ -407,3 +407,19 @@ def test_computed_weights_load_and_copy_by_what_they_are_computed_from(
     pair = nn.ModuleDict({"a": wrap(nn.Linear(4, 4)), "b": wrap(nn.Linear(4, 4))})
     initdsl.apply(pair, "copy net.a net.b")
     state_dicts_equal(pair["a"], pair["b"])
+
+
+def test_what_a_copy_leaves_of_its_source_is_said() -> None:
+    net = nn.ModuleDict(
+        {"a": nn.BatchNorm1d(3), "b": nn.BatchNorm1d(3, track_running_stats=False), "c": nn.BatchNorm1d(3)}
+    )
+    (note,) = initdsl.plan(net, "copy net.a net.b").notes
+    assert (note.name, note.severity) == ("not-copied", "note")
+    assert (
+        note.message
+        == "this copies all but `running_mean`, `running_var`, `num_batches_tracked`, which the target does not have"
+    )
+    assert not initdsl.plan(net, "copy net.a net.c").notes
+    assert not initdsl.plan(net, "copy net.a.weight net.b.weight").notes
+    initdsl.apply(net, "net.a.* = 3; copy net.a net.b")
+    assert net["b"].weight.tolist() == [3, 3, 3]

@@ -96,6 +96,7 @@ def _above(plan: Plan, module: int) -> set[int]:
 def _without_values(plan: Plan, live: Live) -> Iterator[Diagnostic]:
     """Yield an error for buffers that would get memory and no values, if there are any."""
     filled = {entry.tensor.index for entry in plan.order}
+    filled |= {index for index, source in plan.tied_to.items() if source in filled}
     unset = [
         plan.network.label(info)
         for info in plan.network.tensors

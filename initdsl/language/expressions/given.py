@@ -50,7 +50,7 @@ def _of_array(value: Any) -> Any:
         plain = value.tolist()
     except Exception:
         return value
-    return value if hasattr(plain, "tolist") else given_value(plain)
+    return _of_number(value) if hasattr(plain, "tolist") else given_value(plain)  # a long double lists itself
 
 
 def _of_number(value: Any) -> Any:
