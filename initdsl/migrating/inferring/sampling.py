@@ -107,7 +107,7 @@ def sample(
         owner, local = info.owners[0]
         one = _sampled(info, network.modules[owner], local, network.label(info), tensors)
         if index in defaults:
-            reset = _sampled(info, one.module, local, one.label, defaults[index])
+            reset = _sampled(info, one.module, local, one.label, defaults[index], within=False)
             moments_of_reset = reset.moments if reset.rows == one.rows else None
             one = replace(one, default=reset.value if reset.kind == "constant" else moments_of_reset)
         sampled.append(one)
@@ -170,8 +170,10 @@ def _defaults(network: Network, live: Live, chosen: list[int], count: int, seed:
     return {t: values for t, values in defaults.items() if len(values) == count}
 
 
-def _sampled(info: TensorInfo, module: ModuleInfo, local: str, label: str, tensors: list[torch.Tensor]) -> Sampled:
-    """Return what a tensor is, from its values in every build."""
+def _sampled(
+    info: TensorInfo, module: ModuleInfo, local: str, label: str, tensors: list[torch.Tensor], within: bool = True
+) -> Sampled:
+    """Return what a tensor is, from its values in every build; `within` also looks at how its elements go together."""
     first = tensors[0]
     moved = torch.zeros_like(first, dtype=torch.bool)
     for other in tensors[1:]:
@@ -184,7 +186,7 @@ def _sampled(info: TensorInfo, module: ModuleInfo, local: str, label: str, tenso
     drawn = [i for i in range(len(first) if first.ndim else 0) if i not in rows]
     values = torch.stack([t[drawn] if rows else t for t in tensors]).flatten().double()
     one = replace(one, rows=rows, moments=_drawn(values))
-    if rows:
+    if rows or not within:
         return one
     orthogonal = _orthogonal(tensors)
     if orthogonal is not None:
@@ -211,7 +213,7 @@ def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
         size = rows // count
         if rows % count or size < 4:
             continue
-        halves = [half for part in values.chunk(count, 1) for half in part.tensor_split(2, 1)]
+        halves = [_spread(half) for part in values.chunk(count, 1) for half in part.tensor_split(2, 1)]
         pairs = list(zip(halves[::2], halves[1::2], strict=True))
         if all(_even(*pair) for pair in pairs) and not all(_even(pairs[0][0], half) for half, _ in pairs[1:]):
             info = whole.tensor._replace(shape=(size, *whole.shape[1:]))
@@ -220,25 +222,37 @@ def _parts(whole: Sampled, tensors: list[torch.Tensor]) -> tuple[Sampled, ...]:
     return ()
 
 
-def _even(one: torch.Tensor, other: torch.Tensor) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Mean and standard deviation of a sample, and the squares of their standard errors."""
+
+    mean: float
+    std: float
+    mean_error: float
+    std_error: float
+
+
+def _spread(values: torch.Tensor) -> _Spread:
+    mean = values.mean()
+    squares = (values - mean).square()  # torch takes much longer for a fourth power
+    variance, fourth = float(squares.mean()), float(squares.square().mean())
+    count = values.numel()
+    error = max(fourth - variance**2, 0.0) / (4 * count * variance + 1e-300)
+    return _Spread(float(mean), math.sqrt(variance), variance / count, error)
+
+
+def _even(one: _Spread, other: _Spread) -> bool:
     """Return whether means and standard deviations of two samples lie within five standard errors of each other."""
-    errors = []
-    for values in (one, other):
-        spread = values.std(correction=0)
-        fourth = ((values - values.mean()) ** 4).mean()
-        errors.append(
-            (spread**2 / values.numel(), (fourth - spread**4).clamp(min=0) / (4 * values.numel() * spread**2 + 1e-300))
-        )
-    means, deviations = (math.sqrt(float(a + b)) for a, b in zip(*errors, strict=True))
-    near = abs(float(one.mean() - other.mean())) <= 5 * means + 1e-12
-    return near and abs(float(one.std(correction=0) - other.std(correction=0))) <= 5 * deviations + 1e-12
+    means, deviations = math.sqrt(one.mean_error + other.mean_error), math.sqrt(one.std_error + other.std_error)
+    near = abs(one.mean - other.mean) <= 5 * means + 1e-12
+    return near and abs(one.std - other.std) <= 5 * deviations + 1e-12
 
 
 def _drawn(values: torch.Tensor) -> Drawn:
     # timm's truncated normal now and then leaves an element at its bound, a hundred standard deviations out
-    near = values[values.abs() <= 8 * values[:: max(1, values.numel() // MOST)].abs().median() / 0.6745]
-    if 0 < values.numel() - len(near) <= max(2, 1e-5 * values.numel()):
-        values = near
+    near = values.abs() <= 8 * values[:: max(1, values.numel() // MOST)].abs().median() / 0.6745
+    if 0 < values.numel() - int(near.sum()) <= max(2, 1e-5 * values.numel()):
+        values = values[near]
     step = max(1, values.numel() // MOST)
     return Drawn(**asdict(moments(values)), some=values[::step].clone())
 
