@@ -28,7 +28,10 @@ MOST_LOOKED_AT = 64
 
 
 def overruled_rules(context: Context, statements: Sequence[Statement], decisions: Decisions) -> Iterator[Diagnostic]:
-    """Yield the statements whose every tensor later ones set as a whole, but for what a `use` brings in to be replaced."""
+    """Yield the statements whose every tensor later ones set as a whole, but for what a `use` brings in to be replaced.
+
+    A packaged recipe is for many models: which of its rules another one of it replaces is not its user's to mend.
+    """
     if not decisions.overruled:
         return
     first = next(iter(context.rules.rules), None)
@@ -36,6 +39,8 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
     known: dict[int, Winners] = {}
     for number in sorted(decisions.overruled):
         clause, selection = statements[number].clause, decisions.overruled[number]
+        if clause.rule.source.startswith("initdsl:"):
+            continue
         if id(selection) not in known:  # many statements may select the same
             known[id(selection)] = _winners(statements, decisions, selection)
         winners, later = known[id(selection)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_what_a_use_brings_in_is_there_to_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "late.init").write_text('net.head.weight = 0\nuse "base.init"\n')
     plan = initdsl.plan(Net(), tmp_path / "late.init")
     assert ("shadowed-rule", "late.init") in [(one.name, Path(one.file or "").name) for one in plan.remarks]
+
+
+def test_a_recipe_says_nothing_of_its_own_rules(tmp_path: Path) -> None:
+    class MuReadout(nn.Linear):
+        pass
+
+    base, _ = initdsl.describe(MuReadout(4, 3))
+    (tmp_path / "base.json").write_text(json.dumps(base.to_manifest()))
+    net = MuReadout(8, 3)
+    assert initdsl.plan(net, 'use "initdsl:mup"', root=tmp_path).remarks == ()
+    above = initdsl.plan(net, 'net.bias = 1\nuse "initdsl:mup"', root=tmp_path)
+    assert [(one.name, one.line) for one in above.remarks] == [("shadowed-rule", 1)]
 
 
 def test_tied_names_are_no_rules_that_are_lost_where_both_say_the_same() -> None:
