@@ -14,10 +14,11 @@ from initdsl.text.wording import listed, shortened
 from .actions import Action, Clause, CopyFrom, Kept, Reset
 from .cascade import Decisions, Selection
 from .context import Context
+from .elements import cover
 from .plan import PlanEntry
 from .statements import Statement
 
-__all__ = ["draws_over_values", "overruled_rules"]
+__all__ = ["buried_rules", "draws_over_values", "overruled_rules"]
 
 
 # the rules that replace another one are looked for on so many of its tensors
@@ -34,24 +35,28 @@ def overruled_rules(context: Context, statements: Sequence[Statement], decisions
     """
     if not decisions.overruled:
         return
-    first = next(iter(context.rules.rules), None)
     parameters = sum(tensor.kind != "buffer" for tensor in context.network.tensors)
     known: dict[int, Winners] = {}
     for number in sorted(decisions.overruled):
         clause, selection = statements[number].clause, decisions.overruled[number]
-        if clause.rule.source.startswith("initdsl:"):
-            continue
         if id(selection) not in known:  # many statements may select the same
             known[id(selection)] = _winners(statements, decisions, selection)
         winners, later = known[id(selection)]
-        is_used = first is not None and clause.rule.source != first.source
-        if not later or (is_used and all(other.rule.source != clause.rule.source for other in later)):
-            continue
         # a rule for all there is, of which several others say more in each part
         is_background = len(later) > 1 and len(selection.by_tensor) >= parameters
-        if is_background or _is_same_by_a_tie(context, clause, selection, winners):
+        if not later or _is_there_to_be_replaced(context, clause, later) or is_background:
+            continue
+        if _is_same_by_a_tie(context, clause, selection, winners):
             continue
         yield _overruled(context, clause, later, _is_edit(clause.rule, selection))
+
+
+def _is_there_to_be_replaced(context: Context, clause: Clause, later: Sequence[Clause]) -> bool:
+    """Tell whether a rule is of a recipe, or of a used file whose rules others replace."""
+    first, source = next(iter(context.rules.rules), None), clause.rule.source
+    if first is None or source == first.source:
+        return False
+    return source.startswith("initdsl:") or all(other.rule.source != source for other in later)
 
 
 # what sets some tensors in the end, by their numbers, and the clauses of that in their order
@@ -104,6 +109,49 @@ def _overruled(context: Context, clause: Clause, later: Sequence[Clause], is_edi
         hint, text = "if it is the exception, move it below the other; else delete it", "this one wins"
     labels = (Label(context.rules.source(last.source), last.span, text),)
     return Diagnostic(name, message, context.rules.source(rule.source), rule.span, hint, "warning", labels)
+
+
+def buried_rules(context: Context, decisions: Decisions, entries: Sequence[PlanEntry]) -> Iterator[Diagnostic]:
+    """Yield the statements of which pieces that are set further down leave nothing, in any tensor."""
+    is_all_known = not decisions.undecided and not decisions.blind
+    if not is_all_known or not any(entry.edits for entry in entries):
+        return
+    alive: set[int] = set()  # clauses, by their numbers
+    buried: dict[int, tuple[Action, dict[int, Clause]]] = {}
+    known: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}  # actions are shared by tensors that are alike
+    for entry in entries:
+        actions = entry.actions
+        key = (tuple(map(id, actions)), entry.shape)
+        if key not in known:
+            known[key] = _first_that_counts(entry) if entry.edits else 0
+        start = known[key]
+        counts = {action.clause.number: action.clause for action in actions[start:]}
+        alive.update(counts)
+        for action in actions[:start]:
+            buried.setdefault(action.clause.number, (action, {}))[1].update(counts)
+    for number in sorted(buried.keys() - alive):
+        action, others = buried[number]
+        later = [others[other] for other in sorted(others)]
+        if not _is_there_to_be_replaced(context, action.clause, later):
+            is_edit = action.index is not None or action.builds_on_values
+            yield _overruled(context, action.clause, later, is_edit)
+
+
+def _first_that_counts(entry: PlanEntry) -> int:
+    """Return the place of the first action of a tensor behind which others don't write all of it anew."""
+    actions = entry.actions
+    start = len(actions)
+    while start and not (actions[start - 1].builds_on_values or entry.tensor.index in actions[start - 1].reads):
+        start -= 1
+    starts = [i for i in range(start, len(actions)) if i == 0 or actions[i].clause is not actions[i - 1].clause]
+    first, last = 0, len(starts)  # the more there are, the more they write
+    while first < last:
+        middle = (first + last) // 2
+        if cover(actions[starts[middle] :], entry.shape):
+            first = middle + 1
+        else:
+            last = middle
+    return starts[first - 1] if first else 0
 
 
 def _line(context: Context, rule: Rule, other: Rule) -> str:
