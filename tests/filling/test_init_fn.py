@@ -160,16 +160,21 @@ def test_a_rule_that_ties_within_one_module(place: str, ties: str) -> None:
         "net[0].V ~ uniform(-1, 1); net[0].weight ~ normal(0, 1)",
         "net[0].weight ~ normal(0, 1); net[0].G = 2",
         "net[0].G = 2; net[0].weight ~ normal(0, 1); net[0].weight *= 3",
+        "net[0].V ~ normal(0, 1); net[0].G = 1; net[0].weight *= 2",
+        "net[0].weight[0] *= 2; net[0].V ~ normal(0, 1)",
     ],
 )
 def test_the_order_of_calls_does_not_show_in_a_computed_weight(rules: str, old: bool) -> None:
     rules = rules.replace("V", "weight_v" if old else "parametrizations.weight.original1")
     rules = rules.replace("G", "weight_g" if old else "parametrizations.weight.original0")
     wrap = nn.utils.weight_norm if old else nn.utils.parametrizations.weight_norm
+    start = nn.Sequential(wrap(nn.Linear(4, 3))).state_dict()
     applied = nn.Sequential(wrap(nn.Linear(4, 3)))
+    applied.load_state_dict(start)
     initdsl.apply(applied, rules, seed=1)
     for backwards in (False, True):
         net = nn.Sequential(wrap(nn.Linear(4, 3)))
+        net.load_state_dict(start)
         fn = initdsl.parse(rules).as_init_fn(net, seed=1)
         modules = list(net.modules())
         for module in reversed(modules) if backwards else modules:

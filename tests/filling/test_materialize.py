@@ -192,6 +192,18 @@ def test_parametrized_weights(kind: str) -> None:
         )
 
 
+@pytest.mark.parametrize("wrap", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_an_edit_of_a_weight_that_other_rules_make_is_refused(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(wrap(nn.Linear(6, 6)))
+
+    original = "weight_v" if wrap is nn.utils.weight_norm else "parametrizations.weight.original1"
+    with pytest.raises(initdsl.ResolveError, match=r"this edits `net\[0\].weight`, which is computed from"):
+        initdsl.materialize(build, f"net[0].{original} ~ normal(0, 1); net[0].weight *= 2", seed=1)
+    applied = initdsl.materialize(build, f"net[0].{original} ~ normal(0, 1); net[0].weight[:] = 1", seed=1)
+    assert torch.allclose(applied[0](torch.ones(1, 6)), 6 + applied[0].bias)
+
+
 @pytest.mark.parametrize("seed", [None, 0])
 def test_a_default_beside_a_spectral_norm_leaves_its_vectors(seed: int | None) -> None:
     def build() -> nn.Module:

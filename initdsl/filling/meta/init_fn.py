@@ -6,6 +6,7 @@ become other objects (`to_empty`), shards, or have come from the meta device.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -83,6 +84,9 @@ class InitFn:
             if info.kind == "parametrized"
             for number in (info.index, *plan.network.originals(info))
         }
+        self._planned = {entry.tensor.index for entry in plan.order}
+        # computed weights whose edits wait for what they are computed from
+        self._waiting: set[int] = set()
         # by tensor: the object that was filled last, where its memory was, and the module whose call it was
         self._filled: dict[int, tuple[torch.Tensor | None, int, int]] = {}
 
@@ -100,19 +104,34 @@ class InitFn:
         if self._device is not None:
             _allocate(self.plan, self._live, index, self._device)
         entries = [entry for entry in self._entries.get(index, ()) if self._settle(entry, index)]
+        entries = self._with_overwritten(self._without_waiting(entries))
         if not entries:
             return
-        entries = self._with_overwritten(entries)
         _fill(self.plan, self._live, self._on_init, index, entries)
         for entry in entries:
             tensor = self._live.tensors[entry.tensor.index]
             caller = self._filled.get(entry.tensor.index, (None, 0, index))[2]
             self._filled[entry.tensor.index] = (tensor, _address(tensor), caller)
 
+    def _without_waiting(self, entries: list[PlanEntry]) -> list[PlanEntry]:
+        """Return entries without edits of computed weights that a later call has to make: see `_awaits`."""
+        reached = self._filled.keys() | {entry.tensor.index for entry in entries}
+        now = [entry for entry in entries if not self._awaits(entry, reached)]
+        self._waiting |= {entry.tensor.index for entry in entries if entry not in now}
+        return now
+
+    def _awaits(self, entry: PlanEntry, reached: Set[int]) -> bool:
+        """Tell whether an entry edits the values that a weight is computed from, and not all of these are there yet."""
+        if entry.base is not None or entry.tensor.kind != "parametrized":
+            return False
+        behind = self.plan.network.originals(entry.tensor)
+        return any(number in self._planned and number not in reached for number in behind)
+
     def _with_overwritten(self, entries: list[PlanEntry]) -> list[PlanEntry]:
         """Return entries with those filled before that these overwrite, though the plan has them later.
 
-        So of a computed weight and what it is computed from the plan's order decides, and not that of the calls.
+        So of a computed weight and what it is computed from the plan's order decides, and not that of the calls. What
+        only edits a computed weight is made once, by the call that fills the last of what it is computed from.
         """
         numbers = {entry.tensor.index for entry in entries}
         shared = {number for number in numbers if number in self._together}
@@ -124,8 +143,13 @@ class InitFn:
             number = entry.tensor.index
             if number in shared:
                 written.add(self._together[number])
+            elif number in self._waiting:
+                if not self._awaits(entry, self._filled.keys() | numbers):
+                    self._waiting.discard(number)
+                    again.append(entry)
             elif number in self._filled and number not in numbers and self._together.get(number) in written:
-                again.append(entry)
+                if entry.base is not None:
+                    again.append(entry)
         return [*entries, *again]
 
     def _refuse_foreign(self, module: nn.Module) -> None:

@@ -33,6 +33,7 @@ def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
 
     With `keep`, only those without memory. Raises ResolveError that names the parameters without one.
     """
+    _refuse_edits_of_computed(plan)
     clause = _default_clause(len(plan.clauses))
     modules = plan.network.modules
     missing: list[PlanEntry] = []
@@ -64,6 +65,25 @@ def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
             )
         )
     return plan
+
+
+def _refuse_edits_of_computed(plan: Plan) -> None:
+    """Refuse edits of a computed weight of which rules set what it is computed from: a default would undo that.
+
+    Raises ResolveError.
+    """
+    by_rules = {entry.tensor.index for entry in plan.entries if entry.base is not None and not entry.base.keeps}
+    for entry in plan.entries:
+        if entry.tensor.kind != "parametrized" or entry.status != "partial":
+            continue
+        behind = plan.network.originals(entry.tensor)
+        if by_rules.isdisjoint(behind):
+            continue
+        rule = entry.edits[0].clause.rule
+        names = listed([plan.network.label(plan.network.tensors[number]) for number in behind])
+        message = f"this edits `{entry.label}`, which is computed from {names}, and other rules set those"
+        hint = f"set `{entry.label}` before it is edited, or build the model as usual and fill it with `initdsl.apply`"
+        raise ResolveError(Diagnostic("needs-values", message, plan.rules.source(rule.source), rule.span, hint))
 
 
 def _default_clause(number: int) -> Clause:
