@@ -171,26 +171,23 @@ def _example(one: Any, heading: str, text: str) -> str:
     """A part of a lint's documentation; its first rule file with what the linter says of it."""
     if heading not in ("Example", "Use instead"):
         return text
-    rules, net = one.example(heading), "none"
-    scope: dict[str, Any] = {}
-    if "Network" in one.sections:
-        exec(
-            "import torch\nfrom torch import nn\n" + one.sections["Network"].split("```")[1].removeprefix("python"),
-            scope,
-        )
-        net = "net"
-    said = _findings(rules, scope.get("net"))
+    rules = one.example(heading)
+    model = one.sections["Network"].split("```")[1].removeprefix("python") if "Network" in one.sections else None
+    said, net = _findings(rules, model), "none" if model is None else "net"
     shown = f"<!-- lint: {net} -->\n```initdsl\n{rules}```" + (f"\n```text\n{said}\n```" if said else "")
     return re.sub(r"```init\n.*?```", lambda _: shown, text, count=1, flags=re.DOTALL)
 
 
-def _findings(rules: str, net: Any) -> str:
-    """What the linter says of a rule file, on a model or of the file alone."""
+def _findings(rules: str, model: str | None) -> str:
+    """What the linter says of a rule file, on the model that code makes (and its files) or of the file alone."""
     import initdsl
 
+    scope: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        if model is not None:
+            exec(f"import torch\nfrom torch import nn\n{model}", scope)
         Path("rules.init").write_text(rules, "utf-8")
-        return "\n\n".join(map(str, initdsl.lint("rules.init", net)))
+        return "\n\n".join(map(str, initdsl.lint("rules.init", scope.get("net"))))
 
 
 RECIPES = """\

@@ -92,7 +92,7 @@ def command(
 ) -> None:
     """Find mistakes in rule files: `*.init` in PATHS, by default in this folder; `-` reads standard input.
 
-    Exit code 0: no findings, 1: findings (a syntax error is one), 2: a file or a setting could not be read.
+    Exit code 0: no findings but notes, 1: findings (a syntax error is one), 2: a file or a setting could not be read.
     """
     if explain is not None:
         click.echo(_explained(explain))
@@ -134,7 +134,7 @@ def command(
     if baseline is not None:
         findings = _without_baseline(baseline, findings)
     _print(findings, sum(result.count for result in results), output_format, stream)
-    raise SystemExit(2 if unreadable else 1 if findings else 0)
+    raise SystemExit(2 if unreadable else 1 if any(finding.severity != "note" for finding in findings) else 0)
 
 
 def _print(findings: Sequence[Diagnostic], fixed_count: int, output_format: str, stream: IO[str]) -> None:

@@ -55,8 +55,9 @@ def against(net: nn.Module | Network) -> Resolve:
                 findings = [*findings, *remarks_on_memory(plan, live)]
         except ResolveError as error:  # too much work
             return Resolved(None, error.diagnostics)
-        # what a plan only notes is worth a finding
-        findings = [replace(f, severity="warning") if f.severity == "note" else f for f in findings]
+        # what a plan only notes is worth a finding, but for what the rules ask for
+        is_news = [f.severity == "note" and not f.intended for f in findings]
+        findings = [replace(f, severity="warning") if new else f for f, new in zip(findings, is_news, strict=True)]
         return Resolved(plan, tuple(f for f in findings if not _is_registered(f, initializers)))
 
     return resolve

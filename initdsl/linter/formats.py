@@ -97,9 +97,10 @@ def gitlab(findings: Sequence[Diagnostic], colour: bool) -> str:
 
 
 def junit(findings: Sequence[Diagnostic], colour: bool) -> str:
-    """Return a JUnit report: a test case a finding, failed."""
+    """Return a JUnit report: a test case a finding, failed; notes are none."""
     from xml.sax.saxutils import escape, quoteattr
 
+    findings = [finding for finding in findings if finding.severity != "note"]
     cases = []
     for finding in findings:
         line, column, end_line, end_column = _region(finding) or (1, 1, 1, 1)

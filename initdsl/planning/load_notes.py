@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from initdsl.language.syntax.nodes import Assign
@@ -47,7 +47,9 @@ def _left(context: Context, statement: Statement, left: Mapping[int, Loaded]) ->
     reasons += ["; ".join(others[:MOST] + ["..."] * (len(others) > MOST))] if others else []
     written = next(iter(left.values())).request.written
     count = f"{len(left)} tensor{'s' * (len(left) > 1)}"
-    return _note(context, statement, "not-loaded", f"`{written}` leaves {count} to other rules: {'; '.join(reasons)}")
+    said = f"`{written}` leaves {count} to other rules: {'; '.join(reasons)}"
+    intended = all(one.load is not None or one.request.skips_missing for one in left.values())  # it says `skip`
+    return _note(context, statement, "not-loaded", said, intended)
 
 
 def _unread(context: Context, statements: Sequence[Statement], loaded: LoadedByClause) -> Iterator[Diagnostic]:
@@ -56,10 +58,12 @@ def _unread(context: Context, statements: Sequence[Statement], loaded: LoadedByC
     offered: dict[str, set[StoredTensor]] = {}  # by path, the tensors that a statement could have read
     seen: set[tuple[str, str]] = set()
     first: dict[str, tuple[Statement, Any]] = {}
+    by_path: dict[str, list[tuple[int, Loaded]]] = {}
     for statement in statements:
         rule = statement.clause.rule
-        for outcomes in loaded.get(statement.clause.number, {}).values():
+        for tensor, outcomes in loaded.get(statement.clause.number, {}).items():
             for one in outcomes:
+                by_path.setdefault(one.request.path, []).append((tensor, one))
                 request = one.request
                 renamed = context.cache.files.renamed[request.path, request.prefix, request.renames]
                 read.update(renamed[name] for name in one.names)
@@ -69,16 +73,40 @@ def _unread(context: Context, statements: Sequence[Statement], loaded: LoadedByC
                         seen.add((request.path, request.prefix))
                         offered.setdefault(request.path, set()).update(renamed.values())
     for path, tensors in offered.items():
-        unread = sorted(stored.key for stored in tensors - read)
-        if unread:
+        left = tensors - read
+        if left:
+            unread = sorted(stored.key for stored in left)
             statement, request = first[path]
+            intended = _left_by_selectors(context, left, by_path[path])
             message = (
                 f"no rule reads {len(unread)} of {len(tensors)} tensors of `{request.written}`: {listed(unread, MOST)}"
             )
-            yield _note(context, statement, "unread-tensors", message)
+            yield _note(context, statement, "unread-tensors", message, intended)
 
 
-def _note(context: Context, statement: Statement, name: str, message: str) -> Diagnostic:
+def _left_by_selectors(context: Context, unread: Set[StoredTensor], loaded: Sequence[tuple[int, Loaded]]) -> bool:
+    """Return whether the model has all that is not read: the selectors of the rules that read the rest leave it out."""
+    network = context.network
+    known = {name for tensor in network.tensors for name in network.names(tensor)}
+    # the name of the module that names in a file are relative to, and how the file's names are read
+    readings = {
+        (name.removesuffix(short), one.request.path, one.request.prefix, one.request.renames)
+        for tensor, one in loaded
+        for name in network.names(network.tensors[tensor])
+        for short in one.names
+        if name.endswith(short)
+    }
+    there = {
+        stored
+        for base, *reading in readings
+        for name, stored in context.cache.files.renamed[tuple(reading)].items()
+        if stored in unread and f"{base}{name}" in known
+    }
+    return unread <= there
+
+
+def _note(context: Context, statement: Statement, name: str, message: str, intended: bool) -> Diagnostic:
     rule = statement.clause.rule
     assert isinstance(rule, Assign)
-    return Diagnostic(name, message, context.rules.source(rule.source), rule.value.span, severity="note")
+    where = context.rules.source(rule.source)
+    return Diagnostic(name, message, where, rule.value.span, severity="note", intended=intended)

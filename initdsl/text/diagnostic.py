@@ -78,7 +78,8 @@ class Label:
 class Diagnostic:
     """One finding.
 
-    `name` is its kebab-case identity; `span` lies in `source`, and both are `None` where no text is at fault.
+    `name` is its kebab-case identity; `span` lies in `source`, and both are `None` where no text is at fault. A note is
+    `intended` where the rules themselves ask for what it tells, so that no linter makes more of it.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Diagnostic:
     severity: Severity = "error"
     labels: tuple[Label, ...] = ()
     fix: Fix | None = field(default=None, compare=False)
+    intended: bool = False
 
     @property
     def file(self) -> str | None:

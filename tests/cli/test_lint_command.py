@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from initdsl.cli import group
@@ -50,6 +51,22 @@ def test_exit_codes(folder: Path) -> None:
     lint(code=1)
     lint("missing.init", code=2)
     lint("clean.init", "missing.init", code=2)
+
+
+def test_what_a_load_skips_is_a_note_that_can_be_ignored(folder: Path) -> None:
+    (folder / "model.py").write_text(
+        "import torch\n\n\ndef net(n=2):\n    return torch.nn.Sequential(torch.nn.Linear(4, n))\n"
+    )
+    torch.save({"0.weight": torch.ones(2, 4), "0.bias": torch.ones(3)}, folder / "pre.pth")
+    (folder / "r.init").write_text('net = load("pre.pth", mismatch=skip)\nnet[0].bias = 0\n')
+    given = ("r.init", "--model", "model.py:net", "--output-format")
+    assert "note[not-loaded]" in lint(*given, "concise", code=0).stdout
+    assert 'failures="0"' in lint(*given, "junit", code=0).stdout
+    assert lint(*given, "concise", "--ignore", "not-loaded", code=0).stdout == ""
+    (folder / "r.init").write_text(
+        'net = load("pre.pth", mismatch=skip)  # initdsl: ignore[not-loaded]\nnet[0].bias = 0\n'
+    )
+    assert lint(*given, "concise", code=0).stdout == ""
 
 
 def test_what_could_not_be_read_goes_to_standard_error(folder: Path) -> None:

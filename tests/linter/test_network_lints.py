@@ -1,6 +1,8 @@
 """Lints that look at a plan: each by its own documentation, on the model that it names."""
 
 import re
+from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,11 @@ from initdsl.text.source import Source
 NETWORK_LINTS = [name for name, one in all_lints().items() if one.needs in ("network", "resolver")]
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some models come with a file
+
+
 def build(doc: str) -> nn.Module:
     code = re.search(r"```python\n(.*?)```", doc, re.DOTALL)
     assert code is not None
@@ -26,12 +33,12 @@ def build(doc: str) -> nn.Module:
     return scope["net"]
 
 
-def findings(text: str, net: nn.Module | Network) -> list[str]:
+def findings(text: str, net: nn.Module | Network, *, notes: bool = False) -> list[str]:
     source = Source("x.init", text)
     rules, problems = parse_source(source)
     whole = RuleSet(rules=tuple(rules), sources={source.name: text})
     found = lint_source(source, whole, problems, network=against(net))
-    return [one.name for one in found]
+    return [one.name for one in found if (one.severity == "note") <= notes]
 
 
 @pytest.mark.parametrize("name", NETWORK_LINTS)
@@ -196,3 +203,43 @@ def test_a_suppression_is_not_unused_where_no_network_was_given() -> None:
     )
     rules, problems = parse_source(source)
     assert lint_source(source, rules, problems) == []
+
+
+# ---- files that leave something
+
+
+def pretrained() -> nn.Module:
+    """Write two files, one with a head of another size, and return a model."""
+    net = nn.Sequential(OrderedDict(body=nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), fc=nn.Linear(4, 2)))
+    state = net.state_dict()
+    torch.save({**state, "fc.weight": torch.ones(3, 4), "fc.bias": torch.ones(3)}, "pre.pth")
+    torch.save({f"old.{name}": tensor for name, tensor in state.items() if name.startswith("body.")}, "old.pth")
+    torch.save({**net.body.state_dict(), "extra": torch.ones(1)}, "body.pth")
+    return net
+
+
+HEAD = "\nnet.fc.weight ~ normal(0, 0.01)\nnet.fc.bias = 0\n"
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "is_note"),
+    [
+        ('net = load("pre.pth", mismatch=skip)', "not-loaded", True),
+        ('net = load("old.pth", prefix="old.", missing=skip)', "not-loaded", True),
+        ('net.* not in net.fc = load("pre.pth")', "unread-tensors", True),
+        ('net.body = load("pre.pth")', "unread-tensors", True),
+        ('keep net.body[1]\nnet.body[0] = load("old.pth", prefix="old.body.0.")', None, True),
+        ('keep net.body[1]\nnet.body.* not in net.body[1] = load("old.pth", prefix="old.")', "unread-tensors", True),
+        ('net.body = load("body.pth")', "unread-tensors", False),
+        ('keep net.body[1]\nnet.body[0] = load("body.pth", map={"0": ""})', "unread-tensors", False),
+    ],
+)  # fmt: skip
+def test_what_a_load_is_to_leave_is_a_note(load: str, name: str | None, is_note: bool) -> None:
+    net, wanted = pretrained(), [] if name is None else [name]
+    assert findings(load + HEAD, net, notes=True) == wanted
+    assert findings(load + HEAD, net) == ([] if is_note else wanted)
+
+
+def test_a_note_can_be_ignored() -> None:
+    load = 'net = load("pre.pth", mismatch=skip)  # initdsl: ignore[not-loaded] another head'
+    assert findings(load + HEAD, pretrained(), notes=True) == []
