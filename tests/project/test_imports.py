@@ -169,7 +169,7 @@ def test_a_plan_on_a_manifest_loads_no_torch(tmp_path: Path) -> None:
 import initdsl, json
 with open({str(tmp_path / "net.json")!r}) as file:
     network = initdsl.Network.from_manifest(json.load(file))
-print(initdsl.plan(model, "Linear.weight ~ xavier_uniform(); Linear.bias = 0; net[0].bias += len(net)", strict=True))
+print(initdsl.plan(network, "Linear.weight ~ xavier_uniform(); Linear.bias = 0; net[0].bias += len(net)", strict=True))
 """
     done = without_torch(program)
     assert done.returncode == 0, done.stderr

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
+from initdsl.language.syntax.parse import parse_source
+from initdsl.language.syntax.written import written
 from initdsl.text.diagnostic import printable
 from initdsl.text.source import Source, Span
 
@@ -18,7 +22,8 @@ class RuleSet(BaseModel):
     """Parsed rules, and the texts they came from: what `parse("Linear.bias = 0")` returns.
 
     `rules` are the statements in order, blocks nested; `sources` maps each file's name to its text; `root` is the
-    folder that `use` and `load` may not leave. Two rule sets are equal if their statements are, wherever they stand,
+    folder that `use` and `load` may not leave. Statements that their text does not say, since they were edited as JSON or
+    made in Python, are written out as a source of their own, `<edited>`. Two rule sets are equal if their statements are, wherever they stand,
     and equal ones have the same hash.
     """
 
@@ -28,6 +33,24 @@ class RuleSet(BaseModel):
     rules: tuple[Rule, ...]
     sources: dict[str, str] = Field(default_factory=dict, repr=False)
     root: str | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _written_out(cls, data: Any, handler: ModelWrapValidatorHandler[RuleSet]) -> RuleSet:
+        made = handler(data)
+        given = data.get("rules") if isinstance(data, Mapping) else None
+        is_data = given is not None and any(isinstance(rule, Mapping) for rule in given)
+        if not is_data and all(rule.source in made.sources for rule in made.rules):
+            return made
+        said = {name: _said(name, text) if is_data else None for name, text in made.sources.items()}
+        unsaid = list(_unsaid(made.rules, said))
+        name = EDITED if EDITED not in said else f"{EDITED[:-1]} {len(said)}>"
+        text = "\n".join(" ".join(written(rule).splitlines()) for rule in unsaid)
+        parsed, problems = parse_source(Source(name, text))
+        if unsaid and parsed == unsaid and not problems:  # else no text can say them
+            object.__setattr__(made, "rules", _replaced(made.rules, said, iter(parsed)))
+            object.__setattr__(made, "sources", {**made.sources, name: text})
+        return made
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RuleSet) and self.rules == other.rules
@@ -60,6 +83,45 @@ class RuleSet(BaseModel):
     def walk(self) -> Iterator[Rule]:
         """Yield every statement, those inside blocks and used files included, in file order."""
         yield from _walk(self.rules)
+
+
+EDITED = "<edited>"
+
+
+# the statements that a text says, by where they stand, by its name; None where that need not be looked at
+Said = Mapping[str, Mapping[Span, Rule] | None]
+
+
+def _is_said(rule: Rule, said: Said) -> bool:
+    if rule.source not in said:
+        return False
+    there = said[rule.source]
+    return there is None or there.get(rule.span) == rule
+
+
+def _unsaid(rules: tuple[Rule, ...], said: Said) -> Iterator[Rule]:
+    """Yield the statements that no text says, those of used files in their place."""
+    for rule in rules:
+        if isinstance(rule, Use) and rule.rules is not None:
+            yield from _unsaid(rule.rules, said)
+        elif not _is_said(rule, said):
+            yield rule
+
+
+def _replaced(rules: tuple[Rule, ...], said: Said, others: Iterator[Rule]) -> tuple[Rule, ...]:
+    """Return statements with the next of the `others` in place of each that no text says."""
+    replaced: list[Rule] = []
+    for rule in rules:
+        if isinstance(rule, Use) and rule.rules is not None:
+            replaced.append(replace(rule, rules=_replaced(rule.rules, said, others)))
+        else:
+            replaced.append(rule if _is_said(rule, said) else next(others))
+    return tuple(replaced)
+
+
+def _said(name: str, text: str) -> dict[Span, Rule]:
+    """Return the statements of a text by where they stand."""
+    return {rule.span: rule for rule in parse_source(Source(name, text))[0]}
 
 
 # a source knows where its lines begin, which takes a while to find out
