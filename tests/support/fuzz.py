@@ -41,7 +41,9 @@ with atheris.instrument_imports(include=["initdsl"]):
     from initdsl.formatter.layout import format as formatted
     from initdsl.language.rules.ruleset import RuleSet
     from initdsl.language.syntax.grammar import keywords
+    from initdsl.language.syntax.nodes import Use
     from initdsl.language.syntax.parse import ParseCache, parse_source
+    from initdsl.language.syntax.written import written
     from initdsl.linter import against, lint_source
     from initdsl.linter.config import Config
     from initdsl.migrating.converting.convert import convert
@@ -73,13 +75,16 @@ def inside(error: initdsl.InitDSLError) -> None:
 
 
 def parse(text: str) -> None:
-    """A rule set or a ParseError, and a rule set says the same again when it is dumped and read back."""
+    """A rule set or a ParseError, and a rule set says the same again when it is dumped, or written out, and read back."""
     try:
         rules = initdsl.parse(text)
     except initdsl.ParseError as error:
         inside(error)
         return
     assert type(rules).model_validate_json(rules.model_dump_json()) == rules
+    for rule in rules.rules:
+        if not isinstance(rule, Use):  # which has the statements of its file too
+            assert initdsl.parse(written(rule)).rules == (rule,)
 
 
 def layout(text: str) -> None:
