@@ -20,6 +20,7 @@ from initdsl.text.wording import listed
 
 from .actions import Action, Expression
 from .context import Context, finding_of
+from .load_hints import nothing_loaded
 from .lookups import Loaded
 from .right_hand_side import RightHandSide, right_hand_side
 from .selecting import (
@@ -168,9 +169,10 @@ def _decide(
         hits += bool(actions)
         _take(decisions, index, actions)
     decisions.hits[clause.number] = hits
-    if alive and not hits and _loads(side):
+    if alive and not hits and side is not None and side.call is not None and side.call.function == "load":
         assert isinstance(rule, Assign)
-        raise EvalError("the file has nothing of what this selects", rule.value.span, name="bad-load")
+        left = [outcomes[-1] for outcomes in decisions.loaded.get(clause.number, {}).values()]
+        raise nothing_loaded(context, side.call, rule.value.span, selection.by_tensor, left)
 
 
 def _take(decisions: Decisions, index: int, actions: list[Action]) -> None:
@@ -343,10 +345,6 @@ def _nothing_to_do(context: Context, statement: Statement, own: OwnTensors) -> I
     rule = statement.clause.rule
     for part, match in without_tensors(context, statement.setting, statement.clause.targets, own):
         yield nothing_to_do(context, rule.source, part, match, "load" if isinstance(rule, Assign) else rule.kind)
-
-
-def _loads(side: RightHandSide | None) -> bool:
-    return side is not None and side.call is not None and side.call.function == "load"
 
 
 def _needs_parameter(context: Context, statement: Statement, match: Match) -> Diagnostic:

@@ -19,6 +19,7 @@ from initdsl.text.wording import did_you_mean, listed
 from .actions import Load
 from .context import Context
 from .file_contents import StoredTensor, contents_of, header_of, manifest_of
+from .load_hints import prefix_hint
 from .lookups import Loaded, Selected, Site, names_in_files, names_of_match
 
 __all__ = ["Request", "all_but", "base_shape_of", "find_tensor", "renamed"]
@@ -83,6 +84,11 @@ def _no_tensor(
     site: Site, call: Call, request: Request, wanted: list[str], tensors: Mapping[str, StoredTensor]
 ) -> EvalError:
     missing = wanted[0] if request.key is not None else f"{request.prefix}{wanted[0]}"
+    hint = None
+    if request.key is None and site.selected is not None:
+        hint = prefix_hint(site.context, call, request, site.selected.matches, tensors)
+    if hint is not None:
+        return EvalError(f"`{request.written}` has no tensor `{missing}`", call.span, hint, "bad-load")
     hint = did_you_mean(wanted[0], tensors)
     if request.key is None:
         skip = "`missing=skip` leaves to other rules what a file doesn't have" + all_but(site)

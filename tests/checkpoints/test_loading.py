@@ -106,6 +106,54 @@ def test_a_subset_is_left_to_other_rules() -> None:
     ]
 
 
+@pytest.mark.parametrize(("prefix", "rules", "hint"), [
+    ("state_dict.", 'net = load("x.pt")', 'all names in this file begin with `state_dict.`: write `load("x.pt", prefix="state_dict.")`'),
+    ("state_dict.model.", 'net = load("x.pt")', 'write `load("x.pt", prefix="state_dict.model.")`'),
+    ("state_dict.module.", 'net = load("x.pt", prefix="state_dict.")', 'write `load("x.pt", prefix="state_dict.module.")`'),
+    ("module.", 'net = load("x.pt", missing=skip)', 'all names in this file begin with `module.`: write `prefix="module."`'),
+    ("_orig_mod.", 'net.** = 0\nnet = load("x.pt")', 'write `load("x.pt", prefix="_orig_mod.")`'),
+    ("module.", 'net.layers = load("x.pt")', 'write `load("x.pt", prefix="module.")`'),
+    ("module.", 'net.head.weight = load("x.pt")', 'write `load("x.pt", prefix="module.")`'),
+])  # fmt: skip
+def test_a_file_of_a_wrapped_model_says_its_prefix(prefix: str, rules: str, hint: str) -> None:
+    wanted = weights(0)
+    torch.save({prefix + name: value for name, value in wanted.items()}, "x.pt")
+    text = said(Two(), rules)
+    assert hint in text
+    assert "did you mean" not in text
+    written = re.search(r"write `(?:load\(.*)?(prefix=\S*\")", hint)
+    assert written is not None
+    same(loaded(f'net = load("x.pt", {written[1]})'), wanted)
+
+
+def test_a_hint_of_a_prefix_takes_the_names_of_the_module_too() -> None:
+    torch.save({f"backbone.{name}": value for name, value in Two().layers.state_dict().items()}, "x.pt")
+    assert 'write `load("x.pt", prefix="backbone.")`' in said(Two(), 'net.layers = load("x.pt")')
+    both = {f"{at}.{name}": value for name, value in weights(0).items() for at in ("model", "ema")}
+    torch.save({**both, "step": torch.ones(1)}, "x.pt")
+    assert "names in this file begin with `ema.`, `model.`: say which by `prefix=`" in said(Two(), 'net = load("x.pt")')
+
+
+def test_no_prefix_is_proposed_where_it_would_not_help() -> None:
+    state = Two().state_dict()
+    del state["head.bias"]
+    save_file(state, "x.safetensors")
+    assert "prefix" not in said(Two(), 'net = load("x.safetensors")')
+    save_file({"encoder.weight": torch.ones(4, 4), "encoder.bias": torch.ones(4), "x": torch.ones(1)}, "x.safetensors")
+    assert "write `" not in said(Two(), 'net.head = load("x.safetensors")')
+
+
+def test_a_file_that_has_nothing_is_named_with_what_it_has() -> None:
+    save_file({"w.first": torch.ones(1), "w.second": torch.ones(1)}, "x.safetensors")
+    text = said(Two(), 'net = load("x.safetensors", missing=skip)')
+    assert "`x.safetensors` has nothing of what this selects" in text
+    assert "it has `w.first`, `w.second`; `prefix=` says" in text
+    save_file({"weight": torch.ones(9), "bias": torch.ones(9)}, "x.safetensors")
+    text = said(Two(), 'net.head = load("x.safetensors", mismatch=skip)')
+    assert "in the shape that it has here" in text
+    assert "`weight` is [9] there" in text
+
+
 @pytest.mark.parametrize(("call", "message"), [
     ('load("x.safetensors", prefix="backbon.")', "did you mean `backbone.`"),
     ('load("x.safetensors", prefix="backbone.", map={"block": "layers"})', "no name in `x.safetensors` has `block` in it"),
