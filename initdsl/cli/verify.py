@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @whole_option()
 @click.option("--after-training", is_flag=True, help="Say how far each parameter has moved, and don't call it drift.")
 @format_option("text", "json")
-@click.option("-q", "--quiet", is_flag=True, help="Print only drift, its likely reason, and the last line.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print only what drifted or moved, the likely reason, and the last line."
+)
 def command(
     rules: str,
     checkpoint: str,
@@ -75,7 +77,7 @@ def command(
 
 def _in_short(verification: Verification) -> str:
     lines = [
-        *map(str, verification.drifted),
+        *map(str, [*verification.drifted, *verification.moved]),
         *(f"structure: {sentence}" for sentence in verification.structure),
         *(f"unmet: {sentence}" for sentence in verification.unmet),
         *(f"note: {sentence}" for sentence in verification.notes if not verification),

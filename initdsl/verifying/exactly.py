@@ -95,7 +95,7 @@ def compared(subject: Subject, check: Check, difference: Difference, shape: Sequ
     """Return the check of a tensor of a shape whose values were compared one by one."""
     check = replace(check, how="values")
     if subject.after_training:
-        return replace(check, moved=difference.moved)
+        return replace(check, moved=difference.moved if difference.count else {})
     return differing(check, difference.message(shape)) if difference.count else check
 
 
@@ -178,11 +178,11 @@ class Difference:
 
     @property
     def moved(self) -> dict[str, float]:
-        """How far training has moved the tensor: in parts of its elements, of its norm, and as a root mean square."""
+        """How far training has moved the tensor of which elements differ: in parts of its elements, of its norm, and as a root mean square."""
         norm = self.made.rms * math.sqrt(self.made.count) if self.made.count else 0.0
         distance = math.sqrt(self.squares)
         return {
-            "moved": float(self.count > 0),
+            "moved": 1,
             "share": self.count / max(1, self.elements),
             "largest": self.largest,
             "distance": distance / norm if norm else (math.inf if distance else 0.0),

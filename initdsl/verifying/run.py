@@ -27,7 +27,8 @@ def checks_of(subject: Subject, alpha: float) -> list[Check]:
         with torch.no_grad():
             outcomes.append(_outcome(subject, entry))
     release(subject.held)
-    return settled(outcomes, alpha)
+    checks = settled(outcomes, alpha)
+    return [check if check.moved and check.status != "unchecked" else replace(check, moved=None) for check in checks]
 
 
 def unmet(subject: Subject) -> list[str]:
@@ -61,7 +62,7 @@ def _outcome(subject: Subject, entry: PlanEntry) -> Outcome:
         message = f"{undetermined} of {entry.numel} elements build on values that no rule sets, and are not compared"
         check = replace(check, message=message)
     if subject.after_training:
-        check = replace(check, moved={"moved": 0.0})
+        check = replace(check, moved={})  # what is seen to differ has moved, and has not drifted
     try:
         if subject.plan.seed is None and draws(entry):
             return statistical(subject, entry, check, name)

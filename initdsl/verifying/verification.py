@@ -31,8 +31,9 @@ class Check:
 
     `how` says what was compared: `values`, `distribution`, `property`, or `nothing` (kept, or reached by no rule).
     `measured` are mean, std, min and max of what is there, `expected` what the rule says of them, `p_values` those of
-    the statistical tests by name, and `moved` how far training has moved it: `moved` (0 or 1), the `share` of elements,
-    the `largest` difference, the `distance` in parts of the norm, and the difference's `rms`.
+    the statistical tests by name. `moved` is how far training has moved it, and None where nothing has moved: the
+    `share` of elements, the `largest` difference, the `distance` in parts of the norm, and the difference's `rms`;
+    `moved` is 1, and all that is known where distributions were tested.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Check:
     moved: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
+        if self.moved is not None:
+            return f"moved {self.label} {list(self.shape)}: {_movement(self, self.moved)}"
         return f"{self.status} {self.label} {list(self.shape)}: {self.message or self.how}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +77,7 @@ class Check:
 def differing(check: Check, message: str) -> Check:
     """Return the check of a tensor that is not what its rule makes: after training it has moved, before it has drifted."""
     if check.moved is not None:
-        return replace(check, moved={**check.moved, "moved": 1.0}, message=message)
+        return replace(check, moved={**check.moved, "moved": 1}, message=message)
     return replace(check, status="drift", message=message)
 
 
@@ -130,17 +133,25 @@ class Verification:
         """The tensors of which nothing could be compared but name and shape."""
         return [c for c in self.checks if c.status == "unchecked"]
 
+    @property
+    def moved(self) -> list[Check]:
+        """The tensors that training has moved, under `after_training`."""
+        return [c for c in self.checks if c.moved is not None]
+
     def summary(self) -> str:
         """Return how many tensors match and how many do not, in one line."""
-        parts = [f"{sum(c.status == 'match' for c in self.checks)} match"]
+        matching = [c for c in self.checks if c.status == "match" and c.moved is None]
+        parts = [f"{len(matching)} match"]
+        if self.after_training:
+            kept = sum(c.how == "nothing" for c in matching)
+            parts = [f"{len(matching) - kept} where they started", f"{len(self.moved)} moved"]
+            parts += [f"{kept} not compared"] if kept else []
         parts += [f"{len(self.drifted)} drifted"] if self.drifted else []
         parts += [f"{len(self.unchecked)} unchecked"] if self.unchecked else []
         if self.structure:
             parts.append(f"{len(self.structure)} difference{'s' * (len(self.structure) > 1)} of structure")
         if self.unmet:
             parts.append(f"{len(self.unmet)} expectation{'s' * (len(self.unmet) > 1)} unmet")
-        if self.after_training:
-            parts.append(f"{sum(bool(c.moved and c.moved.get('moved', 0)) for c in self.checks)} moved")
         how = f"values of seed {self.seed}" if self.seed is not None else "no seed: distributions tested"
         return f"{', '.join(parts)} ({how})"
 
@@ -164,7 +175,7 @@ class Verification:
         rows = [("parameter", "shape", "compared", "result", "rule")]
         for check in self.checks:
             shape = "x".join(map(str, check.shape)) or "scalar"
-            rows.append((check.label, shape, check.how, _result(check), check.location))
+            rows.append((check.label, shape, check.how, _result(check, self.after_training), check.location))
         lines = aligned(rows)
         lines += [f"structure: {message}" for message in self.structure]
         lines += [f"unmet: {message}" for message in self.unmet]
@@ -175,23 +186,29 @@ class Verification:
         return f"<Verification: {self.summary()}>"
 
 
-def _result(check: Check) -> str:
-    if check.moved is not None and check.status != "unchecked":
-        return _movement(check, check.moved)
+def _result(check: Check, after_training: bool) -> str:
+    if check.moved is not None:
+        return f"moved: {_movement(check, check.moved)}"
+    if after_training and check.status == "match":
+        return {"values": "where it started", "nothing": "not compared"}.get(check.how, "as it is drawn")
     return f"{check.status}: {check.message}" if check.message else check.status
 
 
 def _movement(check: Check, moved: Mapping[str, float]) -> str:
     """Return how far training has moved a tensor, in words."""
-    if "moved" not in moved:
-        return check.message or check.status
-    if not moved["moved"]:
-        return "where it started" if "share" in moved else "as it is drawn"
     if "distance" not in moved:
-        return f"moved: {check.message}"
+        return check.message
+    before, after = (values.get("mean", math.nan) for values in (check.expected, check.measured))
+    if math.prod(check.shape) == 1 and before != after and math.isfinite(before) and math.isfinite(after):
+        return f"{_number(before)} to {_number(after)}"
     distance, rms = moved["distance"], moved["rms"]
     far = f"{distance:.3g} of its norm" if math.isfinite(distance) else f"{rms:.3g} from where it was (rms)"
     parts = [f"{moved['share']:.1%} of elements, {far}"]
     if "std" in check.measured and "std" in check.expected:
         parts.append(f"std {check.expected['std']:.4g} to {check.measured['std']:.4g}")
-    return "moved: " + ", ".join(parts)
+    return ", ".join(parts)
+
+
+def _number(value: float) -> str:
+    """Return a number in words, a count with all of its digits."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.7g}"

@@ -310,11 +310,12 @@ def test_what_training_moved() -> None:
     step.step()
     found = initdsl.verify(net, rules, 0, after_training=True)
     assert found
-    assert found["0.weight"].moved["moved"] == 0
+    assert (found["0.weight"].moved, "moved" in found["0.weight"].to_dict()) == (None, False)
+    assert [check.name for check in found.moved] == ["0.bias", "2.weight", "2.bias"]
     moved = found["2.weight"].moved
     assert moved["distance"] == pytest.approx(float((net[2].weight.detach() - start).norm() / start.norm()), rel=1e-6)
     assert found["2.bias"].moved["distance"] == math.inf
-    assert "3 moved" in str(found)
+    assert found.summary() == "1 where they started, 3 moved (values of seed 0)"
     assert not initdsl.verify(net, rules, 0)
 
 
@@ -325,9 +326,32 @@ def test_without_a_seed_what_is_not_as_drawn_has_moved() -> None:
     with torch.no_grad():
         net[0].weight.mul_(1.2)
     found = initdsl.verify(net, rules, after_training=True)
-    assert [check.moved["moved"] for check in found] == [1, 0, 0, 0]
+    assert [check.moved for check in found] == [{"moved": 1}, None, None, None]
     assert "moved: the std is" in str(found)
-    assert "1 moved" in found.summary()
+    assert "3 where they started, 1 moved (" in found.summary()
+
+
+def test_what_no_rule_sets_is_not_said_to_be_where_it_started() -> None:
+    net = nn.BatchNorm1d(4)
+    initdsl.apply(net, "net.weight = 1")
+    found = initdsl.verify(net, "net.weight = 1; keep net.bias", after_training=True)
+    assert found.summary().startswith("1 where they started, 0 moved, 1 not compared (")
+    assert "net.bias    4      nothing   not compared" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        (torch.tensor(3), torch.tensor(12345678), "3 to 12345678"),
+        (torch.tensor([0.5]), torch.tensor([-2.25]), "0.5 to -2.25"),
+        (torch.tensor(1.0), torch.tensor(math.nan), "100.0% of elements"),
+    ],
+)
+def test_one_number_that_moved_is_said_outright(start: torch.Tensor, end: torch.Tensor, said: str) -> None:
+    net = nn.Module()
+    net.register_buffer("count", end)
+    found = initdsl.verify(net, f"net.count = {start.item()}", after_training=True)
+    assert f"moved: {said}" in str(found)
 
 
 def test_a_computed_weight_under_a_seed() -> None:
@@ -425,7 +449,23 @@ def test_the_commands_exit_codes(tmp_path: Path) -> None:
     trained = command(
         "verify", "net.init", "a.safetensors", "--model", "net.py:Net", "--seed", 4, "--after-training", cwd=tmp_path
     )
-    assert (trained.returncode, "1 moved" in trained.stdout) == (0, True)
+    assert (trained.returncode, "1 where they started, 1 moved" in trained.stdout) == (0, True)
+    short = command(
+        "verify",
+        "net.init",
+        "a.safetensors",
+        "--model",
+        "net.py:Net",
+        "--seed",
+        4,
+        "--after-training",
+        "-q",
+        cwd=tmp_path,
+    )
+    assert [line.split(":")[0] for line in short.stdout.splitlines()] == [
+        "moved net[0].weight [9, 8]",
+        "1 where they started, 1 moved (values of seed 4)",
+    ]
     for arguments in (("net.init", "a.safetensors"), ("net.init", "none.safetensors", "--model", "net.py:Net")):
         wrong = command("verify", *arguments, cwd=tmp_path)
         assert wrong.returncode == 2
