@@ -118,13 +118,13 @@ def seed_of(store: Store, seed: int | None, notes: list[str]) -> int | None:
     stream = store.metadata.get("initdsl.stream")
     if seed is not None:
         if told is not None and told != str(seed):
-            notes.append(f"it says that its seed was {told[:80]}, not {seed}")
+            notes.append(f"the checkpoint says that it was saved with seed {told[:80]}; you gave {seed}")
         return seed
     if told is None:
         return None
     if stream != streams.VERSION.rpartition(" ")[2] or not _seed_text(told):
         notes.append(
-            f"its values are of seed {told[:80]} and stream {str(stream)[:80]}, which this version does not make again"
+            f"the values of the checkpoint are of seed {told[:80]} and stream {str(stream)[:80]}, which this version does not make again"
         )
         return None
     return int(told)
@@ -137,15 +137,19 @@ def vars_of(store: Store, vars: Mapping[str, Any] | None, rules: RuleSet, notes:
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
-        notes.append("the overridden `let`s it tells of can't be read")
+        notes.append("the overridden `let`s that the checkpoint tells of can't be read")
         return vars
     if vars is not None:
         if told and dict(vars) != told:
-            notes.append(f"it says that it was made with {_settings(told)}, not {_settings(vars) or 'none set'}")
+            notes.append(
+                f"the checkpoint says that it was saved with {_settings(told)}; you gave {_settings(vars) or 'none'}"
+            )
         return vars
     declared = {rule.name for rule in rules.walk() if isinstance(rule, nodes.Let)}
     if gone := [name for name in told if name not in declared]:
-        notes.append(f"it says that it was made with {_settings(told)}, and no `let` declares {listed(gone)}")
+        notes.append(
+            f"the checkpoint says that it was saved with {_settings(told)}, and no `let` declares {listed(gone)}"
+        )
     return {name: value for name, value in told.items() if name in declared} or None
 
 

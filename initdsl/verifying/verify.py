@@ -87,10 +87,11 @@ def verify(
     plan = plan if part is None else part_of_stage(plan, part)
     told = store.metadata.get("initdsl.rules_sha256")
     if told is not None and told != rules_sha256(plan):
-        notes.append(f"it was made with other rules (SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}...)")
+        hashes = f"SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}..."
+        notes.append(f"the checkpoint was made with other rules ({hashes})")
     told = store.metadata.get("initdsl.network")
     if told is not None and model is not None and told != network.fingerprint():
-        notes.append("it was made for a model of other names, classes, shapes or ties")
+        notes.append("the checkpoint was made for a model of other names, classes, shapes or ties")
     notes += [f"{finding.message} ({finding.location})" for finding in plan.warnings]
     provenance = {k: v for k, v in store.metadata.items() if k.startswith("initdsl.") or k == "torch.version"}
     subject = subject_of(plan, live, store, after_training)

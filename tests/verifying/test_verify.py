@@ -150,11 +150,14 @@ def test_a_file_tells_its_settings(tmp_path: Path) -> None:
     found = initdsl.verify(tmp_path / "a.safetensors", rules, model=net)
     assert found, str(found)
     assert not found.notes
+    told = "the checkpoint says that it was saved with gone=4, std=3.0"
     other = initdsl.verify(tmp_path / "a.safetensors", rules, model=net, vars={"std": 5.0})
-    assert (bool(other), other.notes) == (False, ["it says that it was made with gone=4, std=3.0, not std=5.0"])
+    assert (bool(other), other.notes) == (False, [f"{told}; you gave std=5.0"])
+    seeded = initdsl.verify(tmp_path / "a.safetensors", rules, 3, model=net)
+    assert seeded.notes == ["the checkpoint says that it was saved with seed 2; you gave 3"]
     left = initdsl.verify(tmp_path / "a.safetensors", "let std = 1; net.* ~ normal(4, std)", model=net)
     assert left, str(left)
-    assert "it says that it was made with gone=4, std=3.0, and no `let` declares `gone`" in left.notes
+    assert f"{told}, and no `let` declares `gone`" in left.notes
 
 
 def test_dtypes_are_told(saved: Path, tmp_path: Path) -> None:
