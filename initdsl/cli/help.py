@@ -42,6 +42,10 @@ def command(ctx: click.Context, topic: str | None) -> None:
         return
     wanted = topic.lower().removesuffix(".md")
     known = topics()
+    rows = "" if wanted in known or wanted in COMMANDS else _rows_with(wanted)
+    if rows:
+        _print(rows)
+        return
     if wanted not in known and wanted not in COMMANDS:
         hint = did_you_mean(wanted, [*known, *COMMANDS])
         fail(f"there is no help on `{topic}`", hint or "`initdsl help` lists the topics")
@@ -100,6 +104,22 @@ def _form(word: str, rows: list[str], idioms: str) -> str:
     return f"| form | means |\n|---|---|\n{told}\n\n" + "\n\n".join(shown)
 
 
+def _rows_with(written: str) -> str:
+    """Return the rows of the cheat sheet whose form has a word or a sign in it, as `ndim` or `**`; empty if none has."""
+    # a word is a whole one, and a sign may stand anywhere
+    word = re.compile(
+        rf"(?<![a-z_]){re.escape(written)}(?![a-z_])" if written.isidentifier() else re.escape(written), re.I
+    )
+    found = []
+    for name, section in _sections(_page("cheatsheet")).items():
+        codes = [(line, re.findall(r"`([^`]+)`", line.split(" | ")[0])) for line in section.splitlines()]
+        rows = [line for line, forms in codes if line.startswith("| `") and any(map(word.search, forms))]
+        if rows and name != "commands":
+            table = "\n".join(["| form | means |", "|---|---|", *rows])
+            found.append(f"{table}\n\n`initdsl help {name}` has the forms beside these.")
+    return "\n\n".join(found)
+
+
 def _overview() -> str:
     """Return the list of the topics."""
     sections = ", ".join(f"`{name}`" for name in _sections(_page("cheatsheet")))
@@ -108,7 +128,7 @@ def _overview() -> str:
     pages = "\n".join(f"- `{name}`: {summary}" for name, summary in PAGES.items())
     return (
         f"Print a topic with `initdsl help TOPIC`.\n\n{pages}\n- parts of the cheat sheet: {sections}\n"
-        f"- words: {words}\n- words of the language, as {forms}\n- a command, as `plan`; `initdsl --help` lists them\n"
+        f"- words: {words}\n- words of the language, as {forms}\n- any other word or sign of a rule file, as `ndim` or `'**'`\n- a command, as `plan`; `initdsl --help` lists them\n"
     )
 
 

@@ -50,7 +50,7 @@ def test_a_part_is_that_part() -> None:
 @pytest.mark.parametrize(
     ("word", "row", "idiom"),
     [
-        ("keep", "torch's own reset_parameters()", "keep *.*(!requires_grad)"),
+        ("keep", "leave as it is", "keep *.*(!requires_grad)"),
         ("load", "a tensor of a file", 'net = load("pretrained.safetensors", mismatch=skip)'),
         ("orthogonal", "whole matrices", "LSTM.weight_hh_*"),
         ("eye", "the identity", ""),
@@ -62,6 +62,42 @@ def test_a_word_of_the_language_has_its_forms_and_idioms(word: str, row: str, id
     assert idiom in said
     assert "Attention.qkv" not in said
     assert f" {word}," in run("help").stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("word", "other"), [("keep", "default S"), ("default", "keep S"), ("tie", "copy A"), ("copy", "tie A")]
+)
+def test_a_statement_has_a_row_of_its_own(word: str, other: str) -> None:
+    said = run(f"help {word}").stdout
+    assert f"{word} " in said
+    assert other not in said
+
+
+@pytest.mark.parametrize(
+    ("word", "row", "section"),
+    [
+        ("ndim", "tensors that meet conditions", "selectors"),
+        ("in", "union; inside; outside", "selectors"),
+        ("NET", "net is the model", "selectors"),
+        ("ignore", "# initdsl: ignore[NAME] reason", "statements"),
+        ("'**'", "any depth", "selectors"),
+        ("'[*]'", "each row as a tensor", "slices"),
+        ("as", "of another shape", "slices"),
+        ("not", "outside", "selectors"),
+        ("requires_grad", "tensors that meet conditions", "selectors"),
+        ("'?'", "may select nothing", "selectors"),
+        ("'*='", "change what is there", "statements"),
+    ],
+)
+def test_a_word_or_sign_of_a_rule_file_has_its_rows(word: str, row: str, section: str) -> None:
+    said = run(f"help {word}").stdout
+    assert row in " ".join(said.split())
+    assert f"initdsl help {section}" in said
+    assert "orthogonal(gain" not in said
+
+
+def test_a_block_is_a_word_of_the_glossary() -> None:
+    assert "rules in braces" in run("help block").stdout
 
 
 @pytest.mark.parametrize("word", sorted(statement_words()))
