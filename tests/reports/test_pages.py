@@ -347,7 +347,7 @@ def test_hostile_names_are_only_names(browser: Browser, tmp_path: Path) -> None:
     initdsl.apply(net, rules, seed=0).save(tmp_path / "hostile.html")
     browser.open(tmp_path / "hostile.html")
     assert browser.errors == []
-    assert browser.run("document.title") == "Initialised: <rules>"
+    assert browser.run("document.title") == "Initialized: <rules>"
     assert browser.run("document.querySelectorAll('#tree b, #tree i, #tree img, script').length") == 2
     browser.run("document.getElementById('open').click()")
     text = browser.run("document.getElementById('tree').textContent")

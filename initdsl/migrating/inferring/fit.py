@@ -255,7 +255,7 @@ def _call(formula: Formula, kind: str) -> str:
 
 
 def _log_uniform(members: Sequence[Drawn], count: int) -> Fit | None:
-    """Return logarithms of uniform draws, or their opposites: the gates of a chrono initialisation."""
+    """Return logarithms of uniform draws, or their opposites: the gates of a chrono initialization."""
     if any(m.reach > 60 for m in members):
         return None
     for sign, text in ((1, "log"), (-1, "-log")):
