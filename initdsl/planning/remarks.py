@@ -18,11 +18,22 @@ from .elements import cover
 from .plan import PlanEntry
 from .statements import Statement
 
-__all__ = ["buried_rules", "draws_over_values", "overruled_rules"]
+__all__ = ["remarks_on"]
 
 
 # the rules that replace another one are looked for on so many of its tensors
 MOST_LOOKED_AT = 64
+
+
+def remarks_on(
+    context: Context, statements: Sequence[Statement], decisions: Decisions, entries: Sequence[PlanEntry]
+) -> list[Diagnostic]:
+    """Return what is likely not meant, as warnings."""
+    return [
+        *overruled_rules(context, statements, decisions),
+        *buried_rules(context, decisions, entries),
+        *draws_over_values(context, entries),
+    ]
 
 
 # ---- rules that do nothing

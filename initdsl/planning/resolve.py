@@ -30,7 +30,7 @@ from .file_contents import looked_into
 from .names import selector_context
 from .plan import Plan
 from .reads import reads_of
-from .remarks import buried_rules, draws_over_values, overruled_rules
+from .remarks import remarks_on
 from .statements import statements_of
 from .ties import plan_ties
 
@@ -126,11 +126,7 @@ def plan_and_findings(
     if strict:
         empty = set(map(id, context.cache.empty))
         findings = [replace(finding, severity="error") if id(finding) in empty else finding for finding in findings]
-    remarks = (
-        *overruled_rules(context, statements, decisions),
-        *buried_rules(context, decisions, draft.entries),
-        *draws_over_values(context, draft.entries),
-    )
+    remarks = remarks_on(context, statements, decisions, draft.entries)
     numbers = range(len(statements))
     plan = Plan(
         rules=rules,
