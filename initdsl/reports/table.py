@@ -19,7 +19,7 @@ from initdsl.text.tables import Cell, aligned, html_table
 from initdsl.text.wording import number, relative_location
 
 if TYPE_CHECKING:
-    from initdsl.planning.actions import Action
+    from initdsl.planning.actions import Action, Load
     from initdsl.planning.plan import Plan, PlanEntry
 
 __all__ = ["HEADINGS", "LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "rows_of", "summary", "table"]
@@ -112,7 +112,7 @@ def rows_of(plan: Plan, group: bool) -> list[Row]:
     for name, members in groups:
         entry = members[0]
         effect = entry.effect or ("kept as it is" if entry.status == "kept" else "- uncovered")
-        values = list(dict.fromkeys(resolved(member) for member in members))
+        values = list(dict.fromkeys(filter(None, map(resolved, members)))) or [""]
         value_range = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
         locations = ", ".join(dict.fromkeys(relative_location(location) for _, location in entry.statements))
         cells = (_row_name(name, members), _row_shape(entry), effect, value_range, locations)
@@ -141,7 +141,7 @@ def resolved(entry: PlanEntry) -> str:
         return result
     payloads = [(a, str(a.payload)) for a in entry.actions if isinstance(a.payload, Distribution | Value)]
     texts = dict.fromkeys(text for action, text in payloads if not _says(entry, action, text))
-    loads = (load for action in entry.actions for load in action.loads if load.key not in entry.effect)
+    loads = (load for action in entry.actions for load in action.loads if not _says_load(entry, load))
     texts |= dict.fromkeys(f"{load.key} of {os.path.basename(load.path)}" for load in loads)
     return "; ".join(list(texts)[:MOST_VALUES])
 
@@ -161,6 +161,12 @@ def _after_edits(entry: PlanEntry) -> str | None:
         return f"{payload}, changed"
     slices = [str(e.payload) for e in entry.edits if not e.builds_on_values and isinstance(e.payload, Distribution)]
     return "; ".join([number(result.value) if isinstance(result, Constant) else str(result), *slices][:MOST_VALUES])
+
+
+def _says_load(entry: PlanEntry, load: Load) -> bool:
+    """Return whether a rule names the file itself, and the tensor in it, which else has the entry's own name."""
+    is_named = load.key in entry.names or load.key in entry.effect
+    return is_named and os.path.basename(load.path) in entry.effect
 
 
 def _says(entry: PlanEntry, action: Action, text: str) -> bool:

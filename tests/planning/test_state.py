@@ -349,6 +349,15 @@ def test_full_names_where_none_is_relative(tmp_path: Path) -> None:
     assert "lin.weight of one.safetensors" in str(report)
 
 
+def test_a_plan_says_what_is_loaded_where_the_name_is_another(tmp_path: Path) -> None:
+    stacked(tmp_path)
+    own = str(initdsl.plan(Stack(), 'net = load("full.safetensors", missing=skip)', root=tmp_path))
+    assert " of full.safetensors" not in own
+    assert "values" not in own
+    path = 'let file = "full.safetensors"; net = load(file, missing=skip)'
+    assert "layers.0.lin.weight of full.safetensors" in str(initdsl.plan(Stack(), path, root=tmp_path))
+
+
 # ---- shapes
 
 
