@@ -45,6 +45,10 @@ WORTH_PROCESSES = 200_000
 MOST_PROCESSES = 16
 
 
+# formats in which it is said that nothing was found
+READ_BY_PEOPLE = ("text", "concise")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One file to lint, and how. The model is that of `model` or `manifest`, which options or settings name."""
@@ -134,6 +138,8 @@ def command(
     if baseline is not None:
         findings = _without_baseline(baseline, findings)
     _print(findings, sum(result.count for result in results), output_format, stream)
+    if not (findings or unreadable) and paths != ("-",) and output_format in READ_BY_PEOPLE:
+        _say_nothing_found(len(results) - 1, new=baseline is not None)
     raise SystemExit(2 if unreadable else 1 if any(finding.severity != "note" for finding in findings) else 0)
 
 
@@ -142,6 +148,11 @@ def _print(findings: Sequence[Diagnostic], fixed_count: int, output_format: str,
         click.echo(f"fixed {fixed_count} finding{'s' * (fixed_count != 1)}", err=True)
     colour = coloured(stream)
     click.echo(format_findings(findings, output_format, colour), file=stream, color=colour, nl=False)
+
+
+def _say_nothing_found(files: int, new: bool) -> None:
+    if files:
+        click.echo(f"no {'new ' * new}findings in {files} file{'s' * (files != 1)}", err=True)
 
 
 def _registered_by(imports: tuple[str, ...], trust: bool | None, paths: Iterable[str]) -> tuple[str, ...]:

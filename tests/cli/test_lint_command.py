@@ -53,6 +53,21 @@ def test_exit_codes(folder: Path) -> None:
     lint("clean.init", "missing.init", code=2)
 
 
+def test_that_nothing_was_found_is_said(folder: Path) -> None:
+    (folder / "a.init").write_text(CLEAN)
+    assert lint("a.init", code=0).stderr == "no findings in 1 file\n"
+    (folder / "b.init").write_text(CLEAN)
+    assert lint("--output-format", "concise", code=0).stderr == "no findings in 2 files\n"
+    for name in set(FORMATS) - {"text", "concise"}:
+        assert lint("--output-format", name, code=0).stderr == ""
+    assert lint("-", stdin=CLEAN, code=0).output == ""
+    (folder / "b.init").write_text(FOUND)
+    assert "no findings" not in lint(code=1).output
+    assert "no findings" not in lint("a.init", "missing.init", code=2).output
+    lint("--write-baseline", "base.json", code=0)
+    assert lint("--baseline", "base.json", code=0).stderr == "no new findings in 2 files\n"
+
+
 def test_what_a_load_skips_is_a_note_that_can_be_ignored(folder: Path) -> None:
     (folder / "model.py").write_text(
         "import torch\n\n\ndef net(n=2):\n    return torch.nn.Sequential(torch.nn.Linear(4, n))\n"
