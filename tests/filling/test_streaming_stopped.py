@@ -269,15 +269,15 @@ def filling_with(value: Any) -> Callable[[torch.Tensor], None]:
 
 
 def test_a_run_is_gone_on_with_by_what_its_rules_come_to(tmp_path: Path) -> None:
-    """Not by their text: rules without one, attributes they read, code they call, values that are there."""
+    """Not by the text of a file: rules made in Python or edited as JSON, attributes they read, code they call, values that are there."""
     one, two = (initdsl.RuleSet(rules=initdsl.parse(f"net.weight = {n}").rules) for n in (1, 2))
     edited = json.loads(initdsl.parse("net.weight = 1").model_dump_json())
     edited["rules"][0]["value"]["value"] = 2
     data = initdsl.RuleSet.model_validate(edited)
     mine = "net.weight = mine()"
     cases: list[tuple[tuple[Any, Any, Any], tuple[Any, Any, Any], str]] = [
-        ((1.0, one, None), (1.0, two, None), r"initdsl\.plan"),
-        ((1.0, "net.weight = 1", None), (1.0, data, None), r"initdsl\.plan"),
+        ((1.0, one, None), (1.0, two, None), r"initdsl\.rules"),
+        ((1.0, "net.weight = 1", None), (1.0, data, None), r"initdsl\.rules"),
         ((1.0, "net.weight = scale", None), (2.0, "net.weight = scale", None), r"initdsl\.plan"),
         ((1.0, "default net", None), (2.0, "default net", None), r"initdsl\.plan"),
         ((1.0, mine, _half), (1.0, mine, _third), r"initdsl\.code"),
