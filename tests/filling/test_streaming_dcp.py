@@ -51,7 +51,7 @@ def loaded(folder: Path, net: nn.Module) -> dict[str, torch.Tensor]:
     state = net.state_dict()
     for tensor in state.values():
         tensor.zero_()
-    dcp.load(state, checkpoint_id=folder, no_dist=True)
+    dcp.load(state, checkpoint_id=folder)
     return state
 
 
@@ -151,7 +151,7 @@ def test_what_differs_is_not_mixed(options: dict[str, Any], said: str, tmp_path:
 
 
 def test_a_checkpoint_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
-    dcp.save(Net().state_dict(), checkpoint_id=tmp_path, no_dist=True)
+    dcp.save(Net().state_dict(), checkpoint_id=tmp_path)
     before = contents(tmp_path)
     with pytest.raises(initdsl.ApplyError, match=r"\.metadata` is there already.*: initdsl did not write it"):
         stream(tmp_path)
