@@ -11,7 +11,7 @@ from initdsl.planning.actions import Action, Clause, Draw, Kept, Payload, Reset,
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.planning.resolve import selections
 from initdsl.text.diagnostic import printable
-from initdsl.text.wording import did_you_mean, relative_location
+from initdsl.text.wording import did_you_mean, listed, relative_location
 
 __all__ = ["Explanation", "explain"]
 
@@ -81,6 +81,11 @@ class Explanation:
         return printable(f"<Explanation: {self.entry.label}, {count} rule{'s' * (count != 1)}>")
 
 
+def _is_inside(entry: PlanEntry, module: str) -> bool:
+    """Tell whether a module of this name, written either way, has a tensor."""
+    return any(name.startswith((f"{module}.", f"{module}[")) for name in (*entry.names, entry.label))
+
+
 def explain(plan: Plan, name: str) -> Explanation:
     """Return every rule that touches the tensor of this name (`layers.0.weight` or `net.layers[0].weight`).
 
@@ -88,6 +93,9 @@ def explain(plan: Plan, name: str) -> Explanation:
     """
     entry = plan.entry_named(name)
     if entry is None:
+        inside = [e.label if e.label.startswith(name) else e.name for e in plan.entries if _is_inside(e, name)]
+        if inside:
+            raise KeyError(f"`{name}` is a module, whose parameters are {listed(inside)}")
         hint = did_you_mean(name, plan.by_name)
         raise KeyError(f"no parameter is named `{name}`{f'; {hint}' if hint else ''}")
     index = entry.tensor.index

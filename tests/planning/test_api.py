@@ -270,6 +270,12 @@ def test_explain_names_the_winner_and_why() -> None:
     assert "no rule reaches it" in str(plan.explain("0.bias"))
     with pytest.raises(KeyError, match="did you mean"):
         plan.explain("0.wieght")
+    with pytest.raises(KeyError, match=r"`0` is a module, whose parameters are `0.weight`, `0.bias`"):
+        plan.explain("0")
+    with pytest.raises(
+        KeyError, match=r"`net\[0\]` is a module, whose parameters are `net\[0\].weight`, `net\[0\].bias`"
+    ):
+        plan.explain("net[0]")
 
 
 def test_gradient_modes_do_not_matter() -> None:
