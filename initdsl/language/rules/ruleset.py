@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from initdsl.language.syntax.nodes import Block, Rule, Use
 from initdsl.language.syntax.parse import parse_source
@@ -36,7 +36,7 @@ class RuleSet(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _written_out(cls, data: Any, handler: ModelWrapValidatorHandler[RuleSet]) -> RuleSet:
+    def _written_out(cls, data: Any, handler: Callable[[Any], RuleSet]) -> RuleSet:
         made = handler(data)
         given = data.get("rules") if isinstance(data, Mapping) else None
         is_data = given is not None and any(isinstance(rule, Mapping) for rule in given)
