@@ -24,6 +24,7 @@ from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.wording import listed
 
 from .boxes import memory_of
+from .read import held_by
 
 __all__ = ["note_meta", "with_emptied"]
 
@@ -123,10 +124,7 @@ def _of(module: nn.Module) -> _Seen | None:
 
 def _held(owner: weakref.ref[nn.Module], local: str) -> torch.Tensor | None:
     module = owner()
-    if module is None:
-        return None
-    parameter = module._parameters.get(local)
-    return parameter if parameter is not None else module._buffers.get(local)
+    return None if module is None else held_by(module, local)
 
 
 def _declared_as_one(network: Network, live: Live) -> Iterator[Group]:

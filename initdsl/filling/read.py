@@ -14,7 +14,7 @@ from initdsl.text.files import reading
 
 from .boxes import memory_of
 
-__all__ = ["Files", "tensor_of"]
+__all__ = ["Files", "held_by", "tensor_of"]
 
 
 class Files:
@@ -49,12 +49,17 @@ class Files:
             raise ValueError(f"`{load.key}` of `{load.path}` {now}, it had {list(load.shape)}")
 
 
+def held_by(module: nn.Module, local: str) -> torch.Tensor | None:
+    """Return the parameter or buffer that a module holds under a name."""
+    parameter = module._parameters.get(local)
+    return parameter if parameter is not None else module._buffers.get(local)
+
+
 def tensor_of(live: Live, entry: PlanEntry) -> torch.Tensor | None:
     """Return the tensor of an entry as the model uses it, a shard's own part where it is sharded; None if it has none."""
     owner, local = entry.tensor.owners[0]
     module = live.modules[owner]
-    tensor: torch.Tensor | None = module._parameters.get(local)
-    tensor = tensor if tensor is not None else module._buffers.get(local)
+    tensor = held_by(module, local)
     if tensor is None:
         chain = getattr(module, "parametrizations", None)
         if isinstance(chain, nn.ModuleDict) and local in chain:

@@ -18,6 +18,7 @@ from torch import nn
 from initdsl import streams
 from initdsl.filling.computed_weights import uncached
 from initdsl.filling.finish import last_steps
+from initdsl.filling.read import held_by
 from initdsl.filling.refusals import has_no_memory
 from initdsl.filling.run import OnInit, Run, run_of
 from initdsl.filling.sharded.fill import shard_ways
@@ -115,17 +116,18 @@ class InitFn:
 
     def _without_waiting(self, entries: list[PlanEntry]) -> list[PlanEntry]:
         """Return entries without edits of computed weights that a later call has to make: see `_awaits`."""
-        reached = self._filled.keys() | {entry.tensor.index for entry in entries}
-        now = [entry for entry in entries if not self._awaits(entry, reached)]
-        self._waiting |= {entry.tensor.index for entry in entries if entry not in now}
-        return now
+        coming = {entry.tensor.index for entry in entries}
+        waiting = {entry.tensor.index for entry in entries if self._awaits(entry, coming)}
+        self._waiting |= waiting
+        return [entry for entry in entries if entry.tensor.index not in waiting]
 
-    def _awaits(self, entry: PlanEntry, reached: Set[int]) -> bool:
-        """Tell whether an entry edits the values that a weight is computed from, and not all of these are there yet."""
+    def _awaits(self, entry: PlanEntry, coming: Set[int]) -> bool:
+        """Tell whether an entry edits what a weight is computed from, and not all of that is filled, or `coming` now."""
         if entry.base is not None or entry.tensor.kind != "parametrized":
             return False
         behind = self.plan.network.originals(entry.tensor)
-        return any(number in self._planned and number not in reached for number in behind)
+        there = self._filled.keys()
+        return any(n in self._planned and n not in there and n not in coming for n in behind)
 
     def _with_overwritten(self, entries: list[PlanEntry]) -> list[PlanEntry]:
         """Return entries with those filled before that these overwrite, though the plan has them later.
@@ -134,7 +136,7 @@ class InitFn:
         only edits a computed weight is made once, by the call that fills the last of what it is computed from.
         """
         numbers = {entry.tensor.index for entry in entries}
-        shared = {number for number in numbers if number in self._together}
+        shared = numbers & self._together.keys()
         if not shared:
             return entries
         again: list[PlanEntry] = []
@@ -144,12 +146,11 @@ class InitFn:
             if number in shared:
                 written.add(self._together[number])
             elif number in self._waiting:
-                if not self._awaits(entry, self._filled.keys() | numbers):
+                if not self._awaits(entry, numbers):
                     self._waiting.discard(number)
                     again.append(entry)
-            elif number in self._filled and number not in numbers and self._together.get(number) in written:
-                if entry.base is not None:
-                    again.append(entry)
+            elif entry.base is not None and number in self._filled and self._together.get(number) in written:
+                again.append(entry)
         return [*entries, *again]
 
     def _refuse_foreign(self, module: nn.Module) -> None:
@@ -168,7 +169,7 @@ class InitFn:
         if entry.tensor.kind == "parametrized":
             return True
         modules, places = self._live.modules, places_of(self.plan, entry)
-        held = {place: tensor for place in places if (tensor := _held(modules[place[0]], place[1])) is not None}
+        held = {place: tensor for place in places if (tensor := held_by(modules[place[0]], place[1])) is not None}
         own = {place: tensor for place, tensor in held.items() if place[0] == index}
         current = next(iter(own.values()))
         earlier, address, caller = self._filled.get(entry.tensor.index, (None, 0, index))
@@ -222,7 +223,7 @@ def _allocate(plan: Plan, live: Live, index: int, device: torch.device) -> None:
     """Give a module's own tensors that have none memory, ties kept."""
     module = live.modules[index]
     for local, tensor in plan.network.modules[index].parameters.items():
-        parameter = _held(module, local)
+        parameter = held_by(module, local)
         if parameter is not None and parameter.is_meta:
             live.tensors[tensor] = parameter
             give_memory(plan.network, live, tensor, device)
@@ -231,12 +232,6 @@ def _allocate(plan: Plan, live: Live, index: int, device: torch.device) -> None:
         module._buffers[name] = torch.empty_like(buffer, device=device)
     if fresh and hasattr(module, "reset_running_stats"):
         module.reset_running_stats()  # type: ignore[operator]
-
-
-def _held(module: nn.Module, local: str) -> torch.Tensor | None:
-    """Return the parameter or buffer that a module holds under a name."""
-    parameter = module._parameters.get(local)
-    return parameter if parameter is not None else module._buffers.get(local)
 
 
 def _address(tensor: torch.Tensor | None) -> int:

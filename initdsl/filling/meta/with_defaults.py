@@ -72,10 +72,11 @@ def _refuse_edits_of_computed(plan: Plan) -> None:
 
     Raises ResolveError.
     """
+    edits = [entry for entry in plan.entries if entry.tensor.kind == "parametrized" and entry.status == "partial"]
+    if not edits:
+        return
     by_rules = {entry.tensor.index for entry in plan.entries if entry.base is not None and not entry.base.keeps}
-    for entry in plan.entries:
-        if entry.tensor.kind != "parametrized" or entry.status != "partial":
-            continue
+    for entry in edits:
         behind = plan.network.originals(entry.tensor)
         if by_rules.isdisjoint(behind):
             continue

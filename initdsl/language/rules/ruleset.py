@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain, count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -44,7 +45,7 @@ class RuleSet(BaseModel):
             return made
         said = {name: _said(name, text) if is_data else None for name, text in made.sources.items()}
         unsaid = list(_unsaid(made.rules, said))
-        name = EDITED if EDITED not in said else f"{EDITED[:-1]} {len(said)}>"
+        name = next(name for name in chain([EDITED], (f"<edited {n}>" for n in count(2))) if name not in said)
         text = "\n".join(" ".join(written(rule).splitlines()) for rule in unsaid)
         parsed, problems = parse_source(Source(name, text))
         if unsaid and parsed == unsaid and not problems:  # else no text can say them

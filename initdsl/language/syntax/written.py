@@ -6,9 +6,10 @@ around it, and nowhere else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from initdsl.text.wording import quoted
 
 from . import nodes
 
@@ -92,8 +93,8 @@ def _slice(node: nodes.Slice) -> str:
 
 
 def _string(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{"".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in escaped)}"'
+    lines = ("\\t".join(quoted(part)[1:-1] for part in line.split("\t")) for line in text.split("\n"))
+    return '"' + "\\n".join(lines) + '"'
 
 
 # ---- selectors
