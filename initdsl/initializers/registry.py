@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, overload
 
@@ -22,12 +23,20 @@ __all__ = ["Registry", "builtin", "default_registry", "initializer"]
 ENTRY_POINT_GROUP = "initdsl.initializers"
 
 
-class Registry(Mapping[str, Initializer]):
-    """Initializers by name, aliases included: `registry["glorot_normal"].name == "xavier_normal"`."""
+# those of installed packages by name, each imported when it is first asked for
+Entries = Mapping[str, metadata.EntryPoint]
 
-    def __init__(self, other: Registry | None = None) -> None:
+
+class Registry(Mapping[str, Initializer]):
+    """Initializers by name, aliases included: `registry["glorot_normal"].name == "xavier_normal"`.
+
+    `entries` returns further ones, and is called once a name is asked for that is not known without them: looking through
+    all installed packages takes longer than the plan of a model.
+    """
+
+    def __init__(self, other: Registry | None = None, entries: Callable[[], Entries] = dict) -> None:
         self._by_name: dict[str, Initializer] = dict(other._by_name) if other is not None else {}
-        self._pending: dict[str, metadata.EntryPoint] = dict(other._pending) if other is not None else {}
+        self._entries = entries
 
     def add(self, item: Initializer) -> None:
         """Register an initializer under its names; one of the same name is replaced, but no built-in one (ValueError)."""
@@ -36,19 +45,10 @@ class Registry(Mapping[str, Initializer]):
             if namesake is not None and namesake.builtin and not item.builtin:
                 raise ValueError(f"`{name}` is a built-in initializer; give yours another name")
             self._by_name[name] = item
-            self._pending.pop(name, None)
-
-    def add_entry_point(self, entry: metadata.EntryPoint) -> None:
-        """Register a function that is imported when it is first asked for; ValueError for the name of a built-in one."""
-        if entry.name in self._by_name:
-            raise ValueError(f"`{entry.name}` is a built-in initializer; give yours another name")
-        self._pending[entry.name] = entry
 
     def at_hand(self) -> Registry:
         """Return a copy without what would have to be imported first."""
-        copy = Registry(self)
-        copy._pending.clear()
-        return copy
+        return Registry(self)
 
     def loaded(self, name: str) -> Initializer | None:
         """Return the initializer of this name, None where it would have to be imported first."""
@@ -56,47 +56,49 @@ class Registry(Mapping[str, Initializer]):
 
     def extended(self, functions: Mapping[str, Callable[..., Any]]) -> Registry:
         """Return a copy with further functions, each under its key."""
-        copy = Registry(self)
+        copy = Registry(self, self._entries)
         for name, function in functions.items():
             copy.add(named(function, name))
         return copy
 
     def with_initializers(self, initializers: typing.Iterable[Initializer]) -> Registry:
         """A copy with further initializers, each under its own names."""
-        copy = Registry(self)
+        copy = Registry(self, self._entries)
         for item in initializers:
             copy.add(item)
         return copy
 
     def __getitem__(self, name: str) -> Initializer:
-        entry = self._pending.get(name)
-        if entry is not None:
+        if name not in self._by_name and (entry := self._entries().get(name)) is not None:
             self.add(named(entry.load(), name))
         return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name or name in self._pending
+        return name in self._by_name or name in self._entries()
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._by_name, *self._pending])
+        return iter(dict.fromkeys([*self._by_name, *self._entries()]))
 
     def __len__(self) -> int:
-        return len(self._by_name) + len(self._pending)
+        return len({*self._by_name, *self._entries()})
 
 
-_registry = Registry()
+@lru_cache(maxsize=1)
+def _installed() -> Entries:
+    """Return the entry points of all installed packages. Raises ValueError for one with the name of a built-in initializer."""
+    entries = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    for name in entries:
+        namesake = _registry.loaded(name)
+        if namesake is not None and namesake.builtin:
+            raise ValueError(f"`{name}` is a built-in initializer; give yours another name")
+    return entries
 
 
-_entry_points_read = False
+_registry = Registry(entries=_installed)
 
 
 def default_registry() -> Registry:
     """Return the registry of the process: built-ins, decorated functions, and those of the entry-point group."""
-    global _entry_points_read
-    if not _entry_points_read:
-        _entry_points_read = True
-        for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
-            _registry.add_entry_point(entry)
     return _registry
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from initdsl.initializers import Initializer, Registry, default_registry
+from initdsl.language.expressions.functions import FUNCTIONS
 from initdsl.language.expressions.given import given_value
 from initdsl.language.expressions.let import Variable, Variables
 from initdsl.language.rules.ruleset import RuleSet
@@ -113,7 +114,8 @@ def plan_and_findings(
     Raises ResolveError where the rules take too much work to make one.
     """
     given = FrozenDict({name: given_value(value) for name, value in (variables or {}).items()})
-    context = _context(rules, network, registry or default_registry(), given, seed)
+    known = default_registry() if registry is None else registry  # to ask whether it is empty looks through packages
+    context = _context(rules, network, known, given, seed)
     findings: list[Diagnostic] = []
     statements, expectations = statements_of(context, findings)
     ties, tied_to = plan_ties(context, statements, findings)
@@ -166,7 +168,8 @@ def _context(
 
 def _foreign_initializers(context: Context) -> FrozenDict[str, Initializer]:
     """Return the initializers that rules call and initdsl doesn't bring."""
-    registered = {name: context.registry[name] for name in _called(context.rules.rules) if name in context.registry}
+    called = [name for name in _called(context.rules.rules) if name not in FUNCTIONS]
+    registered = {name: context.registry[name] for name in called if name in context.registry}
     return FrozenDict({name: item for name, item in registered.items() if not item.builtin})
 
 

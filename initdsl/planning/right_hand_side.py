@@ -129,7 +129,7 @@ def _nodes(expr: Expr, variables: Variables, registry: Registry) -> Iterator[Nod
 
 def _values(call: Call, variables: Variables, registry: Registry) -> Iterator[Node]:
     """Yield the arguments of a call, but for words of an enumeration: `mode=fan_in`."""
-    initializer = registry.get(call.function)
+    initializer = None if call.function in FUNCTIONS else registry.get(call.function)
     parameters = initializer.parameters[: len(call.arguments)] if initializer is not None else ()
     for argument, by_place in zip_longest(call.arguments, parameters):
         value = argument.value

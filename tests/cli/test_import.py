@@ -74,14 +74,35 @@ from torch import nn
 net = nn.Linear(2, 2)
 initdsl.apply(net, "Linear.* = my_init_of_mine(3)")
 assert net.weight.unique().tolist() == [3]
-try:
-    default_registry().add_entry_point(metadata.EntryPoint("normal", "a:b", "g"))
-except ValueError as error:
-    print(error)
 """
 
 
 def test_an_entry_point_loads_no_torch(folder: Path) -> None:
     done = processes.python("-c", ENTRY, cwd=folder, fresh=True)
     assert done.returncode == 0, done.stderr
-    assert "`normal` is a built-in initializer" in done.stdout
+
+
+TAKEN = """
+from importlib import metadata
+looked = []
+def entry_points(group=None, **_):
+    ours = group == "initdsl.initializers"
+    looked.extend([group] * ours)
+    return [metadata.EntryPoint("normal", "a:b", group)] if ours else []
+metadata.entry_points = entry_points
+import initdsl
+from torch import nn
+initdsl.apply(nn.Linear(2, 2), "let a = sqrt(4); Linear.* ~ normal(0, min(a, 1) / sqrt(2)); Linear.bias = 0")
+print(looked)
+try:
+    initdsl.plan(nn.Linear(2, 2), "Linear.* ~ of_another_package()")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_packages_are_looked_through_for_names_that_are_not_built_in(folder: Path) -> None:
+    done = processes.python("-c", TAKEN, cwd=folder, fresh=True)
+    assert done.stdout.splitlines() == ["[]", "`normal` is a built-in initializer; give yours another name"], (
+        done.stderr
+    )
