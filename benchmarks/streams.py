@@ -20,13 +20,10 @@ from initdsl.initializers.distributions import Distribution, Normal, TruncatedNo
 
 
 def seeded(tensor: torch.Tensor, distribution: Distribution, kernel: str) -> Callable[[], None]:
+    os.environ["INITDSL_KERNEL"] = kernel
+    streams.prepare()
     key = streams.key(0, "weight")
-
-    def run() -> None:
-        os.environ["INITDSL_KERNEL"] = kernel
-        streams.fill(tensor, distribution, key)
-
-    return run
+    return lambda: streams.fill(tensor, distribution, key)
 
 
 Fill = Callable[[torch.Tensor], object]

@@ -18,29 +18,37 @@ def engine(device: str = "cpu") -> str:
     """Return which code fills tensors on a kind of device: `native (avx2)`, `triton` or `torch`. The bits are the same.
 
     On a CPU the compiled kernel fills wherever it was built, which `pip install` does where there is a C compiler; on a
-    CUDA device the kernel of Triton, which torch brings there. The environment variable INITDSL_KERNEL chooses:
-    `native`, `triton` or `torch`. Raises ValueError for another value, or for `native` or `triton` where there is none
+    CUDA device the kernel of Triton, which torch brings there. The environment variable INITDSL_KERNEL chooses, as it is
+    when this is asked or a model begins to be filled: `native`, `triton` or `torch`. Raises ValueError for another value, or for `native` or `triton` where there is none
     that can be used.
     """
+    _choice.cache_clear()
     if wanted(device) == "triton":
         return "triton" if triton_kernel() is not None else "torch"
     kernel = compiled_kernel() if device == "cpu" else None
     return "torch" if kernel is None else f"native ({kernel.vectors})"
 
 
-def prepare(count: int = 0) -> None:
-    """Load the kernels, so that what is wrong with it shows before anything is written. Raises ValueError as `engine` does.
-
-    `count`, the number of elements that are about to be filled, makes no difference.
-    """
+def prepare() -> None:
+    """Load the kernel, so that what is wrong with it shows before anything is written. Raises ValueError as `engine` does."""
     engine()
+
+
+@lru_cache(maxsize=1)
+def _choice() -> str:
+    """Return INITDSL_KERNEL, kept until `engine` is asked: to read it takes as long as to fill a hundred elements.
+
+    Raises ValueError.
+    """
+    choice = os.environ.get("INITDSL_KERNEL", "")
+    if choice not in ("", "native", "triton", "torch"):
+        raise ValueError(f"INITDSL_KERNEL must be native, triton or torch, not {choice}")
+    return choice
 
 
 def wanted(device: str) -> str:
     """Return which engine is to fill on a kind of device: `native`, `triton` or `torch`. Raises ValueError."""
-    choice = os.environ.get("INITDSL_KERNEL", "")
-    if choice not in ("", "native", "triton", "torch"):
-        raise ValueError(f"INITDSL_KERNEL must be native, triton or torch, not {choice}")
+    choice = _choice()
     if choice == "triton":  # on a CPU too, by Triton's interpreter
         return choice
     if device == "cuda":
@@ -50,9 +58,8 @@ def wanted(device: str) -> str:
 
 def compiled_kernel() -> Kernel | None:
     """Return the kernel; None where it is switched off, or can't be used, which is said once."""
-    # asked for every small tensor: to look for what is not there takes `get` three times as long
-    choice = os.environ["INITDSL_KERNEL"] if "INITDSL_KERNEL" in os.environ else ""  # noqa: SIM401
-    if choice not in ("", "native") and wanted("cpu") != "native":
+    choice = _choice()
+    if choice not in ("", "native"):
         return None
     kernel = _loaded()
     if isinstance(kernel, Kernel):
@@ -68,7 +75,7 @@ def triton_kernel() -> ModuleType | None:
     try:
         from . import device_kernel  # Triton takes half a second to load
     except Exception as error:  # of another version, or a damaged one, anything may come
-        if os.environ.get("INITDSL_KERNEL") == "triton":
+        if _choice() == "triton":
             raise ValueError(f"INITDSL_KERNEL is triton, but Triton can't be imported ({first_line(error)})") from None
         if not isinstance(error, ModuleNotFoundError):
             warn(f"Triton can't be imported ({first_line(error)})")

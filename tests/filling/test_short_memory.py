@@ -162,6 +162,7 @@ def test_what_can_fail_is_put_back(seed: int | None, every: bool, monkeypatch: p
 def test_threads_that_can_not_start(last: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them; or a second one, while the first is at work on the same memory."""
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    streams.prepare()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     expected, short = torch.zeros(1 << 22, dtype=dtype), torch.zeros(1 << 22, dtype=dtype)

@@ -20,7 +20,7 @@ import initdsl
 from initdsl.cli import program as cli
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.streams import backend, keys, native, tensors
-from tests.streams.conftest import kernels
+from tests.streams.conftest import choose, kernels
 from tests.streams.test_streams import DISTRIBUTIONS, KEY, filled, ref_lane, same
 from tests.support.processes import LONGEST
 
@@ -47,7 +47,7 @@ def both(monkeypatch: pytest.MonkeyPatch, distribution: Distribution, *shape: in
     """The same fill by torch's operations and by the kernel."""
     made = []
     for choice in ("torch", "native"):
-        monkeypatch.setenv("INITDSL_KERNEL", choice)
+        choose(monkeypatch, choice)
         made.append(filled(distribution, *shape, **options))
     return made
 
@@ -87,7 +87,7 @@ def test_places_that_are_steps_apart(
 
 @compiled
 def test_layouts_threads_and_alignments(monkeypatch: pytest.MonkeyPatch, threads) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", "native")
+    choose(monkeypatch, "native")
     whole = filled(Normal(0, 1), 700, 600)
     for count in (1, 2, 5):
         threads(count)
@@ -107,7 +107,7 @@ def test_layouts_threads_and_alignments(monkeypatch: pytest.MonkeyPatch, threads
 @pytest.mark.parametrize("choice", kernels())
 def test_float64_normals_are_those_of_the_definition(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own arithmetic rounds each operation once; the square root of a mathematics library does not always."""
-    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    choose(monkeypatch, choice)
     state, fine, gamma = KEY
     got = filled(Normal(0, 1), 3000, dtype=torch.float64).tolist()
     assert got == [ref_normal64(ref_lane(state, gamma, i), ref_lane(fine, gamma, i)) for i in range(3000)]
@@ -146,14 +146,14 @@ def ref_normal64(coarse: int, fine: int) -> float:
 
 @pytest.mark.parametrize("choice", kernels())
 def test_there_is_no_minus_zero(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    choose(monkeypatch, choice)
     for distribution in (Uniform(0, 0), Uniform(-1e-40, 1e-40)):
         assert same(filled(distribution, 5000), torch.zeros(5000))
 
 
 @pytest.mark.parametrize("choice", kernels())
 def test_what_the_quick_way_leaves_to_others(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    choose(monkeypatch, choice)
     freed = torch.empty(10)
     part = freed[2:]
     freed.untyped_storage().resize_(0)
@@ -176,7 +176,7 @@ def test_what_the_quick_way_leaves_to_others(choice: str, monkeypatch: pytest.Mo
 def test_many_at_once_are_each_by_itself(
     choice: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, threads
 ) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    choose(monkeypatch, choice)
     names = [f"layers.{n}.weight" for n in range(300)] + ["", "\ud800", "ä" * 99]
     shapes = [(n % 7, n) for n in range(len(names))]
     for distribution in (Uniform(-1, 1), Normal(0.5, 0.02), TruncatedNormal(0, 1, -2, 2), Bernoulli(0.3), Constant(2)):
@@ -213,7 +213,7 @@ def test_what_is_not_plain_memory_is_not_ready() -> None:
 
 @pytest.mark.parametrize("choice", kernels())
 def test_many_of_several_dtypes(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    choose(monkeypatch, choice)
     made = [torch.empty(9, 5), torch.empty(9, 5, dtype=torch.float64)]
     tensors.fill_each(made, Normal(0, 1), keys.keys_of(1, "ab"))
     for name, tensor in zip("ab", made, strict=True):
@@ -324,7 +324,7 @@ def test_a_kernel_that_can_t_be_used(name: str, tmp_path: Path, monkeypatch: pyt
         native.load(tmp_path)
     monkeypatch.setattr(backend, "_loaded", lambda: raised.value)
     backend.warn.cache_clear()
-    monkeypatch.delenv("INITDSL_KERNEL", raising=False)
+    choose(monkeypatch, None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert same(filled(Normal(0, 1), 100), expected)
@@ -333,7 +333,7 @@ def test_a_kernel_that_can_t_be_used(name: str, tmp_path: Path, monkeypatch: pyt
     assert [str(w.message) for w in caught] == [
         f"{raised.value}: torch's operations fill in its place, slower and with the same values"
     ]
-    monkeypatch.setenv("INITDSL_KERNEL", "native")
+    choose(monkeypatch, "native")
     with pytest.raises(ValueError, match=said):
         filled(Normal(0, 1), 100)
 
@@ -341,7 +341,7 @@ def test_a_kernel_that_can_t_be_used(name: str, tmp_path: Path, monkeypatch: pyt
 def test_an_engine_that_can_t_be_had_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     net = torch.nn.ParameterList([torch.zeros(10), torch.zeros(10)])
     monkeypatch.setattr(backend, "_loaded", lambda: native.KernelError("no compiled kernel is installed"))
-    monkeypatch.setenv("INITDSL_KERNEL", "native")
+    choose(monkeypatch, "native")
     with pytest.raises(ValueError, match="INITDSL_KERNEL is native, but no compiled kernel is installed"):
         initdsl.apply(net, "net[0] = 1; net[1] ~ normal(0, 1)", seed=1)
     assert not net[0].any()

@@ -10,6 +10,7 @@ import torch
 
 from initdsl.initializers.distributions import Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.streams import quantile, values
+from tests.streams.conftest import choose
 from tests.streams.test_streams import filled
 
 # --------------------------------------------------------------------------- values: accuracy and bounds
@@ -19,7 +20,7 @@ def mapped(
     distribution: Distribution, lanes: torch.Tensor, monkeypatch: pytest.MonkeyPatch, dtype=torch.float32
 ) -> np.ndarray:
     """The values that given lanes lead to."""
-    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    choose(monkeypatch, "torch")
     monkeypatch.setattr(values, "lanes", lambda *_, **__: lanes.to(torch.int32))
     return filled(distribution, lanes.numel(), dtype=dtype).double().numpy()
 

@@ -23,7 +23,7 @@ from initdsl.streams import backend, buffers, chunks, lines, native, recipes
 from initdsl.streams import keys as stream_keys
 from initdsl.streams import tensors as streams
 from initdsl.streams import threads as workers_of
-from tests.streams.conftest import kernels
+from tests.streams.conftest import choose, kernels
 
 DOCS = Path(__file__).parents[2] / "docs" / "streams.md"
 KEY = stream_keys.key(7, "encoder.layers.0.weight")
@@ -263,13 +263,13 @@ def test_layout_leaves_no_trace(
 def test_chunks_threads_and_kernels_leave_no_trace(
     distribution: Distribution, count: int, offset: int, monkeypatch: pytest.MonkeyPatch, threads
 ) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    choose(monkeypatch, "torch")
     expected = filled(distribution, count, offset=offset)
     variants = [("torch", 1, 1 << 12, 1), ("torch", 2, 1 << 18, 1), ("torch", 16, 99990, 1 << 40)]
     if isinstance(backend._loaded(), native.Kernel):
         variants += [("native", 1, 1 << 18, 1), ("native", 3, 1 << 18, 1), ("native", 16, 77777, 1)]
     for choice, workers, chunk, small in variants:
-        monkeypatch.setenv("INITDSL_KERNEL", choice)
+        choose(monkeypatch, choice)
         monkeypatch.setattr(chunks, "_CPU_CHUNK", chunk)
         monkeypatch.setattr(chunks, "_SHARED_CHUNK", chunk)
         monkeypatch.setattr(chunks, "_SMALL", small)
@@ -339,7 +339,7 @@ def test_draws_and_names_are_unrelated() -> None:
 
 @pytest.mark.parametrize("choice", kernels())
 def test_global_generators_are_neither_read_nor_moved(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", choice)
+    choose(monkeypatch, choice)
     results = []
     for seed in (1, 2):
         torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
@@ -378,7 +378,7 @@ def test_empty_and_single_elements() -> None:
 
 
 def test_buffers_do_not_grow_with_the_tensor(monkeypatch: pytest.MonkeyPatch, threads) -> None:
-    monkeypatch.setenv("INITDSL_KERNEL", "torch")
+    choose(monkeypatch, "torch")
     kept: list[buffers.Memory] = []
 
     def watched(key: stream_keys.StreamKey, device: torch.device, memory: buffers.Memory) -> buffers.Buffers:

@@ -41,6 +41,7 @@ LAYOUTS = {
 
 def filled(engine, layout, distribution, dtype):
     os.environ["INITDSL_KERNEL"] = engine
+    streams.prepare()
     make, offset, strides = LAYOUTS[layout]
     tensor = make(dtype)
     streams.fill(tensor, distribution, streams.key(3, "w"), offset=offset, strides=strides)
