@@ -8,10 +8,8 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from initdsl.network.description import Live
 from initdsl.network.kinds import is_sharded
 from initdsl.network.parts import ModuleInfo
-from initdsl.planning.actions import Reset
 from initdsl.planning.plan import PlanEntry
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.failures import first_line
@@ -23,17 +21,16 @@ from .computed_weights import parametrizations
 from .random_state import isolated
 from .run import Run
 from .seeded import resetting
-from .stand_ins import shell_of
-from .unset import left_by, sets_itself, still_left, tensors_kept
+from .stand_ins import plain_shell, shell_of
+from .unset import has_nan, left_by, sets_itself, still_left, tensors_kept
 
 __all__ = [
     "ResetModule",
     "refuse_left",
-    "refuse_unset",
     "reset_beside",
+    "reset_computed",
     "reset_module",
     "reset_stand_ins",
-    "tensors_by_default",
 ]
 
 
@@ -57,12 +54,17 @@ def reset_module(run: Run, index: int, tensors: tuple[int, ...], beside: ResetMo
     own = {id(tensor) for tensor in held.values()}
     others = [(tensor, tensor.detach().clone()) for tensor in _beside(run, index) if id(tensor) not in own]
     looked_at = {number: tensor for number, tensor in held.items() if _may_be_left(run, number, tensor)}
-    first = {number: memory_of(tensor).clone() for number, tensor in looked_at.items()}
+    valueless = _valueless(run, {number: memory_of(tensor) for number, tensor in looked_at.items()})
+    first = {
+        number: memory_of(tensor).clone()
+        for number, tensor in looked_at.items()
+        if number not in valueless or not bool(valueless[number].all())
+    }
 
     def before() -> dict[int, torch.Tensor]:
         memories = {number: memory_of(tensor) for number, tensor in looked_at.items()}
-        for number, memory in memories.items():
-            memory.copy_(first[number])
+        for number, values in first.items():
+            memories[number].copy_(values)
         for tensor, values in others:
             tensor.copy_(values)
         return memories
@@ -74,22 +76,39 @@ def reset_module(run: Run, index: int, tensors: tuple[int, ...], beside: ResetMo
     # what is drawn for a parameter that a rule sets is not drawn for the buffers beside it
     draws = any(network.tensors[number].kind != "buffer" for number in tensors)
     with nullcontext() if draws else isolated(None):
-        note_left(run, held, left_by(reset, before) if looked_at else reset())
+        note_left(run, held, left_by(reset, before, valueless) if looked_at else reset())
     for tensor, values in others:
         tensor.copy_(values)
 
 
 def _may_be_left(run: Run, number: int, tensor: torch.Tensor) -> bool:
-    """Return whether it is not known that a reset sets a tensor; buffers have their constructor's values.
+    """Return whether it is not known that a reset sets a tensor; buffers with memory have their constructor's values.
 
-    What has no values yet holds nan, and is looked at in the end. Of a sharded tensor no rank knows what there is.
+    Of a sharded tensor no rank knows what there is.
     """
     info = run.plan.network.tensors[number]
-    if info.kind == "buffer" or (not is_sharded(tensor) and 0 in tensor.stride()):  # an expanded one can't hold marks
+    if info.kind == "buffer" and not _is_new(run, number):
         return False
-    if not is_sharded(tensor) and ((run.fresh and info.device == "meta") or sets_itself(run.plan.network, info)):
-        return False
-    return tensor.is_floating_point() or tensor.is_complex()
+    if is_sharded(tensor):
+        return True
+    expanded = 0 in tensor.stride()  # it can't hold marks
+    return not expanded and not sets_itself(run.plan.network, run.live, info)
+
+
+def _is_new(run: Run, number: int) -> bool:
+    """Return whether a tensor had no values before this run."""
+    return run.fresh and run.plan.network.tensors[number].device == "meta"
+
+
+def _valueless(run: Run, memories: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    """Return which elements of tensors, or of stand-ins for them, have no value that a reset could build on."""
+    valueless = {}
+    for number, memory in memories.items():
+        if _is_new(run, number) or (is_sharded(run.live.tensors[number]) and not has_nan(memory)):
+            mask = run.left.get(number, torch.ones_like(memory, dtype=torch.bool))
+            if mask is not None:
+                valueless[number] = mask
+    return valueless
 
 
 def note_left(run: Run, reset: Iterable[int], left: Mapping[int, torch.Tensor]) -> None:
@@ -173,7 +192,7 @@ def reset_stand_ins(run: Run, index: int, tensors: tuple[int, ...]) -> dict[int,
             call_reset(run, info, shells[0])
         return values()
 
-    left = left_by(reset, before) if looked_at else {}
+    left = left_by(reset, before, _valueless(run, values())) if looked_at else {}
     if not looked_at:
         reset()
     note_left(run, held, left)
@@ -181,34 +200,38 @@ def reset_stand_ins(run: Run, index: int, tensors: tuple[int, ...]) -> dict[int,
     return {number: stand_ins[id(tensor)].detach() for number, tensor in held.items() if number not in gone}
 
 
+def reset_computed(run: Run, entry: PlanEntry, value: torch.Tensor) -> torch.Tensor:
+    """Return what a module's own reset gives a weight that it computes, and that has this value. Raises StepFailed."""
+    owner, local = entry.tensor.owners[0]
+    info, module, number = run.plan.network.modules[owner], run.live.modules[owner], entry.tensor.index
+    shells = [module]
+
+    def before() -> dict[int, torch.Tensor]:
+        shells[0] = plain_shell(module, local, value)
+        return weight()
+
+    def weight() -> dict[int, torch.Tensor]:
+        parameter = shells[0]._parameters[local]
+        assert parameter is not None
+        return {number: parameter.detach()}
+
+    def reset() -> dict[int, torch.Tensor]:
+        with resetting(run.seed, info.name):
+            getattr(shells[0], info.reset or "")()
+        return weight()
+
+    valueless = {number: torch.ones_like(value, dtype=torch.bool)} if run.fresh else {}
+    _refuse([left.label for left in still_left(left_by(reset, before, valueless), [entry])])
+    return weight()[number]
+
+
 # ---- what a reset leaves unset
-
-
-def tensors_by_default(live: Live, entries: Iterable[PlanEntry]) -> Iterator[tuple[PlanEntry, torch.Tensor]]:
-    """Yield the entries that start from their module's own default, with the memory of their tensors."""
-    for entry in entries:
-        tensor = live.tensors[entry.tensor.index]
-        by_default = entry.base is not None and isinstance(entry.base.payload, Reset)
-        if entry.tensor.kind == "buffer" and entry.tensor.device != "meta":
-            continue  # it has its constructor's value
-        if by_default and tensor is not None and (tensor.is_floating_point() or tensor.is_complex()):
-            yield entry, memory_of(tensor)
 
 
 def refuse_left(run: Run, entries: Iterable[PlanEntry]) -> None:
     """Refuse entries that their modules' resets left as they were. Raises StepFailed."""
     left = {number: mask for number, mask in run.left.items() if mask is not None}
     _refuse([entry.label for entry in still_left(left, entries)])
-
-
-def refuse_unset(run: Run) -> None:
-    """Refuse tensors of which elements hold nan, put there before, as neither a reset nor a later rule set them.
-
-    Raises StepFailed.
-    """
-    entries = tensors_by_default(run.live, run.plan.order)
-    left = {entry.tensor.index: mask for entry, memory in entries if bool((mask := memory.isnan()).any())}
-    _refuse([entry.label for entry in still_left(left, run.plan.order)])
 
 
 def _refuse(unset: list[str]) -> None:

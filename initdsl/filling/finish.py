@@ -17,7 +17,6 @@ from initdsl.planning.plan import Plan
 
 from .blame import StepFailed
 from .computed_weights import follow, has_computed
-from .defaults import refuse_unset, tensors_by_default
 from .expectations import unmet_expectations
 from .represented import refuse_broken, written_weights
 from .run import Run
@@ -39,8 +38,6 @@ def last_steps(run: Run, ways: Ways) -> list[Step]:
         steps.append(Step(partial(_follow_all, computed), True, save))
     if written_weights(run):
         steps.append(Step(partial(refuse_broken, run), True, lambda backup: None))
-    if run.fresh and any(True for _ in tensors_by_default(run.live, run.plan.order)):
-        steps.append(Step(partial(refuse_unset, run), True, save))
     if run.plan.expected:
         steps.append(Step(partial(refuse_unmet, run.plan, ways.read), True, save))
     return steps

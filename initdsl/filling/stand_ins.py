@@ -16,7 +16,7 @@ from initdsl.network.wrappers import unwrap
 
 from .computed_weights import hooked_names
 
-__all__ = ["named_skeleton", "plain_reset", "shell_of", "skeleton", "stand_in"]
+__all__ = ["named_skeleton", "plain_shell", "shell_of", "skeleton", "stand_in"]
 
 
 def _bare(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
@@ -74,8 +74,8 @@ def _plain_values(parameter: nn.Parameter, device: str) -> torch.Tensor:
     return values
 
 
-def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -> torch.Tensor:
-    """Return what the module's own reset gives a computed weight: run on a shell of it that holds plain parameters."""
+def plain_shell(module: nn.Module, local: str, value: torch.Tensor) -> nn.Module:
+    """Return a module like this one, in which a computed weight is a plain parameter of these values."""
     cls = type(module)
     if cls.__module__ == "torch.nn.utils.parametrize" and len(cls.__mro__) > 1:
         cls = cls.__mro__[1]
@@ -86,15 +86,12 @@ def plain_reset(module: nn.Module, reset: str, local: str, like: torch.Tensor) -
         for name, value in module._parameters.items()
         if not name.startswith(f"{local}_")
     }
-    shell._parameters[local] = nn.Parameter(like.clone(), requires_grad=False)
+    shell._parameters[local] = nn.Parameter(value.clone(), requires_grad=False)
     for other in hooked_names(module) - {local}:  # the reset sets those too
         computed = shell.__dict__.get(other)
         if isinstance(computed, torch.Tensor):
             shell.__dict__[other] = computed.detach().clone()
-    getattr(shell, reset)()
-    value = shell._parameters[local]
-    assert value is not None
-    return value.detach()
+    return shell
 
 
 def stand_in(module: nn.Module, stand_ins: dict[int, Any]) -> nn.Module:

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from initdsl.network.description import Network
+from initdsl.network.description import Live, Network
 from initdsl.network.parts import TensorInfo
 from initdsl.planning.plan import PlanEntry
 
 from .boxes import memory_of
-from .random_state import put_back, random_states
+from .random_state import RandomStates, put_back, random_states
 
-__all__ = ["Writes", "left_by", "sets_itself", "still_left", "tensors_kept"]
+__all__ = ["Writes", "has_nan", "left_by", "sets_itself", "still_left", "tensors_kept"]
 
 
 # the parameters that torch's own modules have, all of which their resets set
@@ -45,12 +45,32 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def sets_itself(network: Network, info: TensorInfo) -> bool:
-    """Return whether a parameter is one of torch's own modules', whose resets set all that those modules come with."""
-    return any(
-        network.modules[owner].cls.qualname.startswith("torch.nn.") and TORCH_NAMES.fullmatch(local)
+def sets_itself(network: Network, live: Live, info: TensorInfo) -> bool:
+    """Return whether a parameter is one of torch's own modules', whose resets set all that those modules come with.
+
+    Where something else stands in place of a reset or of a function of `torch.nn.init`, as by tools that build models
+    without drawing, that is not known.
+    """
+    return _draws() and any(
+        network.modules[owner].cls.qualname.startswith("torch.nn.")
+        and TORCH_NAMES.fullmatch(local)
+        and _of_torch(getattr(live.modules[owner], network.modules[owner].reset or "", None))
         for owner, local in info.owners
     )
+
+
+def _of_torch(function: object) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("torch.nn.")
+
+
+def _draws() -> bool:
+    """Return whether the functions of `torch.nn.init` are torch's."""
+    return all(_of_torch(function) for name, function in vars(nn.init).items() if name.endswith("_") and name[0] != "_")
+
+
+def has_nan(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor can hold nan."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 @contextmanager
@@ -86,41 +106,76 @@ def tensors_kept(root: nn.Module) -> Iterator[None]:
             raise ValueError(f"it gives `{local}` another shape: {list(now.shape)}, not {list(tensor.shape)}")
 
 
-def left_by(
-    reset: Callable[[], Mapping[int, torch.Tensor]], before: Callable[[], Mapping[int, torch.Tensor]]
-) -> dict[int, torch.Tensor]:
-    """Reset tensors, and return which elements of each, by its number, are as they were: True where one is.
+# masks, or values, of tensors by their numbers
+Tensors = Mapping[int, torch.Tensor]
+
+
+def left_by(reset: Callable[[], Tensors], before: Callable[[], Tensors], valueless: Tensors) -> dict[int, torch.Tensor]:
+    """Reset tensors, and return which elements of each, by its number, get no value: True where one doesn't.
 
     `before` puts back, and returns, the memory of the tensors that are looked at; `reset` sets what it sets, and returns
-    where their values are then. The tensors hold nan first; where some is left, all is done anew on what was there, as a
-    reset may build on that.
+    where their values are then. Elements that are as they were get none; those that are `valueless` get none from what
+    builds on them either. The tensors hold marks first; where some show afterwards, all is done anew on what was there,
+    as a reset may build on that.
     """
     states = random_states(cuda=torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-    for memory in before().values():
-        memory.fill_(float("nan"))
     try:
-        marked = {number: memory.isnan() for number, memory in reset().items()}
+        shown, untouched = _on_marks(reset, before, states)
     except Exception:  # it looks at what is there
-        marked = None
-    if marked is not None and not any(bool(mask.any()) for mask in marked.values()):
-        return {}
+        shown = untouched = {}
+    else:
+        if not any(bool(mask.any()) for mask in shown.values()):
+            return {}
     put_back(states)
     memories = before()
     storages = {number: memory.untyped_storage()._cdata for number, memory in memories.items()}
-    values = {number: memory.clone() for number, memory in memories.items()}
+    values = {number: memory.clone() for number, memory in memories.items() if has_nan(memory)}
     with Writes() as writes:
         after = reset()
     left = {}
     for number, memory in after.items():
         written = storages[number] in writes.storages or memory.untyped_storage()._cdata != storages[number]
-        if marked is None:
+        if number not in shown:
             mask = torch.full_like(memory, not written, dtype=torch.bool)
         else:
-            same = (memory == values[number]) | (values[number].isnan() & memory.isnan() & (not written))
-            mask = marked[number] & same
+            mask = untouched[number]
+            if number in values:  # what builds on nan is nan
+                was = values[number]
+                mask = mask & ((memory == was) | (was.isnan() & memory.isnan() & (not written)))
+            if number in valueless:
+                mask = torch.where(valueless[number], shown[number], mask)
         if bool(mask.any()):
             left[number] = mask
     return left
+
+
+def _on_marks(
+    reset: Callable[[], Tensors], before: Callable[[], Tensors], states: RandomStates
+) -> tuple[Tensors, Tensors]:
+    """Reset tensors that hold marks, and return where those show in their values, and where they are untouched.
+
+    The mark of a number is nan. Integers and truth values have none that they could not be set to: they are reset twice,
+    once on zeros and once on ones, and show where that makes a difference.
+    """
+
+    integral: set[int] = set()
+
+    def on(mark: int) -> Tensors:
+        for number, memory in before().items():
+            if not has_nan(memory):
+                integral.add(number)
+            memory.fill_(mark if number in integral else float("nan"))
+        return {number: memory.clone() if number in integral else memory.isnan() for number, memory in reset().items()}
+
+    zeros = on(0)
+    if not integral:
+        return zeros, zeros
+    put_back(states)
+    ones = on(1)
+    pairs = {number: (mask, ones[number]) for number, mask in zeros.items()}
+    shown = {n: zero != one if n in integral else zero for n, (zero, one) in pairs.items()}
+    untouched = {n: (zero == 0) & (one == 1) if n in integral else zero for n, (zero, one) in pairs.items()}
+    return shown, untouched
 
 
 def still_left(left: Mapping[int, torch.Tensor], entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:

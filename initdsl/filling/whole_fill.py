@@ -12,10 +12,10 @@ from initdsl.text.failures import first_line
 
 from .blame import StepFailed, blaming, rule_diagnostic
 from .computed_weights import computed_weight, gives_back, write_computed
+from .defaults import reset_computed
 from .represented import unrepresented
 from .run import Run, tell
 from .seeded import resetting
-from .stand_ins import plain_reset
 from .write import Piece, write
 
 __all__ = ["Reading", "fill_whole", "write_actions"]
@@ -71,9 +71,7 @@ def _fill_computed(run: Run, entry: PlanEntry, read: Reading) -> None:
     else:
         value = computed_weight(module, local).clone(memory_format=torch.contiguous_format)
     if entry.base is not None and isinstance(entry.base.payload, Reset):
-        info = run.plan.network.modules[owner]
-        with resetting(run.seed, info.name):
-            value = plain_reset(module, info.reset or "", local, value)
+        value = reset_computed(run, entry, value)
     write_actions(run, entry, value, read)
     try:
         with resetting(run.seed, f"{entry.name}.<inverse>"):  # `orthogonal` draws what completes its base

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import initdsl
+from tests.support.streamed import tensors
 
 SEEDS = [None, 0]
 
@@ -203,3 +204,176 @@ def test_an_expanded_parameter_is_left_to_its_reset() -> None:
     net = Expanded()
     initdsl.apply(net, "default net")
     assert net.b.tolist() == [[3, 3]] * 3
+
+
+# ---- what can't hold nan
+
+WHOLE = [torch.bool, torch.uint8, torch.int8, torch.int64, torch.uint16]
+
+
+class Whole(nn.Module):
+    """A parameter of a dtype that has no nan, and a reset that does something with it."""
+
+    def __init__(self, dtype: torch.dtype, reset: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.full((3,), 5.0))
+        self.w = nn.Parameter(torch.ones(3, 2).to(dtype), requires_grad=False)
+        self.reset_w = reset
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.a)
+        self.reset_w(self.w.data)
+
+
+def fill(way: str, factory: Callable[[], nn.Module], rules: str, seed: int | None, folder: Path) -> nn.Module:
+    """Fill what a factory builds, in one of three ways, and return it."""
+    if way == "materialize":
+        return initdsl.materialize(factory, rules, seed=seed)
+    if way == "stream":
+        initdsl.stream(factory, rules, folder / "out", seed=seed or 0)
+        net = factory()
+        net.load_state_dict(tensors(folder / "out"))
+        return net
+    net = factory()
+    initdsl.apply(net, rules, seed=seed)
+    return net
+
+
+WAYS = ["apply", "materialize", "stream"]
+# an integer parameter is frozen
+frozen = pytest.mark.filterwarnings("ignore::initdsl.RedrawnParameterWarning")
+
+
+@frozen
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_whole_numbers_and_truth_values_are_found_too(
+    dtype: torch.dtype, way: str, seed: int | None, tmp_path: Path
+) -> None:
+    def forgets(weight: torch.Tensor) -> None:
+        weight.clone().fill_(0)
+
+    def sets_rows(weight: torch.Tensor) -> None:
+        weight[1:].fill_(1)
+
+    for reset in (forgets, sets_rows):
+        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.w`"):
+            fill(way, lambda reset=reset: Whole(dtype, reset), "default net", seed, tmp_path)  # type: ignore[misc]
+    set_by_rule = "default net; net.w[0] = 0"
+    assert fill(way, lambda: Whole(dtype, sets_rows), set_by_rule, seed, tmp_path).w.tolist() == [
+        [0, 0],
+        [1, 1],
+        [1, 1],
+    ]
+
+
+@frozen
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_any_whole_number_may_be_set(
+    dtype: torch.dtype, value: int, way: str, seed: int | None, tmp_path: Path
+) -> None:
+    net = fill(way, lambda: Whole(dtype, lambda weight: weight.fill_(value)), "default net", seed, tmp_path)
+    assert net.w.tolist() == [[value, value]] * 3
+
+
+@frozen
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.int64])
+def test_whole_numbers_that_are_there_may_be_built_on(dtype: torch.dtype, seed: int | None, tmp_path: Path) -> None:
+    def turns(weight: torch.Tensor) -> None:
+        weight.copy_(1 - weight.long())
+
+    assert fill("apply", lambda: Whole(dtype, turns), "default net", seed, tmp_path).w.tolist() == [[0, 0]] * 3
+    for way in ("materialize", "stream"):  # nothing is there
+        with pytest.raises(initdsl.ApplyError, match=r"unset: `net\.w`"):
+            fill(way, lambda: Whole(dtype, turns), "default net", seed, tmp_path)
+
+
+@frozen
+def test_a_reset_draws_whole_numbers_as_by_hand() -> None:
+    nets = [Whole(torch.int64, lambda weight: weight.random_(100)) for _ in range(2)]
+    torch.manual_seed(1)
+    nets[0].reset_parameters()
+    torch.manual_seed(1)
+    initdsl.apply(nets[1], "default net")
+    assert torch.equal(nets[0].a, nets[1].a)
+    assert torch.equal(nets[0].w, nets[1].w)
+
+
+# ---- what is read before it is known
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("edit", ["where(it > 0, 1, 0)", "it == it"])
+def test_an_edit_hides_nothing(edit: str, way: str, seed: int | None, tmp_path: Path) -> None:
+    for cls in (Forgets, SetsRows):
+        with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.b`"):
+            fill(way, cls, f"default net; net.b = {edit}", seed, tmp_path)
+    assert fill(way, ThroughData, "default net; net.b = where(it > 0, 2, 0)", seed, tmp_path).b.tolist() == [[2, 2]] * 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_two_resets_give_a_model_without_memory_together_is_known(seed: int | None) -> None:
+    class Outer(nn.Module):
+        def __init__(self, row: int) -> None:
+            super().__init__()
+            self.inner = SetsRows()
+            self.c = nn.Parameter(torch.zeros(1))
+            self.row = row
+
+        def reset_parameters(self) -> None:
+            nn.init.ones_(self.c)
+            self.inner.b.data[self.row] = 4
+            self.inner.b.data.mul_(2)
+
+    rules = "default net; net.inner.b = where(it > 0, it, 0)"
+    expected = [[8, 8], [2, 2], [2, 2]]
+    assert initdsl.materialize(lambda: Outer(0), rules, seed=seed).inner.b.tolist() == expected
+    with pytest.raises(initdsl.ApplyError, match=r"unset: `net\.inner\.b`"):
+        initdsl.materialize(lambda: Outer(1), rules, seed=seed)
+
+
+# ---- torch's own
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("where", "name"), [(nn.Linear, "reset_parameters"), (nn.init, "uniform_"), (nn.init, "kaiming_uniform_")]
+)
+def test_a_reset_of_torch_that_was_switched_off_is_found(
+    where: object, name: str, way: str, seed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = nn.Linear(2, 3)
+    monkeypatch.setattr(where, name, lambda *arguments, **options: None)
+    with pytest.raises(initdsl.ApplyError, match=r"leaves these unset: `net\.\w+`"):
+        fill(way, (lambda: net) if way == "apply" else (lambda: nn.Linear(2, 3)), "default net", seed, tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_the_default_of_a_computed_weight_that_its_reset_leaves_is_refused(
+    norm: Callable[[nn.Module], nn.Module], seed: int | None
+) -> None:
+    class Bare(nn.Linear):
+        def reset_parameters(self) -> None:
+            nn.init.zeros_(self.bias)
+
+    def factory() -> nn.Module:
+        return nn.Sequential(norm(Bare(2, 3)))
+
+    net = nn.Sequential(Bare(2, 3))
+    nn.init.ones_(net[0].weight)
+    norm(net[0])
+    for rules in ("default net[0].weight", "default net[0].weight; net[0].weight = where(it > 0, 1, 2)"):
+        with pytest.raises(initdsl.ApplyError, match=r"unset: `net\[0\]\.weight`"):
+            initdsl.apply(net, rules, seed=seed)
+        with pytest.raises(initdsl.ApplyError, match=r"unset: `net\[0\]\.weight`"):
+            initdsl.materialize(factory, f"{rules}; net[0].bias = 0", seed=seed)
+    assert net[0].weight.tolist() == [[1, 1]] * 3

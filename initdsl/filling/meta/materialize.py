@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initdsl.filling.defaults import tensors_by_default
 from initdsl.filling.execute import execute
 from initdsl.filling.sharded.agreement import agreed
 from initdsl.filling.sharded.review import review
@@ -72,8 +71,6 @@ def materialize(
     where = torch.device(device)
     allocate(plan.network, live, where)
     settle_buffers(plan, live, without_values, where)
-    for _, memory in tensors_by_default(live, plan.order):
-        memory.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
     execute(plan, live, on_init, fresh=True)
     warn_of(plan, uncovered=False)
     return net

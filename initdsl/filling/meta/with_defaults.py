@@ -161,7 +161,7 @@ def _unset(plan: Plan, live: Live, missing: set[int]) -> list[PlanEntry]:
 def _written_by_reset(plan: Plan, live: Live, index: int, tensors: tuple[int, ...]) -> set[int]:
     """Return which of some tensors a module's own reset writes to: tried on stand-ins without memory."""
     info = plan.network.modules[index]
-    if all(sets_itself(plan.network, plan.network.tensors[tensor]) for tensor in tensors):
+    if all(sets_itself(plan.network, live, plan.network.tensors[tensor]) for tensor in tensors):
         return set(tensors)
     stand_ins: dict[int, torch.Tensor] = {}
     shell = shell_of(live.modules[index], stand_ins, "meta")

@@ -307,15 +307,12 @@ def _make(source: TensorSource, held: Held, wanted: frozenset[int]) -> None:
 
 def _allocate(source: TensorSource, held: Held, number: int) -> None:
     """Put memory in place of a tensor that has none, or is the caller's."""
-    old, entry = source.live.tensors[number], source.entries.get(number)
+    old = source.live.tensors[number]
     if old is None:
         return
     values = torch.empty_strided(old.size(), old.stride(), dtype=old.dtype)
     if not old.is_meta:
         values.copy_(old.detach())
-    elif entry is not None and entry.base is not None and isinstance(entry.base.payload, Reset):
-        if values.is_floating_point() or values.is_complex():
-            values.fill_(float("nan"))  # what a reset leaves unset must not pass for a value
     new = like(old, values) if isinstance(old, nn.Parameter) else values
     put(source.plan.network, source.live, number, new)
     held.undo.append(partial(put, source.plan.network, source.live, number, old))
