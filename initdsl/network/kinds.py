@@ -1,4 +1,6 @@
-"""Facts of one class, dtype or hook: whether tensors are sharded or quantized, what resets a module, what hooks compute."""
+"""Facts of one class, dtype or hook: whether tensors are sharded or quantized, what resets a module, what loads it, what
+hooks compute.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ __all__ = [
     "is_sharded",
     "is_torch_class",
     "layout_name",
+    "load_code",
     "reset_method",
     "tensor_class",
 ]
@@ -94,3 +97,21 @@ def is_pruning(hook: object) -> bool:
     """Tell whether a hook is one of `torch.nn.utils.prune`, which multiplies a tensor by a mask."""
     cls: Any = type(hook)
     return is_torch_class(cls, "torch.nn.utils.prune", "BasePruningMethod")
+
+
+def load_code(module: Any) -> str | None:
+    """Return what a module does itself in `load_state_dict`, torch's own code left aside: `Old._load_from_state_dict`."""
+    cls = type(module)
+    for name in ("load_state_dict", "_load_from_state_dict"):
+        if not _is_torchs(getattr(cls, name)):
+            return f"{cls.__name__}.{name}"
+    for hook in (*module._load_state_dict_pre_hooks.values(), *module._load_state_dict_post_hooks.values()):
+        function = getattr(hook, "hook", hook)  # torch wraps those that take the module
+        if not _is_torchs(function):
+            name = getattr(function, "__name__", type(function).__name__)
+            return f"the hook {name} of {cls.__name__}"
+    return None
+
+
+def _is_torchs(function: object) -> bool:
+    return str(getattr(function, "__module__", "")).split(".")[0] == "torch"

@@ -6,6 +6,7 @@ import operator
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from initdsl.initializers import Registry, default_registry
@@ -13,6 +14,7 @@ from initdsl.language.rules.loader import Rules, coerce
 from initdsl.network.describe import describe
 from initdsl.network.description import Live, Network
 from initdsl.network.garbage import MANY, no_collection
+from initdsl.network.kinds import load_code
 from initdsl.text.diagnostic import (
     Diagnostic,
     EmptiedModelWarning,
@@ -69,10 +71,20 @@ def make_plan(
     if unmet is not None:
         unmet += [finding for finding in findings if finding.name == "unmet-expectation"]
         findings = [finding for finding in findings if finding.name != "unmet-expectation"]
-    raise_for(findings)
+    raise_for(findings if live is None else [_with_load_code(finding, live) for finding in findings])
     if joined is not None:
         return part_of_plan(plan, joined), live
     return plan if live is None else with_shared_memory(plan, live), live
+
+
+def _with_load_code(finding: Diagnostic, live: Live) -> Diagnostic:
+    """Return what is wrong with a `load`, with a hint at code of the model that may know the file's names."""
+    codes = [load_code(module) for module in live.modules] if finding.name == "bad-load" else []
+    code = next((code for code in codes if code is not None), None)
+    if code is None:
+        return finding
+    told = f"`load` doesn't run `{code}`: where that renames tensors, save a model that `load_state_dict` has filled"
+    return replace(finding, hint=told if finding.hint is None else f"{finding.hint}; {told}")
 
 
 def make_plan_of(net: nn.Module, rules: Rules, **options: Any) -> tuple[Plan, Live]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from initdsl.filling.load_code import refuse_load_code
 from initdsl.filling.to_disk.provenance import rules_sha256
 from initdsl.language.rules.loader import coerce
 from initdsl.network.description import Network
@@ -85,6 +86,7 @@ def verify(
     broken: list[Diagnostic] = []
     plan, _ = make_plan(network, compiled, seed=seed, vars=vars, initializers=initializers, root=root, unmet=broken)
     plan = plan if part is None else part_of_stage(plan, part)
+    refuse_load_code(plan, live)
     told = store.metadata.get("initdsl.rules_sha256")
     if told is not None and told != rules_sha256(plan):
         hashes = f"SHA-256 {told[:12]}..., these are {rules_sha256(plan)[:12]}..."

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from initdsl.filling.load_code import refuse_load_code
 from initdsl.language.syntax.nodes import Assign
 from initdsl.network.description import Live
 from initdsl.network.kinds import any_sharded, is_sharded
@@ -26,8 +27,10 @@ def review(plan: Plan, live: Live) -> Plan:
     """Return the plan with what of each tensor this rank holds, and notes on what can't be done by parts.
 
     A model without shards that is no stage of a pipeline has none of either. Raises ResolveError for what a rank can't
-    know: unseeded draws, values that other ranks hold, a part that is a sum.
+    know: unseeded draws, values that other ranks hold, a part that is a sum; and for what the model's own code for
+    `load_state_dict` would make something else of than `load`.
     """
+    refuse_load_code(plan, live)
     if not any_sharded(live.tensors):
         if live.elsewhere:
             view = view_of(plan, live)

@@ -25,6 +25,7 @@ from initdsl.checkpoints.writing_dcp import METADATA, chunk_files
 from initdsl.filling.blame import StepFailed
 from initdsl.filling.digest import plan_digest
 from initdsl.filling.finish import refuse_unmet
+from initdsl.filling.load_code import refuse_load_code
 from initdsl.filling.meta.allocate import meta_buffers, settle_buffers
 from initdsl.filling.meta.construct import construct
 from initdsl.filling.meta.with_defaults import with_defaults
@@ -89,6 +90,7 @@ def stream(
     net = network if isinstance(network, nn.Module) else construct(network, seed)
     options = {"seed": seed, "vars": vars, "strict": strict, "initializers": initializers, "root": root}
     plan, live = make_plan_of(net, rules, **options)
+    refuse_load_code(plan, live)
     plan = with_defaults(plan, live, keep=given)
     if not given:
         settle_buffers(plan, live, meta_buffers(plan, live), torch.device("cpu"))
