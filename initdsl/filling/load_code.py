@@ -46,26 +46,42 @@ def refuse_load_code(plan: Plan, live: Live) -> None:
         raise ResolveError(problems)
 
 
-def _loaded_with_modules(plan: Plan) -> dict[int, PlanEntry]:
-    """Return the entries, by tensor, that hold what a file has for a module."""
+def _loaded_with_modules(plan: Plan) -> dict[int, tuple[PlanEntry, int]]:
+    """Return the entries, by tensor, that hold what a file has for a module, each with the module that is loaded."""
     entries = {e.tensor.index: e for e in plan.entries if e.base is not None and isinstance(e.base.payload, Load)}
     clauses = {entry.base.clause.number for entry in entries.values() if entry.base is not None}
-    by_module: set[tuple[int, int]] = set()
+    modules: dict[tuple[int, int], int] = {}
     for clause, selection in selections(plan) if clauses else ():
         if clause.number in clauses:
-            by_module |= {(clause.number, n) for n, found in selection.by_tensor.items() if any(m.scope for m in found)}
-    return {n: e for n, e in entries.items() if e.base is not None and (e.base.clause.number, n) in by_module}
+            for number, found in selection.by_tensor.items():
+                modules.update(((clause.number, number), match.scope[0]) for match in found if match.scope)
+    loaded = {n: (e, modules.get((e.base.clause.number, n))) for n, e in entries.items() if e.base is not None}
+    return {number: (entry, module) for number, (entry, module) in loaded.items() if module is not None}
 
 
-def _loaded_below(plan: Plan, index: int, loaded: Mapping[int, PlanEntry]) -> Iterator[tuple[str, PlanEntry]]:
-    """Yield what is loaded of a module and those below it, by its names relative to the module."""
+def _loaded_below(
+    plan: Plan, index: int, loaded: Mapping[int, tuple[PlanEntry, int]]
+) -> Iterator[tuple[str, PlanEntry]]:
+    """Yield what is loaded of a module and those below it, by its names relative to the module.
+
+    A module around the one that is loaded counts where the file has its names.
+    """
     network = plan.network
     bases = [f"{name}." if name else "" for name in network.module_names(index)]
+    inside = {module: index in network.reachable(module) for module in {module for _, module in loaded.values()}}
     numbers = {number for part in network.reachable(index) for number in network.modules[part].state.values()}
     for number in sorted(numbers & loaded.keys()):
+        entry, module = loaded[number]
         names = network.names(network.tensors[number])
         relative = [name[len(base) :] for name in names for base in bases if name.startswith(base)]
-        yield from ((name, loaded[number]) for name in relative)
+        if inside[module] or any(_has_name(entry, name) for name in relative):
+            yield from ((name, entry) for name in relative)
+
+
+def _has_name(entry: PlanEntry, name: str) -> bool:
+    """Return whether a tensor stands in its file under a name, or that with a prefix."""
+    load = entry.base.payload if entry.base is not None else None
+    return isinstance(load, Load) and f".{load.key}".endswith(f".{name}")
 
 
 def _problem(plan: Plan, live: Live, index: int, code: str, below: Mapping[str, PlanEntry]) -> Diagnostic | None:
@@ -75,9 +91,8 @@ def _problem(plan: Plan, live: Live, index: int, code: str, below: Mapping[str, 
     held, given = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
     for name, entry in below.items():
         tensor = live.tensors[entry.tensor.index]
-        if (
-            tensor is not None and id(tensor) in stand_ins
-        ):  # a computed weight is loaded through what it is computed from
+        # a computed weight is loaded through what it is computed from
+        if tensor is not None and id(tensor) in stand_ins:
             held[name] = stand_ins[id(tensor)]
             given[name] = torch.empty(entry.shape, dtype=held[name].dtype, device="meta")
     for name, described in _beside(below):  # under old names, say
@@ -151,10 +166,11 @@ class _Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
                         raise RuntimeError("it writes to a tensor that is there")
                     copied = _place(args[1]) if func is torch.ops.aten.copy_.default else None
                     self.into.setdefault(memory, []).append(copied)
-        given = {
-            each.untyped_storage()._cdata for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)
-        }
+        given = _memories((args, kwargs))
         result = func(*args, **kwargs)
-        made = {each.untyped_storage()._cdata for each in tree_leaves(result) if isinstance(each, torch.Tensor)}
-        self.allocated |= made - given
+        self.allocated |= _memories(result) - given
         return result
+
+
+def _memories(tree: object) -> set[int]:
+    return {each.untyped_storage()._cdata for each in tree_leaves(tree) if isinstance(each, torch.Tensor)}

@@ -185,3 +185,20 @@ def test_a_file_of_old_names_is_an_error_that_names_the_code(cls: Callable[[], n
     save_file({"w": VALUES["weight"], "scale": VALUES["scale"]}, tmp_path / "part.safetensors")
     with pytest.raises(initdsl.RuleError, match=r"no tensor `weight`(.|\n)*`load` doesn't run `.*Renames"):
         initdsl.apply(Net(cls()), 'net.a = load("part.safetensors")', root=tmp_path)
+
+
+class NeedsAll(Net):
+    """A model whose own code wants a whole checkpoint: `{"model": ..., "epoch": ...}`."""
+
+    def load_state_dict(self, state: Any, *arguments: Any, **options: Any) -> Any:
+        return super().load_state_dict(state["model"], *arguments, **options)
+
+
+def test_the_code_of_a_model_around_the_part_that_is_loaded_has_no_say(tmp_path: Path) -> None:
+    files(tmp_path)
+    net = NeedsAll(Plain())
+    initdsl.apply(net, 'net { .a = load("part.safetensors") }', root=tmp_path)
+    assert torch.equal(net.a.weight, VALUES["weight"])
+    for rules in ('net = load("net.safetensors")', 'net.a = load("net.safetensors")'):
+        with pytest.raises(initdsl.ResolveError, match=r"`NeedsAll\.load_state_dict` of `net` takes part"):
+            initdsl.apply(net, rules, root=tmp_path)
