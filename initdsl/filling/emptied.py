@@ -85,7 +85,7 @@ def with_emptied(plan: Plan, live: Live, strict: bool = False) -> Plan:
 def _taken_apart(plan: Plan, live: Live) -> Iterator[Diagnostic]:
     """Yield the tensors that were one, or that their model says are one, and are several."""
     network, told = plan.network, set[frozenset[int]]()
-    for why, numbers in (*_seen_as_one(live, _numbers(live)), *_declared_as_one(network, live)):
+    for why, numbers in (*(_seen_as_one(live) if _seen else ()), *_declared_as_one(network, live)):
         now = {plan.tied_to.get(number, number) for number in numbers}
         if len(now) < 2 or frozenset(now) in told:
             continue
@@ -100,12 +100,9 @@ def _taken_apart(plan: Plan, live: Live) -> Iterator[Diagnostic]:
 Group = tuple[str, list[int]]
 
 
-def _numbers(live: Live) -> dict[int, int]:
-    return {id(tensor): number for number, tensor in enumerate(live.tensors) if tensor is not None}
-
-
-def _seen_as_one(live: Live, numbers: dict[int, int]) -> Iterator[Group]:
+def _seen_as_one(live: Live) -> Iterator[Group]:
     """Yield the tensors that were one on the meta device."""
+    numbers = {id(tensor): number for number, tensor in enumerate(live.tensors) if tensor is not None}
     for module in live.modules:
         seen = _of(module)
         for places in seen.shared if seen is not None else ():
@@ -130,7 +127,9 @@ def _held(owner: weakref.ref[nn.Module], local: str) -> torch.Tensor | None:
 def _declared_as_one(network: Network, live: Live) -> Iterator[Group]:
     """Yield the tensors that a model of transformers says are tied in it."""
     for info, module in zip(network.modules, live.modules, strict=True):
-        declared = module.__dict__.get("all_tied_weights_keys")
+        if "all_tied_weights_keys" not in module.__dict__:
+            continue
+        declared = module.__dict__["all_tied_weights_keys"]
         for one, other in declared.items() if isinstance(declared, dict) else ():
             found = [_named(network, info.name, name) for name in (one, other)]
             if all(number is not None for number in found):

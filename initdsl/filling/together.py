@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,38 +50,28 @@ class Alike(NamedTuple):
 def grouped(run: Run, items: Iterable[PlanEntry | int]) -> Iterator[PlanEntry | int | list[Alike]]:
     """Yield entries and modules to reset in their order, small tensors that follow one another as a list."""
     ways = {id(action): _way(run, action) for action in run.plan.actions} if run.on_init is None else {}
+    tensors = run.live.tensors
     group: list[Alike] = []
     room = MOST
-    for item in items:
-        count = _added(group, item, ways, run.live.tensors) if isinstance(item, PlanEntry) else 0
-        room -= count
-        if count and room > 0:
-            continue
+    for item in items:  # in one go: a call for each of very many takes as long as to fill it
+        if isinstance(item, PlanEntry) and not item.edits and (way := ways.get(id(item.base))) is not None:
+            tensor = tensors[item.tensor.index]
+            if tensor is not None and way.fits(tensor) and 0 < (count := tensor.numel()) <= SMALL:
+                if not group or group[-1].way is not way:
+                    group.append(Alike(way, [], []))
+                group[-1].entries.append(item)
+                group[-1].tensors.append(tensor)
+                room -= count
+                if room <= 0:
+                    yield group
+                    group, room = [], MOST
+                continue
         if group:
             yield group
             group, room = [], MOST
-        if not count:
-            yield item
+        yield item
     if group:
         yield group
-
-
-def _added(
-    group: list[Alike], entry: PlanEntry, ways: Mapping[int, Way | None], tensors: Sequence[torch.Tensor | None]
-) -> int:
-    """Add an entry to a group, if its tensor is small and set as a whole; return the number of its elements, 0 if not added."""
-    way = None if entry.edits else ways.get(id(entry.base))
-    tensor = None if way is None else tensors[entry.tensor.index]
-    if way is None or tensor is None or not way.fits(tensor):
-        return 0
-    count = tensor.numel()
-    if not 0 < count <= SMALL:
-        return 0
-    if not group or group[-1].way is not way:
-        group.append(Alike(way, [], []))
-    group[-1].entries.append(entry)
-    group[-1].tensors.append(tensor)
-    return count
 
 
 def _way(run: Run, action: Action) -> Way | None:

@@ -285,20 +285,19 @@ def _tensors(
         if tensor is None:
             absent = absent | {name} if absent else _alone(name)
             continue
-        number = known.get(id(tensor))
-        if number is not None:
+        number = numbers[name] = known.setdefault(id(tensor), len(tensors))
+        if number < len(tensors):  # met before
             found.owners.setdefault(number, []).append((owner, name))
-            numbers[name] = number
             continue
-        number = numbers[name] = known[id(tensor)] = len(tensors)
-        attributes = tensor.__dict__
-        loaded = attributes.get(LOADED) is True
-        if "ds_id" in attributes:
-            refuse_partitioned(attributes, tensor.numel(), prefix + name)
+        loaded = False
+        if attributes := tensor.__dict__:  # most have none
+            loaded = attributes.get(LOADED) is True
+            if "ds_id" in attributes:
+                refuse_partitioned(attributes, tensor.numel(), prefix + name)
+        cls: type = type(tensor)
+        size = () if tensor_class(cls)[0] else tensor.shape
         device = tensor.is_cpu or tensor.device
-        lazy, _ = tensor_class(type(tensor))
-        size = () if lazy else tensor.shape
-        key = (type(tensor), size, kind, tensor.dtype, tensor.layout, device, tensor.requires_grad, loaded)
+        key = (cls, size, kind, tensor.dtype, tensor.layout, device, tensor.requires_grad, loaded)
         same = of_kind.get(key)
         if same is None:
             same = of_kind[key] = _of_kind(tensor, tuple(size), kind, loaded)

@@ -206,10 +206,12 @@ def draws_over_values(context: Context, entries: Iterable[PlanEntry]) -> Iterato
 
 def _was_there(context: Context, tensor: TensorInfo) -> tuple[bool, bool]:
     """Return whether a parameter was loaded, and whether it is frozen; of a computed weight all that it is computed from."""
+    if tensor.kind == "parameter":
+        return tensor.loaded, not tensor.requires_grad
     if tensor.kind == "buffer":
         return False, False
     network = context.network
-    behind = [tensor] if tensor.kind == "parameter" else [network.tensors[index] for index in network.originals(tensor)]
+    behind = [network.tensors[index] for index in network.originals(tensor)]
     parameters = [one for one in behind if one.kind == "parameter"]
     if not parameters:
         return False, False

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -84,15 +85,15 @@ def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.nd
     All are of one dtype, and `is_ready` says yes to each; `keys` has a row for each, see `keys_of`. They go to the kernel at
     once, and the threads share them.
     """
-    kernel, dtypes = compiled_kernel(), {tensor.dtype for tensor in tensors}
+    kernel, dtypes = compiled_kernel(), set(map(attrgetter("dtype"), tensors))
     if kernel is None or len(dtypes) != 1 or isinstance(distribution, Constant):
         for tensor, row in zip(tensors, keys.tolist(), strict=True):
             fill(tensor, distribution, StreamKey(*row))
         return
     (dtype,) = dtypes
     recipe = recipe_of(distribution, dtype)
-    lengths = np.array([tensor.numel() for tensor in tensors], np.int64)
-    memory = Memory(np.array([tensor.data_ptr() for tensor in tensors], np.uint64), lengths, keys)
+    lengths = np.fromiter(map(Tensor.numel, tensors), np.int64, len(tensors))
+    memory = Memory(np.fromiter(map(Tensor.data_ptr, tensors), np.uint64, len(tensors)), lengths, keys)
     spread(lambda first, end: kernel.fill_each(memory, dtype, recipe, first, end), len(tensors), int(lengths.sum()))
     _count_writes(tensors)
 
@@ -135,7 +136,7 @@ def is_ready(tensor: Tensor) -> bool:
         and tensor.is_contiguous()
         and not tensor.is_neg()
         and not tensor.is_inference()
-        and not _is_freed(tensor)
+        and tensor.untyped_storage().nbytes() > 0
     )
 
 
