@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy.random  # noqa: F401  # numpy leaves this to who asks first: that is `isolated`, in the middle of the first call
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -67,13 +68,14 @@ def unallocated() -> Iterator[None]:
     meta_of, devices = WeakIdKeyDictionary(), WeakIdKeyDictionary()
 
     def register(parameter: nn.Parameter) -> nn.Parameter | None:
-        if not _replaceable(parameter):
-            return None
-        empty: nn.Parameter | None = meta_of.get(parameter)  # type: ignore[no-untyped-call]
-        if empty is None:
-            empty = meta_of[parameter] = _without_memory(parameter)
-            devices[empty] = parameter.device
-        return empty
+        with torch._C.DisableTorchFunction():  # what is asked here is not the model's to be told otherwise
+            if not _replaceable(parameter):
+                return None
+            empty: nn.Parameter | None = meta_of.get(parameter)  # type: ignore[no-untyped-call]
+            if empty is None:
+                empty = meta_of[parameter] = _without_memory(parameter)
+                devices[empty] = parameter.device
+            return empty
 
     before = getattr(_OF_THREAD, "register", None)
     _OF_THREAD.register = register
