@@ -7,13 +7,15 @@ does `torch.nn.utils.prune`, which multiplies what is written by its mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from initdsl import streams
+from initdsl.initializers import Normal
 from initdsl.network.description import Live
 from initdsl.network.kinds import hook_computed, is_parametrization, is_pruning, is_torch_class
 
@@ -27,6 +29,7 @@ __all__ = [
     "inverting",
     "is_vector",
     "parametrizations",
+    "seeded_vector",
     "uncached",
     "write_computed",
 ]
@@ -141,11 +144,25 @@ def gives_back(module: nn.Module, local: str, value: torch.Tensor, *, exactly: b
 # ---- writing
 
 
-def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
-    """Give a computed weight its value, through `right_inverse` or the old hooks; buffers that depend on it follow."""
+# gives a buffer of a module, by its local name, the values that the vectors of spectral norm start from
+Start = Callable[[nn.Module, str], None]
+
+
+def seeded_vector(like: torch.Tensor, key: streams.StreamKey, device: torch.device) -> torch.Tensor:
+    """Return what a vector of spectral norm starts from under a seed."""
+    vector = torch.empty(like.shape, dtype=like.dtype, device=device)
+    streams.fill(vector, Normal(0.0, 1.0), key)
+    return nn.functional.normalize(vector, dim=0)
+
+
+def write_computed(module: nn.Module, local: str, value: torch.Tensor, start: Start | None = None) -> None:
+    """Give a computed weight its value, through `right_inverse` or the old hooks; buffers that depend on it follow.
+
+    Those are iterated from what `start` gives them, else from what they are.
+    """
     chains = getattr(module, "parametrizations", {})
     if local in chains:
-        _write_parametrized(module, local, chains[local], value)
+        _write_parametrized(module, local, chains[local], value, start)
         return
     for name, hook in _hooks(module):
         if name == local and is_pruning(hook):
@@ -154,10 +171,12 @@ def write_computed(module: nn.Module, local: str, value: torch.Tensor) -> None:
         elif name == local and type(hook).__name__ == "WeightNorm":
             _write_weight_norm(module, hook, value)
         elif name == local:
-            _write_spectral_norm(module, hook, value)
+            _write_spectral_norm(module, hook, value, start)
 
 
-def _write_parametrized(module: nn.Module, local: str, chain: nn.Module, value: torch.Tensor) -> None:
+def _write_parametrized(
+    module: nn.Module, local: str, chain: nn.Module, value: torch.Tensor, start: Start | None
+) -> None:
     memory = [(original, original.detach()) for original in chain.parameters(recurse=False)]
     buffers = [(part, name, b) for part in chain.modules() for name, b in part._buffers.items() if b is not None]
     setattr(module, local, value)
@@ -169,7 +188,7 @@ def _write_parametrized(module: nn.Module, local: str, chain: nn.Module, value: 
         if original.shape == place.shape and original.data_ptr() != place.data_ptr():
             place.copy_(original)
             original.set_(place)  # type: ignore[call-overload]
-    _follow_chain(chain)
+    _follow_chain(chain, start)
 
 
 def _write_weight_norm(module: nn.Module, hook: Any, value: torch.Tensor) -> None:
@@ -179,12 +198,15 @@ def _write_weight_norm(module: nn.Module, hook: Any, value: torch.Tensor) -> Non
     setattr(module, hook.name, hook.compute_weight(module))
 
 
-def _write_spectral_norm(module: nn.Module, hook: Any, value: torch.Tensor) -> None:
+def _write_spectral_norm(module: nn.Module, hook: Any, value: torch.Tensor, start: Start | None) -> None:
     module._parameters[f"{hook.name}_orig"].copy_(value)  # type: ignore[union-attr]
     matrix = hook.reshape_weight_to_matrix(value)
     u, v = module._buffers[f"{hook.name}_u"], module._buffers[f"{hook.name}_v"]
     assert u is not None
     assert v is not None
+    if start is not None:
+        start(module, f"{hook.name}_u")
+        start(module, f"{hook.name}_v")
     for _ in range(POWER_ITERATIONS):
         v.copy_(nn.functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=hook.eps))
         u.copy_(nn.functional.normalize(torch.mv(matrix, v), dim=0, eps=hook.eps))
@@ -199,10 +221,10 @@ def has_computed(module: nn.Module) -> bool:
     return is_parametrization(module) or any(True for _ in _hooks(module))
 
 
-def follow(module: nn.Module) -> None:
-    """Bring the buffers that depend on a module's computed weights up to them."""
+def follow(module: nn.Module, start: Start | None = None) -> None:
+    """Bring the buffers that depend on a module's computed weights up to them, see `write_computed`."""
     if is_parametrization(module):
-        _follow_chain(module)
+        _follow_chain(module, start)
     for name, hook in _hooks(module):
         if is_pruning(hook) and f"{name}_orig" in module._parameters:
             setattr(module, name, hook.apply_mask(module))
@@ -211,16 +233,19 @@ def follow(module: nn.Module) -> None:
         elif type(hook).__name__ == "SpectralNorm" and f"{hook.name}_orig" in module._parameters:
             original = module._parameters[f"{hook.name}_orig"]
             assert original is not None
-            _write_spectral_norm(module, hook, original.detach().clone())
+            _write_spectral_norm(module, hook, original.detach().clone(), start)
 
 
-def _follow_chain(chain: Any) -> None:
-    """Iterate spectral norm's vectors to the weight that a chain starts from, from where they are."""
+def _follow_chain(chain: Any, start: Start | None) -> None:
+    """Iterate spectral norm's vectors to the weight that a chain starts from."""
     if not hasattr(chain, "original"):
         return
     weight = chain.original
     for part in chain:
         if _is_spectral_norm(part) and hasattr(part, "_u"):
+            if start is not None:
+                start(part, "_u")
+                start(part, "_v")
             part._power_method(part._reshape_weight_to_matrix(weight), POWER_ITERATIONS)
         mode = part.training
         part.eval()

@@ -17,7 +17,7 @@ from initdsl.text.wording import listed
 
 from .blame import StepFailed
 from .boxes import memory_of
-from .computed_weights import parametrizations
+from .computed_weights import is_vector, parametrizations
 from .random_state import isolated
 from .run import Run
 from .seeded import resetting
@@ -89,6 +89,8 @@ def _may_be_left(run: Run, number: int, tensor: torch.Tensor) -> bool:
     info = run.plan.network.tensors[number]
     if info.kind == "buffer" and not _is_new(run, number):
         return False
+    if any(is_vector(run.live.modules[owner], local) for owner, local in info.owners):
+        return False  # it follows its weight
     if is_sharded(tensor):
         return True
     expanded = 0 in tensor.stride()  # it can't hold marks

@@ -19,10 +19,10 @@ from .blame import StepFailed
 from .computed_weights import follow, has_computed
 from .expectations import unmet_expectations
 from .represented import refuse_broken, written_weights
-from .run import Run
+from .run import Run, start_of
 from .sample import adjust_tensors
 from .steps import Ways, save_tensors_below
-from .transaction import Step
+from .transaction import Backup, Step
 
 __all__ = ["last_steps", "refuse_unmet"]
 
@@ -33,9 +33,9 @@ def last_steps(run: Run, ways: Ways) -> list[Step]:
     steps = []
     if run.plan.adjusted:
         steps.append(Step(partial(adjust_tensors, run), True, save))
-    computed = _computed_modules(run) if run.fresh else []
+    computed = _computed_modules(run) if run.fresh or run.seed is not None else []
     if computed:
-        steps.append(Step(partial(_follow_all, computed), True, save))
+        steps.append(Step(partial(_follow_all, run, computed), True, partial(_save_all, run, computed)))
     if written_weights(run):
         steps.append(Step(partial(refuse_broken, run), True, lambda backup: None))
     if run.plan.expected:
@@ -60,10 +60,16 @@ def _computed_modules(run: Run) -> list[nn.Module]:
     return [module for index in sorted(indices) if has_computed(module := run.live.modules[index])]
 
 
-def _follow_all(modules: list[nn.Module]) -> None:
-    """Bring the buffers of computed weights, which have had no values so far, up to them."""
+def _follow_all(run: Run, modules: list[nn.Module]) -> None:
+    """Bring the buffers of computed weights up to them."""
     for module in modules:
-        follow(module)
+        follow(module, start_of(run))
+
+
+def _save_all(run: Run, modules: list[nn.Module], backup: Backup) -> None:
+    for module in () if run.fresh else modules:
+        backup.save_objects(module)
+        backup.save_values(module.buffers())
 
 
 def refuse_unmet(plan: Plan, read: Callable[[int], torch.Tensor | None]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
 
 from initdsl import streams
 from initdsl.network.description import Live
@@ -15,11 +17,11 @@ from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.failures import first_line
 
 from .blame import StepFailed
-from .computed_weights import computed_weight
+from .computed_weights import Start, computed_weight, seeded_vector
 from .read import Files
 from .refusals import refuse_no_sample
 
-__all__ = ["OnInit", "Run", "read_whole", "run_of", "tell"]
+__all__ = ["OnInit", "Run", "read_whole", "run_of", "start_of", "tell"]
 
 
 # called with every entry that is filled
@@ -47,6 +49,26 @@ class Run:
     def seed(self) -> int | None:
         """The seed of the streams that draws come from; None where torch's generators draw."""
         return self.plan.seed
+
+    @cached_property
+    def module_names(self) -> dict[int, str]:
+        """The names of the model's modules, by their identities."""
+        return {id(m): info.name for info, m in zip(self.plan.network.modules, self.live.modules, strict=True)}
+
+
+def start_of(run: Run) -> Start | None:
+    """Return what gives the vectors of spectral norm the values they start from under a seed; None without one."""
+    if run.seed is None:
+        return None
+    seed, names = run.seed, run.module_names
+
+    def start(module: nn.Module, local: str) -> None:
+        buffer = module._buffers[local]
+        assert buffer is not None
+        name = f"{names[id(module)]}.{local}".removeprefix(".")
+        buffer.copy_(seeded_vector(buffer, streams.key(seed, name), buffer.device))
+
+    return start
 
 
 def run_of(plan: Plan, live: Live, on_init: OnInit | None = None, *, fresh: bool = False, sample: object = None) -> Run:

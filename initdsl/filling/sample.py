@@ -22,7 +22,7 @@ from initdsl.text.failures import first_line
 from .blame import StepFailed, rule_diagnostic
 from .computed_weights import write_computed
 from .random_state import isolated
-from .run import Run, tell
+from .run import Run, start_of, tell
 
 __all__ = ["AdjustFailed", "Layer", "adjust", "adjust_tensors"]
 
@@ -70,7 +70,7 @@ def adjust_tensors(run: Run) -> None:
     for entry in entries.values():
         if entry.label in computed:  # the pass put back the buffers that follow a weight
             owner, local = entry.tensor.owners[0]
-            write_computed(run.live.modules[owner], local, computed[entry.label])
+            write_computed(run.live.modules[owner], local, computed[entry.label], start_of(run))
         tell(run, entry)
 
 
@@ -94,7 +94,7 @@ def _layer(run: Run, entry: PlanEntry, computed: dict[str, torch.Tensor]) -> Lay
             return None
         if run.live.tensors[entry.tensor.index] is None:
             computed[entry.label] = adjusted
-            write_computed(module, local, adjusted)
+            write_computed(module, local, adjusted, start_of(run))
         else:
             value.copy_(adjusted)
         return True

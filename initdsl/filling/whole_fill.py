@@ -14,7 +14,7 @@ from .blame import StepFailed, blaming, rule_diagnostic
 from .computed_weights import computed_weight, gives_back, write_computed
 from .defaults import reset_computed
 from .represented import unrepresented
-from .run import Run, tell
+from .run import Run, start_of, tell
 from .seeded import resetting
 from .write import Piece, write
 
@@ -75,7 +75,7 @@ def _fill_computed(run: Run, entry: PlanEntry, read: Reading) -> None:
     write_actions(run, entry, value, read)
     try:
         with resetting(run.seed, f"{entry.name}.<inverse>"):  # `orthogonal` draws what completes its base
-            write_computed(module, local, value)
+            write_computed(module, local, value, start_of(run))
     except Exception as error:
         message = f"`right_inverse` raised {type(error).__name__} for `{entry.label}`: {first_line(error)}"
         raise StepFailed(rule_diagnostic(run.plan, entry.actions[-1], "fill-failed", message), error) from error

@@ -11,9 +11,8 @@ from torch import nn
 
 from initdsl import streams
 from initdsl.filling.boxes import memory_of
-from initdsl.filling.computed_weights import hooked_names, inverting, is_vector
+from initdsl.filling.computed_weights import hooked_names, inverting, is_vector, seeded_vector
 from initdsl.filling.random_state import isolated
-from initdsl.initializers import Normal
 from initdsl.network.description import Live, Network
 from initdsl.network.kinds import is_sharded
 from initdsl.planning.plan import Plan
@@ -97,12 +96,11 @@ def _start_vectors(places: list[Place], device: torch.device, seed: int | None) 
     for name, module, local in places:
         buffer = module._buffers[local]
         assert buffer is not None
-        vector = torch.empty(buffer.shape, dtype=buffer.dtype, device=device)
         if seed is None:
-            vector.normal_()
+            drawn = torch.empty(buffer.shape, dtype=buffer.dtype, device=device).normal_()
+            module._buffers[local] = nn.functional.normalize(drawn, dim=0)
         else:
-            streams.fill(vector, Normal(0.0, 1.0), streams.key(seed, name))
-        module._buffers[local] = nn.functional.normalize(vector, dim=0)
+            module._buffers[local] = seeded_vector(buffer, streams.key(seed, name), device)
 
 
 # ---- allocating
