@@ -40,6 +40,9 @@ class Network:
     tensors: tuple[TensorInfo, ...]
     is_whole: bool = field(default=False, compare=False)
 
+    def __hash__(self) -> int:
+        return hash(self.tensors)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields alone: the cached tables are computed anew in a copy."""
         return {"modules": self.modules, "tensors": self.tensors, "is_whole": self.is_whole}

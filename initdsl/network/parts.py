@@ -84,6 +84,9 @@ class ModuleInfo(NamedTuple):
     places: tuple[str, ...] = ()
     silenced_at: float | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.index, self.name, self.cls))
+
     @property
     def is_norm(self) -> bool:
         """Whether this is a normalization layer, by the name of its class or of one it derives from."""

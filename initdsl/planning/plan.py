@@ -302,6 +302,9 @@ class Plan:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def __hash__(self) -> int:
+        return hash((self.rules, self.network, self.seed, tuple(entry.effect for entry in self.entries)))
+
     def __copy__(self) -> Plan:
         return self  # a value: nothing can change it
 

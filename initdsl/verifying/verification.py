@@ -50,6 +50,9 @@ class Check:
     p_values: Mapping[str, float] = field(default_factory=dict)
     moved: Mapping[str, float] | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.label, self.shape, self.rule, self.status, self.how, self.message))
+
     def __str__(self) -> str:
         if self.moved is not None:
             return f"moved {self.label} {list(self.shape)}: {_movement(self, self.moved)}"
@@ -106,6 +109,9 @@ class Verification:
     seed: int | None
     after_training: bool = False
     unmet: list[str] = field(default_factory=list)
+
+    def __hash__(self) -> int:
+        return hash((self.where, self.seed, *self.checks))
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self.checks)

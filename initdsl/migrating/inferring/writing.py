@@ -26,6 +26,9 @@ class Inferred:
     kept: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
 
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def __str__(self) -> str:
         return self.text
 
