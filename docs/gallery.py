@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,7 +35,6 @@ TERMINALS = {
     "diagnose": ("docs/diagnose.md", ["initdsl diagnose small.init --model model.py:Model --seed 0"]),
     "verify": ("docs/verifying.md", ["initdsl verify changed.init start.safetensors --model model.py:build"]),
 }
-EXTENSION = DOCS.parent / "editors" / "vscode" / "images" / "editor.png"
 COLUMNS, ADVANCE = 122, 12.2  # and how wide Rich draws a letter
 # background, text, then black, red, green, yellow, blue, magenta, cyan and white of a terminal
 COLOURS = {
@@ -63,7 +63,7 @@ def main() -> None:
     for name in TERMINALS:
         draw_terminal(name)
     for theme in COLOURS:
-        place_of("editor", theme).write_text(editor.picture(seen_in_an_editor(), theme), "utf-8")
+        place_of("editor", theme).write_text(editor.picture(seen_in_an_editor(mistaken()), theme), "utf-8")
     draw_report()
 
 
@@ -132,16 +132,29 @@ def picture(said: str, theme: str) -> str:
     return smaller(drawn.replace("text-decoration: underline;", ""))
 
 
-def seen_in_an_editor() -> editor.Shown:
-    """Return what an editor shows of the README's rules with two mistakes in them, beside a manifest of its model."""
+@contextlib.contextmanager
+def folder_of_readme(rules: str | None = None) -> Iterator[Path]:
+    """Make a folder of README.md's model, its manifest and its rules, or others; give the file of the rules."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         run_page("README.md", (DOCS.parent / "README.md").read_text("utf-8"), folder)
-        rules = Path("model.init").read_text("utf-8")
-        Path("model.init").write_text(rules.replace("net.head", "net.haed").replace("sqrt", "sqr"), "utf-8")
+        if rules is not None:
+            Path("model.init").write_text(rules, "utf-8")
         with patch.object(sys, "path", [folder, *sys.path]):
             initdsl_command(["manifest", "--model", "model.py:Model", "-o", "model.json"])
         Path("pyproject.toml").write_text('[tool.initdsl]\nmanifest = "model.json"\n', "utf-8")
-        return editor.shown(str(Path("model.init").resolve()))
+        yield Path("model.init").resolve()
+
+
+def mistaken() -> str:
+    """Return the rules of README.md with two mistakes in them."""
+    with folder_of_readme() as file:
+        return file.read_text("utf-8").replace("net.head", "net.haed").replace("sqrt", "sqr")
+
+
+def seen_in_an_editor(rules: str) -> editor.Shown:
+    """Return what an editor shows of rules beside a manifest of README.md's model."""
+    with folder_of_readme(rules) as file:
+        return editor.shown(str(file))
 
 
 def report() -> str:
@@ -159,7 +172,7 @@ def mark(page: str) -> str:
 
 
 def draw_report() -> None:
-    """Draw a report, and for the extension the editor, as a browser shows them; what each shows is marked in its file."""
+    """Draw a report as a browser shows it; what is shown is marked in the file."""
     from tests.support.browser import CHROMIUM, Browser
 
     if CHROMIUM is None:
@@ -168,24 +181,18 @@ def draw_report() -> None:
     browser, page = Browser(), report()
     for theme in COLOURS:
         place = place_of("report", theme).with_suffix(".png")
-        photograph(browser, page, ".html", place, width=1100, height=760, dark=theme == "dark")
-    drawn = place_of("editor", "dark").read_text("utf-8")
-    photograph(browser, drawn, ".svg", EXTENSION, **dict(zip(("width", "height"), size(drawn), strict=True)))
+        photograph(browser, page, place, width=1100, height=760, dark=theme == "dark")
     browser.close()
 
 
-def size(drawn: str) -> list[int]:
-    return [int(number) for number in re.findall(r'viewBox="0 0 (\d+) (\d+)"', drawn)[0]]
-
-
-def photograph(browser: Any, page: str, suffix: str, place: Path, **how: Any) -> None:
+def photograph(browser: Any, page: str, place: Path, **how: Any) -> None:
     """Write what a browser shows of a page as a small PNG that has the mark of the page in it."""
     from PIL import Image, PngImagePlugin
 
     marks = PngImagePlugin.PngInfo()
     marks.add_text("page", mark(page))
     with tempfile.TemporaryDirectory() as folder:
-        shown, drawn = Path(folder, f"page{suffix}"), Path(folder, "page.png")
+        shown, drawn = Path(folder, "page.html"), Path(folder, "page.png")
         shown.write_text(page, "utf-8")
         browser.open(shown, **how)
         browser.screenshot(drawn)

@@ -100,9 +100,10 @@ class CopyFrom:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The module's own `reset_parameters`."""
+    """The module's own `reset_parameters`, and what it is known to give without running it."""
 
     module: int
+    gives: Distribution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,8 @@ def payload_dict(payload: Payload) -> dict[str, Any] | None:
             values = {"kind": payload.initializer.name, **payload.arguments}
         case Load():
             values = {"kind": "load", "path": payload.path, "key": payload.key}
+        case Reset() if payload.gives is not None:
+            return payload_dict(payload.gives)
         case _ if isinstance(payload, Constant | Random):
             values = {"kind": payload.kind, **{name: getattr(payload, name) for name in payload.__slots__}}
         case _:

@@ -20,6 +20,7 @@ from .payloads import payload_of
 from .pieces import PieceCount, pieces_of
 from .right_hand_side import RightHandSide
 from .statements import Statement
+from .torch_defaults import known_default
 
 __all__ = ["Progress", "actions_of"]
 
@@ -149,7 +150,7 @@ def _whole(context: Context, statement: Statement, index: int, match: Match, pro
     if isinstance(rule, Keep):
         return Kept()
     if isinstance(rule, Default):
-        return Reset(match.module)
+        return Reset(match.module, known_default(context.network, match.module, context.network.tensors[index]))
     number = statement.clause.number
     if number not in progress.copies:
         progress.copies[number] = sides_of_copy(context, statement, progress.findings)

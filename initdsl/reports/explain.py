@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from initdsl.initializers import Distribution
-from initdsl.planning.actions import Action, Clause, Draw, Kept, Payload, Reset, Value
+from initdsl.planning.actions import Action, Clause, Draw, Kept, Payload, Reset
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.planning.resolve import selections
 from initdsl.text.diagnostic import printable
 from initdsl.text.wording import did_you_mean, listed, relative_location
+
+from .table import stated
 
 __all__ = ["Explanation", "explain"]
 
@@ -124,7 +125,7 @@ def _touch(entry: PlanEntry, clause: Clause, action: Action | None) -> Touch:
             reason = "selects nothing of it"
         return Touch(text, place, "overridden", reason, "")
     payload = action.payload
-    resolved = str(payload) if isinstance(payload, Distribution | Draw | Value) else ""
+    resolved = str(payload if isinstance(payload, Draw) else stated(payload) or "")
     resolved = resolved or ", ".join(f"{load.key} of {os.path.basename(load.path)}" for load in action.loads)
     if action is entry.base:
         return Touch(text, place, "base", f"the last rule for the whole tensor{_without_values(payload)}", resolved)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from initdsl.initializers import Constant, Distribution
 from initdsl.language.syntax.nodes import Assign, Number, Unary, Word
 from initdsl.language.syntax.walk import walk
-from initdsl.planning.actions import Value
+from initdsl.planning.actions import Reset, Value
 from initdsl.planning.plan import totals
 from initdsl.statistics.predicted import scaled_by
 from initdsl.text.diagnostic import printable
@@ -19,10 +19,21 @@ from initdsl.text.tables import Cell, aligned, html_table
 from initdsl.text.wording import number, relative_location
 
 if TYPE_CHECKING:
-    from initdsl.planning.actions import Action, Load
+    from initdsl.planning.actions import Action, Load, Payload
     from initdsl.planning.plan import Plan, PlanEntry
 
-__all__ = ["HEADINGS", "LAYER_NUMBER", "grouped", "plan_text", "range_name", "resolved", "rows_of", "summary", "table"]
+__all__ = [
+    "HEADINGS",
+    "LAYER_NUMBER",
+    "grouped",
+    "plan_text",
+    "range_name",
+    "resolved",
+    "rows_of",
+    "stated",
+    "summary",
+    "table",
+]
 
 
 # how a line of the text is shown: its text, and what it says: `heading`, the status of a parameter, `tied`, the severity
@@ -139,11 +150,17 @@ def resolved(entry: PlanEntry) -> str:
     result = _after_edits(entry)
     if result is not None:
         return result
-    payloads = [(a, str(a.payload)) for a in entry.actions if isinstance(a.payload, Distribution | Value)]
+    payloads = [(a, str(payload)) for a in entry.actions if (payload := stated(a.payload)) is not None]
     texts = dict.fromkeys(text for action, text in payloads if not _says(entry, action, text))
     loads = (load for action in entry.actions for load in action.loads if not _says_load(entry, load))
     texts |= dict.fromkeys(f"{load.key} of {os.path.basename(load.path)}" for load in loads)
     return "; ".join(list(texts)[:MOST_VALUES])
+
+
+def stated(payload: Payload) -> Distribution | Value | None:
+    """Return the numbers that a rule sets or draws from, where the plan knows them."""
+    payload = payload.gives if isinstance(payload, Reset) and payload.gives is not None else payload
+    return payload if isinstance(payload, Distribution | Value) else None
 
 
 def _after_edits(entry: PlanEntry) -> str | None:
@@ -151,8 +168,8 @@ def _after_edits(entry: PlanEntry) -> str | None:
     building = [edit for edit in entry.edits if edit.builds_on_values]
     if entry.base is None or not building:
         return None
-    payload = entry.base.payload
-    if not isinstance(payload, Distribution | Value):
+    payload = stated(entry.base.payload)
+    if payload is None:
         return ""
     result = (
         scaled_by(payload, building) if all(edit.index is None and edit.view is None for edit in building) else None

@@ -18,8 +18,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 KEYS = {
     "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Escape": 27, "Home": 36,
-    "End": 35, "Tab": 9, "/": 191, " ": 32,
+    "End": 35, "Tab": 9, "/": 191, " ": 32, ".": 190, "F1": 112,
 }  # fmt: skip
+CONTROL = 2  # the protocol's number of a modifier
 
 
 class Browser:
@@ -113,15 +114,15 @@ class Browser:
         elif method == "Page.loadEventFired":
             self._loaded = True
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a file in a window of this size and wait until it is there."""
+    def open(self, path: Path | str, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Load a file or an address in a window of this size and wait until it is there."""
         self.errors, self.requests, self._loaded = [], [], False
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         while not self._loaded:
             self._note(self._receive())
 
@@ -132,9 +133,14 @@ class Browser:
         return answer["result"].get("value")
 
     def press(self, *keys: str) -> None:
-        for key in keys:
-            text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-            at = {"key": key, "windowsVirtualKeyCode": KEYS.get(key, 0), "text": text}
+        """Press keys one after another: `Enter`, `a`, or `Control+a`."""
+        for pressed in keys:
+            key = pressed.removeprefix("Control+")
+            held = CONTROL if key != pressed else 0
+            text = "" if held else {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+            code = KEYS.get(key) or (ord(key.upper()) if held else 0)
+            place = f"Key{key.upper()}" if len(key) == 1 and key.isalpha() else {".": "Period"}.get(key, key)
+            at = {"key": key, "code": place, "windowsVirtualKeyCode": code, "text": text, "modifiers": held}
             self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **at)
             self.call("Input.dispatchKeyEvent", type="keyUp", **{**at, "text": ""})
 

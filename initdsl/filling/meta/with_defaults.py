@@ -18,6 +18,7 @@ from initdsl.planning.order import Circle, write_order
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.planning.resets import resets_of
 from initdsl.planning.resolve import selections
+from initdsl.planning.torch_defaults import known_default
 from initdsl.text.diagnostic import Diagnostic, ResolveError
 from initdsl.text.source import Source
 from initdsl.text.wording import listed
@@ -49,7 +50,8 @@ def with_defaults(plan: Plan, live: Live, *, keep: bool = False) -> Plan:
                 missing.append(entry)
             entries.append(entry)
             continue
-        default = Action(clause, "default", Reset(owner), entry.tensor.shape, clause.effect, module=owner)
+        reset = Reset(owner, known_default(plan.network, owner, entry.tensor))
+        default = Action(clause, "default", reset, entry.tensor.shape, clause.effect, module=owner)
         entries.append(entry._replace(base=default))
     if any(entry.base is not None and entry.base.clause == clause for entry in entries):
         plan = _with_clause(plan, clause, entries)
