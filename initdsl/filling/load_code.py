@@ -35,6 +35,8 @@ def refuse_load_code(plan: Plan, live: Live) -> None:
 
     The model's code runs on stand-ins without memory. Raises ResolveError.
     """
+    if not any(isinstance(action.payload, Load) for action in plan.actions):
+        return
     by_code = [(index, code) for index, module in enumerate(live.modules) if (code := load_code(module)) is not None]
     loaded = _loaded_with_modules(plan) if by_code else {}
     problems = []

@@ -56,8 +56,12 @@ class Network:
     def by_class(self) -> dict[ClassInfo, list[int]]:
         """The indices of the modules of each class."""
         indices: dict[ClassInfo, list[int]] = {}
+        known: dict[int, list[int]] = {}  # by identity: to hash a class takes longer than all else here
         for module in self.modules:
-            indices.setdefault(module.cls, []).append(module.index)
+            cls = module.cls
+            if id(cls) not in known:
+                known[id(cls)] = indices.setdefault(cls, [])
+            known[id(cls)].append(module.index)
         return indices
 
     @cached_property
