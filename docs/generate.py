@@ -1,15 +1,19 @@
 """Writes what comes from the code or the grammar: `python docs/generate.py`, or `--print NAME` to only show one file.
 
-Pages of the documentation, the schema of rule sets, the colours of editors, and the parser's tables.
+Pages of the documentation, the schema of rule sets, the colours of editors, the parser's tables, and, where the
+generator of tree-sitter is installed, the C of editors/tree-sitter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import inspect
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -345,6 +349,17 @@ MADE: dict[str, tuple[Callable[[], str], list[Path]]] = {
 }
 
 
+TREE_SITTER = ROOT / "editors" / "tree-sitter"
+
+
+def tree_sitter() -> None:
+    """Write the C of the tree-sitter grammar, and of what it was made; in version 14, which every editor reads."""
+    subprocess.run(["tree-sitter", "generate", "--abi", "14"], cwd=TREE_SITTER, check=True)
+    made = {name: (TREE_SITTER / name).read_bytes() for name in ("grammar.js", "src/parser.c")}
+    rows = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in made.items()]
+    (TREE_SITTER / "src" / "generated.sha256").write_text("".join(rows), "utf-8")
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--print"]:
         sys.stdout.write(MADE[sys.argv[2]][0]())
@@ -353,6 +368,8 @@ def main() -> None:
         text = make()
         for place in places:
             place.write_text(text, "utf-8")
+    if shutil.which("tree-sitter"):
+        tree_sitter()
 
 
 if __name__ == "__main__":

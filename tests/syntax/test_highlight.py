@@ -90,6 +90,8 @@ def test_pygments_finds_the_lexer() -> None:
         ("A.bias_* *= 2", "*=", "operator"),
         ('A.w = load("a # b")', '"a # b"', "string"),
         ("A.w = 1_000e-3", "1_000e-3", "number"),
+        ("A.w = [.5, -.25]", ".5", "number"),
+        ("A.w = [.5, -.25]", ".25", "number"),
         ("A as (1, -1)[*] = 0", "as", "word"),
         ("# tie", "# tie", "comment"),
         ("A.w = len(B.c in net)", "c", "step"),

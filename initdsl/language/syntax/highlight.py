@@ -83,14 +83,18 @@ def table() -> dict[str, Rules]:
     goes on to a `gap`, which lasts until the statement does go on.
     """
     common = (Match(_any_of("COMMENT"), ("comment",)), Match(_any_of("STRING"), ("string",)))
-    step = Match(rf"({_any_of('DOT', 'DOT_FREE')})[ \t]*({_any_of('STEP')})", ("punctuation", "step"))
+    # in an expression a dot that touches nothing begins a number
+    steps = {
+        context: Match(rf"({_any_of(*dots)})[ \t]*({_any_of('STEP')})", ("punctuation", "step"))
+        for context, dots in (("selectors", ("DOT", "DOT_FREE")), ("expression", ("DOT",)))
+    }
     reserved = tuple(
         Match(rf"(?<!\w)(?:{_any_of(*(word.upper() for word in members))})", (kind,))
         for kind, members in words().items()
     )
     return {
-        "selectors": (*common, *_statement_rules(), *reserved, step, *_selector_rules()),
-        "expression": (*common, *_goes_on(), *reserved, step, *_expression_rules()),
+        "selectors": (*common, *_statement_rules(), *reserved, steps["selectors"], *_selector_rules()),
+        "expression": (*common, *_goes_on(), *reserved, steps["expression"], *_expression_rules()),
         "gap": common[:1],
     }
 
