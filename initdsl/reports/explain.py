@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from initdsl.planning.actions import Action, Clause, Draw, Kept, Payload, Reset
@@ -12,7 +12,7 @@ from initdsl.planning.resolve import selections
 from initdsl.text.diagnostic import printable
 from initdsl.text.wording import did_you_mean, listed, relative_location
 
-from .table import stated
+from .table import grouped, row_name, stated
 
 __all__ = ["Explanation", "explain"]
 
@@ -36,11 +36,15 @@ class Touch:
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """The rules of one tensor in file order; `str()` shows them."""
+    """The rules of one tensor in file order; `str()` shows them.
+
+    `alike` are the names of others that the same rules set, where the line of a plan was asked for.
+    """
 
     entry: PlanEntry
     touches: tuple[Touch, ...]
     ties: tuple[str, ...]
+    alike: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as JSON-ready values, versioned."""
@@ -57,6 +61,7 @@ class Explanation:
                 for t in self.touches
             ],
             "ties": list(self.ties),
+            **({"alike": list(self.alike)} if self.alike else {}),
         }
 
     def __str__(self) -> str:
@@ -64,6 +69,8 @@ class Explanation:
         lines = [f"{entry.label} {list(entry.shape)} {entry.dtype}"]
         if len(entry.names) > 1:
             lines.append(f"  one tensor under the names {', '.join(entry.names)}")
+        if self.alike:
+            lines.append(f"  the same rules set {listed(list(self.alike))}")
         lines += [f"  {tie}" for tie in self.ties]
         places = [relative_location(t.location) for t in self.touches]
         width = max(map(len, places), default=0)
@@ -90,14 +97,19 @@ def _is_inside(entry: PlanEntry, module: str) -> bool:
 def explain(plan: Plan, name: str) -> Explanation:
     """Return every rule that touches the tensor of this name (`layers.0.weight` or `net.layers[0].weight`).
 
-    Raises KeyError, with the nearest names, where there is none.
+    A line's name in the plan, `layers.{0..3}.weight`, is that of several: the first is explained. Raises KeyError, with
+    the nearest names, where there is none.
     """
     entry = plan.entry_named(name)
     if entry is None:
+        lines = dict(grouped(plan.entries))
+        shown = {row_name(line, members): line for line, members in lines.items()}
+        if members := lines.get(shown.get(name, name)):
+            return replace(explain(plan, members[0].name), alike=tuple(member.name for member in members[1:]))
         inside = [e.label if e.label.startswith(name) else e.name for e in plan.entries if _is_inside(e, name)]
         if inside:
             raise KeyError(f"`{name}` is a module, whose parameters are {listed(inside)}")
-        hint = did_you_mean(name, plan.by_name)
+        hint = did_you_mean(name, [*plan.by_name, *lines])
         raise KeyError(f"no parameter is named `{name}`{f'; {hint}' if hint else ''}")
     index = entry.tensor.index
     actions = {a.clause.number: a for a in entry.actions}

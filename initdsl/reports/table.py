@@ -126,12 +126,12 @@ def rows_of(plan: Plan, group: bool) -> list[Row]:
         values = list(dict.fromkeys(filter(None, map(resolved, members)))) or [""]
         value_range = values[0] if len(values) == 1 else f"{values[0]} .. {values[-1]}"
         locations = ", ".join(dict.fromkeys(relative_location(location) for _, location in entry.statements))
-        cells = (_row_name(name, members), _row_shape(entry), effect, value_range, locations)
+        cells = (row_name(name, members), _row_shape(entry), effect, value_range, locations)
         rows.append(Row(cells, entry.status))
     return rows
 
 
-def _row_name(name: str, members: list[PlanEntry]) -> str:
+def row_name(name: str, members: list[PlanEntry]) -> str:
     """Return the name of a row: how many tensors it stands for, and the further names they have."""
     count = f" x{len(members)}" if len(members) > 1 else ""
     others = members[0].names[1:]

@@ -96,6 +96,18 @@ def test_explain_takes_the_name_first(folder: Path) -> None:
     assert "write `initdsl explain up.weight rules.init`" in said
 
 
+def test_explain_takes_what_a_shell_makes_of_braces(folder: Path) -> None:
+    (folder / "stack.py").write_text(
+        "from torch import nn\nnet = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)])\n"
+    )
+    (folder / "stack.init").write_text("Linear.weight ~ normal(0, 1)\n")
+    model = ("stack.init", "--model", "stack.py:net")
+    quoted = run("explain", "{0..2}.weight", *model).stdout
+    assert "`1.weight`, `2.weight`" in quoted
+    assert run("explain", "0.weight", "1.weight", "2.weight", *model).stdout == quoted
+    assert "write quotes around" in run("explain", "0.weight", "1.weight", *model, code=2).stderr
+
+
 def test_a_command_like_none() -> None:
     said = run("zzzzzz", code=2).stderr
     assert "zzzzzz" in said

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import initdsl
+from initdsl.reports.table import rows_of
 from tests.support.nets import Tensors, Tower, filled, mlp, named, names_of, same, snapshot
 from tests.support.processes import LONGEST
 
@@ -276,6 +277,23 @@ def test_explain_names_the_winner_and_why() -> None:
         KeyError, match=r"`net\[0\]` is a module, whose parameters are `net\[0\].weight`, `net\[0\].bias`"
     ):
         plan.explain("net[0]")
+
+
+def test_explain_takes_the_name_of_each_line_of_a_plan() -> None:
+    net = nn.ModuleDict({"layers": nn.ModuleList(nn.Linear(4, 4) for _ in range(3)), "head": nn.Linear(4, 4)})
+    plan = initdsl.plan(net, "Linear.weight ~ normal(0, 1)\ntie net.head.bias net.layers[0].bias")
+    lines = [row.cells[0] for row in rows_of(plan, group=True)]
+    assert {"layers.{0..2}.weight x3", "layers.0.bias (= head.bias)"} <= set(lines)
+    for line in lines:
+        assert plan.explain(line).entry.name.split(".")[0] == line.split(".")[0]
+    said = plan.explain("layers.{0..2}.weight")
+    assert said.alike == ("layers.1.weight", "layers.2.weight")
+    assert plan.explain("layers.{0..2}.weight x3") == said
+    assert said.touches == plan.explain("layers.0.weight").touches
+    assert said.to_dict()["alike"] == list(said.alike)
+    assert "`layers.1.weight`, `layers.2.weight`" in str(said)
+    with pytest.raises(KeyError, match=r"did you mean `layers.\{0..2\}.weight`"):
+        plan.explain("layers.{0..1}.weight")
 
 
 def test_gradient_modes_do_not_matter() -> None:
