@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from initdsl.reports.table import LAYER_NUMBER, range_name
@@ -138,12 +139,13 @@ def _part(body: list[list[Cell]], names: Sequence[str], columns: Sequence[int], 
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i in columns:
-        if i == 0:
-            table.add_column(names[i], overflow="fold", width=name_width)
-        else:
-            table.add_column(names[i], justify="left" if i == 1 else "right", no_wrap=True)
+        table.add_column(names[i], justify="left" if i < 2 else "right", no_wrap=True)
     for cells in body:
-        table.add_row(*(Text(cells[i].text, style="yellow" if cells[i].marked else "") for i in columns))
+        texts = {i: cells[i].text for i in columns}
+        texts[0] = "\n".join(
+            wrap(texts[0], name_width, break_on_hyphens=False)
+        )  # versions of rich fold to other widths
+        table.add_row(*(Text(texts[i], style="yellow" if cells[i].marked else "") for i in columns))
     return table
 
 

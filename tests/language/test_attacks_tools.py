@@ -99,11 +99,13 @@ def served(tmp_path: Path, chosen: dict[str, Any]) -> str:
         return client.log.read_text("utf-8", "replace")
 
 
+@pytest.mark.needs("pygls")
 def test_the_server_answers(tmp_path: Path) -> None:
     chosen = dict(list(USUAL.items())[::20])
     assert "Traceback" not in served(tmp_path, chosen)
 
 
+@pytest.mark.needs("pygls")
 @pytest.mark.slow
 def test_the_server_answers_about_all(tmp_path: Path) -> None:
     assert "Traceback" not in served(tmp_path, USUAL)

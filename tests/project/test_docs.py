@@ -167,7 +167,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(file), target
 
 
-@pytest.mark.parametrize("name", ["initializers.md", "lints.md", "recipe-files.md", "api.md", "ruleset.schema.json"])
+# older versions of pydantic leave the descriptions out
+SCHEMA = pytest.param("ruleset.schema.json", marks=pytest.mark.needs("pydantic>=2.13"))
+
+
+@pytest.mark.parametrize("name", ["initializers.md", "lints.md", "recipe-files.md", "api.md", SCHEMA])
 def test_generated_pages_are_current(name: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs" / "generate.py", "--print", name],

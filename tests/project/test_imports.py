@@ -149,8 +149,9 @@ initdsl.lint("examples/02_by_type.init")
 """
 
 
-def test_files_alone_load_no_torch() -> None:
-    modules = [file.module for file in files() if file.folder in LIGHT]
+@pytest.mark.parametrize("server", [False, pytest.param(True, marks=pytest.mark.needs("pygls"))])
+def test_files_alone_load_no_torch(server: bool) -> None:
+    modules = [file.module for file in files() if file.folder in LIGHT and (file.folder == "server") == server]
     done = without_torch(IMPORT_ALL.format(modules=modules) + USE)
     assert done.returncode == 0, done.stderr
 
