@@ -11,9 +11,13 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from types import CodeType, ModuleType
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -55,7 +59,9 @@ def plan_digest(plan: Plan, live: Live, held: Iterable[torch.Tensor] = ()) -> Pl
         (name, _code(initializer.function)) for name, initializer in sorted(called.items()) if not initializer.builtin
     ]
     classes = {type(live.modules[m]): modules[m].reset for m, _ in plan.resets}
-    code += sorted((cls.__qualname__, _code(getattr(cls, reset or "", None))) for cls, reset in classes.items())
+    code += sorted((cls.__qualname__, _code(getattr(cls, reset or "", None), cls)) for cls, reset in classes.items())
+    if code:
+        code.append(("default dtype", str(torch.get_default_dtype())))
     paths = sorted({load.path for action in plan.actions for load in action.loads})
     return PlanDigest(
         digest_of([entries, ties, expected, resets]),
@@ -132,19 +138,22 @@ MOST_FOLLOWED, DEEPEST = 500, 20
 LIBRARIES = frozenset(["torch", "numpy", "math", "builtins", "initdsl"])
 
 
-def _code(function: Any) -> Any:
-    """Return what a function does, as far as Python shows it: bytecode, constants, defaults, and what it names."""
-    return _of_function(function, [])
+def _code(function: Any, owner: type | None = None) -> Any:
+    """Return what a function, a method of `owner`, does as far as Python shows it.
+
+    That is bytecode, constants, defaults, and what it names: of modules, dicts and objects the parts that it names.
+    """
+    return _of_function(function, [], owner=owner)
 
 
-def _of_function(value: Any, seen: list[Any], depth: int = 0) -> Any:
+def _of_function(value: Any, seen: list[Any], depth: int = 0, owner: type | None = None) -> Any:
     if any(value is each for each in seen) or len(seen) > MOST_FOLLOWED or depth > DEEPEST:
         return getattr(value, "__qualname__", type(value).__qualname__)
     seen.append(value)
     if isinstance(value, functools.partial):
         given = [*value.args, *sorted(value.keywords.items())]
         return ["partial", _of_function(value.func, seen, depth + 1), _constants(given, seen, depth + 1)]
-    value = getattr(value, "__func__", value)
+    bound, value = getattr(value, "__self__", None), getattr(value, "__func__", value)
     code = getattr(value, "__code__", None)
     if not isinstance(code, CodeType):
         named = type(value) if not hasattr(value, "__qualname__") else value
@@ -159,11 +168,48 @@ def _of_function(value: Any, seen: list[Any], depth: int = 0) -> Any:
             taken.append(cell.cell_contents)
         except ValueError:  # nothing yet
             taken.append(None)
-    found = ((name, value.__globals__.get(name)) for name in sorted(_names(code)))
-    # lists and dicts of a module are what programs keep their state in
-    names = [(name, each) for name, each in found if not isinstance(each, list | dict | set)]
-    given = [value.__defaults__, sorted((value.__kwdefaults__ or {}).items()), taken, names]
-    return [_of_code(code), _constants(given, seen, depth + 1)]
+    names, words = sorted(_names(code)), _words(code)
+    # lists and sets of a module are what programs keep their state in
+    found = [(name, value.__globals__.get(name, sys.modules.get(name))) for name in names]
+    shown = [(name, _named(each, words, seen, depth + 1)) for name, each in found if not isinstance(each, list | set)]
+    given = [value.__defaults__, sorted((value.__kwdefaults__ or {}).items()), taken]
+    parts = [_named(each, words, seen, depth + 1) for each in taken if _has_parts(each)]
+    if hasattr(bound, "__dict__") and not isinstance(bound, ModuleType | type):
+        parts.append(_named(vars(bound), words, seen, depth + 1))
+    return [_of_code(code), _constants(given, seen, depth + 1), shown, parts, *_of_owner(owner, names, seen, depth)]
+
+
+def _of_owner(owner: type | None, names: Sequence[str], seen: list[Any], depth: int) -> Iterator[Any]:
+    """Yield what a method names of its class: other methods, and values."""
+    for cls in () if owner is None else owner.__mro__:
+        if cls.__module__.partition(".")[0] not in LIBRARIES:
+            for name in names:
+                if name in vars(cls):
+                    each = vars(cls)[name]
+                    each = getattr(each, "fget", getattr(each, "__func__", each))
+                    method = isinstance(each, FunctionType)
+                    yield (
+                        name,
+                        _of_function(each, seen, depth + 1, owner) if method else _constants(each, seen, depth + 1),
+                    )
+
+
+def _has_parts(value: Any) -> bool:
+    """Return whether a value is an object with attributes, of which code may look at some."""
+    return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, torch.Tensor | type)
+
+
+def _named(value: Any, words: set[Any], seen: list[Any], depth: int) -> Any:
+    """Return a value as code sees it that has these names and constants: no more of it than they may lead to."""
+    if isinstance(value, ModuleType) and value.__name__ == "os":
+        return [(word, os.environ.get(word)) for word in sorted(w for w in words if isinstance(w, str) and w)]
+    if isinstance(value, ModuleType) and value.__name__.partition(".")[0] in (*LIBRARIES, *sys.stdlib_module_names):
+        return value.__name__
+    if not (isinstance(value, Mapping | ModuleType) or _has_parts(value)) or depth > DEEPEST:
+        return _constants(value, seen, depth)
+    parts = value if isinstance(value, Mapping) else vars(value)
+    within = sorted(((str(key), parts[key]) for key in words & parts.keys()), key=lambda part: part[0])
+    return [type(value).__qualname__, *((key, _named(part, words, seen, depth + 1)) for key, part in within)]
 
 
 def _state(value: Any) -> Any:
@@ -185,18 +231,31 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*(_names(each) for each in code.co_consts if isinstance(each, CodeType)))
 
 
+def _words(code: CodeType) -> set[Any]:
+    """Return the names and constants of code, by which it may reach into what it names."""
+    within = [each for each in code.co_consts if isinstance(each, CodeType)]
+    own = {each for each in code.co_consts if isinstance(each, str | int)}
+    return own.union(code.co_names, *map(_words, within))
+
+
 def _constants(value: Any, seen: list[Any], depth: int) -> Any:
     """Return values that code sees: plain ones, tensors by their bytes, functions by what they do, others by their type."""
-    if isinstance(value, bool | int | float | complex | str | bytes | None):
+    if isinstance(value, bool | int | float | complex | str | bytes | range | torch.dtype | torch.device | Enum | None):
         return repr(value)
+    if isinstance(value, Fraction | Decimal):
+        return repr(value)
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_constants(each, seen, depth + 1)) for each in value)
+    if hasattr(value, "__array_interface__") and hasattr(value, "tobytes"):  # numpy's
+        return [str(value.dtype), list(value.shape), hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()]
     if isinstance(value, torch.Tensor):
         return _bytes(value)
     if isinstance(value, ModuleType):
         return value.__name__
     if depth <= DEEPEST and isinstance(value, list | tuple):
-        return [_constants(each, seen, depth + 1) for each in value[:MOST_FOLLOWED]]
+        return [_constants(each, seen, depth + 1) for each in value]
     if depth <= DEEPEST and isinstance(value, Mapping):
-        return [[str(k), _constants(value[k], seen, depth + 1)] for k in list(value)[:MOST_FOLLOWED]]
+        return [[str(k), _constants(value[k], seen, depth + 1)] for k in value]
     return _of_function(value, seen, depth) if callable(value) else type(value).__qualname__
 
 

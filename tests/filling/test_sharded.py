@@ -50,6 +50,10 @@ def test_two_ranks(tmp_path: Path) -> None:
     launch(1, tmp_path, ["fsdp", "every_dim", "fsdp_materialize", "checkpoint_read"])
 
 
+def test_whatever_one_rank_has_otherwise_is_found(tmp_path: Path) -> None:
+    launch(2, tmp_path, ["further_plans"])
+
+
 def test_four_ranks_on_meshes_of_two_dimensions(tmp_path: Path) -> None:
     launch(4, tmp_path, ["two_dimensions", "two_dimensions_uneven", "hybrid", "disagreement"])
 

@@ -8,17 +8,21 @@ to FOLDER, one file a rank.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
 import sys
 import time
 import traceback
+import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -621,6 +625,140 @@ def other_plans() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, local(net), strict=True))
     # another text of the same plan is none
     initdsl.apply(net, "net.norm.weight = 1" + ("  # one" if odd else ""), seed=7)
+
+
+class Named(nn.Module):
+    """Its reset goes through another method, which looks at its class."""
+
+    level = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(4))
+
+    def reset_parameters(self) -> None:
+        self.fill()
+
+    def fill(self) -> None:
+        self.w.data.fill_(self.level)
+
+
+SETTINGS: dict[str, Any] = {"std": 1.0, "rank": 0}
+OPTIONS = types.SimpleNamespace(std=1.0, rank=0, inner=types.SimpleNamespace(std=1.0))
+STATE: list[int] = []
+LEVEL = 1.0
+
+
+@case
+def further_plans() -> None:
+    """What one rank alone has otherwise, and initializers see in ways that are not their own text."""
+    global LEVEL
+    odd = rank() == world() - 1
+    value = 2.0 if odd else 1.0
+    net = sharded(Net())
+    before = local(net)
+    settings_module = types.ModuleType("settings_of_a_test")
+    sys.modules["settings_of_a_test"] = settings_module
+    settings_module.STD = SETTINGS["std"] = OPTIONS.std = OPTIONS.inner.std = LEVEL = value  # type: ignore[attr-defined]
+    SETTINGS["rank"] = OPTIONS.rank = rank()
+    STATE.extend(range(rank()))
+    os.environ["STD_OF_A_TEST"] = str(value)
+    numbers = np.full(3, value)
+    small = np.float32(value)
+    options = types.SimpleNamespace(std=value, rank=rank())
+    long = [1.0] * 1000 + [value]
+
+    class Holder:
+        def __init__(self) -> None:
+            self.std = value
+
+        def method(self, tensor: torch.Tensor) -> None:
+            tensor.fill_(self.std)
+
+        def __call__(self, tensor: torch.Tensor) -> None:
+            tensor.fill_(self.std)
+
+    def imported(tensor: torch.Tensor) -> None:
+        import settings_of_a_test
+
+        tensor.fill_(settings_of_a_test.STD)
+
+    def with_default(tensor: torch.Tensor, *, std: float = value) -> None:
+        tensor.fill_(std)
+
+    def through(tensor: torch.Tensor) -> None:
+        reads_global(tensor)
+
+    other: list[Any] = [
+        lambda tensor: tensor.fill_(SETTINGS["std"]),
+        lambda tensor: tensor.fill_(OPTIONS.std),
+        lambda tensor: tensor.fill_(OPTIONS.inner.std),
+        lambda tensor: tensor.fill_(options.std),
+        lambda tensor: tensor.fill_(float(numbers[0])),
+        lambda tensor: tensor.fill_(float(small)),
+        lambda tensor: tensor.fill_(long[-1]),
+        lambda tensor: tensor.fill_(float(os.environ["STD_OF_A_TEST"])),
+        lambda tensor: tensor.fill_(float(os.getenv("STD_OF_A_TEST", "0"))),
+        Holder().method, Holder(), imported, with_default, through, functools.partial(with_default, std=small),
+    ]  # fmt: skip
+    for number, mine in enumerate(other):
+        with told(number), refused(initdsl.ResolveError, "an initializer", "or sees other values"):
+            initdsl.apply(net, "net.norm.weight = mine()", seed=7, initializers={"mine": mine})
+    net.config = {"init": {"std": value}}
+    with refused(initdsl.ResolveError, "an attribute of the model that they read"):
+        initdsl.apply(net, "net.norm.weight = net.config.init.std", seed=7)
+    with refused(initdsl.ResolveError, "the `vars` or initializers of rank"):
+        initdsl.apply(net, "let a = 0; net.norm.weight = a", seed=7, vars={"a": np.float32(value)})
+    torch.set_default_dtype(torch.float64 if odd else torch.float32)
+    with refused(initdsl.ResolveError, "an initializer", "or sees other values"):
+        mine = lambda tensor: torch.zeros(tensor.shape) + 0.1  # noqa: E731
+        initdsl.apply(net, "net.norm.weight = mine()", seed=7, initializers={"mine": mine})
+    torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(before, local(net), strict=True))
+    Named.level = value
+    named = Named()
+    distribute(named)
+    with refused(initdsl.ResolveError, "a module's reset has other code"):
+        initdsl.apply(named, "default net", seed=7)
+    for made in (
+        nn.Sequential(OrderedDict([(n, nn.Linear(4, 4)) for n in ("ba" if odd else "ab")])),
+        nn.Sequential(nn.Linear(4, 4, dtype=torch.float64 if odd else torch.float32)),
+        nn.Sequential(nn.Linear(4, 6 if odd else 4)),
+    ):
+        for module in made:
+            distribute(module)
+        with refused(initdsl.ResolveError, "the model of rank"):
+            initdsl.apply(made, "*.* = 0", seed=7)
+    # what it does not look at may differ
+    same: list[Any] = [
+        lambda tensor: tensor.fill_(SETTINGS.get("same", 3)),
+        lambda tensor: STATE.append(1) or tensor.fill_(OPTIONS.__class__ is not None),
+    ]
+    for mine in same:
+        initdsl.apply(net, "net.norm.weight = mine()", seed=7, initializers={"mine": mine})
+
+
+@contextmanager
+def told(number: int) -> Iterator[None]:
+    """Say which one it was that failed."""
+    try:
+        yield
+    except pytest.fail.Exception as error:
+        raise AssertionError(f"number {number}: {error}") from error
+
+
+def reads_global(tensor: torch.Tensor) -> None:
+    tensor.fill_(LEVEL)
+
+
+def distribute(module: nn.Module) -> None:
+    """Spread a layer's parameters over all ranks, without asking whether those agree."""
+    mesh = init_device_mesh("cpu", (world(),))
+    for name, parameter in list(module.named_parameters()):
+        whole = parameter.detach()
+        part = whole.chunk(world())[rank()].clone()
+        shard = DTensor.from_local(part, mesh, [Shard(0)], run_check=False, shape=whole.shape, stride=whole.stride())
+        setattr(module, name, nn.Parameter(shard))
 
 
 @case
