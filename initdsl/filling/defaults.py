@@ -87,7 +87,7 @@ def _may_be_left(run: Run, number: int, tensor: torch.Tensor) -> bool:
     Of a sharded tensor no rank knows what there is.
     """
     info = run.plan.network.tensors[number]
-    if info.kind == "buffer" and not _is_new(run, number):
+    if info.kind == "buffer" and not run.is_new(info):
         return False
     if any(is_vector(run.live.modules[owner], local) for owner, local in info.owners):
         return False  # it follows its weight
@@ -97,16 +97,13 @@ def _may_be_left(run: Run, number: int, tensor: torch.Tensor) -> bool:
     return not expanded and not sets_itself(run.plan.network, run.live, info)
 
 
-def _is_new(run: Run, number: int) -> bool:
-    """Return whether a tensor had no values before this run."""
-    return run.fresh and run.plan.network.tensors[number].device == "meta"
-
-
 def _valueless(run: Run, memories: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
     """Return which elements of tensors, or of stand-ins for them, have no value that a reset could build on."""
     valueless = {}
     for number, memory in memories.items():
-        if _is_new(run, number) or (is_sharded(run.live.tensors[number]) and not has_nan(memory)):
+        if run.is_new(run.plan.network.tensors[number]) or (
+            is_sharded(run.live.tensors[number]) and not has_nan(memory)
+        ):
             mask = run.left.get(number, torch.ones_like(memory, dtype=torch.bool))
             if mask is not None:
                 valueless[number] = mask
@@ -222,7 +219,7 @@ def reset_computed(run: Run, entry: PlanEntry, value: torch.Tensor) -> torch.Ten
             getattr(shells[0], info.reset or "")()
         return weight()
 
-    valueless = {number: torch.ones_like(value, dtype=torch.bool)} if run.fresh else {}
+    valueless = {number: torch.ones_like(value, dtype=torch.bool)} if run.fresh or run.is_new(entry.tensor) else {}
     _refuse([left.label for left in still_left(left_by(reset, before, valueless), [entry])])
     return weight()[number]
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from initdsl import streams
 from initdsl.network.description import Live
+from initdsl.network.parts import TensorInfo
 from initdsl.planning.plan import Plan, PlanEntry
 from initdsl.text.diagnostic import Diagnostic
 from initdsl.text.failures import first_line
@@ -33,7 +34,7 @@ class Run:
     """One fill of a model: `Run(plan, live, files=Files(), on_init=print)`.
 
     A `fresh` model has no values yet: none are kept or put back. `sample` is what the model is run on by rules that
-    adjust tensors to their layer's output. `left` has, by number, which elements the resets of modules left as they were,
+    adjust tensors to their layer's output. Of an `emptied` one, what was on the meta device when the plan was made has none. `left` has, by number, which elements the resets of modules left as they were,
     so far; None where they set all.
     """
 
@@ -43,12 +44,17 @@ class Run:
     on_init: OnInit | None = None
     fresh: bool = False
     sample: object = None
+    emptied: bool = False
     left: dict[int, torch.Tensor | None] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
         """The seed of the streams that draws come from; None where torch's generators draw."""
         return self.plan.seed
+
+    def is_new(self, info: TensorInfo) -> bool:
+        """Return whether a tensor had no values before this run."""
+        return (self.fresh or self.emptied) and info.device == "meta"
 
     @cached_property
     def module_names(self) -> dict[int, str]:

@@ -377,3 +377,32 @@ def test_the_default_of_a_computed_weight_that_its_reset_leaves_is_refused(
         with pytest.raises(initdsl.ApplyError, match=r"unset: `net\[0\]\.weight`"):
             initdsl.materialize(factory, f"{rules}; net[0].bias = 0", seed=seed)
     assert net[0].weight.tolist() == [[1, 1]] * 3
+
+
+# ---- one module at a time
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("rules", ["default net", "net[0].a = 1", "default net; net[0].w = where(it > 0, 1, 0)"])
+@frozen
+def test_a_function_of_one_module_builds_on_no_memory(
+    rules: str, emptied: bool, dtype: torch.dtype, seed: int | None
+) -> None:
+    with torch.device("meta"):
+        net = nn.Sequential(Whole(dtype, lambda weight: weight.mul_(2)))
+    function = initdsl.parse(rules).as_init_fn(net, seed=seed, device=None if emptied else "cpu")
+    if emptied:
+        net.to_empty(device="cpu")
+        net[0].w.data.fill_(3)
+    with pytest.raises(initdsl.ApplyError, match=r"unset: `net\[0\]\.w`"):
+        net.apply(function)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@frozen
+def test_a_function_of_one_module_may_build_on_values(seed: int | None) -> None:
+    net = nn.Sequential(Whole(torch.int64, lambda weight: weight.mul_(2)))
+    net.apply(initdsl.parse("default net").as_init_fn(net, seed=seed))
+    assert net[0].w.tolist() == [[2, 2]] * 3

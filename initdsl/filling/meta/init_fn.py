@@ -189,7 +189,7 @@ def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: l
             message = f"`{entry.label}` is on the meta device and has no memory"
             hint = "call `module.to_empty(device=..., recurse=False)` first, or make the function with `device=`"
             raise ResolveError(Diagnostic("meta-device", message, hint=hint))
-    run = run_of(plan, live, on_init)
+    run = replace(run_of(plan, live, on_init), emptied=True)
     ways = whole_ways(run)
     if any(is_sharded(live.tensors[entry.tensor.index]) for entry in entries):
         refuse_unknown(view_of(plan, live), entries)
