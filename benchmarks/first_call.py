@@ -1,23 +1,28 @@
 """What the first call of a fresh process takes, import aside: every figure is the median over processes of their own.
 
-    python benchmarks/first_call.py [--rounds N] [--busy] [--case WORDS]
+    python benchmarks/first_call.py [--rounds N] [--busy] [--case WORDS] [--against TREE]
 
 Each process does both, ours and the other, the one first that was last before. `--busy` keeps one core at work meanwhile.
 Where processes can be forked, they are, from one that has imported all there is and called nothing: so a round takes no
-longer than what it measures.
+longer than what it measures. `--against` times the `initdsl` of another folder in turn with this one, by CPU time, which
+other programs disturb less.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 from networks import GPT, RESNET, gpt2_small, gpt_by_hand, resnet50, resnet_by_hand
@@ -27,6 +32,8 @@ from torch import nn
 import initdsl
 import initdsl.streams
 from initdsl.initializers.distributions import Distribution, Normal, TruncatedNormal, Uniform
+
+ROOT = Path(__file__).parents[1]
 
 Work = Callable[[], object]
 
@@ -97,14 +104,16 @@ def pair(case: str) -> tuple[Work, Work]:
     return lambda: initdsl.apply(net, rules, seed=seed), lambda: net.apply(small_by_hand)
 
 
-def seconds(work: Work) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
+def measure(
+    case: str, threads: int, ours_first: bool, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, float]:
+    """Return what both take: ours and the other, in seconds of a clock."""
 
+    def seconds(work: Work) -> float:
+        begin = clock()
+        work()
+        return clock() - begin
 
-def measure(case: str, threads: int, ours_first: bool, answer: Connection) -> None:
-    """Send what both take: ours and the other, in seconds."""
     warnings.simplefilter("ignore")
     os.environ.pop("INITDSL_KERNEL", None)
     torch.set_num_threads(threads)
@@ -115,7 +124,11 @@ def measure(case: str, threads: int, ours_first: bool, answer: Connection) -> No
         mine, other = seconds(ours), seconds(theirs)
     else:
         other, mine = seconds(theirs), seconds(ours)
-    answer.send((mine, other))
+    return mine, other
+
+
+def send(answer: Connection, case: str, threads: int, ours_first: bool) -> None:
+    answer.send(measure(case, threads, ours_first))
 
 
 # ---- the rows
@@ -128,7 +141,7 @@ def fresh(case: str, threads: int, ours_first: bool) -> tuple[float, float]:
     if can_fork:
         context.set_forkserver_preload(["first_call"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=measure, args=(case, threads, ours_first, theirs))
+    process = context.Process(target=send, args=(theirs, case, threads, ours_first))
     process.start()
     theirs.close()
     try:
@@ -175,12 +188,44 @@ def rows(rounds: int = 5, busy: bool = False, only: str = "") -> list[Row]:
     return made
 
 
+def beside(tree: Path, rounds: int, only: str) -> None:
+    """Print the CPU time of this tree and of another, each case in turn, and how many times that of the other work it is."""
+    print("| case | this tree | to the other work | the other tree | to the other work |")
+    print("|---|---|---|---|---|")
+    for case, threads, title, _ in CASES:
+        if only not in title:
+            continue
+        took: dict[Path, list[tuple[float, float]]] = {ROOT: [], tree: []}
+        for number in range(rounds):
+            for each, pairs in took.items():
+                words = [sys.executable, __file__, "--alone", json.dumps([case, threads, bool(number % 2)])]
+                environment = {**os.environ, "PYTHONPATH": str(each)}
+                pairs.append(
+                    json.loads(subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+                )
+        cells = [title]
+        for pairs in took.values():
+            cells += [
+                f"{statistics.median(mine for mine, _ in pairs) * 1e3:.1f} ms",
+                f"{statistics.median(mine / other for mine, other in pairs):.2f}",
+            ]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--case", default="", metavar="WORDS", help="the rows whose name has these words in it alone")
+    parser.add_argument("--against", type=Path, metavar="TREE", help="a folder that holds another `initdsl`")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(measure(*json.loads(options.alone), clock=time.process_time)))
+        return
+    if options.against:
+        beside(options.against, options.rounds, options.case)
+        return
     print(table(rows(options.rounds, options.busy, options.case)))
 
 
