@@ -114,8 +114,7 @@ def plan_and_findings(
     Raises ResolveError where the rules take too much work to make one.
     """
     given = FrozenDict({name: given_value(value) for name, value in (variables or {}).items()})
-    known = default_registry() if registry is None else registry  # to ask whether it is empty looks through packages
-    context = _context(rules, network, known, given, seed)
+    context = _context(rules, network, registry, given, seed)
     findings: list[Diagnostic] = []
     statements, expectations = statements_of(context, findings)
     ties, tied_to = plan_ties(context, statements, findings)
@@ -156,11 +155,13 @@ def plan_and_findings(
 def _context(
     rules: RuleSet,
     network: Network,
-    registry: Registry,
+    registry: Registry | None,
     variables: Mapping[str, Any],
     seed: int | None,
 ) -> Context:
     """Return the context of one plan, which may do so much work and no more."""
+    if registry is None:  # `or` would count what is in it, and look through all packages
+        registry = default_registry()
     context = Context(rules, network, registry, variables, seed)
     context.cache.matches.most = most_matches(rules, network)
     return context
