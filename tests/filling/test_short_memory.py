@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import initdsl
 from initdsl.initializers import Normal
-from initdsl.streams import keys, team
+from initdsl.streams import backend, keys, team
 from initdsl.streams import tensors as streams
 from initdsl.text.failures import out_of_memory
 from tests.filling.test_atomicity import RULES, Net
@@ -162,7 +162,7 @@ def test_what_can_fail_is_put_back(seed: int | None, every: bool, monkeypatch: p
 def test_threads_that_can_not_start(last: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them; or a second one, while the first is at work on the same memory."""
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
-    streams.prepare()
+    backend.prepare()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     expected, short = torch.zeros(1 << 22, dtype=dtype), torch.zeros(1 << 22, dtype=dtype)
