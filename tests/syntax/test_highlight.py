@@ -150,45 +150,83 @@ def test_the_textmate_grammar_colours_as_its_test_file_says() -> None:
 STUBS = """
 const Module = require("node:module");
 const said = [];
-const settings = { enable: true, command: ["bin/initdsl", "lsp"] };
+const [file, trust, folder, command] = process.argv.slice(1);
 const nothing = () => ({ dispose() {} });
+const settings = { enable: true, command: JSON.parse(command) ?? ["no-such-program", "lsp"] };
 const vscode = {
   workspace: {
-    isTrusted: process.argv[2] === "trusted",
-    workspaceFolders: [{ uri: { fsPath: "/project" } }],
-    getConfiguration: () => ({ get: (name) => settings[name] }),
+    isTrusted: trust === "trusted",
+    workspaceFolders: [{ uri: { fsPath: folder } }],
+    getConfiguration: () => ({
+      get: (name) => settings[name],
+      inspect: (name) => ({ defaultValue: settings[name], workspaceValue: JSON.parse(command) ?? undefined }),
+    }),
     onDidGrantWorkspaceTrust: nothing,
     onDidChangeConfiguration: nothing,
   },
-  window: { showWarningMessage: (text) => said.push(["warning", text]) },
+  window: { showWarningMessage: async (text) => void said.push(["warning", text]) },
   commands: { registerCommand: (name) => (said.push(["command", name]), nothing()) },
 };
 class LanguageClient {
-  constructor(id, name, server, options) { said.push(["client", id, server.run, options.documentSelector]); }
-  async start() { said.push(["start"]); }
-  async stop() { said.push(["stop"]); }
+  constructor(id, name, server, options) { this.server = server; said.push(["client", id, options.documentSelector]); }
+  createDefaultErrorHandler() {}
+  isRunning() { return true; }
+  async start() {
+    this.process = await this.server();
+    await new Promise((found) => this.process.stdout.once("data", (data) => (said.push(["start", `${data}`]), found())));
+  }
+  async stop() { said.push(["stop"]); this.process.kill(); }
 }
 const load = Module._load;
 Module._load = (name, ...rest) =>
   name === "vscode" ? vscode
-  : name === "vscode-languageclient/node" ? { LanguageClient, TransportKind: { stdio: 0 } }
+  : name === "vscode-languageclient/node" ? { LanguageClient, CloseAction: {} }
   : load(name, ...rest);
-const extension = require(process.argv[1]);
+const extension = require(file);
 extension.activate({ subscriptions: [] }).then(() => extension.deactivate()).then(() => console.log(JSON.stringify(said)));
 """
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-@pytest.mark.parametrize("trust", ["trusted", "untrusted"])
-def test_the_extension_starts_the_server_of_a_trusted_workspace(trust: str) -> None:
-    done = subprocess.run(
-        ["node", "-e", STUBS, str(VSCODE / "extension.js"), trust], capture_output=True, text=True, timeout=LONGEST
-    )
-    said = json.loads(done.stdout or "null")
+def extension_says(trust: str, folder: Path, command: list[str] | None) -> list[list[str]]:
+    """Return what the extension does from its activation to its end; without a command none is set."""
+    arguments = [str(VSCODE / "extension.js"), trust, str(folder), json.dumps(command)]
+    done = subprocess.run(["node", "-e", STUBS, *arguments], capture_output=True, text=True, timeout=LONGEST)
+    said: list[list[str]] | None = json.loads(done.stdout or "null")
     assert said is not None, done.stderr
     assert said[:2] == [["command", "initdsl.newFile"], ["command", "initdsl.restart"]]
-    if trust == "untrusted":
-        assert len(said) == 2
-        return
-    run = {"command": "/project/bin/initdsl", "args": ["lsp"], "options": {"cwd": "/project"}, "transport": 0}
-    assert said[2:] == [["client", "initdsl", run, [{"language": "initdsl"}]], ["start"], ["stop"]]
+    return said[2:]
+
+
+def program(place: Path, text: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f"#!/bin/sh\n{text}\n")
+    place.chmod(0o755)
+
+
+CLIENT = ["client", "initdsl", [{"language": "initdsl"}]]
+SERVES = 'echo "$1 in $PWD"; exec sleep 600'
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+
+
+@needs_node
+@pytest.mark.parametrize("command", [["bin/initdsl", "lsp"], None], ids=["set", "of the folder"])
+def test_the_extension_starts_the_server_of_a_trusted_workspace(command: list[str] | None, tmp_path: Path) -> None:
+    program(tmp_path / ("bin" if command else ".venv/bin") / "initdsl", SERVES)
+    assert extension_says("untrusted", tmp_path, command) == []
+    wanted = [CLIENT, ["start", f"lsp in {tmp_path.resolve()}\n"], ["stop"]]
+    assert extension_says("trusted", tmp_path, command) == wanted
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("echo it needs pygls >&2; exit 2", "it needs pygls"), ("exit 3", "it ended with code 3"), (None, "ENOENT")],
+)
+def test_the_extension_says_once_why_a_server_did_not_start(text: str | None, why: str, tmp_path: Path) -> None:
+    if text is not None:
+        program(tmp_path / "bin" / "initdsl", text)
+    client, *others = extension_says("trusted", tmp_path, ["bin/initdsl", "lsp"])
+    assert client == CLIENT
+    [(kind, said)] = others
+    assert kind == "warning"
+    assert why in said

@@ -17,7 +17,7 @@ from .building.children import Statements
 from .grammar import keywords, statement_words, terminals_in, words_of
 from .state import ParseState, Problem
 
-__all__ = ["Mistake", "explain"]
+__all__ = ["SHOWN_NUMBERS", "Mistake", "explain"]
 
 
 # operators of other languages
@@ -99,6 +99,26 @@ def explain(mistake: Mistake) -> Problem:
             return problem
     message = f"expected {_expected(mistake.accepts)}, found {mistake.shown}"
     return "unexpected-token", message, mistake.span, _hint(mistake)
+
+
+# how a plan writes layer numbers: `layers.{0..3}.weight`
+SHOWN_NUMBERS = re.compile(r"\{(\d+)(?:\.\.(\d+)|(?:,\d+)+)\}")
+
+
+def _ranges(mistake: Mistake) -> Problem | None:
+    """`net.layers[0..3]`, `net.layers.{0..3}`, which a plan writes."""
+    if (last := mistake.match(r"\.(\d+)")) and (first := mistake.behind(r"(\d+)\.\Z")):
+        span = Span(mistake.at - len(first[0]), mistake.at + len(last[0]))
+        return "unexpected-token", f"`{first[1]}..{last[1]}` is no range", span, _range(first[1], last[1])
+    shown = SHOWN_NUMBERS.match(mistake.text, mistake.at)
+    if shown and mistake.previous_character == ".":
+        hint = _range(shown[1], shown[2]) if shown[2] else "write a rule for each, or `*` for all"
+        return "unexpected-token", f"`{shown[0]}` is how plans are shown", mistake.chars(len(shown[0])), hint
+    return None
+
+
+def _range(first: str, last: str) -> str:
+    return f"a range is `[{first}:{int(last) + 1}]`, as in `net.layers[{first}:{int(last) + 1}]`"
 
 
 def _edit_operators(mistake: Mistake) -> Problem | None:
@@ -273,6 +293,7 @@ def _misspelt_statements(mistake: Mistake) -> Problem | None:
 
 
 EXPLANATIONS: tuple[Callable[[Mistake], Problem | None], ...] = (
+    _ranges,
     _edit_operators,
     _characters,
     _maybe_too_early,

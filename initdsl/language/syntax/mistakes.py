@@ -10,7 +10,7 @@ from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from .building.children import spanned
-from .explanations import Mistake, explain
+from .explanations import SHOWN_NUMBERS, Mistake, explain
 from .grammar import OPENERS, continuing, terminals
 from .parser import AnyCursor
 from .state import ENCLOSING, ParseState
@@ -40,7 +40,8 @@ def recover(error: UnexpectedInput, cursor: AnyCursor, text: str, state: ParseSt
     openers = [b for b in own if b.type != "LBRACE" and (b.start_pos or 0) < at]
     values = cursor.values()
     in_expression = any(isinstance(value, Token) and value.type in OPERATORS for value in values)
-    end, unclosed = _statement_end(text, at, openers, in_expression, state)
+    numbers = SHOWN_NUMBERS.match(text, at)  # their brace begins no block
+    end, unclosed = _statement_end(text, numbers.end() if numbers else at, openers, in_expression, state)
     if unclosed is None and token is not None and at >= len(text):
         unclosed = next((b for b in reversed(own) if b.type == "LBRACE"), None)
     if unclosed is not None and text[at : at + 1] != '"':  # a string without an end hides the brackets behind it

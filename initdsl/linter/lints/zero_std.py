@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from initdsl.initializers import Uniform
+from initdsl.initializers import Constant, Normal, Uniform
 from initdsl.linter.definition import lint
 from initdsl.linter.file import File
 from initdsl.linter.values import distribution_of
@@ -43,5 +43,7 @@ def check(file: File) -> Iterator[Diagnostic]:
             yield file.finding(
                 call.call,
                 f"this draws with {'gain' if distribution is None else width} 0: all elements are equal",
-                "a constant is set with `=`",
+                "the mean comes first, and then the standard deviation: `normal(0, 0.02)`"
+                if isinstance(distribution, Normal | Constant) and distribution.mean
+                else "a constant is set with `=`",
             )
