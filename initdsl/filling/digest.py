@@ -54,7 +54,7 @@ def plan_digest(plan: Plan, live: Live, held: Iterable[torch.Tensor] = ()) -> Pl
     expected = [(e.tensor, e.rule.what, e.rule.operator, e.bounds) for e in plan.expected]
     modules = plan.network.modules
     resets = [(modules[m].name, modules[m].reset, tensors, _plain(modules[m].values)) for m, tensors in plan.resets]
-    called = {initializer.name: initializer for action in plan.actions for initializer in _initializers(action)}
+    called = {initializer.name: initializer for action in plan.actions for initializer in action.initializers}
     code = [
         (name, _code(initializer.function)) for name, initializer in sorted(called.items()) if not initializer.builtin
     ]
@@ -84,12 +84,6 @@ def _action(action: Action) -> str:
     return digest_of(
         [getattr(action, field.name) for field in fields(action) if field.name not in ("clause", "effect")]
     )
-
-
-def _initializers(action: Action) -> Iterator[Initializer]:
-    payload: Any = action.payload
-    steps = (payload, *getattr(getattr(payload, "program", None), "steps", ()))
-    yield from (step.initializer for step in steps if isinstance(getattr(step, "initializer", None), Initializer))
 
 
 def _read(plan: Plan, live: Live) -> Iterator[torch.Tensor]:

@@ -18,7 +18,7 @@ from initdsl.planning.plan import PlanEntry
 from .boxes import memory_of
 from .random_state import RandomStates, put_back, random_states
 
-__all__ = ["Writes", "has_nan", "left_by", "sets_itself", "still_left", "tensors_kept"]
+__all__ = ["Writes", "has_nan", "left_by", "mark", "sets_itself", "still_left", "tensors_kept"]
 
 
 # the parameters that torch's own modules have, all of which their resets set
@@ -71,6 +71,12 @@ def _draws() -> bool:
 def has_nan(tensor: torch.Tensor) -> bool:
     """Return whether a tensor can hold nan."""
     return tensor.is_floating_point() or tensor.is_complex()
+
+
+def mark(tensor: torch.Tensor) -> None:
+    """Let a tensor that has no values hold nan, so that what builds on them shows."""
+    if has_nan(tensor):
+        tensor.fill_(float("nan"))
 
 
 @contextmanager

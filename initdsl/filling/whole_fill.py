@@ -16,6 +16,7 @@ from .defaults import reset_computed
 from .represented import unrepresented
 from .run import Run, start_of, tell
 from .seeded import resetting
+from .unset import mark
 from .write import Piece, write
 
 __all__ = ["Reading", "fill_whole", "write_actions"]
@@ -43,6 +44,13 @@ def fill_whole(run: Run, entry: PlanEntry, read: Reading) -> None:
 
 def write_actions(run: Run, entry: PlanEntry, tensor: torch.Tensor, read: Reading) -> None:
     """Carry out the actions of an entry on a tensor of its shape, one after the other."""
+    own = any(not initializer.builtin for action in entry.actions for initializer in action.initializers)
+    if (
+        own
+        and run.is_new(entry.tensor)
+        and not (entry.base is not None and isinstance(entry.base.payload, NOT_WRITTEN))
+    ):
+        mark(tensor)
     for action in entry.actions:
         if not isinstance(action.payload, NOT_WRITTEN):
             with blaming(run.plan, entry, action):

@@ -21,6 +21,7 @@ from .boxes import Window
 from .evaluate import initializer_arguments, steps_before_last, value_of
 from .run import Run
 from .seeded import call_seeded, fill_seeded
+from .unset import has_nan, mark
 
 __all__ = ["Piece", "call_initializer", "draw_distribution", "edited", "evaluate_into", "work_dtype", "write"]
 
@@ -49,7 +50,7 @@ def write(run: Run, piece: Piece) -> None:
     elif isinstance(payload, Distribution):
         draw_distribution(run, piece, memory, payload)
     elif isinstance(payload, Draw):
-        call_initializer(run, piece, memory, payload.initializer, payload.arguments)
+        _call_new(run, piece, memory, payload.initializer, payload.arguments)
     elif isinstance(payload, Expression):
         evaluate_into(run, piece, payload)
     elif isinstance(payload, CopyFrom):
@@ -139,6 +140,18 @@ def draw_distribution(
         fill_seeded(run.seed, piece.entry, piece.action, memory, distribution, stream, piece.window)
     else:
         fill(memory, distribution)
+
+
+def _call_new(
+    run: Run, piece: Piece, memory: torch.Tensor, initializer: Initializer, arguments: Arguments, stream: int = 0
+) -> None:
+    """Let an initializer's function fill memory; of memory that has no values yet, refuse what it leaves or builds on."""
+    call_initializer(run, piece, memory, initializer, arguments, stream)
+    new = run.is_new(piece.entry.tensor) or memory is not piece.memory
+    if new and not initializer.builtin and has_nan(memory) and bool(memory.isnan().any()):
+        message = f"`{initializer.name}` leaves or takes values of `{piece.entry.label}`, which has none yet"
+        hint = "set the parameter as a whole first, or let the function set all of it"
+        raise StepFailed(rule_diagnostic(run.plan, piece.action, "fill-failed", message, hint), ValueError(message))
 
 
 def call_initializer(
@@ -250,7 +263,9 @@ class Values:
             distribution = step.initializer.distribution(self.piece.action.shape, arguments)
             draw_distribution(self.run, self.piece, memory, distribution, step.stream)
         else:
-            call_initializer(self.run, self.piece, memory, step.initializer, arguments, step.stream)
+            if memory is not self.piece.memory:
+                mark(memory)
+            _call_new(self.run, self.piece, memory, step.initializer, arguments, step.stream)
 
     # ---- what the functions of the language ask
 

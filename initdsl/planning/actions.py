@@ -17,7 +17,7 @@ from initdsl.language.syntax.nodes import Assign, Call, Copy, Default, Keep, Sel
 from initdsl.network.parts import TensorInfo
 from initdsl.text.wording import value_text
 
-from .program import Load, Program, Stored
+from .program import Drawn, Load, Program, Stored
 
 __all__ = [
     "EDITS",
@@ -175,10 +175,21 @@ class Action:
         return (self.payload,) if isinstance(self.payload, Load) else ()
 
     @property
+    def initializers(self) -> tuple[Initializer, ...]:
+        """The initializers whose functions are called."""
+        if isinstance(self.payload, Expression):
+            return tuple(step.initializer for step in self.payload.program.steps if isinstance(step, Drawn))
+        return (self.payload.initializer,) if isinstance(self.payload, Draw) else ()
+
+    @property
     def builds_on_values(self) -> bool:
         """Whether what is written depends on the values that are there."""
-        reads_itself = isinstance(self.payload, Expression) and self.payload.reads_itself
-        return self.operator in EDITS or reads_itself
+        return self.operator in EDITS or self.reads_itself
+
+    @property
+    def reads_itself(self) -> bool:
+        """Whether an expression looks at the values that are there."""
+        return isinstance(self.payload, Expression) and self.payload.reads_itself
 
     @property
     def call_name(self) -> str:

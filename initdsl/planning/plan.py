@@ -93,11 +93,20 @@ class PlanEntry(NamedTuple):
         if self.base is None:
             if not self.edits:
                 return "uncovered"
-            setting = [action for action in self.edits if not action.builds_on_values]
-            return "set" if cover(setting, self.shape) else "partial"
+            return "set" if self._is_set_by_edits() else "partial"
         if isinstance(self.base.payload, Kept):
             return "kept" if not self.edits else "set"
         return "default" if isinstance(self.base.payload, Reset) and not self.edits else "set"
+
+    def _is_set_by_edits(self) -> bool:
+        """Return whether edits set all elements, and none takes a value that was there before."""
+        setting: list[Action] = []
+        for action in self.edits:
+            if not action.builds_on_values:
+                setting.append(action)
+            elif action.reads_itself and not cover(setting, self.shape):
+                return False
+        return cover(setting, self.shape)
 
     @property
     def keeps(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -377,6 +378,48 @@ def test_the_default_of_a_computed_weight_that_its_reset_leaves_is_refused(
         with pytest.raises(initdsl.ApplyError, match=r"unset: `net\[0\]\.weight`"):
             initdsl.materialize(factory, f"{rules}; net[0].bias = 0", seed=seed)
     assert net[0].weight.tolist() == [[1, 1]] * 3
+
+
+@pytest.mark.parametrize("way", ["materialize", "stream"])
+@pytest.mark.parametrize("edit", ["*= mean(it)", "= where(mean(net.b) > 0, 1, 2)"])
+def test_slices_that_set_all_in_the_end_hide_nothing_that_is_read_before(edit: str, way: str, tmp_path: Path) -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.b = nn.Parameter(torch.empty(3))
+
+    rules = f"net.b[0:2] = 1; net.b[0:2] {edit}; net.b[2] = 1"
+    with pytest.raises(initdsl.ResolveError, match=r"no rule sets 1 parameter.*`net\.b`"):
+        fill(way, Bare, rules, 0, tmp_path)
+    assert initdsl.plan(Bare(), rules)["b"].status == "partial"
+    known = f"net.b[0:2] = 1; net.b[2] = 1; net.b[0:2] {edit}"
+    assert initdsl.plan(Bare(), known)["b"].status == "set"
+    assert fill(way, Bare, known, 0, tmp_path).b.tolist() == [1, 1, 1]
+
+
+def halve(tensor: torch.Tensor, generator: object = None) -> None:
+    tensor.mul_(0.5)
+
+
+def first_row(tensor: torch.Tensor, generator: object = None) -> None:
+    tensor[0] = 1
+
+
+@pytest.mark.parametrize("way", ["materialize", "stream"])
+@pytest.mark.parametrize("mine", [halve, first_row])
+@pytest.mark.parametrize("rule", ["net.weight ~ mine()", "net.weight ~ 2 * mine()"])
+def test_an_initializer_builds_on_no_memory_that_holds_nothing(
+    rule: str, mine: Callable[..., None], way: str, tmp_path: Path
+) -> None:
+    def made(rules: str) -> object:
+        options: dict[str, Any] = {"initializers": {"mine": mine}, "seed": 0}
+        if way == "stream":
+            return initdsl.stream(lambda: nn.Linear(2, 3), rules, tmp_path / "out", **options)
+        return initdsl.materialize(lambda: nn.Linear(2, 3), rules, **options)
+
+    with pytest.raises(initdsl.ApplyError, match=r"`mine` leaves or takes values of `net\.weight`"):
+        made(f"{rule}; net.bias = 0")
+    made("net.weight = 4; net.weight[0:1] ~ mine(); net.bias = 0")
 
 
 # ---- one module at a time
