@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from palette import CODE, Code
+
 from initdsl.server.colours import coloured
 from initdsl.server.findings import findings
 from initdsl.server.hover import counts
@@ -13,12 +15,11 @@ from initdsl.server.known import known_at
 from initdsl.server.outline import outline
 
 LETTER, LINE, LEFT, TOP = 8.43, 22, 56, 52
-# background, text, faint, panel, error; then keywords, classes, functions, numbers, comments
-THEMES = {
-    "light": "ffffff 24292f 6e7781 f6f8fa cf222e cf222e 116329 8250df 0550ae 6e7781",
-    "dark": "0d1117 e6edf3 7d8590 161b22 ff7b72 ff7b72 7ee787 d2a8ff 79c0ff 8b949e",
-}
-KINDS = {"statement": 5, "word": 5, "class": 6, "function": 7, "number": 8, "constant": 8, "pseudo": 8, "comment": 9}
+# what a kind of word is drawn in
+KINDS = {
+    "statement": "keyword", "word": "keyword", "class": "class_", "function": "function", "number": "number",
+    "constant": "number", "pseudo": "number", "comment": "comment",
+}  # fmt: skip
 
 
 class Shown(NamedTuple):
@@ -47,7 +48,7 @@ def shown(path: str) -> Shown:
 
 def picture(seen: Shown, theme: str) -> str:
     """Return the window of an editor as an SVG that loads nothing."""
-    colours = [f"#{one}" for one in THEMES[theme].split()]
+    colours = CODE[theme]
     back, text, faint, panel, error = colours[:5]
     lines = seen.text.splitlines()
     parts, at = [], 0
@@ -75,7 +76,7 @@ def picture(seen: Shown, theme: str) -> str:
     )
 
 
-def row(seen: Shown, number: int, at: int, line: str, colours: list[str]) -> list[str]:
+def row(seen: Shown, number: int, at: int, line: str, colours: Code) -> list[str]:
     """Draw a line: its number, its words, the counts behind its selectors, which push the rest on, and its mistakes."""
     text, faint, panel, error = colours[1:5]
     y = TOP + LINE * number + 6
@@ -84,7 +85,7 @@ def row(seen: Shown, number: int, at: int, line: str, colours: list[str]) -> lis
     kinds: list[str] = [text] * len(line)
     for start, end, kind in seen.words:
         for column in range(max(start - at, 0), min(end - at, len(line))):
-            kinds[column] = colours[KINDS[kind]] if kind in KINDS else text
+            kinds[column] = getattr(colours, KINDS[kind]) if kind in KINDS else text
 
     def x(column: int) -> float:
         return LEFT + LETTER * (column + sum(len(label) + 2 for place, label in counted if place <= column))

@@ -22,6 +22,7 @@ DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
 import editor  # noqa: E402
+from palette import TERMINAL  # noqa: E402
 
 from tests.conftest import let_torchvision_import  # noqa: E402
 from tests.support.pages import initdsl_command, pictures_of, run_page  # noqa: E402
@@ -36,11 +37,6 @@ TERMINALS = {
     "verify": ("docs/verifying.md", ["initdsl verify changed.init start.safetensors --model model.py:build"]),
 }
 COLUMNS, ADVANCE = 122, 12.2  # and how wide Rich draws a letter
-# background, text, then black, red, green, yellow, blue, magenta, cyan and white of a terminal
-COLOURS = {
-    "light": "ffffff 24292f 24292f cf222e 116329 9a6700 0969da 8250df 1b7c83 6e7781",
-    "dark": "0d1117 e6edf3 484f58 ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4",
-}
 
 
 def main() -> None:
@@ -62,7 +58,7 @@ def main() -> None:
                 (DOCS / place).write_text(smaller(drawn), "utf-8")
     for name in TERMINALS:
         draw_terminal(name)
-    for theme in COLOURS:
+    for theme in TERMINAL:
         place_of("editor", theme).write_text(editor.picture(seen_in_an_editor(mistaken()), theme), "utf-8")
     draw_report()
 
@@ -74,7 +70,7 @@ def place_of(name: str, theme: str) -> Path:
 def draw_terminal(name: str) -> None:
     """Draw what a page shows of a terminal, in light and in dark."""
     said = terminal(name)
-    for theme in COLOURS:
+    for theme in TERMINAL:
         place_of(name, theme).write_text(picture(said, theme), "utf-8")
 
 
@@ -124,7 +120,7 @@ def picture(said: str, theme: str) -> str:
     from rich.terminal_theme import TerminalTheme
     from rich.text import Text
 
-    back, text, *eight = [tuple(bytes.fromhex(colour)) for colour in COLOURS[theme].split()]
+    back, text, *eight = [tuple(bytes.fromhex(colour[1:])) for colour in TERMINAL[theme]]
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="standard")
     console.print(Text.from_ansi(said), soft_wrap=True)
     drawn = console.export_svg(title="initdsl", theme=TerminalTheme(back, text, eight, eight), unique_id="initdsl")
@@ -179,7 +175,7 @@ def draw_report() -> None:
         print("no picture of a report: there is no Chromium")
         return
     browser, page = Browser(), report()
-    for theme in COLOURS:
+    for theme in TERMINAL:
         place = place_of("report", theme).with_suffix(".png")
         photograph(browser, page, place, width=1100, height=760, dark=theme == "dark")
     browser.close()

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+from palette import CODE, TERMINAL  # noqa: E402
 
 LOGO = DOCS / "_static" / "logo.svg"
 ICON = DOCS.parent / "editors" / "vscode" / "images" / "icon.png"
@@ -22,8 +24,8 @@ Linear.bias = 0
 Block.down.weight /= sqrt(2 * len(net.blocks))
 expect net covered
 """
-# of the dark theme of GitHub's: names, functions and keywords, numbers, operators
-COLOURS = {"Name.Class": "#7ee787", "Name.Function": "#d2a8ff", "Keyword": "#ff7b72", "Literal": "#79c0ff"}
+DARK = CODE["dark"]
+COLOURS = {"Name.Class": DARK.class_, "Name.Function": DARK.function, "Keyword": DARK.keyword, "Literal": DARK.number}
 
 
 def main() -> None:
@@ -42,10 +44,17 @@ def icon() -> Any:
 def social() -> Any:
     """Return name, purpose and some rules in the measures of a link's preview: 1280 by 640."""
     figure = sheet(1280, 640)
-    figure.patch.set_facecolor("#0d1117")
+    figure.patch.set_facecolor(DARK.back)
     put_logo(figure, 80, 72, 136)
     say(figure, 252, 118, "initdsl", size=92, weight="bold")
-    say(figure, 256, 188, "the initial weights of a PyTorch model from a short rule file", size=30, color="#b1bac4")
+    say(
+        figure,
+        256,
+        188,
+        "the initial weights of a PyTorch model from a short rule file",
+        size=30,
+        color=TERMINAL["dark"][-1],
+    )
     for number, line in enumerate(RULES.splitlines()):
         put_code(figure, 80, 340 + 62 * number, line)
     return figure
@@ -111,7 +120,7 @@ def put_code(figure: Any, left: float, middle: float, line: str) -> None:
     size, advance = 38, 38 * 0.602  # how wide a letter of DejaVu Sans Mono is
     for start, kind, text in InitDSLLexer().get_tokens_unprocessed(line):
         names = [colour for name, colour in COLOURS.items() if str(kind).startswith(f"Token.{name}")]
-        colour = names[0] if names else "#e6edf3"
+        colour = names[0] if names else DARK.text
         say(figure, left + start * advance, middle, text, size, color=colour, family="DejaVu Sans Mono")
 
 

@@ -27,7 +27,7 @@ def test_terminals_are_what_the_commands_say_now(gallery: ModuleType, name: str)
     said = re.sub(r"\x1b\[[\d;]*m", "", gallery.terminal(name))
     wanted = [line.rstrip() for line in said.splitlines() if line.strip()]
     page = (ROOT / gallery.TERMINALS[name][0]).read_text("utf-8")
-    for theme in gallery.COLOURS:
+    for theme in gallery.TERMINAL:
         picture = gallery.place_of(name, theme).read_text("utf-8")
         shown = [line for line in gallery.words_of(picture).splitlines() if line.strip()]
         assert shown == wanted, NOT_CURRENT
@@ -44,7 +44,7 @@ def test_the_editor_is_what_the_server_says_now(gallery: ModuleType) -> None:
     assert len(seen.findings) == 2
     assert len(seen.counts) > 3
     page = (ROOT / "docs" / "editors.md").read_text("utf-8")
-    for theme in gallery.COLOURS:
+    for theme in gallery.TERMINAL:
         assert gallery.place_of("editor", theme).read_text("utf-8") == gallery.editor.picture(seen, theme), NOT_CURRENT
         assert f"gallery/editor-{theme}.svg" in page
 
@@ -53,7 +53,7 @@ def test_the_report_is_what_the_page_shows_now(gallery: ModuleType) -> None:
     image = pytest.importorskip("PIL.Image")
     page = (ROOT / "docs" / "reports.md").read_text("utf-8")
     wanted = gallery.mark(gallery.report())
-    for theme in gallery.COLOURS:
+    for theme in gallery.TERMINAL:
         place = gallery.place_of("report", theme).with_suffix(".png")
         assert image.open(place).text["page"] == wanted, NOT_CURRENT
         assert f"gallery/{place.name}" in page
