@@ -128,12 +128,11 @@ def _beside(run: Run, index: int) -> Iterator[torch.Tensor]:
     """
     network = run.plan.network
     yield from run.live.modules[index].parameters()
-    entries = {entry.tensor.index for entry in run.plan.entries if entry.tensor.kind == "buffer"}
     for below in network.reachable(index):
         module = network.modules[below]
         for number in module.state.values() if module.buffers else ():
             buffer = run.live.tensors[number]
-            if network.tensors[number].kind == "buffer" and (module.reset is not None or number in entries):
+            if network.tensors[number].kind == "buffer" and (module.reset is not None or number in run.set_buffers):
                 assert buffer is not None
                 yield buffer
 

@@ -34,8 +34,8 @@ class Run:
     """One fill of a model: `Run(plan, live, files=Files(), on_init=print)`.
 
     A `fresh` model has no values yet: none are kept or put back. `sample` is what the model is run on by rules that
-    adjust tensors to their layer's output. Of an `emptied` one, what was on the meta device when the plan was made has none. `left` has, by number, which elements the resets of modules left as they were,
-    so far; None where they set all.
+    adjust tensors to their layer's output. Of an `emptied` one, what was on the meta device when the plan was made has
+    none. `left` has, by number, which elements the resets of modules left as they were, so far; None where they set all.
     """
 
     plan: Plan
@@ -55,6 +55,11 @@ class Run:
     def is_new(self, info: TensorInfo) -> bool:
         """Return whether a tensor had no values before this run."""
         return (self.fresh or self.emptied) and info.device == "meta"
+
+    @cached_property
+    def set_buffers(self) -> frozenset[int]:
+        """The buffers that rules set, by number."""
+        return frozenset(entry.tensor.index for entry in self.plan.entries if entry.tensor.kind == "buffer")
 
     @cached_property
     def module_names(self) -> dict[int, str]:
