@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -130,6 +131,8 @@ MOST_FOLLOWED, DEEPEST = 500, 20
 
 # libraries whose functions are known by their names: the versions of torch are told elsewhere
 LIBRARIES = frozenset(["torch", "numpy", "math", "builtins", "initdsl"])
+# variables of the environment by which a launcher tells a process which one it is: code asks them who is to print
+OF_ONE_PROCESS = re.compile("RANK|PROCID|LOCALID|NODEID|HOST")
 
 
 def _code(function: Any, owner: type | None = None) -> Any:
@@ -195,8 +198,9 @@ def _has_parts(value: Any) -> bool:
 
 def _named(value: Any, words: set[Any], seen: list[Any], depth: int) -> Any:
     """Return a value as code sees it that has these names and constants: no more of it than they may lead to."""
-    if isinstance(value, ModuleType) and value.__name__ == "os":
-        return [(word, os.environ.get(word)) for word in sorted(w for w in words if isinstance(w, str) and w)]
+    if value is os or value is os.environ:
+        asked = sorted(word for word in words if isinstance(word, str) and word and not OF_ONE_PROCESS.search(word))
+        return [(word, os.environ.get(word)) for word in asked]
     if isinstance(value, ModuleType) and value.__name__.partition(".")[0] in (*LIBRARIES, *sys.stdlib_module_names):
         return value.__name__
     if not (isinstance(value, Mapping | ModuleType) or _has_parts(value)) or depth > DEEPEST:

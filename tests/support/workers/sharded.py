@@ -662,7 +662,7 @@ def further_plans() -> None:
     settings_module.STD = SETTINGS["std"] = OPTIONS.std = OPTIONS.inner.std = LEVEL = value  # type: ignore[attr-defined]
     SETTINGS["rank"] = OPTIONS.rank = rank()
     STATE.extend(range(rank()))
-    os.environ["STD_OF_A_TEST"] = str(value)
+    os.environ["STD_OF_A_TEST"], os.environ["RANK_OF_A_TEST"] = str(value), str(rank())
     numbers = np.full(3, value)
     small = np.float32(value)
     options = types.SimpleNamespace(std=value, rank=rank())
@@ -733,6 +733,7 @@ def further_plans() -> None:
     same: list[Any] = [
         lambda tensor: tensor.fill_(SETTINGS.get("same", 3)),
         lambda tensor: STATE.append(1) or tensor.fill_(OPTIONS.__class__ is not None),
+        lambda tensor: (os.environ["RANK_OF_A_TEST"] == "0" and STATE.append(1)) or tensor.fill_(3),
     ]
     for mine in same:
         initdsl.apply(net, "net.norm.weight = mine()", seed=7, initializers={"mine": mine})
