@@ -45,13 +45,13 @@ def apply(
 
     `rules` are text, a path (a `Path`, or a string that ends in `.init`) or a compiled `RuleSet`. `seed` gives every
     parameter a stream of its own; without it torch's global generator draws, in the order of `net.apply`. `vars`
-    override `let` names. `strict` refuses a rule set that leaves a parameter uncovered, and rules that select
-    nothing. `on_init` is called with every
-    filled entry. `initializers` are further functions rules may call. `root` is the folder `use` and `load` may not
-    leave. `whole` is the model of which `net` is a stage of a pipeline: a module on the meta device, a `Network` or the path
-    of a manifest; rules are resolved on that, and the stage gets its part by name. `sample` is what initializers that look at data run the model on: a tensor, a tuple or list of arguments, or
-    a dict of keyword arguments; without such a rule it is not looked at. `generator` draws in place of torch's global one,
-    as it does in `torch.nn.init`; it goes with no seed.
+    override `let` names. `strict` refuses a rule set that leaves a parameter uncovered, and rules that select nothing.
+    `on_init` is called with every filled entry. `initializers` are further functions rules may call. `root` is the
+    folder `use` and `load` may not leave. `whole` is the model of which `net` is a stage of a pipeline: a module on the
+    meta device, a `Network` or the path of a manifest; rules are resolved on that, and the stage gets its part by name.
+    `sample` is what initializers that look at data run the model on: a tensor, a tuple or list of arguments, or a dict
+    of keyword arguments; without such a rule it is not looked at. `generator` draws in place of torch's global one, as
+    it does in `torch.nn.init`; it goes with no seed.
 
     Raises ParseError, RuleError or ResolveError before anything changes, ApplyError where a fill failed: then
     parameters, buffers, ties and random states are as they were.

@@ -45,7 +45,8 @@ def execute(
 ) -> None:
     """Fill a model by the plan that was made for it; see `initdsl.apply`.
 
-    A `fresh` one has no values to put back after a failure. Without a seed, what draws does so from `generator`. Raises ResolveError before anything changes, ApplyError.
+    A `fresh` one has no values to put back after a failure. Without a seed, what draws does so from `generator`. Raises
+    ResolveError before anything changes, ApplyError.
     """
     sharded = any_sharded(live.tensors)
     apart = sharded or plan.whole is not None  # then other ranks are to be told

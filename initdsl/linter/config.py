@@ -40,10 +40,10 @@ class Config:
     """Settings for the files under `folder`: of `[tool.initdsl]` with `ignore = ["zero-std"]` an `ignore` of one name.
 
     `select` are the lints to run (empty: all), `ignore` those not to; `per_file_ignores` maps a glob to further ones.
-    `exclude` are globs of files not to look for, `initializers` names that Python code registers, `imports` the
-    modules that register them, which a command imports under `--trust`; `pythonpath` are folders that it looks for
-    modules in then. `model` is the model, `manifests` maps globs of rule files to its description; `root` is the folder `use` and `load` may not leave.
-    Paths are relative to `folder`.
+    `exclude` are globs of files not to look for, `initializers` names that Python code registers, `imports` the modules
+    that register them, which a command imports under `--trust`; `pythonpath` are folders that it looks for modules in
+    then. `model` is the model, `manifests` maps globs of rule files to its description; `root` is the folder `use` and
+    `load` may not leave. Paths are relative to `folder`.
     """
 
     folder: Path = field(default_factory=Path)

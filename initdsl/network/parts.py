@@ -60,11 +60,11 @@ class ModuleInfo(NamedTuple):
     """A module: `ModuleInfo(1, "layers", "net.layers", cls, "list", children={"0": 2})`.
 
     `children`, `parameters` and `buffers` map local names to indices in the model, `absent` are the names of those that
-    are None; `transient` those of the buffers that state dicts leave out. `container` is "list", "dict" or ""; `places` are
-    the names of all places of a list in which some hold no module or parameter, empty of any other. `parents` are `(index of a module, name of this one in it)`. `reset` is
-    the name of the method that initializes its parameters, if it has one. `values` are the plain attributes of the
-    instance, `class_values` those of its class. `silenced_at` is the weight that lets nothing through, of a norm that was
-    asked.
+    are None; `transient` those of the buffers that state dicts leave out. `container` is "list", "dict" or ""; `places`
+    are the names of all places of a list in which some hold no module or parameter, empty of any other. `parents` are
+    `(index of a module, name of this one in it)`. `reset` is the name of the method that initializes its parameters, if
+    it has one. `values` are the plain attributes of the instance, `class_values` those of its class. `silenced_at` is
+    the weight that lets nothing through, of a norm that was asked.
     """
 
     index: int  # type: ignore[assignment]  # not tuple.index
@@ -122,8 +122,9 @@ class ModuleInfo(NamedTuple):
 class TensorInfo(NamedTuple):
     """A parameter or buffer, once for all its names: `TensorInfo(0, "0.weight", (8, 4), "float32")`.
 
-    `owners` are `(index of a module, local name)`; `label` is the tensor as a rule file writes it. `problem` is why the tensor can't be written to, None if it can.
-    `loaded` says that transformers read it from a checkpoint. `device` is a type of device, "manifest" in a model read from a manifest.
+    `owners` are `(index of a module, local name)`; `label` is the tensor as a rule file writes it. `problem` is why the
+    tensor can't be written to, None if it can. `loaded` says that transformers read it from a checkpoint. `device` is a
+    type of device, "manifest" in a model read from a manifest.
     """
 
     index: int  # type: ignore[assignment]  # not tuple.index

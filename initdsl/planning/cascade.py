@@ -84,8 +84,9 @@ class Decisions:
 
     `remaining` are the tensors that no statement sets as a whole yet; `edits` have the last one first. `hits` and
     `selected` count tensors by clause: those it has a say in, and those it selects; `calls` has the initializer that is
-    all of its right-hand side; `loaded` has, by clause and tensor, what its `load`s made of that; `overruled`
-    what it selects where later statements set all of that. What statements with errors were to do is not known: `undecided` are the tensors they select, `blind` says that of some even that is not known.
+    all of its right-hand side; `loaded` has, by clause and tensor, what its `load`s made of that; `overruled` what it
+    selects where later statements set all of that. What statements with errors were to do is not known: `undecided` are
+    the tensors they select, `blind` says that of some even that is not known.
     """
 
     remaining: set[int]

@@ -68,7 +68,8 @@ class Loaded:
     """What a `load` makes of one tensor: `Loaded(Load("a.safetensors", "fc.weight", (10, 512)), ["fc.weight"], request)`.
 
     `names` are those of its names that the file has. Where a tensor is left to other rules, `load` is None if the file
-    lacks it, and else has another shape. It is `of_module` if the rule selects a module, not the tensor. `request` says what was read: path, prefix and renames, see `loads`.
+    lacks it, and else has another shape. It is `of_module` if the rule selects a module, not the tensor. `request` says
+    what was read: path, prefix and renames, see `loads`.
     """
 
     load: Load | None

@@ -18,9 +18,9 @@ def engine(device: str = "cpu") -> str:
     """Return which code fills tensors on a kind of device: `native (avx2)`, `triton` or `torch`. The bits are the same.
 
     On a CPU the compiled kernel fills wherever it was built, which `pip install` does where there is a C compiler; on a
-    CUDA device the kernel of Triton, which torch brings there. The environment variable INITDSL_KERNEL chooses, as it is
-    when this is asked or a model begins to be filled: `native`, `triton` or `torch`. Raises ValueError for another value, or for `native` or `triton` where there is none
-    that can be used.
+    CUDA device the kernel of Triton, which torch brings there. The environment variable INITDSL_KERNEL chooses, as it
+    is when this is asked or a model begins to be filled: `native`, `triton` or `torch`. Raises ValueError for another
+    value, or for `native` or `triton` where there is none that can be used.
     """
     _choice.cache_clear()
     if wanted(device) == "triton":

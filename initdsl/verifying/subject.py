@@ -37,7 +37,8 @@ class Subject:
     """What is verified: a store of tensors and a plan, whose model `live` has no memory.
 
     `names` has the name under which the store has a tensor of the plan, by the tensor's index, or None; `source` makes
-    the values of the rules, and `held` has those that are in memory. With `after_training`, a difference is how far a tensor has moved and no drift.
+    the values of the rules, and `held` has those that are in memory. With `after_training`, a difference is how far a
+    tensor has moved and no drift.
     """
 
     plan: Plan

@@ -56,11 +56,11 @@ def verify(
 
     `net` is a model, a state dict, or the path of a safetensors file, a folder of shards, a DCP directory or a file of
     `torch.save`, of which tensors are read and nothing is run. Of a state dict or a path `model` is the model they
-    belong to (a module, which may be on the meta device, or a described one); without it, the structure is read off the names, which is enough for rules that name no classes. `seed` is the one
-    the values were made with; a file that says which it was needs none. Without one, draws are tested: `alpha` is the
-    chance that values which do follow the rules are said not to. `whole` is the model of which this is a stage of a pipeline,
-    as in `apply`: what other stages hold is not missed. `after_training` tells how far each parameter has
-    moved in place of calling that a drift.
+    belong to (a module, which may be on the meta device, or a described one); without it, the structure is read off the
+    names, which is enough for rules that name no classes. `seed` is the one the values were made with; a file that says
+    which it was needs none. Without one, draws are tested: `alpha` is the chance that values which do follow the rules
+    are said not to. `whole` is the model of which this is a stage of a pipeline, as in `apply`: what other stages hold
+    is not missed. `after_training` tells how far each parameter has moved in place of calling that a drift.
 
     Raises ParseError, RuleError or ResolveError as `plan` does, OSError and ValueError for what can't be read.
 

@@ -23,9 +23,9 @@ class RuleSet(BaseModel):
     """Parsed rules, and the texts they came from: what `parse("Linear.bias = 0")` returns.
 
     `rules` are the statements in order, blocks nested; `sources` maps each file's name to its text; `root` is the
-    folder that `use` and `load` may not leave. Statements that their text does not say, since they were edited as JSON or
-    made in Python, are written out as a source of their own, `<edited>`. Two rule sets are equal if their statements are, wherever they stand,
-    and equal ones have the same hash.
+    folder that `use` and `load` may not leave. Statements that their text does not say, since they were edited as JSON
+    or made in Python, are written out as a source of their own, `<edited>`. Two rule sets are equal if their statements
+    are, wherever they stand, and equal ones have the same hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
