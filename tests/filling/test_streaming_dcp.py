@@ -206,6 +206,7 @@ def test_the_command_line(tmp_path: Path) -> None:
         assert said in done.stderr
 
 
+@pytest.mark.needs("torch>=2.7")  # 2.6 keeps some 150 MB of what it saves, of however much
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell")
 def test_memory_does_not_grow_with_the_network(tmp_path: Path) -> None:
     code = (
