@@ -10,24 +10,23 @@ from initdsl.initializers.fans import fans
 from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo, TensorInfo
 
-__all__ = ["known_default"]
+__all__ = ["given_by_reset", "known_default"]
 
 
 def known_default(network: Network, module: int, tensor: TensorInfo) -> Distribution | None:
-    """Return what the reset of a module gives a tensor of its own; None where that is not sure.
+    """Return what a tensor starts from by the default of a module that holds it; None where that is not sure.
 
-    A class of the user's may do anything, and so may the reset of a module above, as that of `nn.Transformer` does.
+    The reset of a module above may set it anew, as that of `nn.Transformer` does.
     """
+    return None if _is_below_a_reset(network, network.modules[module]) else given_by_reset(network, module, tensor)
+
+
+def given_by_reset(network: Network, module: int, tensor: TensorInfo) -> Distribution | None:
+    """Return what the reset of a module by itself gives a tensor of its own; None of a class that is not torch's."""
     info = network.modules[module]
     local = next((local for owner, local in tensor.owners if owner == module), None)
     gives = GIVEN.get(info.cls.qualname)
-    if (
-        gives is None
-        or local is None
-        or tensor.kind == "parametrized"
-        or not tensor.floating
-        or _is_below_a_reset(network, info)
-    ):
+    if gives is None or local is None or tensor.kind == "parametrized" or not tensor.floating:
         return None
     return gives(network, info, local, tensor)
 
@@ -84,7 +83,8 @@ def _attention(network: Network, info: ModuleInfo, local: str, tensor: TensorInf
 
 Gives = Callable[[Network, ModuleInfo, str, TensorInfo], Distribution | None]
 CLASSES: dict[Gives, str] = {
-    _layer: "linear.Linear conv.Conv1d conv.Conv2d conv.Conv3d conv.ConvTranspose1d conv.ConvTranspose2d conv.ConvTranspose3d",
+    _layer: "linear.Linear linear.NonDynamicallyQuantizableLinear conv.Conv1d conv.Conv2d conv.Conv3d "
+    "conv.ConvTranspose1d conv.ConvTranspose2d conv.ConvTranspose3d",
     _bilinear: "linear.Bilinear",
     _recurrent: "rnn.RNN rnn.LSTM rnn.GRU rnn.RNNCell rnn.LSTMCell rnn.GRUCell",
     _embedding: "sparse.Embedding sparse.EmbeddingBag",

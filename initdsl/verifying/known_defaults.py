@@ -5,6 +5,7 @@ from __future__ import annotations
 from initdsl.initializers import Constant, Distribution, Uniform
 from initdsl.planning.actions import Reset
 from initdsl.planning.plan import Plan, PlanEntry
+from initdsl.planning.torch_defaults import given_by_reset
 from initdsl.statistics.predicted import scaled_by
 
 __all__ = ["distribution_of_default"]
@@ -21,8 +22,9 @@ def distribution_of_default(plan: Plan, entry: PlanEntry) -> Distribution | None
     if any(edit.index is not None or edit.view is not None for edit in entry.edits):
         return None
     setting = [index for index, tensors in plan.resets if entry.tensor.index in tensors]
-    gives = entry.base.payload.gives
-    if setting != [entry.base.payload.module] or gives is None or isinstance(gives, Constant):
+    module = entry.base.payload.module
+    gives = given_by_reset(plan.network, module, entry.tensor) if setting == [module] else None
+    if gives is None or isinstance(gives, Constant):
         return None
     if isinstance(gives, Uniform):
         gives = Uniform(gives.low * (1 + SLACK), gives.high * (1 + SLACK))

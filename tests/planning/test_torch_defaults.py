@@ -15,7 +15,7 @@ from initdsl.planning.actions import Reset
 from initdsl.planning.torch_defaults import GIVEN
 
 LAYERS: list[nn.Module] = [
-    nn.Linear(30, 200), nn.Conv1d(12, 42, 5, groups=3), nn.Conv2d(8, 60, 3), nn.Conv3d(4, 50, 2),
+    nn.Linear(30, 200), nn.modules.linear.NonDynamicallyQuantizableLinear(30, 200), nn.Conv1d(12, 42, 5, groups=3), nn.Conv2d(8, 60, 3), nn.Conv3d(4, 50, 2),
     nn.ConvTranspose1d(30, 40, 5), nn.ConvTranspose2d(10, 30, 3), nn.ConvTranspose3d(5, 60, 3, groups=5),
     nn.Bilinear(20, 10, 60), nn.RNN(10, 50, 2), nn.LSTM(10, 50, bidirectional=True, proj_size=20), nn.GRU(10, 50),
     nn.RNNCell(20, 60), nn.LSTMCell(20, 60), nn.GRUCell(20, 60), nn.Embedding(200, 30), nn.EmbeddingBag(200, 30),

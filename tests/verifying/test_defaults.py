@@ -51,6 +51,35 @@ def test_defaults_are_told_from_scaled_ones(name: str) -> None:
         assert initdsl.verify(net, f"default net; net.** *= {factor}") or "attention" in name, (name, seed)
 
 
+class Around(nn.Module):
+    """A layer inside a module whose own reset gives it something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(400, 300)
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("net", "rules"),
+    [
+        (Around(), "default Linear"),
+        (nn.MultiheadAttention(400, 4), "keep net; default net.out_proj"),
+    ],
+    ids=["reset above", "out_proj"],
+)
+def test_a_layer_that_is_reset_by_itself_is_told_whatever_is_above(net: nn.Module, rules: str) -> None:
+    initdsl.apply(net, rules)
+    assert initdsl.verify(net, rules)
+    with torch.no_grad():
+        next(p for name, p in net.named_parameters() if name.endswith(("layer.weight", "out_proj.weight")))[7, 7] = (
+            0.051
+        )
+    assert "the largest element is 0.051" in str(initdsl.verify(net, rules))
+
+
 def test_one_element_outside_of_the_bound_is_drift() -> None:
     net = nn.Linear(400, 300)
     with torch.no_grad():
