@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Live, Network
-from initdsl.network.kinds import load_code
 from initdsl.planning import plan as planning
 from initdsl.planning.make import make_plan, warn_of
 from initdsl.planning.whole import join, live_of
@@ -146,8 +145,8 @@ def plan(
         "vars": vars, "strict": strict, "initializers": initializers, "root": root, "whole": whole,
     }  # fmt: skip
     made, live = make_plan(net, rules, seed=seed, **options)
-    concerns = live is not None and (live.elsewhere or any(map(load_code, live.modules)))
-    if live is not None and (concerns or any(tensor.sharded for tensor in made.network.tensors)):
+    loads = any(action.loads for action in made.actions)
+    if live is not None and (live.elsewhere or loads or any(tensor.sharded for tensor in made.network.tensors)):
         from initdsl.filling.sharded.review import review
 
         made = review(made, live)

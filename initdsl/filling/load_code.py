@@ -26,6 +26,7 @@ from initdsl.text.failures import first_line
 from .random_state import everything_unmoved
 from .read import held_by
 from .stand_ins import shell_of
+from .unset import written_by
 
 __all__ = ["refuse_load_code"]
 
@@ -159,15 +160,12 @@ class _Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for position, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                target = args[position] if position < len(args) else kwargs.get(argument.name)
-                if isinstance(target, torch.Tensor):
-                    memory = target.untyped_storage()._cdata
-                    if not target.is_meta and memory not in self.allocated:
-                        raise RuntimeError("it writes to a tensor that is there")
-                    copied = _place(args[1]) if func is torch.ops.aten.copy_.default else None
-                    self.into.setdefault(memory, []).append(copied)
+        for target in written_by(func, args, kwargs):
+            memory = target.untyped_storage()._cdata
+            if not target.is_meta and memory not in self.allocated:
+                raise RuntimeError("it writes to a tensor that is there")
+            copied = _place(args[1]) if func is torch.ops.aten.copy_.default else None
+            self.into.setdefault(memory, []).append(copied)
         given = _memories((args, kwargs))
         result = func(*args, **kwargs)
         self.allocated |= _memories(result) - given

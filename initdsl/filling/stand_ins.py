@@ -15,6 +15,7 @@ from initdsl.network.kinds import is_sharded
 from initdsl.network.wrappers import unwrap
 
 from .computed_weights import hooked_names
+from .unset import has_nan
 
 __all__ = ["named_skeleton", "plain_shell", "shell_of", "skeleton", "stand_in"]
 
@@ -68,7 +69,7 @@ def _plain_values(parameter: nn.Parameter, device: str) -> torch.Tensor:
     dtype = torch.complex64 if dtype == torch.complex32 else dtype
     values = torch.empty(parameter.shape, dtype=dtype, device=device)
     if is_sharded(parameter):  # what no rank holds whole: a reset that builds on it shows
-        values.fill_(math.nan if values.is_floating_point() or values.is_complex() else 0)
+        values.fill_(math.nan if has_nan(values) else 0)
     elif not values.is_meta and not parameter.is_meta:
         values.copy_(parameter.detach())
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,13 +18,23 @@ from initdsl.planning.plan import PlanEntry
 from .boxes import memory_of
 from .random_state import RandomStates, put_back, random_states
 
-__all__ = ["Writes", "has_nan", "left_by", "mark", "sets_itself", "still_left", "tensors_kept"]
+__all__ = ["Writes", "has_nan", "left_by", "mark", "sets_itself", "still_left", "tensors_kept", "written_by"]
 
 
 # the parameters that torch's own modules have, all of which their resets set
 TORCH_NAMES = re.compile(
     r"weight|bias|(weight|bias)_(ih|hh|hr)(_l[0-9]+(_reverse)?)?|(in|[qkv])_proj_(weight|bias)|bias_[kv]"
 )
+
+
+def written_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    """Yield the tensors that a call of an operation writes to."""
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[position] if position < len(args) else kwargs.get(argument.name)
+            yield from (
+                t for t in (value if isinstance(value, list | tuple) else (value,)) if isinstance(t, torch.Tensor)
+            )
 
 
 class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,12 +46,7 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for position, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                value = args[position] if position < len(args) else kwargs.get(argument.name)
-                for each in value if isinstance(value, list | tuple) else (value,):
-                    if isinstance(each, torch.Tensor):
-                        self.storages.add(each.untyped_storage()._cdata)
+        self.storages.update(each.untyped_storage()._cdata for each in written_by(func, args, kwargs))
         return func(*args, **kwargs)
 
 

@@ -44,13 +44,10 @@ def fill_whole(run: Run, entry: PlanEntry, read: Reading) -> None:
 
 def write_actions(run: Run, entry: PlanEntry, tensor: torch.Tensor, read: Reading) -> None:
     """Carry out the actions of an entry on a tensor of its shape, one after the other."""
-    own = any(not initializer.builtin for action in entry.actions for initializer in action.initializers)
-    if (
-        own
-        and run.is_new(entry.tensor)
-        and not (entry.base is not None and isinstance(entry.base.payload, NOT_WRITTEN))
-    ):
-        mark(tensor)
+    if run.is_new(entry.tensor) and not (entry.base is not None and isinstance(entry.base.payload, NOT_WRITTEN)):
+        called = (initializer for action in entry.actions for initializer in action.initializers)
+        if not all(initializer.builtin for initializer in called):
+            mark(tensor)
     for action in entry.actions:
         if not isinstance(action.payload, NOT_WRITTEN):
             with blaming(run.plan, entry, action):

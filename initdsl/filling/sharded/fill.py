@@ -7,7 +7,6 @@ step of the plan can still fail, another one comes after it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +17,7 @@ from initdsl.filling.boxes import Box, Window, memory_of
 from initdsl.filling.defaults import reset_beside, reset_module, reset_stand_ins
 from initdsl.filling.run import Run, read_whole, tell
 from initdsl.filling.steps import Ways
+from initdsl.filling.unset import mark
 from initdsl.filling.whole_fill import fill_whole, write_actions
 from initdsl.filling.write import Piece, draw_distribution, edited, work_dtype, write
 from initdsl.initializers import Random
@@ -193,8 +193,7 @@ def _whole(shards: ShardRun, entry: PlanEntry) -> torch.Tensor:
     """Return in full the values of a sharded tensor, or of one of another stage, made anew from the rules."""
     plan = shards.run.plan
     full = torch.zeros(entry.shape, dtype=getattr(torch, entry.dtype), device=_device(shards, entry.tensor.index))
-    if full.is_floating_point() or full.is_complex():
-        full.fill_(math.nan)  # what a function takes from the values that were there shows
+    mark(full)  # what a function takes from the values that were there shows
     if entry.base is not None and isinstance(entry.base.payload, Reset):
         index = entry.base.payload.module
         values = _reset_values(shards, index, dict(plan.resets)[index]).get(entry.tensor.index)
