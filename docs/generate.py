@@ -97,9 +97,9 @@ def initializers() -> str:
 
 def _values(item: Any, name: str) -> str:
     """The values an argument takes, read off its schema."""
-    from initdsl.initializers import argument_model
+    from initdsl.initializers import type_of
 
-    schema = argument_model(item).model_json_schema()["properties"][name]
+    schema = type_of(item.parameter(name).annotation).json_schema()
     options = schema.get("anyOf", [schema])
     return " or ".join(_kind(option) for option in options)
 

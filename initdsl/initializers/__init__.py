@@ -30,7 +30,7 @@ place. It draws if it has a parameter `generator`.
 
 from . import adjusted, elementwise, whole
 from .arguments import ArgumentError, Arguments
-from .binding import argument_model, bind, parameters_of
+from .binding import bind, completed, parameters_of, type_of
 from .distributions import Bernoulli, Constant, Distribution, Normal, Random, TruncatedNormal, Uniform, of_part
 from .fans import fans
 from .filling import fill, filler
@@ -50,8 +50,8 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "adjusted",
-    "argument_model",
     "bind",
+    "completed",
     "default_registry",
     "elementwise",
     "fans",
@@ -60,5 +60,6 @@ __all__ = [
     "initializer",
     "of_part",
     "parameters_of",
+    "type_of",
     "whole",
 ]

@@ -8,15 +8,15 @@ from functools import lru_cache
 from typing import Any
 
 import pydantic
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from initdsl.text.wording import did_you_mean, value_text
 
-from .arguments import ArgumentError, Arguments
+from .arguments import ArgumentError, Arguments, Parameter
 from .elsewhere import activation_hint
 from .initializer import Initializer
 
-__all__ = ["argument_model", "bind", "parameters_of"]
+__all__ = ["bind", "completed", "parameters_of", "type_of"]
 
 
 def parameters_of(initializer: Initializer, positional: int, keywords: Iterable[str]) -> list[str]:
@@ -74,21 +74,43 @@ def _exactly(value: Any) -> object:
 
 
 def _checked(initializer: Initializer, given: Mapping[str, Any]) -> Arguments:
-    try:
-        validated = argument_model(initializer).model_validate(given)
-    except pydantic.ValidationError as error:
-        raise _explained(error, initializer, given) from None
-    arguments = Arguments((p.name, getattr(validated, p.name)) for p in initializer.parameters)
+    arguments = completed(initializer, given)
     initializer.check_arguments(None, arguments)
     return arguments
 
 
-@lru_cache(maxsize=1024)  # made when the first call is bound: most files call two or three initializers
-def argument_model(initializer: Initializer) -> type[pydantic.BaseModel]:
-    """Return the pydantic model of an initializer's arguments."""
-    fields: dict[str, Any] = {p.name: (p.annotation, ... if p.required else p.default) for p in initializer.parameters}
-    strict = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
-    return pydantic.create_model(f"{initializer.name}_arguments", __config__=strict, **fields)
+def completed(initializer: Initializer, given: Mapping[str, Any]) -> Arguments:
+    """Check each argument by its type alone, and complete them with defaults. Raises ArgumentError."""
+    parameters_of(initializer, 0, given)  # no others
+    values: dict[str, Any] = {}
+    for parameter in initializer.parameters:
+        name = parameter.name
+        if name not in given:
+            if parameter.required:
+                raise ArgumentError(f"`{initializer.name}` needs `{name}`", name, _call(initializer))
+            values[name] = parameter.default
+            continue
+        try:
+            values[name] = type_of(parameter.annotation).validate_python(given[name], strict=True)
+        except pydantic.ValidationError as error:
+            raise _explained(error, parameter, given[name]) from None
+    return Arguments(values)
+
+
+def type_of(annotation: Any) -> TypeAdapter[Any]:
+    """Return pydantic's view of a parameter's type, made when the first argument of that type is checked."""
+    try:
+        return _type_of(annotation)
+    except TypeError:  # not hashable
+        return _type_of.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=1024)
+def _type_of(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except pydantic.PydanticUserError:  # a type with a configuration of its own takes no other
+        return TypeAdapter(annotation)
 
 
 # ------------------------------------------------------------------------------------------- what pydantic refused
@@ -114,18 +136,12 @@ _TYPES = {
 }
 
 
-def _explained(error: pydantic.ValidationError, initializer: Initializer, given: Mapping[str, Any]) -> ArgumentError:
+def _explained(error: pydantic.ValidationError, parameter: Parameter, value: object) -> ArgumentError:
     """Return pydantic's first problem in the language's words."""
     problem = error.errors(include_url=False)[0]
-    call = _call(initializer)
-    if not problem["loc"]:
-        return ArgumentError(f"`{initializer.name}` can't be called like this", hint=call)
-    name = str(problem["loc"][0])
-    if problem["type"] == "missing":
-        return ArgumentError(f"`{initializer.name}` needs `{name}`", name, call)
-    value, parameter = given.get(name), initializer.parameter(name)
+    name = parameter.name
     wanted, hint = _limit(problem["type"], problem.get("ctx", {})), None
-    if wanted is None and parameter is not None and parameter.choices:
+    if wanted is None and parameter.choices:
         words = ", ".join(f"`{word}`" for word in parameter.choices)
         wanted = f"one of {words}"
         hint = activation_hint(str(value)) if name == "nonlinearity" else None

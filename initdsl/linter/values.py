@@ -11,7 +11,7 @@ from initdsl.initializers import (
     Constant,
     Distribution,
     Initializer,
-    argument_model,
+    completed,
     default_registry,
     parameters_of,
 )
@@ -283,8 +283,8 @@ def _completed(
         return checked_arguments(initializer, told)
     if any(parameter.required and parameter.name not in told for parameter in initializer.parameters):
         return told
-    completed = argument_model(initializer).model_validate(told).model_dump()
-    return {name: value for name, value in completed.items() if name in told or name not in written}
+    values = completed(initializer, told)
+    return {name: value for name, value in values.items() if name in told or name not in written}
 
 
 def _error(initializer: Initializer, told: dict[str, object]) -> ArgumentError | None:

@@ -8,6 +8,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -511,6 +512,24 @@ def test_arguments_are_a_value() -> None:
     ):
         with pytest.raises(TypeError, match="can't be changed"):
             change()
+
+
+def test_parameters_may_have_the_names_that_pydantic_uses() -> None:
+    def odd(
+        tensor: torch.Tensor, json: float = 1, schema: float = 2, model_config: float = 3, _scale: float = 4
+    ) -> None:
+        tensor.fill_(json + 10 * schema + 100 * model_config + 1000 * _scale)
+
+    layer = nn.Linear(2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        initdsl.apply(
+            layer, "net.bias = 0; net.weight ~ odd(json=5, schema=6, model_config=7)", initializers={"odd": odd}
+        )
+        initdsl.apply(layer, "net.bias = 0; net.weight ~ odd(_scale=9)", initializers={"odd": odd})
+    assert (layer.weight == 9000 + 321).all()
+    with pytest.raises(initdsl.RuleError, match="`model_config` must be a number, got"):
+        initdsl.plan(layer, "net.weight ~ odd(model_config=true)", initializers={"odd": odd})
 
 
 def test_arguments_that_are_equal_and_not_the_same_are_told_apart() -> None:
