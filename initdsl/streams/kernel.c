@@ -23,6 +23,11 @@
 #else
 #define INLINE static inline __attribute__((always_inline))
 #endif
+#if defined(__GNUC__)
+#define SOON_WRITTEN(address) __builtin_prefetch(address, 1)
+#else
+#define SOON_WRITTEN(address) ((void)0)
+#endif
 
 /* ------------------------------------------------------------------------------- what Python hands over (native.py) */
 
@@ -53,7 +58,7 @@ struct key {
 
 /* ------------------------------------------------------------------------------------------------- words and lanes */
 
-#define BLOCK 2048 /* elements: what a block needs stays in the first-level cache */
+#define BLOCK 256 /* elements: what a block needs, and what it writes, stays in the first-level cache */
 
 INLINE uint64_t mixed(uint64_t z) {
     z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -61,21 +66,23 @@ INLINE uint64_t mixed(uint64_t z) {
     return z ^ z >> 31;
 }
 
-INLINE void words(uint64_t *out, int64_t count, uint64_t start, uint64_t gamma) {
+/* `multiples` are 0, gamma, 2 gamma and so on: a sum is cheaper than a product. */
+INLINE void words(uint64_t *out, int64_t count, uint64_t start, const uint64_t *multiples) {
     for (int64_t i = 0; i < count; i++)
-        out[i] = mixed(start + (uint64_t)i * gamma);
+        out[i] = mixed(start + multiples[i]);
 }
 
 INLINE int32_t lane_at(uint64_t place, uint64_t state, uint64_t gamma) {
     return (int32_t)(uint32_t)(mixed(state + (place >> 1) * gamma) >> 32 * (place & 1));
 }
 
-/* Return the lanes of `count` elements that are `step` apart; they are in `block`, which has room for BLOCK + 2. */
+/* Return the lanes of `count` elements that are `step` apart; they are in `block`, which has room for BLOCK + 2.
+ * `multiples` is read where `step` is 1. */
 INLINE const int32_t *lanes(uint64_t *block, int64_t count, uint64_t place, uint64_t step, uint64_t state,
-                            uint64_t gamma) {
+                            uint64_t gamma, const uint64_t *multiples) {
     int32_t *lane = (int32_t *)block;
     if (step == 1) {
-        words(block, (count + 1 + (int64_t)(place & 1)) >> 1, state + (place >> 1) * gamma, gamma);
+        words(block, (count + 1 + (int64_t)(place & 1)) >> 1, state + (place >> 1) * gamma, multiples);
         return lane + (place & 1);
     }
     for (int64_t i = 0; i < count; i++)
@@ -359,17 +366,25 @@ static const int64_t SIZES[] = {4, 8, 2, 2};
 /* Fill `count` elements, `step` places apart. */
 INLINE void run(char *out, int64_t count, uint64_t place, uint64_t step, const struct key *key,
                 const struct recipe *r) {
-    uint64_t block[BLOCK / 2 + 1], other[BLOCK / 2 + 1];
+    uint64_t block[BLOCK / 2 + 1], other[BLOCK / 2 + 1], multiples[BLOCK / 2 + 1];
     float single[BLOCK];
+    if (step == 1)
+        for (int64_t i = 0; i <= (count < BLOCK ? count : BLOCK) / 2; i++)
+            multiples[i] = (uint64_t)i * key->gamma;
     while (count > 0) {
-        int64_t now = count < BLOCK ? count : BLOCK;
-        const int32_t *lane = lanes(block, now, place, step, key->state, key->gamma);
+        int64_t now = count < BLOCK ? count : BLOCK, size = now * SIZES[r->dtype];
+        const int32_t *lane, *fine;
+        if (count > BLOCK) /* memory is fetched while the lanes are computed */
+            for (int64_t i = 0; i < size; i += 64)
+                SOON_WRITTEN(out + i);
+        lane = lanes(block, now, place, step, key->state, key->gamma, multiples);
         switch (r->dtype) {
         case FLOAT32:
             values((float *)out, lane, now, r);
             break;
         case FLOAT64:
-            values64((double *)out, lane, lanes(other, now, place, step, key->fine, key->gamma), now, r);
+            fine = lanes(other, now, place, step, key->fine, key->gamma, multiples);
+            values64((double *)out, lane, fine, now, r);
             break;
         case BFLOAT16:
             values(single, lane, now, r);
@@ -379,7 +394,7 @@ INLINE void run(char *out, int64_t count, uint64_t place, uint64_t step, const s
             values(single, lane, now, r);
             to_float16((uint16_t *)out, single, now);
         }
-        out += now * SIZES[r->dtype];
+        out += size;
         place += (uint64_t)now * step;
         count -= now;
     }

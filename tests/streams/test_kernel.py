@@ -56,9 +56,9 @@ def both(monkeypatch: pytest.MonkeyPatch, distribution: Distribution, *shape: in
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS + ODD, ids=str)
 def test_the_bits_of_torch(distribution: Distribution, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Around the ends of blocks of 2048, and where more segments or threads begin to pay: 8 192 and 2^17."""
+    """Around the ends of blocks of 256, and where more segments or threads begin to pay: 8 192 and 2^17."""
     ends = (8191, 8192, (1 << 17) - 1, (1 << 17) + 3) if dtype == torch.float32 else (8193,)
-    for count in (1, 2, 3, 2047, 2048, 2049, *ends):
+    for count in (1, 2, 3, 255, 256, 257, 2048, *ends):
         for offset in (0, 1, 2**33 + 1) if count < 4096 else (2**62 + 1,):
             assert same(*both(monkeypatch, distribution, count, dtype=dtype, offset=offset)), (count, offset)
 
@@ -401,7 +401,7 @@ DRIVER = r"""
 #include <stdlib.h>
 /* Fill what is exactly as large as it must be, of every kind and dtype, from places of every step. */
 int main(void) {
-    const int64_t counts[] = {1, 2, 2047, 2048, 2049, 5000};
+    const int64_t counts[] = {1, 2, 255, 256, 257, 5000};
     const struct truncation cuts[] = {{0}, {0.9772498680518208, 0.023012909328963486, 0.9767167, 0.0232833, 0, 1}};
     const int64_t pairs = initdsl_segment_count();
     double(*table)[2] = malloc((size_t)pairs * sizeof *table);
