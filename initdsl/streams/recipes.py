@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from initdsl.initializers.distributions import Bernoulli, Distribution, Normal, TruncatedNormal, Uniform
 
@@ -110,36 +110,57 @@ def _location(loc: float, scale: float) -> tuple[float, float]:
 # ------------------------------------------------------------------------------------------------- numbers of a dtype
 
 
+# How the bits of a number are read: as a float, and as a signed integer. bfloat16 is the upper half of float32.
+_PACKED = {torch.float64: ("<d", "<q"), torch.float32: ("<f", "<i"), torch.float16: ("<e", "<h"), torch.bfloat16: ("<f", "<i")}  # fmt: skip
+
+
 def _rounded(value: float, dtype: torch.dtype) -> float:
     """Return a parameter in the precision that values are computed in."""
-    return value if dtype == torch.float64 else float(_scalar(value).to(torch.float32))
+    return value if dtype == torch.float64 else _nearest(value, torch.float32)
 
 
-def _scalar(value: float) -> Tensor:
-    """Return a number as a tensor on the CPU, whatever torch's default device is."""
-    return torch.tensor(value, dtype=torch.float64, device="cpu")
+def _nearest(value: float, dtype: torch.dtype) -> float:
+    """Return a number rounded to a dtype, as torch rounds float64: to a half type by way of float32."""
+    if dtype == torch.float64:
+        return value
+    if dtype != torch.float32:
+        value = _nearest(value, torch.float32)
+    if dtype == torch.bfloat16:
+        bits = _bits(value, dtype)
+        return _of_bits((bits + 0x7FFF + (bits >> 16 & 1)) & ~0xFFFF, dtype)
+    try:
+        return float(struct.unpack(_PACKED[dtype][0], struct.pack(_PACKED[dtype][0], value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _inside(low: float, high: float, dtype: torch.dtype, open_above: bool) -> tuple[float, float]:
     """Return the smallest and the largest number of `dtype` in an interval; where there is none, the nearest twice."""
     if dtype == torch.float64 and not open_above:
         return low, high
-    bottom, top = _scalar(low).to(dtype), _scalar(high).to(dtype)
-    while float(bottom) < low:
-        bottom = _next(bottom, up=True)
-    while float(top) > high or (open_above and float(top) == high and low < high):
-        top = _next(top, up=False)
-    if float(bottom) > float(top):
-        nearest = float(_scalar(low).to(dtype))
-        return nearest, nearest
-    return float(bottom), float(top)
+    bottom, top = _nearest(low, dtype), _nearest(high, dtype)
+    while bottom < low:
+        bottom = _next(bottom, dtype, up=True)
+    while top > high or (open_above and top == high and low < high):
+        top = _next(top, dtype, up=False)
+    if bottom > top:
+        bottom = top = _nearest(low, dtype)
+    return bottom, top
 
 
-def _next(number: Tensor, up: bool) -> Tensor:
+def _next(number: float, dtype: torch.dtype, up: bool) -> float:
     """Return the neighbour of a number in its dtype."""
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[number.dtype.itemsize]
-    if float(number) == 0:
-        smallest = torch.tensor(1, dtype=integer, device="cpu").view(number.dtype)
-        return smallest if up else -smallest
-    bits = int(number.view(integer)) + (1 if (float(number) > 0) == up else -1)
-    return torch.tensor(bits, dtype=integer, device="cpu").view(number.dtype)
+    step = 1 << 16 if dtype == torch.bfloat16 else 1
+    if number == 0:
+        return _of_bits(step, dtype) if up else -_of_bits(step, dtype)
+    return _of_bits(_bits(number, dtype) + (step if (number > 0) == up else -step), dtype)
+
+
+def _bits(number: float, dtype: torch.dtype) -> int:
+    as_float, as_integer = _PACKED[dtype]
+    return int(struct.unpack(as_integer, struct.pack(as_float, number))[0])
+
+
+def _of_bits(bits: int, dtype: torch.dtype) -> float:
+    as_float, as_integer = _PACKED[dtype]
+    return float(struct.unpack(as_float, struct.pack(as_integer, bits))[0])
