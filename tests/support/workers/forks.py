@@ -36,7 +36,8 @@ def serve(channel: socket.socket) -> dict[str, Any]:
             request: dict[str, Any] = json.load(file)
         for name in request["imports"]:
             importlib.import_module(name)
-        gc.freeze()
+        if "triton" not in sys.modules:  # it counts at the end what is left of it, which what is frozen is
+            gc.freeze()
         if os.fork() == 0:
             channel.close()
             supervise(request, descriptors)
