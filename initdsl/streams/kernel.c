@@ -247,29 +247,36 @@ INLINE void choice(float *out, const int32_t *lane, int64_t count, const struct 
         out[i] = (lane[i] <= last) & any ? high : low;
 }
 
-#if defined(__SSE2__)
-INLINE __m128 pairs(const float *first, const float *second) {
-    return _mm_castpd_ps(_mm_loadh_pd(_mm_load_sd((const double *)first), (const double *)second));
-}
-#endif
-
 /* By loops of one kind each: the compiler makes vectors of all but the look-up. */
-INLINE void lines(float *out, const int32_t *lane, int64_t count, const struct recipe *r) {
-    const float(*table)[2] = r->table;
-    float position[BLOCK];
-    uint32_t segment[BLOCK];
+INLINE void find(float *position, uint32_t *segment, const int32_t *lane, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         position[i] = (float)lane[i] + 0.5f;
         segment[i] = segment_of(position[i]);
     }
+}
+
+#if defined(__SSE2__)
+INLINE __m128 pairs(const float *first, const float *second) {
+    return _mm_castpd_ps(_mm_loadh_pd(_mm_load_sd((const double *)first), (const double *)second));
+}
+
+/* The values at four positions, from the intercepts and slopes of the first two and of the others. */
+INLINE void store_lines(float *out, const float *position, __m128 a, __m128 b) {
+    const __m128 product = _mm_mul_ps(_mm_loadu_ps(position), _mm_shuffle_ps(a, b, 0xDD));
+    _mm_storeu_ps(out, _mm_add_ps(product, _mm_shuffle_ps(a, b, 0x88)));
+}
+#endif
+
+INLINE void lines(float *out, const int32_t *lane, int64_t count, const struct recipe *r) {
+    const float(*table)[2] = r->table;
+    float position[BLOCK];
+    uint32_t segment[BLOCK];
+    find(position, segment, lane, count);
     int64_t i = 0;
 #if defined(__SSE2__)
-    for (; i + 4 <= count; i += 4) { /* a pair is one load */
-        const __m128 a = pairs(table[segment[i]], table[segment[i + 1]]);
-        const __m128 b = pairs(table[segment[i + 2]], table[segment[i + 3]]);
-        const __m128 product = _mm_mul_ps(_mm_loadu_ps(position + i), _mm_shuffle_ps(a, b, 0xDD));
-        _mm_storeu_ps(out + i, _mm_add_ps(product, _mm_shuffle_ps(a, b, 0x88)));
-    }
+    for (; i + 4 <= count; i += 4) /* a pair is one load */
+        store_lines(out + i, position + i, pairs(table[segment[i]], table[segment[i + 1]]),
+                    pairs(table[segment[i + 2]], table[segment[i + 3]]));
 #endif
     for (; i < count; i++)
         out[i] = position[i] * table[segment[i]][1] + table[segment[i]][0];
@@ -278,10 +285,22 @@ INLINE void lines(float *out, const int32_t *lane, int64_t count, const struct r
 /* As `lines`, with only those segments scaled that an element needs: cheaper for few elements. */
 INLINE void segments(float *out, const int32_t *lane, int64_t count, const struct recipe *r) {
     const double(*table)[2] = r->table;
-    for (int64_t i = 0; i < count; i++) {
-        const float position = (float)lane[i] + 0.5f;
-        const double *segment = table[segment_of(position)];
-        out[i] = position * (float)(segment[1] * r->scale) + (float)(segment[0] * r->scale + r->shift);
+    float position[BLOCK];
+    uint32_t segment[BLOCK];
+    find(position, segment, lane, count);
+    int64_t i = 0;
+#if defined(__SSE2__)
+    const __m128d scale = _mm_set1_pd(r->scale), shift = _mm_set_pd(-0.0, r->shift); /* -0.0 is added to slopes */
+    for (; i + 4 <= count; i += 4) {
+        __m128 pair[4];
+        for (int k = 0; k < 4; k++)
+            pair[k] = _mm_cvtpd_ps(_mm_add_pd(_mm_mul_pd(_mm_loadu_pd(table[segment[i + k]]), scale), shift));
+        store_lines(out + i, position + i, _mm_movelh_ps(pair[0], pair[1]), _mm_movelh_ps(pair[2], pair[3]));
+    }
+#endif
+    for (; i < count; i++) {
+        const double *line = table[segment[i]];
+        out[i] = position[i] * (float)(line[1] * r->scale) + (float)(line[0] * r->scale + r->shift);
     }
 }
 
@@ -449,13 +468,24 @@ static filler *chosen(void) {
 static filler *chosen(void) { return fill_baseline; }
 #endif
 
-/* Write a recipe's values into contiguous memory; the first element has the place `place` in the stream. */
-EXPORT void initdsl_fill(char *out, int64_t count, uint64_t place, uint64_t state, uint64_t fine, uint64_t gamma,
-                         const struct recipe *r) {
-    const struct key key = {state, fine, gamma};
+/* What to fill, and from where in which stream: one argument in place of seven, which ctypes would convert one by one. */
+struct order {
+    uint64_t out; /* an address */
+    int64_t count;
+    uint64_t place;
+    struct key key;
+    uint64_t recipe; /* an address */
+};
+
+/* Write a recipe's values into contiguous memory; the first element has the place `place` in the stream. `packed` is a
+ * `struct order`, at any address. */
+EXPORT void initdsl_fill(const void *packed) {
+    struct order o;
     const int64_t step = 1;
-    if (count > 0)
-        chosen()(out, 1, &count, &step, place, &key, r);
+    memcpy(&o, packed, sizeof o);
+    if (o.count > 0)
+        chosen()((char *)(uintptr_t)o.out, 1, &o.count, &step, o.place, &o.key,
+                 (const struct recipe *)(uintptr_t)o.recipe);
 }
 
 /* The same for places that are steps apart, of 1 to 64 dimensions, none of length 0. */

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import json
 import math
+import struct
 import sys
 from ctypes import byref, c_char_p, c_double, c_float, c_int64, c_uint64, c_void_p
 from functools import lru_cache
@@ -19,12 +20,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from initdsl.initializers.distributions import Distribution
+
 from .keys import StreamKey
 from .lanes import Positions
 from .quantile import truncation
-from .recipes import Affine, Choice, Quantile, Recipe
+from .recipes import Affine, Choice, Quantile, Recipe, recipe_of
 
-__all__ = ["DTYPES", "Kernel", "KernelError", "Memory", "load"]
+__all__ = [
+    "DTYPES",
+    "LARGE_FROM",
+    "Kernel",
+    "KernelError",
+    "Memory",
+    "Prepared",
+    "load",
+    "prepared",
+    "prepared_for_few",
+]
 
 
 # where the build puts the kernel, and what says what it was made from
@@ -33,7 +46,9 @@ NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kern
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 # from so many elements on it pays to scale all segments of a quantile, and to keep them
-_ALL_SEGMENTS_FROM = 1 << 13
+LARGE_FROM = 1 << 13
+
+_order = struct.Struct("<QqQQQQQ").pack  # `struct order` of the kernel
 
 _AFFINE, _CHOICE, _LINES, _SEGMENTS, _QUANTILE = range(5)
 
@@ -61,8 +76,8 @@ class _Recipe(ctypes.Structure):
     )
 
 
-class _Prepared(NamedTuple):
-    """A recipe as the kernel reads it."""
+class Prepared(NamedTuple):
+    """A recipe as the kernel reads it: held until it has."""
 
     address: int
     recipe: _Recipe
@@ -85,7 +100,7 @@ class Kernel:
         self._fill_each = library.initdsl_fill_each
         self.segments, self.scaled = library.initdsl_segments, library.initdsl_scaled
         stream = (c_uint64, c_uint64, c_uint64, c_uint64, c_void_p)  # offset, key, recipe
-        self._fill.argtypes = (c_void_p, c_int64, *stream)
+        self._fill.argtypes = (c_char_p,)
         self._fill_places.argtypes = (c_void_p, c_int64, c_void_p, c_void_p, *stream)
         self._fill_each.argtypes = (c_int64, *[c_void_p] * 4)
         self.segments.argtypes = (c_void_p, c_void_p)
@@ -97,37 +112,45 @@ class Kernel:
         self.segment_count: int = library.initdsl_segment_count()
         self.vectors: str = library.initdsl_kernel_vectors().decode()
 
-    def fill(self, address: int, dtype: torch.dtype, count: int, recipe: Recipe, key: StreamKey, offset: int) -> None:
+    def fill(self, address: int, count: int, ready: Prepared, key: StreamKey, offset: int) -> None:
         """Write `count` values to an address; the first has the place `offset` in the stream."""
-        ready = _prepared(self, recipe, dtype, count)  # held until the kernel has read it
-        self._fill(address, count, offset, *key, ready.address)
+        self._fill(_order(address, count, offset, *key, ready.address))
 
     def fill_places(
         self, address: int, dtype: torch.dtype, positions: Positions, recipe: Recipe, key: StreamKey
     ) -> None:
         """Write the values at `positions` to an address, one after the other."""
         lengths, steps, offset = positions
-        ready, numbers = _prepared(self, recipe, dtype, math.prod(lengths)), c_int64 * len(lengths)
+        ready, numbers = prepared(self, recipe, dtype, math.prod(lengths)), c_int64 * len(lengths)
         self._fill_places(address, len(lengths), numbers(*lengths), numbers(*steps), offset, *key, ready.address)
 
     def fill_each(self, memory: Memory, dtype: torch.dtype, recipe: Recipe, first: int, end: int) -> None:
         """Write whole streams to the arrays from `first` to `end` of those that lie in memory."""
         addresses, lengths, keys = memory
-        ready = _prepared(self, recipe, dtype, int(lengths[first:end].sum()))
+        ready = prepared(self, recipe, dtype, int(lengths[first:end].sum()))
         begin = [array.ctypes.data + first * array.strides[0] for array in (addresses, lengths, keys)]
         self._fill_each(end - first, *begin, ready.address)
 
 
-def _prepared(kernel: Kernel, recipe: Recipe, dtype: torch.dtype, count: int) -> _Prepared:
+@lru_cache(maxsize=1024)
+def prepared_for_few(kernel: Kernel, distribution: Distribution, dtype: torch.dtype) -> Prepared:
+    """Return a distribution as the kernel reads it to fill fewer than `LARGE_FROM` elements; it is kept.
+
+    Raises ValueError for parameters that no distribution has.
+    """
+    return _ready(kernel, recipe_of(distribution, dtype), dtype)
+
+
+def prepared(kernel: Kernel, recipe: Recipe, dtype: torch.dtype, count: int) -> Prepared:
     """Return a recipe for a fill of `count` elements, with the table that is cheaper for so many."""
-    if count < _ALL_SEGMENTS_FROM or dtype == torch.float64 or not isinstance(recipe, Quantile):
+    if count < LARGE_FROM or dtype == torch.float64 or not isinstance(recipe, Quantile):
         return _ready(kernel, recipe, dtype)
     table = _scaled_table(kernel, recipe)
     return _kept(_Recipe(_LINES, DTYPES[dtype], 0, 0, recipe.low, recipe.high, 0, ctypes.addressof(table)), table)
 
 
 @lru_cache(maxsize=1024)
-def _ready(kernel: Kernel, recipe: Recipe, dtype: torch.dtype) -> _Prepared:
+def _ready(kernel: Kernel, recipe: Recipe, dtype: torch.dtype) -> Prepared:
     number = DTYPES[dtype]
     if isinstance(recipe, Affine):
         return _kept(_Recipe(_AFFINE, number, recipe.step, recipe.middle, recipe.low, recipe.high))
@@ -140,8 +163,8 @@ def _ready(kernel: Kernel, recipe: Recipe, dtype: torch.dtype) -> _Prepared:
     return _kept(_Recipe(_SEGMENTS, number, *numbers, 0, ctypes.addressof(table)), table)
 
 
-def _kept(recipe: _Recipe, table: object = None) -> _Prepared:
-    return _Prepared(ctypes.addressof(recipe), recipe, table)
+def _kept(recipe: _Recipe, table: object = None) -> Prepared:
+    return Prepared(ctypes.addressof(recipe), recipe, table)
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ from operator import attrgetter
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.nn import Parameter
 
 from initdsl.initializers.distributions import Constant, Distribution, of_part
@@ -26,7 +27,7 @@ from initdsl.language.expressions.shapes import row_major
 from .backend import compiled_kernel
 from .chunks import fill_in_chunks
 from .keys import StreamKey
-from .native import DTYPES, Memory
+from .native import DTYPES, LARGE_FROM, Memory, prepared, prepared_for_few
 from .recipes import recipe_of
 from .threads import spread
 
@@ -101,10 +102,10 @@ def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.nd
 def _count_writes(tensors: Sequence[Tensor]) -> None:
     """Tell autograd that tensors were written to, which it does not see where the kernel does it."""
     try:
-        torch.autograd.graph.increment_version(tensors)
+        increment_version(tensors)
     except (TypeError, AttributeError, RuntimeError):  # torch 2.4 takes them one by one
         for tensor in tensors:
-            torch.autograd.graph.increment_version(tensor)
+            increment_version(tensor)
 
 
 def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset: int) -> bool:
@@ -112,17 +113,21 @@ def _at_once(tensor: Tensor, distribution: Distribution, key: StreamKey, offset:
 
     That is a contiguous tensor on the CPU, by the compiled kernel. All others, and what is wrong, are left to others.
     """
-    if offset < 0 or not 0 < tensor.numel() < _SMALL or isinstance(distribution, Constant) or not is_ready(tensor):
+    count = tensor.numel()
+    if offset < 0 or not 0 < count < _SMALL or type(distribution) is Constant or not is_ready(tensor):
         return False
     kernel = compiled_kernel()
     if kernel is None:
         return False
-    dtype = tensor.dtype
     try:
-        kernel.fill(tensor.data_ptr(), dtype, tensor.numel(), recipe_of(distribution, dtype), key, offset)
-    except MemoryError:  # for a table; nothing is written yet
+        if count < LARGE_FROM:
+            ready = prepared_for_few(kernel, distribution, tensor.dtype)
+        else:
+            ready = prepared(kernel, recipe_of(distribution, tensor.dtype), tensor.dtype, count)
+    except MemoryError:  # for a table
         return False
-    torch.autograd.graph.increment_version(tensor)  # a write by the kernel is not seen by autograd
+    kernel.fill(tensor.data_ptr(), count, ready, key, offset)
+    increment_version(tensor)  # a write by the kernel is not seen by autograd
     return True
 
 

@@ -424,7 +424,8 @@ int main(void) {
                             size_t size = (size_t)(3 * counts[n] * SIZES[dtype]);
                             char *out = malloc(size);
                             initdsl_fill_places(out, 2, lengths, steps, place, 1, UINT64_MAX, UINT64_MAX - 2, &r);
-                            initdsl_fill(out, counts[n], UINT64_MAX - 5, UINT64_MAX, 2, 3, &r);
+                            struct order o = {(uintptr_t)out, counts[n], UINT64_MAX - 5, {UINT64_MAX, 2, 3}, (uintptr_t)&r};
+                            initdsl_fill(&o);
                             char *const parts[] = {out, out, out + counts[n] * SIZES[dtype]};
                             const int64_t each[] = {counts[n], 0, 2 * counts[n]};
                             const struct key keys[] = {{1, 2, 3}, {4, 5, 6}, {UINT64_MAX, 2, UINT64_MAX}};
