@@ -1,4 +1,4 @@
-"""Compiles `initdsl/streams/kernel.c` while the package is built; without a C compiler it goes into the wheel without one.
+"""Compiles the C files of `initdsl/streams` while the package is built; without a C compiler it goes into the wheel without one.
 
 It also writes the package's long description from README.md: a package index has none of the files that its links lead to.
 hatchling calls both. `python hatch_build.py` compiles the kernel where it stands, for a checkout.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ except ImportError:  # called as a script
     BuildHookInterface = MetadataHookInterface = object
 
 FOLDER = Path(__file__).parent / "initdsl" / "streams"
+SOURCES = ("kernel.c", "torch_draws.c")
 NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
 
 # no fast-math, and no product and sum in one rounding: either would change bits
@@ -33,16 +35,16 @@ UNIX = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-
 WINDOWS = ["/nologo", "/O2", "/std:c11", "/fp:precise", "/LD", "/Brepro"]
 
 
-def command(source: Path, target: Path) -> list[str] | None:
+def command(sources: Iterable[Path], target: Path) -> list[str] | None:
     """Return what compiles a shared library here, None where no compiler is found."""
     if sys.platform == "win32":
         compiler = shutil.which("cl") or shutil.which("clang-cl")
         return compiler and [
             compiler,
             *WINDOWS,
-            str(source),
+            *map(str, sources),
             f"/Fe{target}",
-            f"/Fo{target.with_suffix('.obj')}",
+            f"/Fo{target.parent}{os.sep}",
             "/link",
             "/Brepro",
         ]
@@ -51,18 +53,18 @@ def command(source: Path, target: Path) -> list[str] | None:
         if compiler and shutil.which(compiler[0]):
             flags = ["-dynamiclib"] if sys.platform == "darwin" else ["-shared", "-fPIC", "-s", "-Wl,--build-id=none"]
             more = shlex.split(os.environ.get("ARCHFLAGS", ""))
-            return [*compiler, *UNIX, *flags, *more, str(source), "-o", str(target)]
+            return [*compiler, *UNIX, *flags, *more, *map(str, sources), "-o", str(target)]
     return None
 
 
 def compile_kernel() -> bool:
-    """Compile the kernel beside its source, and write down from what; return whether there is one now."""
-    source, target = FOLDER / "kernel.c", FOLDER / NAME
+    """Compile the kernel beside its sources, and write down from what; return whether there is one now."""
+    sources, target = [FOLDER / name for name in SOURCES], FOLDER / NAME
     for old in (target, FOLDER / "kernel.json"):
         old.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as work:
         made = Path(work) / NAME
-        words = command(source, made)
+        words = command(sources, made)
         if words is None:
             print("initdsl: no C compiler was found; torch's operations fill in the kernel's place", file=sys.stderr)
             return False
@@ -74,7 +76,7 @@ def compile_kernel() -> bool:
             )
             return False
         shutil.copyfile(made, target)
-    text = source.read_bytes().replace(b"\r\n", b"\n")
+    text = b"".join(source.read_bytes() for source in sources).replace(b"\r\n", b"\n")
     digests = {"source": hashlib.sha256(text).hexdigest(), "library": hashlib.sha256(target.read_bytes()).hexdigest()}
     (FOLDER / "kernel.json").write_text(json.dumps(digests) + "\n", encoding="utf-8")
     return True

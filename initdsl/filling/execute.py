@@ -7,7 +7,6 @@ alone, the usual one, needs no backup and costs what hand-written code costs.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,7 @@ def execute(
         steps = [*steps_of(run, ways), *last_steps(run, ways)]
     if generator is not None:
         refuse_generator(plan, live, generator)
-    with streams.team() if run.seed is not None else nullcontext(), drawing_from(generator), uncached(live):
+    with streams.team(), drawing_from(generator), uncached(live):
         carry_out(steps, partial(claims_of, run), hooks_of(run, len(steps)) if apart else ALONE)
 
 

@@ -96,6 +96,8 @@ def fill_together(run: Run, group: Sequence[Alike]) -> None:
             with blaming(run.plan, entries[0], action):
                 fill_whole_streams(run.seed, action, entries, tensors)
             continue
+        if isinstance(action.payload, Distribution) and streams.draw_as_torch(tensors, action.payload):
+            continue
         for entry, tensor in zip(entries, tensors, strict=True):
             try:
                 write(tensor)

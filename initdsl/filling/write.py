@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from initdsl import streams
 from initdsl.initializers import Arguments, Constant, Distribution, Initializer, fill
 from initdsl.language.expressions.functions import torch_tensor
 from initdsl.language.expressions.operators import combine
@@ -138,7 +139,7 @@ def draw_distribution(
     """Fill memory in the piece's place from a distribution: by torch's generator, or from each element's own stream."""
     if run.seed is not None and not isinstance(distribution, Constant):
         fill_seeded(run.seed, piece.entry, piece.action, memory, distribution, stream, piece.window)
-    else:
+    elif not streams.draw_as_torch([memory], distribution):
         fill(memory, distribution)
 
 

@@ -11,7 +11,7 @@ from initdsl.text.failures import first_line
 
 from .native import Kernel, KernelError, load
 
-__all__ = ["compiled_kernel", "engine", "prepare", "triton_kernel", "wanted", "warn"]
+__all__ = ["compiled_kernel", "engine", "prepare", "silent_kernel", "triton_kernel", "wanted", "warn"]
 
 
 def engine(device: str = "cpu") -> str:
@@ -68,6 +68,14 @@ def compiled_kernel() -> Kernel | None:
         raise ValueError(f"INITDSL_KERNEL is native, but {kernel}")
     warn(str(kernel))
     return None
+
+
+def silent_kernel() -> Kernel | None:
+    """Return the kernel as `compiled_kernel` does, for what torch does as well without it: nothing is said where it isn't there."""
+    if os.environ.get("INITDSL_KERNEL", "") not in ("", "native"):
+        return None
+    kernel = _loaded()
+    return kernel if isinstance(kernel, Kernel) else None
 
 
 def triton_kernel() -> ModuleType | None:

@@ -43,6 +43,9 @@ __all__ = [
 # where the build puts the kernel, and what says what it was made from
 NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
 
+# what the build compiles
+SOURCES = ("kernel.c", "torch_draws.c")
+
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 # from so many elements on it pays to scale all segments of a quantile, and to keep them
@@ -105,7 +108,11 @@ class Kernel:
         self._fill_each.argtypes = (c_int64, *[c_void_p] * 4)
         self.segments.argtypes = (c_void_p, c_void_p)
         self.scaled.argtypes = (c_void_p, c_void_p, c_double, c_double)
-        for function in (self._fill, self._fill_places, self._fill_each, self.segments, self.scaled):
+        self.torch_draws = library.initdsl_torch_draws
+        self.torch_draws.argtypes = (c_int64, c_int64, c_void_p, c_void_p, c_float, c_float, c_void_p)
+        library.initdsl_draws_as_torch.restype = c_int64
+        self.draws_as_torch = bool(library.initdsl_draws_as_torch())
+        for function in (self.torch_draws, self._fill, self._fill_places, self._fill_each, self.segments, self.scaled):
             function.restype = None
         library.initdsl_segment_count.restype = c_int64
         library.initdsl_kernel_vectors.restype = c_char_p
@@ -194,7 +201,7 @@ def load(folder: Path = Path(__file__).parent) -> Kernel:
     """Return the kernel that was built into a folder. Raises KernelError where there is none that can be used."""
     try:
         built = json.loads((folder / "kernel.json").read_bytes())
-        library, source = (folder / NAME).read_bytes(), (folder / "kernel.c").read_bytes()
+        library, source = (folder / NAME).read_bytes(), b"".join((folder / name).read_bytes() for name in SOURCES)
     except FileNotFoundError:
         raise KernelError("no compiled kernel is installed") from None
     except (OSError, ValueError) as error:

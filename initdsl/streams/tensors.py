@@ -31,7 +31,7 @@ from .native import DTYPES, LARGE_FROM, Memory, prepared, prepared_for_few
 from .recipes import recipe_of
 from .threads import spread
 
-__all__ = ["fill", "fill_each", "is_ready"]
+__all__ = ["count_writes", "fill", "fill_each", "is_ready"]
 
 
 # elements that no second thread is worth
@@ -96,10 +96,10 @@ def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.nd
     lengths = np.fromiter(map(Tensor.numel, tensors), np.int64, len(tensors))
     memory = Memory(np.fromiter(map(Tensor.data_ptr, tensors), np.uint64, len(tensors)), lengths, keys)
     spread(lambda first, end: kernel.fill_each(memory, dtype, recipe, first, end), len(tensors), int(lengths.sum()))
-    _count_writes(tensors)
+    count_writes(tensors)
 
 
-def _count_writes(tensors: Sequence[Tensor]) -> None:
+def count_writes(tensors: Sequence[Tensor]) -> None:
     """Tell autograd that tensors were written to, which it does not see where the kernel does it."""
     try:
         increment_version(tensors)

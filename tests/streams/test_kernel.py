@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -280,14 +281,17 @@ def test_a_kernel_that_can_be_used(tmp_path: Path) -> None:
 
 def installed(folder: Path) -> Path:
     """A copy of what the build left."""
-    for name in ("kernel.c", "kernel.json", native.NAME):
+    for name in (*native.SOURCES, "kernel.json", native.NAME):
         shutil.copyfile(STREAMS / name, folder / name)
     return folder
 
 
-def other_source(folder: Path) -> None:
-    with (folder / "kernel.c").open("a") as file:
-        file.write("/* of tomorrow */\n")
+def other_source(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        with (folder / name).open("a") as file:
+            file.write("/* of tomorrow */\n")
+
+    return change
 
 
 def cut_short(folder: Path) -> None:
@@ -306,7 +310,8 @@ UNUSABLE = {
     "what it was made from is missing": (lambda folder: (folder / "kernel.json").unlink(), "no compiled kernel is installed"),
     "what it was made from is no JSON": (lambda folder: (folder / "kernel.json").write_text("{"), "can't be read"),
     "what it was made from is a list": (lambda folder: (folder / "kernel.json").write_text("[]"), "of another version"),
-    "made from another text": (other_source, "of another version"),
+    "made from another text": (other_source("kernel.c"), "of another version"),
+    "made from another second text": (other_source("torch_draws.c"), "of another version"),
     "cut short": (cut_short, "damaged"),
     "for another kind of machine": (lambda folder: changed(folder, struct.pack("<I", 0x464C457F) + b"\2" * 500), "does not fit this machine"),
     "no library at all": (lambda folder: changed(folder, b""), "does not fit this machine"),
@@ -359,12 +364,13 @@ def test_the_engine_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 def test_a_library_without_our_functions(tmp_path: Path) -> None:
     (tmp_path / "empty.c").write_text("int nothing_of_ours(void) { return 0; }\n")
-    words = hatch_build.command(tmp_path / "empty.c", tmp_path / native.NAME)
+    words = hatch_build.command([tmp_path / "empty.c"], tmp_path / native.NAME)
     if words is None:
         pytest.skip("no C compiler")
     subprocess.run(words, check=True, capture_output=True)
-    shutil.copyfile(STREAMS / "kernel.c", tmp_path / "kernel.c")
-    source = native._digest((STREAMS / "kernel.c").read_bytes())
+    for name in native.SOURCES:
+        shutil.copyfile(STREAMS / name, tmp_path / name)
+    source = native._digest(b"".join((STREAMS / name).read_bytes() for name in native.SOURCES))
     library = native._digest((tmp_path / native.NAME).read_bytes())
     (tmp_path / "kernel.json").write_text(json.dumps({"source": source, "library": library}))
     with pytest.raises(native.KernelError, match="does not fit this machine"):
@@ -378,10 +384,11 @@ def test_a_library_without_our_functions(tmp_path: Path) -> None:
 def test_a_build_with_or_without_a_compiler(
     compiler: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copyfile(STREAMS / "kernel.c", tmp_path / "kernel.c")
+    for name in native.SOURCES:
+        shutil.copyfile(STREAMS / name, tmp_path / name)
     monkeypatch.setattr(hatch_build, "FOLDER", tmp_path)
     if compiler is None:
-        if hatch_build.command(tmp_path, tmp_path) is None:
+        if hatch_build.command([tmp_path], tmp_path) is None:
             pytest.skip("no C compiler")
         assert hatch_build.compile_kernel()
         assert native.load(tmp_path).segment_count > 30000
@@ -392,7 +399,7 @@ def test_a_build_with_or_without_a_compiler(
     )
     assert not hatch_build.compile_kernel()
     assert "kernel" in capfd.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kernel.c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(native.SOURCES)
 
 
 DRIVER = r"""
@@ -445,7 +452,7 @@ int main(void) {
 
 def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     """Address and undefined behaviour, over fills that are exactly as large as their memory; and the bits stay."""
-    compiler = hatch_build.command(tmp_path, tmp_path)
+    compiler = hatch_build.command([tmp_path], tmp_path)
     if compiler is None or sys.platform == "win32":
         pytest.skip("no C compiler with sanitizers")
     (tmp_path / "driver.c").write_text(DRIVER)
