@@ -86,9 +86,10 @@ INLINE float of_bits(uint32_t bits) {
     return x;
 }
 
-/* Draw uniforms in [low, high): torch gives `low` for what rounds to `high`. */
-INLINE void uniform(float *out, int64_t count, float low, float high, struct twister *t) {
+/* Draw uniforms in [low, high); `low` stands for what rounds to `high`, unless that may be drawn too. */
+INLINE void uniform(float *out, int64_t count, float low, float high, int with_high, struct twister *t) {
     const float width = high - low;
+    const uint32_t never = with_high ? 0x7FC00000u : bits_of(high);
     while (count > 0) {
         if (t->left == 1) {
             renew(t->word);
@@ -99,7 +100,7 @@ INLINE void uniform(float *out, int64_t count, float low, float high, struct twi
         const uint32_t *word = t->word + t->next;
         for (int64_t i = 0; i < now; i++) {
             const float x = fused((float)(int32_t)(tempered(word[i]) & 0xFFFFFF) * 0x1p-24f, width, low);
-            out[i] = bits_of(x) == bits_of(high) ? low : x;
+            out[i] = bits_of(x) == never ? low : x;
         }
         t->next += now;
         t->left -= now;
@@ -180,14 +181,14 @@ INLINE void normal(float *out, int64_t groups, float mean, float std) {
 
 /* ------------------------------------------------------------------------------------------------------- filling */
 
-/* What a call does: uniforms from `a` to `b`, normals of mean `a` and standard deviation `b`, or such normals from the
- * uniforms that are there. */
-enum kind { UNIFORM, NORMAL, NORMAL_OF_UNIFORMS };
+/* What a call does: uniforms from `a` to `b`, in older versions of torch with `b`; normals of mean `a` and standard
+ * deviation `b`; or such normals from the uniforms that are there. */
+enum kind { UNIFORM, UNIFORM_WITH_HIGH, NORMAL, NORMAL_OF_UNIFORMS };
 
 INLINE void draw(int64_t kind, float *out, int64_t count, float a, float b, struct twister *t) {
     const int64_t part = 1 << 13; /* stays in the first-level cache */
-    if (kind == UNIFORM) {
-        uniform(out, count, a, b, t);
+    if (kind == UNIFORM || kind == UNIFORM_WITH_HIGH) {
+        uniform(out, count, a, b, kind == UNIFORM_WITH_HIGH, t);
         return;
     }
     if (kind == NORMAL_OF_UNIFORMS) {
@@ -196,11 +197,11 @@ INLINE void draw(int64_t kind, float *out, int64_t count, float a, float b, stru
     }
     for (int64_t i = 0; i < count; i += part) {
         const int64_t now = count - i < part ? count - i : part;
-        uniform(out + i, now, 0.0f, 1.0f, t);
+        uniform(out + i, now, 0.0f, 1.0f, 1, t);
         normal(out + i, now / GROUP, a, b);
     }
     if (count % GROUP) { /* the last ones are drawn anew */
-        uniform(out + count - GROUP, GROUP, 0.0f, 1.0f, t);
+        uniform(out + count - GROUP, GROUP, 0.0f, 1.0f, 1, t);
         normal(out + count - GROUP, 1, a, b);
     }
 }

@@ -23,7 +23,7 @@ from .native import Kernel
 from .tensors import count_writes, is_ready
 from .threads import shared
 
-__all__ = ["draw_as_torch"]
+__all__ = ["draw_as_torch", "kind_of_torch"]
 
 
 # as few numbers as torch draws in the time that it takes to read and set its generator, and to try what is drawn
@@ -39,8 +39,9 @@ STATE, SEEN = 5056, 64
 # elements that a thread takes at a time, in whole groups of 16, and from how many on a second thread is worth it
 PART, THREADS_FROM = 1 << 18, 1 << 22
 
-# `enum kind` of the kernel
-UNIFORM, NORMAL, NORMAL_OF_UNIFORMS = range(3)
+# `enum kind` of the kernel, and which of them may be torch's for a kind of distribution
+UNIFORM, UNIFORM_WITH_HIGH, NORMAL, NORMAL_OF_UNIFORMS = range(4)
+KINDS: dict[type, tuple[int, ...]] = {Uniform: (UNIFORM, UNIFORM_WITH_HIGH), Normal: (NORMAL,)}
 
 # torch refuses bounds that are farther from each other
 WIDEST = 1e38
@@ -56,17 +57,18 @@ def draw_as_torch(tensors: Sequence[Tensor], distribution: Distribution) -> bool
     """
     if not _takes(tensors, distribution) or _is_watched():
         return False
-    kernel, kind = silent_kernel(), type(distribution)
+    kernel, wanted = silent_kernel(), type(distribution)
     if kernel is None or not kernel.draws_as_torch:
         return False
-    if (kernel, kind) not in _tried:
+    if (kernel, wanted) not in _tried:
         if sum(map(Tensor.numel, tensors)) < LEAST_TO_TRY:
             return False
-        _tried[kernel, kind] = _is_torchs(kernel, kind)
-    if not _tried[kernel, kind]:
+        _tried[kernel, wanted] = kind_of_torch(kernel, wanted)
+    kind = _tried[kernel, wanted]
+    if kind is None:
         return False
     with _LOCK:
-        if not _drawn(kernel, tensors, distribution, torch.default_generator):
+        if not _drawn(kernel, kind, tensors, distribution, torch.default_generator):
             return False
     count_writes(tensors)
     return True
@@ -94,26 +96,33 @@ def _is_watched() -> bool:
     return _get_current_dispatch_mode() is not None or _get_current_function_mode() is not None  # type: ignore[no-untyped-call]
 
 
-def _drawn(kernel: Kernel, tensors: Sequence[Tensor], distribution: Distribution, generator: torch.Generator) -> bool:
+def _drawn(
+    kernel: Kernel, kind: int, tensors: Sequence[Tensor], distribution: Distribution, generator: torch.Generator
+) -> bool:
     """Draw from a generator; return whether that was done, which is not so if another thread drew from it meanwhile."""
     after = generator.get_state()
     state = after.data_ptr()
     if after.numel() != STATE:
         return False
     before = ctypes.string_at(state, SEEN)
-    if isinstance(distribution, Uniform):
-        _draw(kernel, UNIFORM, tensors, distribution.low, distribution.high, state)
-    elif isinstance(distribution, Normal):
-        numbers = float(distribution.mean), float(distribution.std)
-        if len(tensors) == 1 and tensors[0].numel() >= THREADS_FROM and torch.get_num_threads() > 1:
-            _draw_shared(kernel, tensors[0], *numbers, state)
-        else:
-            _draw(kernel, NORMAL, tensors, *numbers, state)
+    a, b = _numbers(distribution)
+    if kind == NORMAL and len(tensors) == 1 and tensors[0].numel() >= THREADS_FROM and torch.get_num_threads() > 1:
+        _draw_shared(kernel, tensors[0], a, b, state)
+    else:
+        _draw(kernel, kind, tensors, a, b, state)
     now = generator.get_state()
     if ctypes.string_at(now.data_ptr(), SEEN) != before:
         return False
     generator.set_state(after)
     return True
+
+
+def _numbers(distribution: Distribution) -> tuple[float, float]:
+    """Return what the kernel draws with: bounds, or mean and standard deviation."""
+    if isinstance(distribution, Uniform):
+        return distribution.low, distribution.high
+    assert isinstance(distribution, Normal)
+    return distribution.mean, distribution.std
 
 
 def _draw(kernel: Kernel, kind: int, tensors: Sequence[Tensor], a: float, b: float, state: int) -> None:
@@ -156,22 +165,25 @@ TRIED_WITH: dict[type, tuple[Distribution, ...]] = {
 }
 
 
-# by kernel and kind of distribution, whether what it draws is torch's
-_tried: dict[tuple[Kernel, type], bool] = {}
+# by kernel and kind of distribution, what draws torch's numbers; None where nothing does
+_tried: dict[tuple[Kernel, type], int | None] = {}
 
 
-def _is_torchs(kernel: Kernel, kind: type) -> bool:
+def kind_of_torch(kernel: Kernel, wanted: type) -> int | None:
+    """Return what of the kernel draws as this torch does from such distributions, None where nothing does."""
+    return next((kind for kind in KINDS[wanted] if _is_torchs(kernel, kind, wanted)), None)
+
+
+def _is_torchs(kernel: Kernel, kind: int, wanted: type) -> bool:
     """Return whether the kernel draws what torch draws, bit by bit, and leaves its generator as torch does."""
     ours, theirs = torch.Generator(), torch.Generator()
-    for distribution in TRIED_WITH[kind]:
+    for distribution in TRIED_WITH[wanted]:
         for count in TRIED:
             mine, other = torch.empty(2, count, device="cpu", dtype=torch.float32).unbind()
-            if not _drawn(kernel, [mine], distribution, ours):
+            if not _drawn(kernel, kind, [mine], distribution, ours):
                 return False
-            if isinstance(distribution, Uniform):
-                other.uniform_(distribution.low, distribution.high, generator=theirs)
-            elif isinstance(distribution, Normal):
-                other.normal_(distribution.mean, distribution.std, generator=theirs)
+            draw = other.uniform_ if wanted is Uniform else other.normal_
+            draw(*_numbers(distribution), generator=theirs)
             if not torch.equal(mine.view(torch.int32), other.view(torch.int32)):
                 return False
             if not torch.equal(ours.get_state(), theirs.get_state()):

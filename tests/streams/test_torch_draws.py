@@ -225,7 +225,7 @@ def test_a_thread_that_draws_meanwhile(tried: None, monkeypatch: pytest.MonkeyPa
     """What it drew is not drawn again: torch fills, from where that thread has left its generator."""
     kernel = backend._loaded()
     assert isinstance(kernel, native.Kernel)
-    torch_draws._tried[kernel, Normal] = True
+    torch_draws._tried[kernel, Normal] = torch_draws.NORMAL
     real = kernel.torch_draws
 
     def slow(*arguments: Any) -> None:
@@ -306,7 +306,7 @@ OTHERS = {
     "a product joined with another sum": ("fused(cosine * square, square, -(square * 0.5f))", "fused(-square, 0.5f, cosine * square * square)", Normal),
     "no sum joined at the end": ("fused(radius * c, std, mean)", "(radius * c * std + mean)", Normal),
     "no sum joined in a uniform": ("0x1p-24f, width, low)", "0x1p-24f, width, 0.0f) + low", Uniform),
-    "the upper bound is drawn": ("bits_of(x) == bits_of(high) ? low : x", "x", Uniform),
+    "the lower bound is not drawn": ("with_high ? 0x7FC00000u : bits_of(high)", "bits_of(low)", Uniform),
     "the last ones are not drawn anew": ("if (count % GROUP) {", "if (0) {", Normal),
     "another word": ("y << 7 & 0x9D2C5680u", "y << 7 & 0x9D2C5600u", Uniform),
     "a word is left out": ("t->left -= now;", "t->left -= now - (count == 457);", Uniform),
@@ -332,7 +332,7 @@ def test_other_numbers_are_found_before_any_is_drawn(
     text = (STREAMS / "torch_draws.c").read_text()
     assert was in text
     other = built(tmp_path, text.replace(was, becomes))
-    assert not torch_draws._is_torchs(other, kind)
+    assert torch_draws.kind_of_torch(other, kind) is None
     monkeypatch.setattr(backend, "_loaded", lambda: other)
     rule, draw = {
         Normal: ("normal(0.1, 0.02)", WAYS["normal"][1]),
@@ -348,12 +348,12 @@ def test_other_numbers_are_found_before_any_is_drawn(
 
 
 @draws
-def test_this_machine_draws_as_torch(tmp_path: Path) -> None:
+def test_this_machine_draws_as_torch() -> None:
     """What is built here is what torch draws here, or the tests above would be about nothing."""
     kernel = backend._loaded()
     assert isinstance(kernel, native.Kernel)
-    assert torch_draws._is_torchs(kernel, Uniform)
-    assert torch_draws._is_torchs(kernel, Normal)
+    assert torch_draws.kind_of_torch(kernel, Uniform) is not None
+    assert torch_draws.kind_of_torch(kernel, Normal) is not None
 
 
 DRIVER = r"""
