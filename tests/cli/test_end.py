@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return processes.command(*words, cwd=folder, **options)
+    return processes.command(*words, cwd=folder, whole_end=True, **options)
 
 
 @pytest.mark.needs("triton")
@@ -70,7 +70,9 @@ def test_triton_counts_no_leaks(name: str, folder: Path) -> None:
     if name == "verify":
         run(folder, *WORDS["apply"][:-1], "a.safetensors")
     given = SESSION if name == "lsp" else ""
-    done = processes.python("-c", FROZEN, *WORDS[name], cwd=folder, input=given, imports=("torch", "triton"))
+    done = processes.python(
+        "-c", FROZEN, *WORDS[name], cwd=folder, input=given, imports=("torch", "triton"), whole_end=True
+    )
     assert (done.returncode, done.stderr) == (0, SAID.get(name, ""))
 
 

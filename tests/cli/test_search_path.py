@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from initdsl.text.companions import Companion
 from initdsl.text.search_path import OURS, STANDARD_LIBRARY, without_working_folder
 from tests.support.code import ROOT
 from tests.support.nets import mlp
-from tests.support.processes import LONGEST
+from tests.support.processes import LONGEST, command
 
 pytest_lsp = pytest.importorskip("pytest_lsp")
 from lsprotocol import types as lsp  # noqa: E402
@@ -57,8 +57,7 @@ SCRIPT = "from initdsl.cli import main\nif __name__ == '__main__':\n    main()\n
 AS_C = "from initdsl.cli import main; main()"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def laid_out(tmp_path: Path) -> Path:
     """A folder in which every module that we or Python could import says that it was imported."""
     place = tmp_path / "stranger"
     place.mkdir()
@@ -72,6 +71,23 @@ def folder(tmp_path: Path) -> Path:
     (place / "net.py").write_text("from torch import nn\nmake = lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU())\n")
     (tmp_path / "initdsl-script").write_text(SCRIPT)
     return place
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return laid_out(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return laid_out(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def untouched(shared: Path) -> Iterator[Path]:
+    """A folder whose traps nobody removes."""
+    yield shared
+    (shared.parent / "sprung").unlink(missing_ok=True)
 
 
 def sprung(folder: Path) -> set[str]:
@@ -103,8 +119,8 @@ def leave_out_what_python_imports(folder: Path, *nothing: str, **environment: st
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_module_of_the_folder_runs_in_no_command(name: str, folder: Path) -> None:
-    harmless(folder, run(folder, "-c", AS_C, *COMMANDS[name].split()))
+def test_a_module_of_the_folder_runs_in_no_command(name: str, untouched: Path) -> None:
+    harmless(untouched, run(untouched, "-c", AS_C, *COMMANDS[name].split()))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +143,7 @@ def test_a_model_finds_what_lies_beside_it_before_what_is_installed(folder: Path
         "import yaml\nfrom torch import nn\nmake = lambda: nn.Linear(yaml.width, 4)\n"
     )
     for model in ("net:make", "below/net.py:make"):
-        done = run(folder, "-c", AS_C, "plan", "rules.init", "--model", model)
+        done = command("plan", "rules.init", "--model", model, cwd=folder)
         assert done.returncode == 0, done.stderr
         assert "2 set (20 elements)" in done.stdout
 
@@ -163,11 +179,15 @@ def test_nor_as_a_module(folder: Path) -> None:
     harmless(folder, run(folder, "-m", "initdsl", "lint", "."))
 
 
-@pytest.mark.parametrize("flags", [(), ("-E",), ("-I",), ("-P",)], ids=" ".join)
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [
+        ("spawn", ()), ("spawn", ("-I",)),
+        *(pytest.param("spawn", (flag,), marks=pytest.mark.long) for flag in ("-E", "-P")),
+        *(pytest.param(method, (), marks=pytest.mark.long) for method in ("forkserver", "fork")),
+    ],
+)  # fmt: skip
 def test_nor_where_linting_starts_processes(method: str, flags: tuple[str, ...], folder: Path) -> None:
-    if flags and method != "spawn":
-        pytest.skip("the flags are passed on in one way")
     for number in range(4):
         (folder / f"long{number}.init").write_text(f"# {'x' * 80}\n" * 800)
     (folder.parent / "starts").write_text(
@@ -181,7 +201,8 @@ def test_nor_where_linting_starts_processes(method: str, flags: tuple[str, ...],
 
 
 @pytest.mark.parametrize("path", ["", ".", ":"])
-def test_nor_in_a_further_process(path: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_in_a_further_process(path: str, untouched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = untouched
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setattr(sys, "path", ["", ".", str(folder), *sys.path])

@@ -125,10 +125,10 @@ def test_too_little_for_the_smallest_chunk(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(map(torch.equal, net, other))
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["first of a line", "every"])
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"])
 @pytest.mark.parametrize("seed", [None, 7])
 def test_what_can_fail_is_put_back(seed: int | None, every: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The n-th tensor that is made can't be: the first of each line of the package, or every one."""
+    """The n-th tensor that is made can't be: the first of every so manieth line of the package, or every one."""
     monkeypatch.setenv("INITDSL_KERNEL", "torch")
 
     def made() -> Net:
@@ -142,7 +142,8 @@ def test_what_can_fail_is_put_back(seed: int | None, every: bool, monkeypatch: p
     net = made()
     before = snapshot(net)
     said: list[str] = []
-    for n in numbers if every else firsts:
+    # what draws from a seed makes many
+    for n in numbers if every else firsts[:: 3 if seed else 1]:
         plan = initdsl.plan(net, RULES, seed=seed)
         try:
             with Shortage(nth=n):

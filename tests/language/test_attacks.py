@@ -29,7 +29,7 @@ CASES = {
 SECONDS, MEBIBYTES = 8, 300
 # as many times as long on a slow machine that has other work too
 SLOWEST = 4
-# of those that cost more than two seconds; `slow` those that need minutes
+# `long` those that cost more than half a second, `slow` those that need minutes
 MARKS = {"long": pytest.mark.long, "slow": pytest.mark.slow}
 
 

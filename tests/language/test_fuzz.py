@@ -12,7 +12,11 @@ import pytest
 FUZZ = Path(__file__).parents[1] / "support" / "fuzz.py"
 
 
-TARGETS = ("parse", "format", "typed", "asked", "synced", "planned", "converted", "laid", "grown", "saved", "stored")
+FIRST = "parse"
+OTHERS = ("format", "typed", "asked", "synced", "planned", "converted", "laid", "grown", "saved", "stored")
+RUNS = 100
+# what a target logs, and its exit code
+Moments = dict[str, tuple[str, int]]
 
 
 def fuzz(target: str, runs: int, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -27,33 +31,46 @@ def survived(log: str, code: int, runs: int) -> None:
     assert int(ended[1]) >= runs
 
 
-@pytest.fixture(scope="module")
-def moments(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
-    """What every target logs of a hundred runs, and its exit code; they share the time that it takes to import."""
+def moments(targets: tuple[str, ...], folder: Path) -> Moments:
+    """What some targets come to; they share the time that it takes to import."""
     pytest.importorskip("atheris")
-    folder = tmp_path_factory.mktemp("fuzz")
-    targets = (*TARGETS, "refuse")
-    done = fuzz(",".join(targets), 100, folder)
+    done = fuzz(",".join(targets), RUNS, folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder, dict(zip(targets, map(int, done.stdout.split()), strict=True))
+    codes = map(int, done.stdout.split())
+    logs = [(folder / f"{target}.log").read_text("utf-8", "replace") for target in targets]
+    return dict(zip(targets, zip(logs, codes, strict=True), strict=True))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_nothing_escapes(target: str, moments: tuple[Path, dict[str, int]]) -> None:
-    folder, codes = moments
-    survived((folder / f"{target}.log").read_text("utf-8", "replace"), codes[target], 100)
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Moments:
+    return moments((FIRST, "refuse"), tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Moments:
+    return moments(OTHERS, tmp_path_factory.mktemp("fuzz"))
+
+
+def test_nothing_escapes(first: Moments) -> None:
+    survived(*first[FIRST], RUNS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", OTHERS)
+def test_nothing_escapes_the_others(target: str, others: Moments) -> None:
+    survived(*others[target], RUNS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [FIRST, *OTHERS])
 def test_nothing_escapes_in_many_runs(target: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris")
     done = fuzz(target, 100_000, tmp_path)
     survived(done.stderr, done.returncode, 100_000)
 
 
-def test_a_crash_is_seen(moments: tuple[Path, dict[str, int]]) -> None:
+def test_a_crash_is_seen(first: Moments) -> None:
     """That the oracle can fail: a target that refuses every text."""
-    folder, codes = moments
-    assert codes["refuse"] != 0
-    assert "Test unit written to ./crash-" in (folder / "refuse.log").read_text("utf-8", "replace")
+    log, code = first["refuse"]
+    assert code != 0
+    assert "Test unit written to ./crash-" in log

@@ -49,7 +49,10 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) >= 2
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[] if p.stem == "first_look" else [pytest.mark.long]) for p in NOTEBOOKS],
+)
 def test_notebooks_run_and_give_what_they_say(path: Path, tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     stored = nbformat.read(path, as_version=4)

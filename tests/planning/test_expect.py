@@ -180,6 +180,6 @@ def test_the_pytest_plugin(pytester: pytest.Pytester) -> None:
         def test_that_fails(assert_initialized):
             assert_initialized(nn.Linear(50, 60))
     """)
-    result = pytester.runpytest_subprocess("--strict-markers")
+    result = pytester.runpytest_inprocess("--strict-markers", "-p", "no:asyncio", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*the model is not what its rules say*"])

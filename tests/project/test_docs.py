@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import initdsl
 from initdsl import cli
 from initdsl.initializers import default_registry
 from tests.conftest import let_torchvision_import
-from tests.support import needs
+from tests.support import needs, processes
 from tests.support.pages import ELSEWHERE, ROOT, blocks_of, corrected, curves, pictures_of, run_page, says
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -173,14 +171,8 @@ SCHEMA = pytest.param("ruleset.schema.json", marks=pytest.mark.needs("pydantic>=
 
 @pytest.mark.parametrize("name", ["initializers.md", "lints.md", "recipe-files.md", "api.md", SCHEMA])
 def test_generated_pages_are_current(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "generate.py", "--print", name],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        encoding="utf-8",
-    )
+    done = processes.python(ROOT / "docs" / "generate.py", "--print", name)
+    assert done.returncode == 0, done.stderr
     there = (ROOT / "docs" / name).read_text("utf-8")
     if name.endswith(".json"):
         assert json.loads(done.stdout) == json.loads(there), "run `python docs/generate.py`"

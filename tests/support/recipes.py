@@ -24,6 +24,7 @@ class Case:
     build: Callable[[], nn.Module]
     vars: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
+    long: bool = False
     rounding: float = 0.0  # of tables, where the library works them out in float32
     base: Callable[[], nn.Module] | None = None  # the network of which `base.json` is to be the manifest
 
@@ -293,7 +294,7 @@ SEEING: list[tuple[str, dict[str, Any]]] = [
 
 CASES = [
     Case("resnet", "torchvision", "resnet18", vision("resnet18")),
-    Case("resnet", "torchvision", "resnet50", vision("resnet50", zero_init_residual=True), {"zero_init_residual": True}),
+    Case("resnet", "torchvision", "resnet50", vision("resnet50", zero_init_residual=True), {"zero_init_residual": True}, long=True),
     Case("resnet", "torchvision", "resnext50_32x4d", vision("resnext50_32x4d"), slow=True),
     Case("resnet", "torchvision", "wide_resnet50_2", vision("wide_resnet50_2"), slow=True),
     Case("vit_torchvision", "torchvision", "vit_b_16", vision("vit_b_16", image_size=32), slow=True),
@@ -307,7 +308,7 @@ CASES = [
     Case("convnext", "torchvision", "convnext_tiny", vision("convnext_tiny"), slow=True),
     Case("convnext", "timm", "convnext_atto", image("convnext_atto")),
     Case("convnext", "timm", "convnext_femto", image("convnext_femto"), slow=True),
-    Case("mlp_mixer", "timm", "mixer_s32_224", image("mixer_s32_224", img_size=64)),
+    Case("mlp_mixer", "timm", "mixer_s32_224", image("mixer_s32_224", img_size=64), long=True),
     Case("mlp_mixer", "timm", "gmlp_ti16_224", image("gmlp_ti16_224", img_size=64)),
     Case("mlp_mixer", "timm", "mixer_s16_224", image("mixer_s16_224", img_size=48), slow=True),
     Case("vit_timm", "timm", "vit_tiny_patch16_224", image("vit_tiny_patch16_224", img_size=64, depth=4)),
@@ -440,7 +441,7 @@ CASES = [
     Case("resnet", "timm", "resnest14d", image("resnest14d"), {"zero_init_residual": True}, slow=True),
     Case("vit_torchvision", "torchvision", "VisionTransformer, convolutional stem", lambda: small_vit(stem=(16, 32, 48)), slow=True),
     *[Case("resnet", library, label, build, zero, slow=slow) for library, label, build, zero, slow in RESIDUAL],
-    Case("vit_timm", "timm", "hiera_tiny_224", image("hiera_tiny_224")),
+    Case("vit_timm", "timm", "hiera_tiny_224", image("hiera_tiny_224"), long=True),
     Case("vit_timm", "timm", "sam2_hiera_tiny", image("sam2_hiera_tiny"), slow=True),
     Case("vit_jax", "timm", "hiera_small_abswin_256", image("hiera_small_abswin_256"), slow=True),
     Case("vit_timm", "timm", "vit_relpos_small_patch16_224", image("vit_relpos_small_patch16_224", depth=2)),
@@ -451,7 +452,7 @@ CASES = [
     Case("mlp_mixer", "timm", "resmlp_12_224", image("resmlp_12_224", img_size=64)),
     Case("convnext", "torchvision", "convnext_small", vision("convnext_small"), slow=True),
     *[Case("swin", "torchvision", name, vision(name), slow=True) for name in ("swin_t", "swin_v2_t")],
-    Case("swin", "timm", "swin_tiny_patch4_window7_224", image("swin_tiny_patch4_window7_224")),
+    Case("swin", "timm", "swin_tiny_patch4_window7_224", image("swin_tiny_patch4_window7_224"), long=True),
     *[Case("swin", "timm", name, image(name), slow=True) for name in ("swinv2_tiny_window8_256", "swinv2_cr_tiny_ns_224")],
     *[
         Case("eva", "timm", f"{name}, small", image(name, embed_dim=96, num_heads=4, depth=3), slow=i > 0)

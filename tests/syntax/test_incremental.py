@@ -47,13 +47,14 @@ def edited(text: str, dice: random.Random, parts: list[str]) -> str:
     return text[:to] + text[at:end] + text[to:]
 
 
+@pytest.mark.parametrize("steps", [15, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_after_random_edits_it_is_the_full_parse(path: Path) -> None:
+def test_after_random_edits_it_is_the_full_parse(path: Path, steps: int) -> None:
     whole = path.read_text("utf-8")
     dice = random.Random(path.name)
     cache, text = ParseCache(), whole
     same(text, cache)
-    for step in range(60):
+    for step in range(steps):
         text = edited(text, dice, PARTS)
         same(text, cache)
         if step % 15 == 14:
@@ -77,11 +78,12 @@ def test_any_text_after_any_other(texts: list[str]) -> None:
         same(text, cache)
 
 
+@pytest.mark.parametrize("keys", [8, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("text", FILES, ids=lambda path: path.stem)
-def test_every_prefix_typed(text: Path) -> None:
+def test_every_prefix_typed(text: Path, keys: int) -> None:
     whole = text.read_text("utf-8")[:600]
     cache = ParseCache()
-    for end in range(0, len(whole), 2):
+    for end in range(0, len(whole), keys):
         same(whole[:end], cache)
 
 

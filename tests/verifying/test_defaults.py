@@ -35,10 +35,11 @@ class Own(nn.Module):
         self.weight.data.uniform_(-0.1, 0.1)
 
 
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 5), marks=pytest.mark.long)], ids=["one", "four"])
 @pytest.mark.parametrize("name", [*LAYERS, "own"])
-def test_defaults_are_told_from_scaled_ones(name: str) -> None:
+def test_defaults_are_told_from_scaled_ones(name: str, seeds: range) -> None:
     make = LAYERS.get(name, Own)
-    for seed in range(5):
+    for seed in seeds:
         torch.manual_seed(seed)
         net = make()
         assert initdsl.verify(net, "default net"), (name, seed)

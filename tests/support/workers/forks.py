@@ -9,6 +9,7 @@ import initdsl: a program imports what it needs, as it would alone.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -18,6 +19,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import types
 from typing import Any
 
@@ -87,6 +89,24 @@ def become(words: list[str], folder: str, environment: dict[str, str]) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+def end(status: int) -> None:
+    """End as Python does, but at once: it would take torch apart, which takes longer than most of these programs."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     request = serve(socket.socket(fileno=int(sys.argv[1])))
-    become(request["words"], request["folder"], request["environment"])
+    status: object = 0
+    try:
+        become(request["words"], request["folder"], request["environment"])
+    except SystemExit as ended:
+        status = ended.code or 0
+        if not isinstance(status, int) or request["whole_end"]:
+            raise
+    if not request["whole_end"]:
+        assert isinstance(status, int)
+        end(status & 0xFF)
