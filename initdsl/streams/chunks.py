@@ -15,7 +15,7 @@ from .backend import compiled_kernel
 from .buffers import Buffers
 from .keys import StreamKey
 from .lanes import Positions
-from .native import Kernel
+from .native import Kernel, prepared
 from .on_device import filled_by_triton
 from .recipes import Recipe
 from .threads import LEAST_CHUNK, SHARE_FROM, shared, spread, thread_state
@@ -160,14 +160,15 @@ def _write(piece: Piece, job: Job, buffers: Buffers) -> None:
 
 def _compiled(out: Tensor, piece: Piece, job: Job, shared_elements: int) -> None:
     """Let the kernel write the values of a piece to contiguous memory; threads share what is worth it."""
-    kernel, address, dtype = job.kernel, out.data_ptr(), out.dtype
+    kernel, address = job.kernel, out.data_ptr()
     assert kernel is not None
+    ready = prepared(kernel, job.recipe, out.dtype, out.numel())  # here, so that no two threads make one table
     lengths, steps, offset = _positions(piece)
     row = out.itemsize * math.prod(lengths[1:])
 
     def part(first: int, end: int) -> None:
         positions = Positions((end - first, *lengths[1:]), steps, offset + first * steps[0])
-        kernel.fill_places(address + first * row, dtype, positions, job.recipe, job.key)
+        kernel.fill_places(address + first * row, positions, ready, job.key)
 
     spread(part, lengths[0], 0 if job.alone else shared_elements)
 

@@ -123,19 +123,15 @@ class Kernel:
         """Write `count` values to an address; the first has the place `offset` in the stream."""
         self._fill(_order(address, count, offset, *key, ready.address))
 
-    def fill_places(
-        self, address: int, dtype: torch.dtype, positions: Positions, recipe: Recipe, key: StreamKey
-    ) -> None:
+    def fill_places(self, address: int, positions: Positions, ready: Prepared, key: StreamKey) -> None:
         """Write the values at `positions` to an address, one after the other."""
         lengths, steps, offset = positions
-        ready, numbers = prepared(self, recipe, dtype, math.prod(lengths)), c_int64 * len(lengths)
+        numbers = c_int64 * len(lengths)
         self._fill_places(address, len(lengths), numbers(*lengths), numbers(*steps), offset, *key, ready.address)
 
-    def fill_each(self, memory: Memory, dtype: torch.dtype, recipe: Recipe, first: int, end: int) -> None:
+    def fill_each(self, memory: Memory, ready: Prepared, first: int, end: int) -> None:
         """Write whole streams to the arrays from `first` to `end` of those that lie in memory."""
-        addresses, lengths, keys = memory
-        ready = prepared(self, recipe, dtype, int(lengths[first:end].sum()))
-        begin = [array.ctypes.data + first * array.strides[0] for array in (addresses, lengths, keys)]
+        begin = [array.ctypes.data + first * array.strides[0] for array in memory]
         self._fill_each(end - first, *begin, ready.address)
 
 

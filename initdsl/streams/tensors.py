@@ -92,10 +92,11 @@ def fill_each(tensors: Sequence[Tensor], distribution: Distribution, keys: np.nd
             fill(tensor, distribution, StreamKey(*row))
         return
     (dtype,) = dtypes
-    recipe = recipe_of(distribution, dtype)
     lengths = np.fromiter(map(Tensor.numel, tensors), np.int64, len(tensors))
+    elements = int(lengths.sum())
+    ready = prepared(kernel, recipe_of(distribution, dtype), dtype, elements)
     memory = Memory(np.fromiter(map(Tensor.data_ptr, tensors), np.uint64, len(tensors)), lengths, keys)
-    spread(lambda first, end: kernel.fill_each(memory, dtype, recipe, first, end), len(tensors), int(lengths.sum()))
+    spread(lambda first, end: kernel.fill_each(memory, ready, first, end), len(tensors), elements)
     count_writes(tensors)
 
 

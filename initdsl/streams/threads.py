@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -53,17 +54,6 @@ def team() -> Iterator[None]:
             yield
         finally:
             thread_state.team = thread_state.reserve = None
-
-
-def spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
-    """Run `call(first, end)` over `range(count)` on torch's number of threads; for calls that let go of Python's lock."""
-    workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
-    if workers == 1:
-        call(0, count)
-        return
-    parts = min(count, max(workers, elements // SHARE_FROM))  # small enough that no thread waits long for another
-    edges = [count * part // parts for part in range(parts + 1)]
-    shared(pairwise(edges), lambda: lambda pair: call(*pair), workers)
 
 
 Job = TypeVar("Job")
@@ -137,4 +127,48 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
             raise
         finally:
             torch.set_num_threads(threads_of_torch)
+    queue.raise_error()
+
+
+def spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
+    """Run `call(first, end)` over `range(count)` on torch's number of threads, of which this is one.
+
+    For calls that let go of Python's lock. No thread is waited for that has not begun: where other programs keep it from
+    that, this one does its share. Raises the first error, after the other threads have ended their calls.
+    """
+    workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
+    if workers == 1:
+        call(0, count)
+        return
+    parts = min(count, max(workers, elements // SHARE_FROM))  # small enough that no thread waits long for another
+    queue = _Queue(pairwise(count * part // parts for part in range(parts + 1)))
+    at_work = [threading.Lock() for _ in range(workers - 1)]
+
+    def loop() -> None:
+        try:
+            for pair in queue:
+                call(*pair)
+        except BaseException as error:  # raised in the caller's thread below
+            queue.close(error)
+
+    def helper(lock: threading.Lock) -> None:
+        with lock:
+            loop()
+
+    def start(lock: threading.Lock) -> None:
+        if thread_state.team is None:
+            _thread.start_new_thread(helper, (lock,))  # `threading.Thread` waits until it has begun
+        else:
+            thread_state.team.submit(helper, lock)
+
+    try:
+        with suppress(RuntimeError, MemoryError):  # no more threads: those that are there do all
+            for lock in at_work:
+                start(lock)
+        loop()
+    finally:
+        queue.close()  # for those that begin later too
+        for lock in at_work:
+            with lock:
+                pass
     queue.raise_error()
