@@ -6,7 +6,6 @@ hatchling calls both. `python hatch_build.py` compiles the kernel where it stand
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,8 @@ def compile_kernel() -> bool:
             return False
         shutil.copyfile(made, target)
     text = b"".join(source.read_bytes() for source in sources).replace(b"\r\n", b"\n")
-    digests = {"source": hashlib.sha256(text).hexdigest(), "library": hashlib.sha256(target.read_bytes()).hexdigest()}
-    (FOLDER / "kernel.json").write_text(json.dumps(digests) + "\n", encoding="utf-8")
+    sums = {"source_crc32": zlib.crc32(text), "library_crc32": zlib.crc32(target.read_bytes())}
+    (FOLDER / "kernel.json").write_text(json.dumps(sums) + "\n", encoding="utf-8")
     return True
 
 

@@ -7,14 +7,14 @@ is missing, damaged or made from another text is not loaded: torch's operations 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import math
+import os
 import struct
 import sys
+import zlib
 from ctypes import byref, c_char_p, c_double, c_float, c_int64, c_uint64, c_void_p
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
 
 
 # where the build puts the kernel, and what says what it was made from
+FOLDER = os.path.dirname(__file__)
 NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
 
 # what the build compiles
@@ -193,25 +194,30 @@ def _truncation(recipe: Quantile) -> _Truncation:
     return _Truncation(*truncation(recipe.alpha, recipe.beta), cut=1)
 
 
-def load(folder: Path = Path(__file__).parent) -> Kernel:
+def load(folder: str | os.PathLike[str] = FOLDER) -> Kernel:
     """Return the kernel that was built into a folder. Raises KernelError where there is none that can be used."""
     try:
-        built = json.loads((folder / "kernel.json").read_bytes())
-        library, source = (folder / NAME).read_bytes(), b"".join((folder / name).read_bytes() for name in SOURCES)
+        built = json.loads(_content(folder, "kernel.json"))
+        library, source = _content(folder, NAME), b"".join([_content(folder, name) for name in SOURCES])
     except FileNotFoundError:
         raise KernelError("no compiled kernel is installed") from None
     except (OSError, ValueError) as error:
         raise KernelError(f"the compiled kernel can't be read ({error})") from None
-    if not isinstance(built, dict) or built.get("source") != _digest(source.replace(b"\r\n", b"\n")):
+    if not isinstance(built, dict) or built.get("source_crc32") != checksum_of_text(source):
         raise KernelError("the compiled kernel is of another version, and has to be built anew: `pip install` does")
-    if built.get("library") != _digest(library):  # a file cut short would end the process when it is loaded
+    if built.get("library_crc32") != zlib.crc32(library):  # a file cut short would end the process when it is loaded
         raise KernelError("the compiled kernel is damaged")
     try:
-        kernel = Kernel(ctypes.CDLL(str(folder / NAME)))
+        return Kernel(ctypes.CDLL(os.path.join(folder, NAME)))
     except (OSError, AttributeError):
         raise KernelError("the compiled kernel does not fit this machine") from None
-    return kernel
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _content(folder: str | os.PathLike[str], name: str) -> bytes:
+    with open(os.path.join(folder, name), "rb") as file:
+        return file.read()
+
+
+def checksum_of_text(text: bytes) -> int:
+    """Return what tells a text from others, however its lines end: a fast sum, as it is taken before the first fill."""
+    return zlib.crc32(text.replace(b"\r\n", b"\n") if b"\r" in text else text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -275,6 +277,14 @@ def test_the_kernel_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @compiled
+def test_how_lines_end_makes_no_other_version(tmp_path: Path) -> None:
+    for name in native.SOURCES:
+        text = (installed(tmp_path) / name).read_bytes().replace(b"\r\n", b"\n")
+        (tmp_path / name).write_bytes(text.replace(b"\n", b"\r\n"))
+    native.load(tmp_path)
+
+
+@compiled
 def test_a_kernel_that_can_be_used(tmp_path: Path) -> None:
     assert native.load(installed(tmp_path)).vectors in ("sse2", "avx2", "avx512", "baseline")
 
@@ -302,7 +312,20 @@ def cut_short(folder: Path) -> None:
 def changed(folder: Path, data: bytes) -> None:
     (folder / native.NAME).write_bytes(data)
     built = json.loads((folder / "kernel.json").read_text())
-    (folder / "kernel.json").write_text(json.dumps({**built, "library": native._digest(data)}))
+    (folder / "kernel.json").write_text(json.dumps({**built, "library_crc32": zlib.crc32(data)}))
+
+
+def built_before(folder: Path) -> None:
+    """What the build wrote of the same files when it took other sums of them."""
+    texts = b"".join((folder / name).read_bytes() for name in native.SOURCES)
+    sums = [hashlib.sha256(data).hexdigest() for data in (texts, (folder / native.NAME).read_bytes())]
+    (folder / "kernel.json").write_text(json.dumps({"source": sums[0], "library": sums[1]}))
+
+
+def one_bit(folder: Path) -> None:
+    data = bytearray((folder / native.NAME).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / native.NAME).write_bytes(data)
 
 
 UNUSABLE = {
@@ -312,7 +335,9 @@ UNUSABLE = {
     "what it was made from is a list": (lambda folder: (folder / "kernel.json").write_text("[]"), "of another version"),
     "made from another text": (other_source("kernel.c"), "of another version"),
     "made from another second text": (other_source("torch_draws.c"), "of another version"),
+    "by a build of before": (built_before, "of another version"),
     "cut short": (cut_short, "damaged"),
+    "of one bit more or less": (one_bit, "damaged"),
     "for another kind of machine": (lambda folder: changed(folder, struct.pack("<I", 0x464C457F) + b"\2" * 500), "does not fit this machine"),
     "no library at all": (lambda folder: changed(folder, b""), "does not fit this machine"),
 }  # fmt: skip
@@ -370,9 +395,9 @@ def test_a_library_without_our_functions(tmp_path: Path) -> None:
     subprocess.run(words, check=True, capture_output=True)
     for name in native.SOURCES:
         shutil.copyfile(STREAMS / name, tmp_path / name)
-    source = native._digest(b"".join((STREAMS / name).read_bytes() for name in native.SOURCES))
-    library = native._digest((tmp_path / native.NAME).read_bytes())
-    (tmp_path / "kernel.json").write_text(json.dumps({"source": source, "library": library}))
+    source = native.checksum_of_text(b"".join((STREAMS / name).read_bytes() for name in native.SOURCES))
+    library = zlib.crc32((tmp_path / native.NAME).read_bytes())
+    (tmp_path / "kernel.json").write_text(json.dumps({"source_crc32": source, "library_crc32": library}))
     with pytest.raises(native.KernelError, match="does not fit this machine"):
         native.load(tmp_path)
 
