@@ -38,6 +38,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import python
+
 ROOT = Path(__file__).parents[2]
 RULES = ("initdsl", "init")
 # tags whose blocks another test reads
@@ -220,7 +222,9 @@ class Page:
             self.exit_code, said = initdsl_command(words[1:])
             return said
         if words[0] == "python":
-            words[0] = sys.executable
+            ran = python(*words[1:])
+            self.exit_code = ran.returncode
+            return ran.stdout + ran.stderr
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         self.exit_code = done.returncode
         return done.stdout
