@@ -49,7 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     (tmp_path / "rules.init").write_text("net[0].weight ~ normal(0, 0.02)\nnet[0].bias = 0\n")
     (tmp_path / "settings.json").write_text('[[".*bias", {"type": "zero"}]]')
-    save_file({"0.weight": torch.randn(4, 4) / 50, "0.bias": torch.zeros(4)}, tmp_path / "x.safetensors")
+    drawn = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) / 50
+    save_file({"0.weight": drawn, "0.bias": torch.zeros(4)}, tmp_path / "x.safetensors")
     yield tmp_path
     for name in ("net", "far_off"):
         sys.modules.pop(name, None)

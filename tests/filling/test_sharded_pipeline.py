@@ -21,6 +21,7 @@ def test_two_stages(tmp_path: Path) -> None:
     launch(2, tmp_path, [*STAGES, "several_stages_a_rank", "megatron_layers"], worker=PIPELINE)
 
 
+@pytest.mark.long
 @pytest.mark.needs("torch>=2.7")  # before, the time of a process group can't be made shorter
 def test_a_stage_that_does_not_answer(tmp_path: Path) -> None:
     launch(2, tmp_path, ["nobody_answers"], worker=PIPELINE)

@@ -63,6 +63,7 @@ def test_transformers(name: str, torchvision_shim: None) -> None:
     assert ("[padding_idx] = 0" in text) is (name != "llama")
 
 
+@pytest.mark.long
 @pytest.mark.models
 def test_resnet(torchvision_shim: None) -> None:
     found = reproduced(lambda: models.resnet(18, zero_init_residual=True, num_classes=50), samples=2)

@@ -27,7 +27,10 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+# that of pictures draws them all
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=p.stem, marks=[pytest.mark.long] if p.stem == "gallery" else []) for p in PAGES]
+)
 def test_blocks_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     text = page.read_text("utf-8")
     for needed in re.findall(r"\A<!-- needs: (.*?) -->", text):

@@ -34,6 +34,12 @@ DISTRIBUTED = (
     "torch._dynamo", "torch._inductor.compile_fx",
 )  # fmt: skip
 
+# what nearly every command imports: in a process of its own, since other programs import initdsl themselves
+COMMANDS = (
+    "torch", "initdsl.cli.program", "initdsl.cli.apply", "initdsl.cli.lint", "initdsl.cli.plan", "initdsl.cli.verify",
+    "initdsl.filling.execute", "initdsl.planning.make", "initdsl.verifying.verify", "initdsl.streams.tensors",
+)  # fmt: skip
+
 
 class Forked:
     """What of `subprocess.Popen` is asked of a program that was forked elsewhere."""
@@ -132,8 +138,8 @@ def python(*words: object, timeout: float = LONGEST, **options: Any) -> subproce
 
 
 def command(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `initdsl WORDS` to its end."""
-    return python("-c", "from initdsl.cli import main; main()", *words, **options)
+    """Run `initdsl WORDS` to its end; what the commands import is there already, unless it is started fresh."""
+    return python("-c", "from initdsl.cli import main; main()", *words, **{"imports": COMMANDS, **options})
 
 
 def ranks(
@@ -169,8 +175,8 @@ def _free_port() -> int:
 
 
 @cache
-def _channel() -> socket.socket:
-    """Start the process that forks, once for the process that asks; it ends with it."""
+def _channel(of_ours: bool) -> socket.socket:
+    """Start the process that forks, once for the process that asks, with modules of ours or without; it ends with it."""
     here, there = socket.socketpair()
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")}
     process = subprocess.Popen(
@@ -197,11 +203,12 @@ def _file(text: str = "") -> IO[str]:
 def _fork(request: dict[str, Any], streams: list[int]) -> Forked:
     read, write = os.pipe()
     with _file(json.dumps(request)) as file:
+        of_ours = any(name.startswith("initdsl") for name in request["imports"])
         files = [file.fileno(), *streams, write]
         try:
-            socket.send_fds(_channel(), [b"-"], files)
+            socket.send_fds(_channel(of_ours), [b"-"], files)
         except BrokenPipeError:  # it was ended from elsewhere, by want of memory or a signal to all
             _channel.cache_clear()
-            socket.send_fds(_channel(), [b"-"], files)
+            socket.send_fds(_channel(of_ours), [b"-"], files)
         os.close(write)
         return Forked(read)

@@ -4,7 +4,7 @@
 
 Each request is five descriptors: a file with the words, environment and folder of the program as JSON, its three
 streams, and a pipe for the answer: two lines, the process's number and, once it has ended, its exit status. It must not
-import initdsl: a program imports what it needs, as it would alone.
+import initdsl unless it is asked for it: a program imports what it needs, as it would alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def serve(channel: socket.socket) -> dict[str, Any]:
         with open(descriptors[0], encoding="utf-8") as file:
             request: dict[str, Any] = json.load(file)
         for name in request["imports"]:
-            importlib.import_module(name)
+            with contextlib.suppress(ImportError):  # whoever asks may know where it lies: the program says it, if not
+                importlib.import_module(name)
         if "triton" not in sys.modules:  # it counts at the end what is left of it, which what is frozen is
             gc.freeze()
         if os.fork() == 0:
