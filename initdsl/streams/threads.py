@@ -21,8 +21,9 @@ __all__ = ["LEAST_CHUNK", "SHARE_FROM", "shared", "spread", "team", "thread_stat
 # Where memory is short, chunks become smaller, down to this many elements; that much is put by for them, in bytes.
 LEAST_CHUNK, _RESERVE = 1 << 10, 1 << 22
 
-# How many elements are worth a thread of their own: of the compiled kernel, and of torch's operations.
-_THREAD_FROM = 1 << 17
+# How many elements are worth a thread of their own: of the compiled kernel, which takes 0.15 ms or more for so many, and
+# of torch's operations.
+_THREAD_FROM = 1 << 19
 SHARE_FROM = 1 << 20
 
 

@@ -23,6 +23,7 @@ import initdsl
 from initdsl.cli import program as cli
 from initdsl.initializers.distributions import Bernoulli, Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.streams import backend, keys, native, tensors
+from initdsl.streams import threads as threads_of
 from tests.streams.conftest import choose, kernels
 from tests.streams.test_streams import DISTRIBUTIONS, KEY, filled, ref_lane, same
 from tests.support.processes import LONGEST
@@ -59,7 +60,8 @@ def both(monkeypatch: pytest.MonkeyPatch, distribution: Distribution, *shape: in
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS + ODD, ids=str)
 def test_the_bits_of_torch(distribution: Distribution, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Around the ends of blocks of 256, and where more segments or threads begin to pay: 8 192 and 2^17."""
+    """Around the ends of blocks of 256, and where more segments or threads begin to pay: 8 192 and, here, 2^17."""
+    monkeypatch.setattr(threads_of, "_THREAD_FROM", 1 << 16)
     ends = (8191, 8192, (1 << 17) - 1, (1 << 17) + 3) if dtype == torch.float32 else (8193,)
     for count in (1, 2, 3, 255, 256, 257, 2048, *ends):
         for offset in (0, 1, 2**33 + 1) if count < 4096 else (2**62 + 1,):
@@ -91,6 +93,7 @@ def test_places_that_are_steps_apart(
 @compiled
 def test_layouts_threads_and_alignments(monkeypatch: pytest.MonkeyPatch, threads) -> None:
     choose(monkeypatch, "native")
+    monkeypatch.setattr(threads_of, "_THREAD_FROM", 1 << 16)
     whole = filled(Normal(0, 1), 700, 600)
     for count in (1, 2, 5):
         threads(count)
@@ -240,7 +243,7 @@ import os, torch
 from initdsl import streams
 from initdsl.initializers.distributions import Normal
 def made():
-    t = torch.empty(1 << 18)
+    t = torch.empty(1 << 20)
     streams.fill(t, Normal(0, 1), streams.key(7, "w"))
     return t
 torch.set_num_threads(2)
