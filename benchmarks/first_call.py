@@ -58,6 +58,8 @@ CASES = [
     ("10 000 small tensors, seeded", 2, "apply to 10 000 tensors of 512 elements, seeded, plan included", 1 / 1.2),
     ("10 000 small tensors", 2, "apply to 10 000 tensors of 512 elements, unseeded, plan included", 1 / 1.2),
     ("unseeded ResNet-50", 2, "unseeded apply, ResNet-50 shapes", 1 / 1.03),
+    ("unseeded normal", 2, "unseeded apply, one normal of 4096 x 4096", 1 / 1.03),
+    ("unseeded uniform", 2, "unseeded apply, one uniform of 4096 x 4096", 1 / 1.03),
 ]
 
 
@@ -98,6 +100,13 @@ def pair(case: str) -> tuple[Work, Work]:
     if case == "unseeded ResNet-50":
         rules, net = initdsl.parse(RESNET), resnet50()
         return lambda: initdsl.apply(net, rules), lambda: net.apply(resnet_by_hand)
+    if case in ("unseeded normal", "unseeded uniform"):
+        text, other = {
+            "normal": ("normal(0, 0.02)", DRAWS["normal"][1]),
+            "uniform": ("uniform(-1, 1)", DRAWS["uniform"][1]),
+        }[size]
+        rules, layer = initdsl.parse(f"Linear.weight ~ {text}"), nn.Linear(4096, 4096, bias=False)
+        return lambda: initdsl.apply(layer, rules), lambda: other(layer.weight)
     rules = initdsl.parse("Linear.weight ~ normal(0, 0.02)")
     net = nn.Sequential(*(nn.Linear(32, 16, bias=False) for _ in range(10_000)))
     seed = 0 if case == "10 000 small tensors, seeded" else None
