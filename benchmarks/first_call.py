@@ -58,6 +58,8 @@ CASES = [
     ("10 000 small tensors, seeded", 2, "apply to 10 000 tensors of 512 elements, seeded, plan included", 1 / 1.2),
     ("10 000 small tensors", 2, "apply to 10 000 tensors of 512 elements, unseeded, plan included", 1 / 1.2),
     ("unseeded ResNet-50", 2, "unseeded apply, ResNet-50 shapes", 1 / 1.03),
+    ("default ResNet-50", 2, "`default` of ResNet-50, unseeded, to its layers' resets", 1 / 1.03),
+    ("default ResNet-50, seeded", 2, "`default` of ResNet-50, seeded, to its layers' resets", 1 / 1.03),
     ("unseeded normal", 2, "unseeded apply, one normal of 4096 x 4096", 1 / 1.03),
     ("unseeded uniform", 2, "unseeded apply, one uniform of 4096 x 4096", 1 / 1.03),
 ]
@@ -89,6 +91,11 @@ def small_by_hand(m: nn.Module) -> None:
         nn.init.normal_(m.weight, 0, 0.02)
 
 
+def reset(m: nn.Module) -> None:
+    if hasattr(m, "reset_parameters"):
+        m.reset_parameters()
+
+
 def pair(case: str) -> tuple[Work, Work]:
     """Return what a case times: ours and the other."""
     name, _, size = case.partition(" ")
@@ -100,6 +107,10 @@ def pair(case: str) -> tuple[Work, Work]:
     if case == "unseeded ResNet-50":
         rules, net = initdsl.parse(RESNET), resnet50()
         return lambda: initdsl.apply(net, rules), lambda: net.apply(resnet_by_hand)
+    if name == "default":
+        rules, net = initdsl.parse("default net"), resnet50()
+        seed = 0 if case.endswith("seeded") else None
+        return lambda: initdsl.apply(net, rules, seed=seed), lambda: net.apply(reset)
     if case in ("unseeded normal", "unseeded uniform"):
         text, other = {
             "normal": ("normal(0, 0.02)", DRAWS["normal"][1]),

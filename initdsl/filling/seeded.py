@@ -22,7 +22,7 @@ from initdsl.planning.plan import PlanEntry
 from .boxes import Window
 from .random_state import isolated, unmoved
 
-__all__ = ["Draws", "call_seeded", "fill_seeded", "fill_whole_streams", "resetting"]
+__all__ = ["Draws", "call_seeded", "fill_seeded", "fill_whole_streams", "reset_key", "resetting"]
 
 
 class Draws:
@@ -102,4 +102,9 @@ def resetting(seed: int | None, name: str) -> AbstractContextManager[None]:
 
     Without a seed, leave them running.
     """
-    return nullcontext() if seed is None else isolated(streams.key(seed, f"{name}.<default>"))
+    return nullcontext() if seed is None else isolated(reset_key(seed, name))
+
+
+def reset_key(seed: int, name: str) -> streams.StreamKey:
+    """Return the key from which torch's generator is seeded for the own reset of the module of this name."""
+    return streams.key(seed, f"{name}.<default>")

@@ -16,8 +16,9 @@ from .defaults import ResetModule, refuse_left, reset_beside, reset_module
 from .run import Run, read_whole
 from .safe import can_fail, is_plain
 from .together import Alike, fill_together, grouped
+from .torch_resets import is_simple, reset_simply
 from .transaction import Backup, Step, memory_key
-from .whole_fill import Reading, fill_whole
+from .whole_fill import NOT_WRITTEN, Reading, fill_whole
 
 __all__ = ["Ways", "claims_of", "entry_step", "left_step", "reset_step", "save_tensors_below", "steps_of", "whole_ways"]
 
@@ -25,7 +26,7 @@ __all__ = ["Ways", "claims_of", "entry_step", "left_step", "reset_step", "save_t
 class Ways(NamedTuple):
     """How a run writes: it fills an entry, resets tensors of a module, does that beside the module, reads a tensor.
 
-    `together`, where it is not None, fills several small tensors at once.
+    `together`, where it is not None, fills several small tensors at once: then this process holds all of every tensor.
     """
 
     fill: Callable[[PlanEntry], None]
@@ -50,15 +51,19 @@ def whole_ways(run: Run) -> Ways:
 def steps_of(run: Run, ways: Ways) -> list[Step]:
     """Return the steps that tie, reset and fill by a run's plan."""
     resets = dict(run.plan.resets)
-    awaited = set(resets)
+    simple = {index for index, own in resets.items() if ways.together is not None and is_simple(run, index, own)}
+    awaited = resets.keys() - simple
     steps = [Step(partial(_tie, run), True, partial(_save_ties, run))] if run.plan.ties else []
     items: Iterable[PlanEntry | int] = _with_resets(run) if resets else run.plan.order
     for item in grouped(run, items) if ways.together is not None else items:
         if isinstance(item, PlanEntry):
-            steps.append(entry_step(run, ways, item))
+            if ways.together is None or not _is_done(run, item):
+                steps.append(entry_step(run, ways, item))
         elif isinstance(item, list):
             assert ways.together is not None
             steps.append(Step(partial(ways.together, item), False, partial(_save_group, run, item)))
+        elif item in simple:
+            steps.append(Step(partial(reset_simply, run, item), False, partial(_save_own, run, resets[item])))
         else:
             steps.append(reset_step(run, ways, item, resets[item]))
             awaited.discard(item)
@@ -82,10 +87,11 @@ def _with_resets(run: Run) -> list[PlanEntry | int]:
     waiting.reverse()
     merged: list[PlanEntry | int] = []
     for entry in run.plan.order:
-        needs = {entry.tensor.index} if entry.edits else set()
-        needs = needs.union(*(action.reads for action in entry.actions))
-        first = min(turns[owner] for owner, _ in entry.tensor.owners)
-        turn = max([first, *(reset_last.get(tensor, -1) for tensor in needs)])
+        owners = entry.tensor.owners
+        turn = turns[owners[0][0]] if len(owners) == 1 else min(turns[owner] for owner, _ in owners)
+        needs = (entry.tensor.index, *entry.reads) if entry.edits else entry.reads
+        if needs:
+            turn = max(turn, *(reset_last.get(tensor, -1) for tensor in needs))
         while waiting and waiting[-1][0] <= turn:
             merged.append(waiting.pop()[1])
         merged.append(entry)
@@ -132,6 +138,13 @@ def entry_step(run: Run, ways: Ways, entry: PlanEntry) -> Step:
     return Step(partial(ways.fill, entry), fallible, partial(_save_entry, run, entry))
 
 
+def _is_done(run: Run, entry: PlanEntry) -> bool:
+    """Return whether nothing is to be done for an entry: its tensor keeps its values, or its module's reset sets them."""
+    if run.on_init is not None or entry.edits or run.live.tensors[entry.tensor.index] is None:
+        return False
+    return entry.base is None or isinstance(entry.base.payload, NOT_WRITTEN)
+
+
 def reset_step(run: Run, ways: Ways, index: int, tensors: tuple[int, ...]) -> Step:
     """Return the step that runs a module's own reset for some tensors."""
     return Step(partial(ways.reset, index, tensors), True, partial(save_tensors_below, run, index))
@@ -157,6 +170,11 @@ def _save_entry(run: Run, entry: PlanEntry, backup: Backup) -> None:
 def _save_group(run: Run, group: Sequence[Alike], backup: Backup) -> None:
     for alike in () if run.fresh else group:
         backup.save_values(alike.tensors)
+
+
+def _save_own(run: Run, tensors: tuple[int, ...], backup: Backup) -> None:
+    if not run.fresh:
+        backup.save_values(tensor for number in tensors if (tensor := run.live.tensors[number]) is not None)
 
 
 def save_tensors_below(run: Run, index: int, backup: Backup) -> None:

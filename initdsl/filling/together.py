@@ -9,7 +9,7 @@ import torch
 
 from initdsl import streams
 from initdsl.initializers import Constant, Distribution, filler
-from initdsl.planning.actions import Action, Kept, Value
+from initdsl.planning.actions import Action, Kept, Reset, Value
 from initdsl.planning.plan import PlanEntry
 
 from .blame import blaming
@@ -77,7 +77,7 @@ def grouped(run: Run, items: Iterable[PlanEntry | int]) -> Iterator[PlanEntry | 
 def _way(run: Run, action: Action) -> Way | None:
     """Return how an action sets tensors as a whole; None where it does not, or more than to write numbers."""
     payload = action.payload
-    if action.index is not None or isinstance(payload, Kept) or can_fail(run, action):
+    if isinstance(payload, Kept | Reset) or action.index is not None or can_fail(run, action):
         return None
     if isinstance(payload, Value):
         number = payload.value

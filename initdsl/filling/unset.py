@@ -18,7 +18,17 @@ from initdsl.planning.plan import PlanEntry
 from .boxes import memory_of
 from .random_state import RandomStates, put_back, random_states
 
-__all__ = ["Writes", "has_nan", "left_by", "mark", "sets_itself", "still_left", "tensors_kept", "written_by"]
+__all__ = [
+    "Writes",
+    "has_nan",
+    "is_torchs_reset",
+    "left_by",
+    "mark",
+    "sets_itself",
+    "still_left",
+    "tensors_kept",
+    "written_by",
+]
 
 
 # the parameters that torch's own modules have, all of which their resets set
@@ -56,12 +66,17 @@ def sets_itself(network: Network, live: Live, info: TensorInfo) -> bool:
     Where something else stands in place of a reset or of a function of `torch.nn.init`, as by tools that build models
     without drawing, that is not known.
     """
-    return _draws() and any(
+    return any(
         network.modules[owner].cls.qualname.startswith("torch.nn.")
         and TORCH_NAMES.fullmatch(local)
-        and _of_torch(getattr(live.modules[owner], network.modules[owner].reset or "", None))
+        and is_torchs_reset(live.modules[owner], network.modules[owner].reset)
         for owner, local in info.owners
     )
+
+
+def is_torchs_reset(module: nn.Module, name: str | None) -> bool:
+    """Return whether a module's reset is torch's, and so are the functions of `torch.nn.init` that it calls."""
+    return _draws() and _of_torch(getattr(module, name or "", None))
 
 
 def _of_torch(function: object) -> bool:

@@ -19,7 +19,7 @@ from .seeded import resetting
 from .unset import mark
 from .write import Piece, write
 
-__all__ = ["Reading", "fill_whole", "write_actions"]
+__all__ = ["NOT_WRITTEN", "Reading", "fill_whole", "write_actions"]
 
 
 # payloads that a module's own reset, or nothing, writes

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from initdsl.initializers import Constant, Distribution, Normal, Uniform
 from initdsl.initializers.fans import fans
+from initdsl.network.attributes import MISSING
 from initdsl.network.description import Network
 from initdsl.network.parts import ModuleInfo, TensorInfo
 
-__all__ = ["given_by_reset", "known_default"]
+__all__ = ["given_by_reset", "known_default", "sets_alone"]
 
 
 def known_default(network: Network, module: int, tensor: TensorInfo) -> Distribution | None:
@@ -94,3 +95,29 @@ CLASSES: dict[Gives, str] = {
     _attention: "activation.MultiheadAttention",
 }
 GIVEN = {f"torch.nn.modules.{name}": gives for gives, names in CLASSES.items() for name in names.split()}
+
+
+# ---- what a reset sets
+
+
+# what the resets of a kind set if the module has it, and the attribute, true of what there is, that they look at
+SETS: dict[Gives, dict[str, tuple[str, ...]]] = {
+    _layer: {"weight": (), "bias": ()},
+    _bilinear: {"weight": (), "bias": ()},
+    _embedding: {"weight": ()},
+    _norm: {
+        **dict.fromkeys(("weight", "bias"), ("affine", "elementwise_affine")),
+        **dict.fromkeys(("running_mean", "running_var", "num_batches_tracked"), ("track_running_stats",)),
+    },
+}
+
+
+def sets_alone(info: ModuleInfo, names: Iterable[str]) -> bool:
+    """Return whether a module is of a class of torch's whose reset sets all of its tensors of these names."""
+    gives = GIVEN.get(info.cls.qualname)
+    if gives is _recurrent:  # all that is a parameter
+        return not info.buffers
+    sets = SETS.get(gives, {}) if gives is not None else {}
+    return all(
+        name in sets and all(info.attribute(switch) in (True, MISSING) for switch in sets[name]) for name in names
+    )
