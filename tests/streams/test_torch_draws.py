@@ -306,7 +306,7 @@ OTHERS = {
     "a product joined with another sum": ("fused(cosine * square, square, -(square * 0.5f))", "fused(-square, 0.5f, cosine * square * square)", Normal),
     "no sum joined at the end": ("fused(radius * c, std, mean)", "(radius * c * std + mean)", Normal),
     "no sum joined in a uniform": ("0x1p-24f, width, low)", "0x1p-24f, width, 0.0f) + low", Uniform),
-    "the lower bound is not drawn": ("with_high ? 0x7FC00000u : bits_of(high)", "bits_of(low)", Uniform),
+    "what rounds to the upper bound is another number": ("bits_of(x) == never ? low : x", "bits_of(x) == bits_of(high) ? 0.0f : x", Uniform),
     "the last ones are not drawn anew": ("if (count % GROUP) {", "if (0) {", Normal),
     "another word": ("y << 7 & 0x9D2C5680u", "y << 7 & 0x9D2C5600u", Uniform),
     "a word is left out": ("t->left -= now;", "t->left -= now - (count == 457);", Uniform),
