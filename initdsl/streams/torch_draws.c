@@ -24,6 +24,12 @@
 #define fused(a, b, c) __builtin_fmaf(a, b, c)
 #endif
 
+#if defined(__GNUC__)
+#define SOON_WRITTEN(address) __builtin_prefetch(address, 1)
+#else
+#define SOON_WRITTEN(address) ((void)0)
+#endif
+
 /* -------------------------------------------------------------------------------------------- torch's generator */
 
 #define WORDS 624
@@ -86,6 +92,8 @@ INLINE float of_bits(uint32_t bits) {
     return x;
 }
 
+#define AHEAD (2 * WORDS) /* elements whose memory is fetched before they are written */
+
 /* Draw uniforms in [low, high); `low` stands for what rounds to `high`, unless that may be drawn too. */
 INLINE void uniform(float *out, int64_t count, float low, float high, int with_high, struct twister *t) {
     const float width = high - low;
@@ -98,6 +106,8 @@ INLINE void uniform(float *out, int64_t count, float low, float high, int with_h
         }
         const int64_t now = count < t->left - 1 ? count : t->left - 1;
         const uint32_t *word = t->word + t->next;
+        for (int64_t i = AHEAD; i < AHEAD + now && i < count; i += 16) /* a line of the cache */
+            SOON_WRITTEN(out + i);
         for (int64_t i = 0; i < now; i++) {
             const float x = fused((float)(int32_t)(tempered(word[i]) & 0xFFFFFF) * 0x1p-24f, width, low);
             out[i] = bits_of(x) == never ? low : x;
