@@ -122,7 +122,7 @@ def _join(context: Context, rule: Tie, first: int, other: int, groups: _Groups) 
     network = context.network
     a, b = groups.first(first), groups.first(other)
     if a == b:
-        return PlannedTie(rule, a, (), _names(network, (a, first, other)))
+        return PlannedTie(rule, a, (), _names(network, dict.fromkeys((a, first, other))))
     problem = _difference(network.tensors[a], network.tensors[b])
     if problem is not None:
         raise EvalError(problem, rule.span, name="tie-mismatch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import platform
 import shutil
 import subprocess
 import sys
@@ -348,6 +349,22 @@ def test_other_numbers_are_found_before_any_is_drawn(
     wanted = torch.empty(401, 401)
     draw(wanted)
     assert torch.equal(net.weight, wanted)
+
+
+@draws
+@pytest.mark.long
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="other machines have one kind of vectors"
+)
+@pytest.mark.parametrize("way", ["normal", "uniform", "uniform between neighbours"])
+def test_shorter_vectors_draw_the_same(way: str, tried: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (STREAMS / "torch_draws.c").read_text()
+    shorter = text.replace('__builtin_cpu_supports("avx512dq") &&', "0 &&")
+    assert shorter != text
+    kernel = built(tmp_path, shorter)
+    monkeypatch.setattr(backend, "_loaded", lambda: kernel)
+    for count in (16, 1001, 50_003):
+        assert drawn_both_ways([torch.zeros(count)], *WAYS[way], before=count)
 
 
 @draws
