@@ -59,6 +59,7 @@ def supervise(request: dict[str, Any], descriptors: list[int]) -> None:
             os.write(answer, f"{status}\n".encode())
         os._exit(0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as a program begins that nohup has not started
     for stream, descriptor in enumerate(descriptors[1:4]):
         os.dup2(descriptor, stream)
     for descriptor in descriptors[1:]:
