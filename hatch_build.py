@@ -27,7 +27,7 @@ except ImportError:  # called as a script
     BuildHookInterface = MetadataHookInterface = object
 
 FOLDER = Path(__file__).parent / "initdsl" / "streams"
-SOURCES = ("kernel.c", "torch_draws.c")
+SOURCES = ("compiler.h", "kernel.c", "torch_draws.c")
 NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
 
 # no fast-math, and no product and sum in one rounding: either would change bits
@@ -64,7 +64,7 @@ def compile_kernel() -> bool:
         old.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as work:
         made = Path(work) / NAME
-        words = command(sources, made)
+        words = command([source for source in sources if source.suffix == ".c"], made)
         if words is None:
             print("initdsl: no C compiler was found; torch's operations fill in the kernel's place", file=sys.stderr)
             return False

@@ -112,11 +112,8 @@ def pair(case: str) -> tuple[Work, Work]:
         seed = 0 if case.endswith("seeded") else None
         return lambda: initdsl.apply(net, rules, seed=seed), lambda: net.apply(reset)
     if case in ("unseeded normal", "unseeded uniform"):
-        text, other = {
-            "normal": ("normal(0, 0.02)", DRAWS["normal"][1]),
-            "uniform": ("uniform(-1, 1)", DRAWS["uniform"][1]),
-        }[size]
-        rules, layer = initdsl.parse(f"Linear.weight ~ {text}"), nn.Linear(4096, 4096, bias=False)
+        distribution, other = DRAWS[size]
+        rules, layer = initdsl.parse(f"Linear.weight ~ {distribution}"), nn.Linear(4096, 4096, bias=False)
         return lambda: initdsl.apply(layer, rules), lambda: other(layer.weight)
     rules = initdsl.parse("Linear.weight ~ normal(0, 0.02)")
     net = nn.Sequential(*(nn.Linear(32, 16, bias=False) for _ in range(10_000)))

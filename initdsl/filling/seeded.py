@@ -20,9 +20,9 @@ from initdsl.planning.actions import Action
 from initdsl.planning.plan import PlanEntry
 
 from .boxes import Window
-from .random_state import isolated, unmoved
+from .random_state import isolated, torch_isolated, unmoved
 
-__all__ = ["Draws", "call_seeded", "fill_seeded", "fill_whole_streams", "reset_key", "resetting"]
+__all__ = ["Draws", "call_seeded", "fill_seeded", "fill_whole_streams", "resetting"]
 
 
 class Draws:
@@ -97,14 +97,12 @@ def call_seeded(
         return initializer.function(piece, **arguments, **extra)
 
 
-def resetting(seed: int | None, name: str) -> AbstractContextManager[None]:
+def resetting(seed: int | None, name: str, *, of_torch: bool = False) -> AbstractContextManager[object]:
     """Seed the global generators for the own reset of the module of this name, and put them back after it.
 
-    Without a seed, leave them running.
+    Without a seed, leave them running. A reset `of_torch` draws from torch's alone.
     """
-    return nullcontext() if seed is None else isolated(reset_key(seed, name))
-
-
-def reset_key(seed: int, name: str) -> streams.StreamKey:
-    """Return the key from which torch's generator is seeded for the own reset of the module of this name."""
-    return streams.key(seed, f"{name}.<default>")
+    if seed is None:
+        return nullcontext()
+    key = streams.key(seed, f"{name}.<default>")
+    return torch_isolated(key) if of_torch else isolated(key)

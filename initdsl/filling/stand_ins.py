@@ -17,10 +17,10 @@ from initdsl.network.wrappers import unwrap
 from .computed_weights import hooked_names
 from .unset import has_nan
 
-__all__ = ["named_skeleton", "plain_shell", "shell_of", "skeleton", "stand_in"]
+__all__ = ["bare", "named_skeleton", "plain_shell", "shell_of", "skeleton", "stand_in"]
 
 
-def _bare(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
+def bare(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
     """Return a module with the attributes of another one, of its class or of `cls`: not even the dicts of tensors differ."""
     shell: nn.Module = object.__new__(cls or type(module))
     shell.__dict__ = dict(module.__dict__)
@@ -33,7 +33,7 @@ def shell_of(module: nn.Module, stand_ins: dict[int, torch.Tensor], device: str 
     So are its persistent buffers, of their own dtypes. `stand_ins` gets all those by the identity of what they stand for.
     Everything else is shared, but for other buffers on the meta device.
     """
-    shell = _bare(module)
+    shell = bare(module)
     shell._parameters = {}
     for name, value in module._parameters.items():
         if value is None or nn.parameter.is_lazy(value):
@@ -80,7 +80,7 @@ def plain_shell(module: nn.Module, local: str, value: torch.Tensor) -> nn.Module
     cls = type(module)
     if cls.__module__ == "torch.nn.utils.parametrize" and len(cls.__mro__) > 1:
         cls = cls.__mro__[1]
-    shell = _bare(module, cls)
+    shell = bare(module, cls)
     shell.__dict__.pop(local, None)
     shell._parameters = {
         name: None if value is None else nn.Parameter(value.detach().clone(), requires_grad=False)
@@ -103,7 +103,7 @@ def stand_in(module: nn.Module, stand_ins: dict[int, Any]) -> nn.Module:
     if id(module) in stand_ins:
         earlier: nn.Module = stand_ins[id(module)]
         return earlier
-    shell = stand_ins[id(module)] = _bare(module)
+    shell = stand_ins[id(module)] = bare(module)
     shell._parameters, shell._buffers = {}, {}
     for name, value in module._parameters.items():
         if value is not None and not nn.parameter.is_lazy(value) and id(value) not in stand_ins:

@@ -20,7 +20,17 @@ from .torch_resets import is_simple, reset_simply
 from .transaction import Backup, Step, memory_key
 from .whole_fill import NOT_WRITTEN, Reading, fill_whole
 
-__all__ = ["Ways", "claims_of", "entry_step", "left_step", "reset_step", "save_tensors_below", "steps_of", "whole_ways"]
+__all__ = [
+    "Ways",
+    "claims_of",
+    "entry_step",
+    "left_step",
+    "reset_step",
+    "save_tensors",
+    "save_tensors_below",
+    "steps_of",
+    "whole_ways",
+]
 
 
 class Ways(NamedTuple):
@@ -50,20 +60,20 @@ def whole_ways(run: Run) -> Ways:
 
 def steps_of(run: Run, ways: Ways) -> list[Step]:
     """Return the steps that tie, reset and fill by a run's plan."""
-    resets = dict(run.plan.resets)
-    simple = {index for index, own in resets.items() if ways.together is not None and is_simple(run, index, own)}
+    resets, whole = dict(run.plan.resets), ways.together is not None
+    simple = {index for index, own in resets.items() if whole and is_simple(run, index, own)}
     awaited = resets.keys() - simple
     steps = [Step(partial(_tie, run), True, partial(_save_ties, run))] if run.plan.ties else []
     items: Iterable[PlanEntry | int] = _with_resets(run) if resets else run.plan.order
-    for item in grouped(run, items) if ways.together is not None else items:
+    for item in grouped(run, items) if whole else items:
         if isinstance(item, PlanEntry):
-            if ways.together is None or not _is_done(run, item):
+            if not (whole and _is_done(run, item)):
                 steps.append(entry_step(run, ways, item))
         elif isinstance(item, list):
             assert ways.together is not None
             steps.append(Step(partial(ways.together, item), False, partial(_save_group, run, item)))
         elif item in simple:
-            steps.append(Step(partial(reset_simply, run, item), False, partial(_save_own, run, resets[item])))
+            steps.append(Step(partial(reset_simply, run, item), False, partial(save_tensors, run, resets[item])))
         else:
             steps.append(reset_step(run, ways, item, resets[item]))
             awaited.discard(item)
@@ -172,7 +182,8 @@ def _save_group(run: Run, group: Sequence[Alike], backup: Backup) -> None:
         backup.save_values(alike.tensors)
 
 
-def _save_own(run: Run, tensors: tuple[int, ...], backup: Backup) -> None:
+def save_tensors(run: Run, tensors: tuple[int, ...], backup: Backup) -> None:
+    """Back up tensors, by their numbers."""
     if not run.fresh:
         backup.save_values(tensor for number in tensors if (tensor := run.live.tensors[number]) is not None)
 

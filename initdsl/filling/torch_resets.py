@@ -6,9 +6,6 @@ stands beside, no marks, no backup. Large normals and uniforms are drawn for it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 
@@ -18,7 +15,8 @@ from initdsl.planning.torch_defaults import sets_alone
 
 from .run import Run
 from .safe import is_plain
-from .seeded import reset_key
+from .seeded import resetting
+from .stand_ins import bare
 from .unset import has_nan, is_torchs_reset
 
 __all__ = ["is_simple", "reset_simply"]
@@ -46,23 +44,8 @@ def _is_there(run: Run, tensor: torch.Tensor | None) -> bool:
 def reset_simply(run: Run, index: int) -> None:
     """Run the reset of such a layer."""
     info, module = run.plan.network.modules[index], run.live.modules[index]
-    with _generator_of(run, info.name):
+    with resetting(run.seed, info.name, of_torch=True):
         getattr(_drawn_by_the_kernel(module), info.reset or "")()
-
-
-@contextmanager
-def _generator_of(run: Run, name: str) -> Iterator[None]:
-    """Seed torch's global generator for the reset of the module of this name, and put it back; without a seed, leave it."""
-    if run.seed is None:
-        yield
-        return
-    generator = torch.default_generator
-    before = generator.get_state()
-    try:
-        generator.manual_seed(streams.generator(reset_key(run.seed, name)).initial_seed())
-        yield
-    finally:
-        generator.set_state(before)
 
 
 # ---- draws
@@ -83,17 +66,12 @@ class _Drawn(nn.Parameter):
         return generator is None and streams.draw_as_torch([self.detach()], distribution)
 
 
-# elements from which on a stand-in is worth it
-LARGE = 1 << 13
-
-
 def _drawn_by_the_kernel(module: nn.Module) -> nn.Module:
     """Return a module on the same memory, in which large parameters are drawn by the kernel; the module itself without any."""
-    large = {name: p for name, p in module._parameters.items() if p is not None and p.numel() >= LARGE}
+    large = {name: p for name, p in module._parameters.items() if p is not None and p.numel() >= streams.LEAST_DRAWN}
     if not large:
         return module
-    shell: nn.Module = object.__new__(type(module))
-    shell.__dict__ = dict(module.__dict__)
+    shell = bare(module)
     drawn = {name: _Drawn(parameter.detach(), requires_grad=False) for name, parameter in large.items()}
     shell._parameters = {**module._parameters, **drawn}
     return shell

@@ -253,12 +253,6 @@ def bind(call: Call, placed: Placed) -> BoundCall | None:
         return BoundCall(call, initializer, written, _completed(initializer, written, told))
     except ArgumentError as error:
         return BoundCall(call, initializer, written, {}, error)
-    except ValueError:
-        # what is wrong may be due to defaults that stand in for arguments the text doesn't tell
-        error_of_told = _error(initializer, told)
-        if error_of_told is None:
-            return BoundCall(call, initializer, written, told)
-        return BoundCall(call, initializer, written, {}, error_of_told)
 
 
 def drawn_calls(statements: Iterable[Placed]) -> Iterator[tuple[Placed, Assign, BoundCall]]:
@@ -274,10 +268,7 @@ def drawn_calls(statements: Iterable[Placed]) -> Iterator[tuple[Placed, Assign, 
 def _completed(
     initializer: Initializer, written: Mapping[str, Argument], told: dict[str, object]
 ) -> Mapping[str, object]:
-    """Return the values of parameters with the defaults of those that are not written.
-
-    Raises ArgumentError, or ValueError where parameters of which the text does not tell the value may be to blame.
-    """
+    """Return the values of parameters with the defaults of those that are not written. Raises ArgumentError."""
     unwritten = [p for p in initializer.parameters if p.required and p.name not in written]
     if len(told) == len(written) or unwritten:
         return checked_arguments(initializer, told)
@@ -285,15 +276,6 @@ def _completed(
         return told
     values = completed(initializer, told)
     return {name: value for name, value in values.items() if name in told or name not in written}
-
-
-def _error(initializer: Initializer, told: dict[str, object]) -> ArgumentError | None:
-    """Return the error that is one of the arguments that the text tells."""
-    try:
-        checked_arguments(initializer, told)
-    except ArgumentError as error:
-        return error if error.argument in told else None
-    return None
 
 
 def _argument(value: Expr, parameter_name: str, initializer: Initializer, placed: Placed) -> object:

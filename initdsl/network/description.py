@@ -100,9 +100,11 @@ class Network:
             while stack:
                 index = stack.pop()
                 order.append(index)
-                children = [c for c in modules[index].children.values() if c not in seen]
-                seen.update(children)
-                stack.extend(reversed(children))
+                below = modules[index].children
+                if below:  # few have any
+                    children = [c for c in below.values() if c not in seen]
+                    seen.update(children)
+                    stack.extend(reversed(children))
         return order
 
     def paths_below(self, module: int) -> Iterator[tuple[int, str]]:

@@ -76,8 +76,7 @@ def resets_of(
             by_clause.setdefault(entry.base.clause, set()).add(entry.tensor.index)
 
     def below(module: int) -> set[int]:
-        inside = network.reachable(module) if network.modules[module].children else (module,)
-        tensors = (t for i in inside for t in network.modules[i].state.values())
+        tensors = (t for i in network.reachable(module) for t in network.modules[i].state.values())
         return {tied_to.get(t, t) for t in tensors}
 
     # a module's own reset may set parameters of the modules below it (nn.MultiheadAttention: out_proj.bias)

@@ -4,9 +4,10 @@ from .backend import engine, prepare
 from .keys import VERSION, StreamKey, generator, key, keys_of, words
 from .tensors import fill, fill_each, is_ready
 from .threads import shared, team
-from .torch_draws import draw_as_torch
+from .torch_draws import LEAST_DRAWN, draw_as_torch
 
 __all__ = [
+    "LEAST_DRAWN",
     "VERSION",
     "StreamKey",
     "draw_as_torch",

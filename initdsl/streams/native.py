@@ -44,8 +44,8 @@ __all__ = [
 FOLDER = os.path.dirname(__file__)
 NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, "kernel.so")
 
-# what the build compiles
-SOURCES = ("kernel.c", "torch_draws.c")
+# what the build makes it from
+SOURCES = ("compiler.h", "kernel.c", "torch_draws.c")
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 

@@ -15,7 +15,7 @@ import torch
 
 from .buffers import Memory
 
-__all__ = ["LEAST_CHUNK", "SHARE_FROM", "shared", "spread", "team", "thread_state"]
+__all__ = ["LEAST_CHUNK", "SHARE_FROM", "shared", "spread", "spread_jobs", "team", "thread_state"]
 
 
 # Where memory is short, chunks become smaller, down to this many elements; that much is put by for them, in bytes.
@@ -132,23 +132,28 @@ def shared(jobs: Iterator[Job], worker: Callable[[], Callable[[Job], None]], thr
 
 
 def spread(call: Callable[[int, int], None], count: int, elements: int) -> None:
-    """Run `call(first, end)` over `range(count)` on torch's number of threads, of which this is one.
-
-    For calls that let go of Python's lock. No thread is waited for that has not begun: where other programs keep it from
-    that, this one does its share. Raises the first error, after the other threads have ended their calls.
-    """
+    """Run `call(first, end)` over `range(count)` on torch's number of threads, see `spread_jobs`."""
     workers = min(torch.get_num_threads(), max(1, elements // _THREAD_FROM), count)
     if workers == 1:
         call(0, count)
         return
     parts = min(count, max(workers, elements // SHARE_FROM))  # small enough that no thread waits long for another
-    queue = _Queue(pairwise(count * part // parts for part in range(parts + 1)))
+    spread_jobs(call, pairwise(count * part // parts for part in range(parts + 1)), workers)
+
+
+def spread_jobs(call: Callable[[int, int], None], jobs: Iterator[tuple[int, int]], workers: int) -> None:
+    """Run `call(*job)` for all jobs on some threads, of which this is one; each takes the next job, one at a time.
+
+    For calls that let go of Python's lock. No thread is waited for that has not begun: where other programs keep it from
+    that, this one does its share. Raises the first error, after the other threads have ended their calls.
+    """
+    queue = _Queue(jobs)
     at_work = [threading.Lock() for _ in range(workers - 1)]
 
     def loop() -> None:
         try:
-            for pair in queue:
-                call(*pair)
+            for job in queue:
+                call(*job)
         except BaseException as error:  # raised in the caller's thread below
             queue.close(error)
 

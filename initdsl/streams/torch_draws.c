@@ -11,24 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-#if defined(_MSC_VER) && !defined(__clang__)
-#define INLINE static __forceinline
+#include "compiler.h"
 #define fused(a, b, c) fmaf(a, b, c)
-#else
-#define INLINE static inline __attribute__((always_inline))
-#define fused(a, b, c) __builtin_fmaf(a, b, c)
-#endif
-
-#if defined(__GNUC__)
-#define SOON_WRITTEN(address) __builtin_prefetch(address, 1)
-#else
-#define SOON_WRITTEN(address) ((void)0)
-#endif
 
 /* -------------------------------------------------------------------------------------------- torch's generator */
 

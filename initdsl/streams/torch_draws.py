@@ -17,17 +17,18 @@ from torch.overrides import _get_current_function_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from initdsl.initializers.distributions import Distribution, Normal, Uniform
+from initdsl.initializers.filling import fill
 
 from .backend import silent_kernel
 from .native import Kernel
 from .tensors import count_writes, is_ready
-from .threads import shared
+from .threads import spread_jobs
 
-__all__ = ["draw_as_torch", "kind_of_torch"]
+__all__ = ["LEAST_DRAWN", "draw_as_torch", "kind_of_torch"]
 
 
 # as few numbers as torch draws in the time that it takes to read and set its generator, and to try what is drawn
-LEAST, LEAST_TO_TRY = 1 << 13, 1 << 16
+LEAST_DRAWN, LEAST_TO_TRY = 1 << 13, 1 << 16
 
 # as few elements as torch makes normals of one by one
 LEAST_NORMAL = 16
@@ -55,13 +56,14 @@ def draw_as_torch(tensors: Sequence[Tensor], distribution: Distribution) -> bool
 
     Where it was not, no number is drawn, and what the tensors hold is undefined: `normal_` and `uniform_` are to fill them.
     """
-    if not _takes(tensors, distribution) or _is_watched():
+    wanted = type(distribution)
+    if wanted not in KINDS or (count := sum(map(Tensor.numel, tensors))) < LEAST_DRAWN:
         return False
-    kernel, wanted = silent_kernel(), type(distribution)
-    if kernel is None or not kernel.draws_as_torch:
+    kernel = silent_kernel()
+    if kernel is None or not kernel.draws_as_torch or not _takes(tensors, distribution) or _is_watched():
         return False
     if (kernel, wanted) not in _tried:
-        if sum(map(Tensor.numel, tensors)) < LEAST_TO_TRY:
+        if count < LEAST_TO_TRY:
             return False
         _tried[kernel, wanted] = kind_of_torch(kernel, wanted)
     kind = _tried[kernel, wanted]
@@ -75,18 +77,13 @@ def draw_as_torch(tensors: Sequence[Tensor], distribution: Distribution) -> bool
 
 
 def _takes(tensors: Sequence[Tensor], distribution: Distribution) -> bool:
-    """Return whether these can be drawn here, and are worth it."""
+    """Return whether numbers of a distribution can be drawn into these."""
+    fewest = 1
     if isinstance(distribution, Normal):
         fewest = LEAST_NORMAL
         if not distribution.std >= 0:
             return False
-    elif isinstance(distribution, Uniform):
-        fewest = 1
-        if not -WIDEST <= distribution.low <= distribution.high <= WIDEST:
-            return False
-    else:
-        return False
-    if sum(map(Tensor.numel, tensors)) < LEAST:
+    elif isinstance(distribution, Uniform) and not -WIDEST <= distribution.low <= distribution.high <= WIDEST:
         return False
     return all(tensor.dtype is torch.float32 and tensor.numel() >= fewest and is_ready(tensor) for tensor in tensors)
 
@@ -127,10 +124,8 @@ def _numbers(distribution: Distribution) -> tuple[float, float]:
 
 def _draw(kernel: Kernel, kind: int, tensors: Sequence[Tensor], a: float, b: float, state: int) -> None:
     count = len(tensors)
-    addresses, lengths = (
-        (ctypes.c_void_p * count)(*map(Tensor.data_ptr, tensors)),
-        (ctypes.c_int64 * count)(*map(Tensor.numel, tensors)),
-    )
+    addresses = (ctypes.c_void_p * count)(*map(Tensor.data_ptr, tensors))
+    lengths = (ctypes.c_int64 * count)(*map(Tensor.numel, tensors))
     kernel.torch_draws(kind, count, addresses, lengths, a, b, state)
 
 
@@ -148,7 +143,10 @@ def _draw_shared(kernel: Kernel, tensor: Tensor, mean: float, std: float, state:
             call(UNIFORM, first, length, 0.0, 1.0, state)
             yield first, length
 
-    shared(parts(), lambda: lambda part: call(NORMAL_OF_UNIFORMS, *part, mean, std, None), torch.get_num_threads())
+    def finish(first: int, length: int) -> None:
+        call(NORMAL_OF_UNIFORMS, first, length, mean, std, None)
+
+    spread_jobs(finish, parts(), torch.get_num_threads())
     if count % LEAST_NORMAL:
         call(NORMAL, count - LEAST_NORMAL, LEAST_NORMAL, mean, std, state)
 
@@ -182,8 +180,7 @@ def _is_torchs(kernel: Kernel, kind: int, wanted: type) -> bool:
             mine, other = torch.empty(2, count, device="cpu", dtype=torch.float32).unbind()
             if not _drawn(kernel, kind, [mine], distribution, ours):
                 return False
-            draw = other.uniform_ if wanted is Uniform else other.normal_
-            draw(*_numbers(distribution), generator=theirs)
+            fill(other, distribution, theirs)
             if not torch.equal(mine.view(torch.int32), other.view(torch.int32)):
                 return False
             if not torch.equal(ours.get_state(), theirs.get_state()):

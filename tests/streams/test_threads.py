@@ -29,11 +29,10 @@ def test_each_call_is_made_once_by_this_thread_or_a_helper(together: Team, threa
     barrier, calls = both_at_work(), []
 
     def call(first: int, end: int) -> None:
-        if len(calls) < 2:
-            calls.append((first, end, threading.get_ident()))
+        is_early = len(calls) < 2
+        calls.append((first, end, threading.get_ident()))
+        if is_early:
             barrier.wait()
-        else:
-            calls.append((first, end, threading.get_ident()))
 
     with together():
         spread(call, 1000, MANY)

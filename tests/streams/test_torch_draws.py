@@ -7,7 +7,6 @@ import ctypes
 import platform
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +22,7 @@ import initdsl
 from initdsl import streams
 from initdsl.initializers import Constant, Distribution, Normal, TruncatedNormal, Uniform
 from initdsl.streams import backend, native, torch_draws
-from tests.streams.conftest import choose
-from tests.support.processes import LONGEST
+from tests.streams.conftest import choose, said_by
 
 STREAMS = Path(native.__file__).parent
 
@@ -69,7 +67,7 @@ def drawn_both_ways(tensors: list[torch.Tensor], distribution: Distribution, dra
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The kernel has been tried in this process, so it draws few numbers too."""
-    monkeypatch.setattr(torch_draws, "LEAST", 1)
+    monkeypatch.setattr(torch_draws, "LEAST_DRAWN", 1)
     monkeypatch.setattr(torch_draws, "LEAST_TO_TRY", 1)
     state = torch.get_rng_state()
     yield
@@ -316,9 +314,10 @@ OTHERS = {
 
 def built(folder: Path, text: str) -> native.Kernel:
     """A kernel from another text of the draws."""
-    shutil.copyfile(STREAMS / "kernel.c", folder / "kernel.c")
+    for name in ("compiler.h", "kernel.c"):
+        shutil.copyfile(STREAMS / name, folder / name)
     (folder / "torch_draws.c").write_text(text)
-    words = hatch_build.command([folder / name for name in native.SOURCES], folder / native.NAME)
+    words = hatch_build.command([folder / "kernel.c", folder / "torch_draws.c"], folder / native.NAME)
     assert words is not None
     subprocess.run(words, check=True, capture_output=True)
     return native.Kernel(ctypes.CDLL(str(folder / native.NAME)))
@@ -408,18 +407,5 @@ int main(void) {
 
 def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     """Address and undefined behaviour, over draws that are exactly as large as their memory; and the bits stay."""
-    compiler = hatch_build.command([tmp_path], tmp_path)
-    if compiler is None or sys.platform == "win32":
-        pytest.skip("no C compiler with sanitizers")
-    (tmp_path / "driver.c").write_text(DRIVER)
-    sums = []
-    for flags in ([], ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]):
-        words = [compiler[0], *hatch_build.UNIX, *flags, "-I", str(STREAMS), "driver.c", "-o", "driver", "-lm"]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-        if done.returncode and flags and "cannot find" in done.stderr:
-            pytest.skip("the compiler has no sanitizers here")
-        assert done.returncode == 0, done.stderr
-        run = subprocess.run(["./driver"], cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST)
-        assert run.returncode == 0, run.stderr
-        sums.append(run.stdout)
-    assert sums[0] == sums[1]
+    plain, sanitized = said_by(DRIVER, tmp_path)
+    assert plain == sanitized

@@ -7,7 +7,6 @@ become other objects (`to_empty`), shards, or have come from the meta device.
 from __future__ import annotations
 
 from collections.abc import Set
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,8 +22,8 @@ from initdsl.filling.refusals import has_no_memory
 from initdsl.filling.run import OnInit, Run, run_of
 from initdsl.filling.sharded.fill import shard_ways
 from initdsl.filling.sharded.review import refuse_unknown, review, view_of
-from initdsl.filling.steps import Ways, claims_of, entry_step, left_step, reset_step, whole_ways
-from initdsl.filling.transaction import Backup, Step, carry_out
+from initdsl.filling.steps import Ways, claims_of, entry_step, left_step, reset_step, save_tensors, whole_ways
+from initdsl.filling.transaction import Step, carry_out
 from initdsl.language.rules.loader import Rules
 from initdsl.network.description import Live
 from initdsl.network.kinds import is_sharded
@@ -195,7 +194,7 @@ def _fill(plan: Plan, live: Live, on_init: OnInit | None, index: int, entries: l
         refuse_unknown(view_of(plan, live), entries)
         ways = shard_ways(run)
     call = replace(run, plan=replace(plan, order=tuple(entries), ties=(), expected=()))
-    with streams.team() if run.seed is not None else nullcontext(), uncached(live):
+    with streams.team(), uncached(live):
         steps = [*_steps(run, ways, index, entries), *last_steps(call, ways)]
         carry_out(steps, partial(claims_of, run, ties=False))
 
@@ -209,14 +208,10 @@ def _steps(run: Run, ways: Ways, index: int, entries: list[PlanEntry]) -> list[S
         if own and module == index:
             steps.append(reset_step(run, ways, module, own))
         elif own:  # that of a module above (nn.MultiheadAttention's of its out_proj)
-            steps.append(Step(partial(ways.reset_beside, module, own), True, partial(_save, run.live, own)))
+            steps.append(Step(partial(ways.reset_beside, module, own), True, partial(save_tensors, run, own)))
     if steps:
         steps.append(left_step(run, entries))
     return [*steps, *(entry_step(run, ways, entry) for entry in entries)]
-
-
-def _save(live: Live, tensors: tuple[int, ...], backup: Backup) -> None:
-    backup.save_values(tensor for number in tensors if (tensor := live.tensors[number]) is not None)
 
 
 def _allocate(plan: Plan, live: Live, index: int, device: torch.device) -> None:
